@@ -1,0 +1,142 @@
+// Package errcode declares every code of the API once: its number, its HTTP
+// status and its message in each language. It imports nothing but the
+// standard library, so that the domain may speak in codes without knowing how
+// they travel.
+package errcode
+
+import (
+	"net/http"
+	"slices"
+)
+
+// Code is the number in the field "code" of an answer. Clients compare
+// numbers; a number, once published, keeps its meaning.
+type Code int
+
+// Codes that every service uses.
+const (
+	Success              Code = 0
+	Internal             Code = 10000000
+	InvalidParams        Code = 10000001
+	NotFound             Code = 10000002
+	UnauthorizedApp      Code = 10000003
+	UnauthorizedToken    Code = 10000004
+	UnauthorizedExpired  Code = 10000005
+	UnauthorizedGenerate Code = 10000006
+	TooManyRequests      Code = 10000007
+	Conflict             Code = 10000008
+	PreconditionFailed   Code = 10000009
+	TooLarge             Code = 10000010
+	UnsupportedMediaType Code = 10000011
+	MethodNotAllowed     Code = 10000012
+	Forbidden            Code = 10000013
+	Unavailable          Code = 10000014
+	Timeout              Code = 10000015
+	SlowRequest          Code = 10000016
+	ClientClosedRequest  Code = 10000017
+	ChangesTrimmed       Code = 10000018
+	UnauthorizedInternal Code = 10000019
+)
+
+// Codes of the tag module.
+const (
+	ListTagsFailed  Code = 20010001
+	CreateTagFailed Code = 20010002
+	UpdateTagFailed Code = 20010003
+	DeleteTagFailed Code = 20010004
+	CountTagsFailed Code = 20010005
+	GetTagFailed    Code = 20010006
+	TagNotFound     Code = 20010007
+	TagNameExists   Code = 20010008
+)
+
+// Codes of the article module.
+const (
+	GetArticleFailed    Code = 20020001
+	ListArticlesFailed  Code = 20020002
+	CreateArticleFailed Code = 20020003
+	UpdateArticleFailed Code = 20020004
+	DeleteArticleFailed Code = 20020005
+	ArticleNotFound     Code = 20020006
+	UnknownTags         Code = 20020007
+)
+
+// Codes of the upload module.
+const (
+	UploadFailed Code = 20030001
+)
+
+type definition struct {
+	status  int
+	message Text
+}
+
+// definitions is never written after its literal; that a code stands here
+// twice is an error of the compiler.
+var definitions = map[Code]definition{
+	Success:              {http.StatusOK, Text{"成功", "success", "成功"}},
+	Internal:             {http.StatusInternalServerError, Text{"服务内部错误", "internal server error", "服務內部錯誤"}},
+	InvalidParams:        {http.StatusBadRequest, Text{"入参错误", "invalid parameters", "參數錯誤"}},
+	NotFound:             {http.StatusNotFound, Text{"找不到", "not found", "找不到"}},
+	UnauthorizedApp:      {http.StatusUnauthorized, Text{"鉴权失败, 找不到对应的 AppKey 和 AppSecret", "authentication failed: no such pair of app key and app secret", "驗證失敗, 找不到對應的 AppKey 和 AppSecret"}},
+	UnauthorizedToken:    {http.StatusUnauthorized, Text{"鉴权失败, Token 错误", "authentication failed: the token is wrong", "驗證失敗, Token 錯誤"}},
+	UnauthorizedExpired:  {http.StatusUnauthorized, Text{"鉴权失败, Token 超时", "authentication failed: the token has expired", "驗證失敗, Token 逾時"}},
+	UnauthorizedGenerate: {http.StatusUnauthorized, Text{"鉴权失败, Token 生成失败", "authentication failed: no token could be made", "驗證失敗, Token 產生失敗"}},
+	TooManyRequests:      {http.StatusTooManyRequests, Text{"请求过多", "too many requests", "請求過多"}},
+	Conflict:             {http.StatusConflict, Text{"与现有数据冲突", "conflicts with existing data", "與現有資料衝突"}},
+	PreconditionFailed:   {http.StatusPreconditionFailed, Text{"前提条件不满足", "precondition failed", "前提條件不符"}},
+	TooLarge:             {http.StatusRequestEntityTooLarge, Text{"请求体过大", "request body too large", "請求內容過大"}},
+	UnsupportedMediaType: {http.StatusUnsupportedMediaType, Text{"不支持的媒体类型", "unsupported media type", "不支援的媒體類型"}},
+	MethodNotAllowed:     {http.StatusMethodNotAllowed, Text{"不允许的请求方法", "method not allowed", "不允許的請求方法"}},
+	Forbidden:            {http.StatusForbidden, Text{"没有权限", "forbidden", "沒有權限"}},
+	Unavailable:          {http.StatusServiceUnavailable, Text{"服务暂时不可用, 请稍后重试", "temporarily unavailable, try again later", "服務暫時無法使用, 請稍後再試"}},
+	Timeout:              {http.StatusGatewayTimeout, Text{"处理超时", "the request took too long to process", "處理逾時"}},
+	SlowRequest:          {http.StatusRequestTimeout, Text{"请求发送超时", "the request arrived too slowly", "請求傳送逾時"}},
+	// 499 is nginx' convention; nobody is left to read the answer, only the log.
+	ClientClosedRequest:  {499, Text{"客户端已断开连接", "the client closed the connection", "用戶端已中斷連線"}},
+	ChangesTrimmed:       {http.StatusGone, Text{"变更记录已清理, 请从快照重新开始", "the changes asked for are gone, start over from the snapshot", "變更記錄已清理, 請從快照重新開始"}},
+	UnauthorizedInternal: {http.StatusUnauthorized, Text{"服务令牌错误", "the service token is missing or wrong", "服務權杖錯誤"}},
+
+	ListTagsFailed:  {http.StatusInternalServerError, Text{"获取标签列表失败", "listing tags failed", "取得標籤列表失敗"}},
+	CreateTagFailed: {http.StatusInternalServerError, Text{"创建标签失败", "creating the tag failed", "建立標籤失敗"}},
+	UpdateTagFailed: {http.StatusInternalServerError, Text{"更新标签失败", "updating the tag failed", "更新標籤失敗"}},
+	DeleteTagFailed: {http.StatusInternalServerError, Text{"删除标签失败", "deleting the tag failed", "刪除標籤失敗"}},
+	CountTagsFailed: {http.StatusInternalServerError, Text{"统计标签失败", "counting tags failed", "統計標籤失敗"}},
+	GetTagFailed:    {http.StatusInternalServerError, Text{"获取标签失败", "getting the tag failed", "取得標籤失敗"}},
+	TagNotFound:     {http.StatusNotFound, Text{"标签不存在", "no such tag", "標籤不存在"}},
+	TagNameExists:   {http.StatusConflict, Text{"标签名称已存在", "a tag of this name exists already", "標籤名稱已存在"}},
+
+	GetArticleFailed:    {http.StatusInternalServerError, Text{"获取单个文章失败", "getting the article failed", "取得單篇文章失敗"}},
+	ListArticlesFailed:  {http.StatusInternalServerError, Text{"获取多个文章失败", "listing articles failed", "取得多篇文章失敗"}},
+	CreateArticleFailed: {http.StatusInternalServerError, Text{"创建文章失败", "creating the article failed", "建立文章失敗"}},
+	UpdateArticleFailed: {http.StatusInternalServerError, Text{"更新文章失败", "updating the article failed", "更新文章失敗"}},
+	DeleteArticleFailed: {http.StatusInternalServerError, Text{"删除文章失败", "deleting the article failed", "刪除文章失敗"}},
+	ArticleNotFound:     {http.StatusNotFound, Text{"文章不存在", "no such article", "文章不存在"}},
+	UnknownTags:         {http.StatusBadRequest, Text{"标签不存在", "unknown tags", "標籤不存在"}},
+
+	UploadFailed: {http.StatusInternalServerError, Text{"上传文件失败", "upload failed", "上傳檔案失敗"}},
+}
+
+// All returns every declared code in ascending order.
+func All() []Code {
+	codes := make([]Code, 0, len(definitions))
+	for c := range definitions {
+		codes = append(codes, c)
+	}
+	slices.Sort(codes)
+	return codes
+}
+
+// Status is the HTTP status that goes with the code; a code that is not
+// declared is an internal error.
+func (c Code) Status() int { return c.definition().status }
+
+// Message is the code's message in the language of locale (see Text.In).
+func (c Code) Message(locale string) string { return c.definition().message.In(locale) }
+
+func (c Code) definition() definition {
+	if d, ok := definitions[c]; ok {
+		return d
+	}
+	return definitions[Internal]
+}

@@ -1,0 +1,53 @@
+package locale_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/locale"
+)
+
+func TestNegotiate(t *testing.T) {
+	n := locale.NewNegotiator()
+	cases := map[string]struct{ header, accept, want string }{
+		"nothing asked":                {"", "", "zh"},
+		"header wins":                  {"en", "zh-TW", "en"},
+		"header in another case":       {"EN", "", "en"},
+		"header with hyphens":          {"zh-Hant-TW", "", "zh_Hant_TW"},
+		"unknown header":               {"fr", "en", "en"},
+		"unknown header, nothing else": {"klingon", "", "zh"},
+		"browser in English":           {"", "en-US,en;q=0.9", "en"},
+		"browser in Taiwan":            {"", "zh-TW,zh;q=0.9,en;q=0.8", "zh_Hant_TW"},
+		"browser in Hong Kong":         {"", "zh-HK", "zh_Hant_TW"},
+		"browser on the mainland":      {"", "zh-CN,zh;q=0.9", "zh"},
+		"weights count":                {"", "zh;q=0.1, en;q=0.9", "en"},
+		"second choice":                {"", "fr, en;q=0.5", "en"},
+		"nothing we speak":             {"", "fr-FR, de", "zh"},
+		"not a language":               {"", ";;;=", "zh"},
+		"any language":                 {"", "*", "zh"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, c.want, n.Negotiate(c.header, c.accept))
+		})
+	}
+}
+
+func TestContext(t *testing.T) {
+	require.Equal(t, "zh", locale.FromContext(context.Background()))
+	require.Equal(t, "en", locale.FromContext(locale.NewContext(context.Background(), "en")))
+}
+
+func FuzzNegotiate(f *testing.F) {
+	f.Add("en", "zh-TW;q=0.3")
+	f.Add("", "zh_,;q=,*;q=9")
+	n := locale.NewNegotiator()
+	f.Fuzz(func(t *testing.T, header, accept string) {
+		if got := n.Negotiate(header, accept); !slices.Contains([]string{"zh", "en", "zh_Hant_TW"}, got) {
+			t.Fatalf("Negotiate(%q, %q) = %q", header, accept, got)
+		}
+	})
+}

@@ -1,0 +1,131 @@
+// Package responses is the envelope of every answer, and the one place where
+// an error becomes an HTTP answer.
+package responses
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/locale"
+)
+
+// Envelope is the answer with one object.
+type Envelope[T any] struct {
+	Code int    `json:"code" example:"0"`
+	Msg  string `json:"msg" example:"成功"`
+	Data T      `json:"data"`
+}
+
+// ListEnvelope is the answer with a page of objects; the list of an empty page
+// is [], never null.
+type ListEnvelope[T any] struct {
+	Code  int    `json:"code" example:"0"`
+	Msg   string `json:"msg" example:"成功"`
+	List  []T    `json:"list"`
+	Pager Pager  `json:"pager"`
+}
+
+// Pager echoes the paging that was used.
+type Pager struct {
+	Page      int   `json:"page" example:"1"`
+	PageSize  int   `json:"page_size" example:"10"`
+	TotalRows int64 `json:"total_rows" example:"42"`
+}
+
+// Problem is the answer of a request that failed. Code identifies the kind of
+// failure, msg and details are for people.
+type Problem struct {
+	Code    int      `json:"code" example:"10000001"`
+	Msg     string   `json:"msg" example:"入参错误"`
+	Details []string `json:"details"`
+}
+
+// Empty is the data of an answer that has nothing to say but that it succeeded.
+type Empty struct{}
+
+// Object answers 200 with data.
+func Object[T any](c *gin.Context, data T) {
+	object(c, http.StatusOK, data)
+}
+
+// Created answers 201 with data and its address.
+func Created[T any](c *gin.Context, location string, data T) {
+	c.Header("Location", location)
+	object(c, http.StatusCreated, data)
+}
+
+func object[T any](c *gin.Context, status int, data T) {
+	c.JSON(status, Envelope[T]{Msg: message(c, errcode.Success), Data: data})
+}
+
+// List answers 200 with a page of objects.
+func List[T any](c *gin.Context, list []T, pager Pager) {
+	if list == nil {
+		list = []T{}
+	}
+	c.JSON(http.StatusOK, ListEnvelope[T]{Msg: message(c, errcode.Success), List: list, Pager: pager})
+}
+
+// Error ends the request with the answer that err stands for, and leaves err
+// in c.Errors for the access log. What is not an *errcode.Error is shown to
+// the client as an internal error, without its text.
+func Error(c *gin.Context, err error) {
+	ErrorOr(c, err, errcode.Internal)
+}
+
+// ErrorOr is Error with the code that an error without one gets: the module's
+// own, such as errcode.CreateTagFailed.
+func ErrorOr(c *gin.Context, err error, fallback errcode.Code) {
+	_ = c.Error(err)
+	c.Abort()
+	if c.Writer.Written() {
+		return
+	}
+	coded := coded(err, fallback)
+	if coded.RetryAfter > 0 {
+		seconds := math.Ceil(coded.RetryAfter.Seconds())
+		c.Header("Retry-After", strconv.Itoa(int(seconds)))
+	}
+	language := locale.FromContext(c.Request.Context())
+	details := make([]string, 0, len(coded.Details))
+	for _, d := range coded.Details {
+		details = append(details, d.In(language))
+	}
+	c.JSON(coded.Code.Status(), Problem{
+		Code:    int(coded.Code),
+		Msg:     coded.Code.Message(language),
+		Details: details,
+	})
+}
+
+// coded returns the coded error in err's chain, or the one that err stands
+// for: a deadline is Timeout, a cancellation ClientClosedRequest, a body over
+// the limit TooLarge, everything else the fallback.
+func coded(err error, fallback errcode.Code) *errcode.Error {
+	var coded *errcode.Error
+	if errors.As(err, &coded) {
+		return coded
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return errcode.Wrap(errcode.TooLarge, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return &errcode.Error{Code: errcode.Timeout, RetryAfter: time.Second, Cause: err}
+	case errors.Is(err, context.Canceled):
+		return errcode.Wrap(errcode.ClientClosedRequest, err)
+	default:
+		return errcode.Wrap(fallback, err)
+	}
+}
+
+func message(c *gin.Context, code errcode.Code) string {
+	return code.Message(locale.FromContext(c.Request.Context()))
+}

@@ -1,0 +1,98 @@
+package requests_test
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/requests"
+)
+
+func TestPaging(t *testing.T) {
+	paging := requests.Paging{DefaultSize: 10, MaxSize: 100}
+	cases := map[string]struct {
+		page, size string
+		want       requests.Page
+		offset     int
+	}{
+		"nothing":       {"", "", requests.Page{Number: 1, Size: 10}, 0},
+		"second page":   {"2", "20", requests.Page{Number: 2, Size: 20}, 20},
+		"words":         {"x", "y", requests.Page{Number: 1, Size: 10}, 0},
+		"zero":          {"0", "0", requests.Page{Number: 1, Size: 10}, 0},
+		"negative":      {"-3", "-1", requests.Page{Number: 1, Size: 10}, 0},
+		"size too much": {"1", "1000", requests.Page{Number: 1, Size: 100}, 0},
+		"huge page":     {"9223372036854775807", "100", requests.Page{Number: math.MaxInt, Size: 100}, math.MaxInt},
+		"beyond int64":  {"99999999999999999999", "99999999999999999999", requests.Page{Number: math.MaxInt, Size: 100}, math.MaxInt},
+		"below int64":   {"-99999999999999999999", "1", requests.Page{Number: 1, Size: 1}, 0},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := paging.Parse(c.page, c.size)
+			require.Equal(t, c.want, got)
+			require.Equal(t, c.offset, got.Offset())
+		})
+	}
+}
+
+func FuzzPaging(f *testing.F) {
+	f.Add("1", "10")
+	f.Add("9223372036854775807", "100")
+	paging := requests.Paging{DefaultSize: 10, MaxSize: 100}
+	f.Fuzz(func(t *testing.T, page, size string) {
+		got := paging.Parse(page, size)
+		if got.Number < 1 || got.Size < 1 || got.Size > 100 || got.Offset() < 0 {
+			t.Fatalf("Parse(%q, %q) = %+v with offset %d", page, size, got, got.Offset())
+		}
+	})
+}
+
+func TestParseID(t *testing.T) {
+	cases := map[string]struct {
+		id   uint64
+		code errcode.Code
+	}{
+		"1":                    {1, errcode.Success},
+		"4294967298":           {4294967298, errcode.Success},
+		"9223372036854775807":  {math.MaxInt64, errcode.Success},
+		"9223372036854775808":  {0, errcode.TagNotFound},
+		"99999999999999999999": {0, errcode.TagNotFound},
+		"0":                    {0, errcode.InvalidParams},
+		"01":                   {0, errcode.InvalidParams},
+		"-1":                   {0, errcode.InvalidParams},
+		"+1":                   {0, errcode.InvalidParams},
+		"1.0":                  {0, errcode.InvalidParams},
+		"0x1":                  {0, errcode.InvalidParams},
+		"abc":                  {0, errcode.InvalidParams},
+		"":                     {0, errcode.InvalidParams},
+		"１":                    {0, errcode.InvalidParams},
+	}
+	for text, want := range cases {
+		t.Run(text, func(t *testing.T) {
+			id, err := requests.ParseID(text, errcode.TagNotFound)
+			require.Equal(t, want.id, id)
+			if want.code == errcode.Success {
+				require.NoError(t, err)
+				return
+			}
+			var refused *errcode.Error
+			require.ErrorAs(t, err, &refused)
+			require.Equal(t, want.code, refused.Code)
+		})
+	}
+}
+
+func FuzzParseID(f *testing.F) {
+	f.Add("1")
+	f.Add("18446744073709551616")
+	f.Add("\xff")
+	f.Fuzz(func(t *testing.T, text string) {
+		id, err := requests.ParseID(text, errcode.TagNotFound)
+		var coded *errcode.Error
+		if err == nil && (id < 1 || id > math.MaxInt64) || err != nil && !errors.As(err, &coded) {
+			t.Fatalf("ParseID(%q) = %d, %v", text, id, err)
+		}
+	})
+}

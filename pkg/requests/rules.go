@@ -1,0 +1,105 @@
+package requests
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"reflect"
+	"strings"
+	"unicode"
+
+	"github.com/go-playground/locales/en"
+	"github.com/go-playground/locales/zh"
+	"github.com/go-playground/locales/zh_Hant_TW"
+	ut "github.com/go-playground/universal-translator"
+	"github.com/go-playground/validator/v10"
+	enrules "github.com/go-playground/validator/v10/translations/en"
+	zhrules "github.com/go-playground/validator/v10/translations/zh"
+	twrules "github.com/go-playground/validator/v10/translations/zh_tw"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+)
+
+// rules applies the validate tags and says in each language what they refuse.
+type rules struct {
+	validate   *validator.Validate
+	zh, en, tw ut.Translator
+}
+
+func newRules() (*rules, error) {
+	r := &rules{validate: validator.New(validator.WithRequiredStructEnabled())}
+	r.validate.RegisterTagNameFunc(jsonName)
+	universal := ut.New(zh.New(), en.New(), zh_Hant_TW.New())
+	r.zh, _ = universal.GetTranslator("zh")
+	r.en, _ = universal.GetTranslator("en")
+	r.tw, _ = universal.GetTranslator("zh_Hant_TW")
+	err := errors.Join(
+		r.validate.RegisterValidation("notblank", notBlank),
+		r.validate.RegisterValidation("weburl", webURL),
+		zhrules.RegisterDefaultTranslations(r.validate, r.zh),
+		enrules.RegisterDefaultTranslations(r.validate, r.en),
+		twrules.RegisterDefaultTranslations(r.validate, r.tw),
+		r.translate("notblank", errcode.Text{ZH: "{0}不能为空白", EN: "{0} must not be blank", ZHHantTW: "{0}不能為空白"}),
+		r.translate("weburl", errcode.Text{ZH: "{0}必须是 http 或 https 的 URL", EN: "{0} must be an http or https URL", ZHHantTW: "{0}必須是 http 或 https 的 URL"}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("registering validation messages: %w", err)
+	}
+	return r, nil
+}
+
+func (r *rules) translate(tag string, text errcode.Text) error {
+	return errors.Join(
+		r.register(tag, r.zh, text.ZH), r.register(tag, r.en, text.EN), r.register(tag, r.tw, text.ZHHantTW),
+	)
+}
+
+func (r *rules) register(tag string, translator ut.Translator, text string) error {
+	return r.validate.RegisterTranslation(tag, translator,
+		func(t ut.Translator) error { return t.Add(tag, text, true) },
+		func(t ut.Translator, f validator.FieldError) string {
+			message, err := t.T(tag, f.Field())
+			if err != nil {
+				return f.Error()
+			}
+			return message
+		})
+}
+
+// check returns nil or an InvalidParams error with one detail per refused
+// field, in the order of the struct's fields.
+func (r *rules) check(dst any) error {
+	err := r.validate.Struct(dst)
+	var refused validator.ValidationErrors
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &refused):
+		return fmt.Errorf("validating %T: %w", dst, err)
+	}
+	details := make([]errcode.Text, 0, len(refused))
+	for _, f := range refused {
+		details = append(details, errcode.Text{ZH: f.Translate(r.zh), EN: f.Translate(r.en), ZHHantTW: f.Translate(r.tw)})
+	}
+	return errcode.New(errcode.InvalidParams, details...)
+}
+
+// notBlank wants at least one character that can be seen: not only spaces,
+// zero-width characters or controls.
+func notBlank(f validator.FieldLevel) bool {
+	field := f.Field()
+	return field.Kind() == reflect.String && strings.ContainsFunc(field.String(), func(r rune) bool {
+		return unicode.IsGraphic(r) && !unicode.IsSpace(r)
+	})
+}
+
+// webURL wants nothing, or an absolute URL that a browser may follow from a
+// page: "javascript:" and its like are none.
+func webURL(f validator.FieldLevel) bool {
+	text := f.Field().String()
+	if text == "" {
+		return true
+	}
+	parsed, err := url.Parse(text)
+	return err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Host != ""
+}

@@ -1,0 +1,17 @@
+// Package settings fills a configuration struct from, in rising order of precedence, the defaults it already holds, a YAML
+// file, the environment and the command line's flags, and refuses whatever it does not understand.
+//
+// A configuration is a struct of sections. A field tagged `mapstructure:"HttpPort"` in the section tagged "Server" has the
+// key Server.HttpPort, the environment variable ACHILLES_SERVER_HTTPPORT and the flag --server.httpport; its `usage` tag is
+// its line in --help. In the file the keys' case does not matter. Fields may be of type bool, int, uint, float, string,
+// [Secret], [time.Duration] and []string.
+//
+//   - A duration is written with a unit ("1m30s"); a bare number is seconds. It must not be negative, unless the field is
+//     tagged `allow:"negative"`.
+//   - A list is a YAML list or a text separated by commas.
+//   - A string field XxxFile next to a [Secret] field Xxx names a file that holds the secret.
+//   - A section, or the whole, may have a method Validate() error; [Invalid] makes its errors.
+//
+// An environment variable that is empty counts as not set. The variables that Kubernetes makes for services, such as
+// ACHILLES_REDIS_PORT=tcp://10.0.0.7:6379, are no settings and are left alone.
+package settings

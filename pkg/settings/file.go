@@ -1,0 +1,184 @@
+package settings
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// readFile takes the settings out of the YAML file, if there is one.
+func (l *loading) readFile(file string) {
+	if file == "" {
+		return
+	}
+	root, err := parseFile(file)
+	var content map[string]any
+	if err == nil && root != nil {
+		if err = root.Decode(&content); err != nil {
+			err = fmt.Errorf("configuration file %s: %s", file, withoutValues(strings.TrimPrefix(err.Error(), "yaml: ")))
+		}
+	}
+	if err != nil {
+		l.fail(err)
+		l.incomplete = true
+		return
+	}
+	reader := fileReader{loading: l, file: file, root: root, layer: map[string]any{}, seen: map[string]string{}}
+	reader.walk(nil, content)
+	l.merge(reader.layer)
+}
+
+// parseFile returns the document's root, a mapping, or nil when the file is empty.
+func parseFile(file string) (*yaml.Node, error) {
+	content, err := os.ReadFile(file) // #nosec G304 -- whoever starts the program names its configuration
+	if err != nil {
+		return nil, fmt.Errorf("configuration file %s: %s; check --config and %sCONFIG, or leave both out to run on the defaults",
+			file, reason(err), EnvPrefix)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(content))
+	var document, next yaml.Node
+	err = decoder.Decode(&document)
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration file %s: %s", file, syntaxError(err, content))
+	}
+	if !errors.Is(decoder.Decode(&next), io.EOF) {
+		return nil, fmt.Errorf("configuration file %s: holds more than one document; put all settings into one, "+
+			"without --- between them", file)
+	}
+	root := document.Content[0]
+	switch {
+	case root.Tag == "!!null":
+		return nil, nil
+	case root.Kind != yaml.MappingNode:
+		return nil, fmt.Errorf("configuration file %s: line %d: is not a list of sections; write for example Server: and, "+
+			"indented below it, HttpPort: 8000", file, root.Line)
+	}
+	return root, nil
+}
+
+// reason leaves out of an error what the message around it says already.
+func reason(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "does not exist"
+	case errors.Is(err, fs.ErrPermission):
+		return "may not be read by this user"
+	case errors.Is(err, syscall.EISDIR):
+		return "is a directory, not a file"
+	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return "cannot be read: " + err.Error()
+}
+
+// quotedValue matches what a YAML error quotes of the file: it may be part of a secret. Indicators such as ':' may stay.
+var quotedValue = regexp.MustCompile("'[^']{2,}'|`[^`]*`")
+
+// syntaxError says near which line the YAML is malformed: the parser names the line where the broken construct begins, and
+// none for the first.
+func syntaxError(err error, content []byte) string {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	if name, ok := strings.CutPrefix(text, "unknown anchor '"); ok {
+		name, _, _ = strings.Cut(name, "'")
+		before, _, _ := bytes.Cut(content, []byte("*"+name))
+		return fmt.Sprintf("line %d: a value that begins with * refers to an anchor that does not exist; if it is meant as a text, "+
+			"put it in quotes", 1+bytes.Count(before, []byte("\n")))
+	}
+	if !strings.HasPrefix(text, "line ") {
+		text = "line 1: " + text
+	}
+	return "near " + withoutValues(text)
+}
+
+func withoutValues(text string) string {
+	return quotedValue.ReplaceAllString(strings.Join(strings.Fields(text), " "), mask)
+}
+
+// fileReader sorts a file's content into settings and problems.
+type fileReader struct {
+	*loading
+	file  string
+	root  *yaml.Node
+	layer map[string]any
+	seen  map[string]string
+}
+
+func (r fileReader) walk(path []string, content map[string]any) {
+	for _, name := range slices.Sorted(maps.Keys(content)) {
+		here := append(slices.Clone(path), name)
+		r.take(here, strings.Join(here, "."), content[name])
+	}
+}
+
+func (r fileReader) take(path []string, key string, value any) {
+	from := r.origin(path)
+	if f, ok := r.schema.field(key); ok {
+		r.takeField(f, key, value, from)
+		return
+	}
+	known, ok := r.schema.section(key)
+	if !ok {
+		r.fail(r.schema.unknown(key, from))
+		return
+	}
+	switch value := value.(type) {
+	case nil:
+	case map[string]any:
+		r.walk(path, value)
+	default:
+		note := "is a section: write its settings on the lines below it, indented: " + strings.Join(r.schema.names(key), ", ")
+		r.fail(&problem{key: known.name, note: note, from: from})
+	}
+}
+
+func (r fileReader) takeField(f field, key string, value any, from string) {
+	if other, twice := r.seen[f.key]; twice {
+		r.fail(&problem{key: f.key, note: fmt.Sprintf("stands in the file twice, as %s and as %s; keep one", other, key), from: from})
+		return
+	}
+	r.seen[f.key] = key
+	if _, isMap := value.(map[string]any); isMap { // which no other source could override any more
+		r.fail(&problem{key: f.key, got: show(value), allowed: f.allowed(), from: from})
+		return
+	}
+	if value != nil { // "HttpPort:" with nothing behind it leaves the default
+		put(r.layer, f.key, value)
+		r.from[f.key] = from
+	}
+}
+
+func (r fileReader) origin(path []string) string {
+	if line := lineOf(r.root, path); line > 0 {
+		return fmt.Sprintf("%s line %d", r.file, line)
+	}
+	return r.file
+}
+
+// lineOf finds the line of a key, or 0 when it came into the file by way of an anchor.
+func lineOf(node *yaml.Node, path []string) int {
+	for i := 0; i+1 < len(node.Content) && node.Kind == yaml.MappingNode; i += 2 {
+		if node.Content[i].Value != path[0] {
+			continue
+		}
+		if len(path) == 1 {
+			return node.Content[i].Line
+		}
+		return lineOf(node.Content[i+1], path[1:])
+	}
+	return 0
+}

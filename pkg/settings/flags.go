@@ -1,0 +1,73 @@
+package settings
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// BindFlags registers a flag for each setting of the configuration that dst points to: its name is the key in lower case
+// (typed in any case), its help the field's usage tag with the present value as the default and the environment variable's
+// name. The flags only keep what was typed; [Load] reads it. BindFlags panics when dst cannot be a configuration.
+func BindFlags(fs *pflag.FlagSet, dst any) {
+	known, err := describe(dst)
+	if err != nil {
+		panic(err)
+	}
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(strings.ToLower(name))
+	})
+	for _, f := range known.fields {
+		kind := kindOf(f.value.Type())
+		flag := fs.VarPF(&flagValue{kind: kind}, f.flag(), "", help(f))
+		if kind == "bool" {
+			flag.NoOptDefVal = "true"
+		}
+	}
+}
+
+func help(f field) string {
+	text := f.text()
+	switch {
+	case text == "":
+		text = "none"
+	case kindOf(f.value.Type()) == "string":
+		text = fmt.Sprintf("%q", text)
+	}
+	return fmt.Sprintf("%s (default %s; %s)", f.usage, text, f.variable())
+}
+
+// flagValue keeps a flag's text as typed: its conversion is Load's, so that a mistake is reported like any other, together
+// with the others, and a secret never.
+type flagValue struct {
+	kind  string
+	typed string
+	set   bool
+}
+
+// Set keeps the text; a list's flag may be given several times.
+func (v *flagValue) Set(text string) error {
+	if v.kind == "list" && v.set {
+		text = v.typed + "," + text
+	}
+	v.typed, v.set = text, true
+	return nil
+}
+
+// String shows nothing: it is what the flag library prints, and the text may be a secret.
+func (v *flagValue) String() string { return "" }
+
+// Type is what --help shows behind the flag's name.
+func (v *flagValue) Type() string { return v.kind }
+
+// typedFlag hands the text to viper as it is.
+type typedFlag struct {
+	name  string
+	value *flagValue
+}
+
+func (t typedFlag) HasChanged() bool    { return t.value.set }
+func (t typedFlag) Name() string        { return t.name }
+func (t typedFlag) ValueString() string { return t.value.typed }
+func (t typedFlag) ValueType() string   { return "string" }

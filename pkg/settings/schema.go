@@ -1,0 +1,147 @@
+package settings
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+)
+
+var (
+	secretType   = reflect.TypeFor[Secret]()
+	durationType = reflect.TypeFor[time.Duration]()
+	listType     = reflect.TypeFor[[]string]()
+)
+
+// field is one setting: the key that names it and the place that holds it.
+type field struct {
+	key      string
+	value    reflect.Value
+	usage    string
+	negative bool
+}
+
+func (f field) flag() string     { return strings.ToLower(f.key) }
+func (f field) variable() string { return variable(f.key) }
+func (f field) secret() bool     { return f.value.Type() == secretType }
+
+// section is a struct of settings; the whole configuration is the one without a name.
+type section struct {
+	name  string
+	value reflect.Value
+}
+
+// schema is all that a configuration may contain.
+type schema struct {
+	fields   []field
+	sections []section
+}
+
+// describe reads the schema off a pointer to a configuration struct.
+func describe(dst any) (*schema, error) {
+	value := reflect.ValueOf(dst)
+	if value.Kind() != reflect.Pointer || value.IsNil() || value.Elem().Kind() != reflect.Struct {
+		return nil, fmt.Errorf("settings: %T is not a pointer to a configuration struct", dst)
+	}
+	s := &schema{}
+	return s, s.add("", value.Elem())
+}
+
+func (s *schema) add(name string, value reflect.Value) error {
+	s.sections = append(s.sections, section{name, value})
+	for i := range value.NumField() {
+		tags := value.Type().Field(i)
+		key, _, _ := strings.Cut(tags.Tag.Get("mapstructure"), ",")
+		if !tags.IsExported() || key == "-" {
+			continue
+		}
+		if key == "" {
+			key = tags.Name
+		}
+		f := field{join(name, key), value.Field(i), tags.Tag.Get("usage"), tags.Tag.Get("allow") == "negative"}
+		if err := s.addField(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *schema) addField(f field) error {
+	if f.value.Kind() == reflect.Struct {
+		return s.add(f.key, f.value)
+	}
+	if kindOf(f.value.Type()) == "" {
+		return fmt.Errorf("settings: %s has the type %s, which no setting can have", f.key, f.value.Type())
+	}
+	s.fields = append(s.fields, f)
+	return nil
+}
+
+// field finds a setting by its key, whatever the case.
+func (s *schema) field(key string) (field, bool) {
+	for _, f := range s.fields {
+		if strings.EqualFold(f.key, key) {
+			return f, true
+		}
+	}
+	return field{}, false
+}
+
+// section finds a section by its name, whatever the case.
+func (s *schema) section(name string) (section, bool) {
+	for _, found := range s.sections {
+		if strings.EqualFold(found.name, name) {
+			return found, true
+		}
+	}
+	return section{}, false
+}
+
+// names lists what stands directly in a section, without the section's name.
+func (s *schema) names(in string) []string {
+	var all []string
+	add := func(key string) {
+		parent, name := split(key)
+		if name != "" && strings.EqualFold(parent, in) {
+			all = append(all, name)
+		}
+	}
+	for _, sub := range s.sections {
+		add(sub.name)
+	}
+	for _, f := range s.fields {
+		add(f.key)
+	}
+	return all
+}
+
+// unknown is the problem of a key that is not in the schema.
+func (s *schema) unknown(key, from string) error {
+	parent, name := split(key)
+	if known, ok := s.section(parent); ok {
+		parent, key = known.name, join(known.name, name)
+	}
+	note, all := "no such setting", s.names(parent)
+	if near := Nearest(name, all); near != "" {
+		note += "; did you mean " + join(parent, near) + "?"
+	}
+	place := "sections"
+	if parent != "" {
+		place = "keys of " + parent
+	}
+	return &problem{key: key, note: fmt.Sprintf("%s; the %s are %s", note, place, strings.Join(all, ", ")), from: from}
+}
+
+func join(parent, name string) string {
+	if parent == "" {
+		return name
+	}
+	return parent + "." + name
+}
+
+func split(key string) (parent, name string) {
+	if i := strings.LastIndexByte(key, '.'); i >= 0 {
+		return key[:i], key[i+1:]
+	}
+	return "", key
+}

@@ -1,0 +1,146 @@
+package settings
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.yaml.in/yaml/v3"
+)
+
+const hidden = "hunter2"
+
+func TestSecretIsNeverShown(t *testing.T) {
+	c := defaults()
+	c.Database.Password = hidden
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%10s", "%.3s", "%T %[1]v"} {
+		for _, value := range []any{c.Database.Password, &c.Database, c, &c, []Secret{hidden}, map[string]Secret{"a": hidden}} {
+			text := fmt.Sprintf(verb, value)
+			require.NotContains(t, text, hidden, verb)
+			require.NotContains(t, text, fmt.Sprintf("%x", hidden), verb)
+			require.NotContains(t, text, "hun", verb)
+		}
+	}
+	require.Equal(t, "******", fmt.Sprint(c.Database.Password))
+	require.Equal(t, "", fmt.Sprint(Secret("")), "an empty secret shows that it is empty")
+	require.Equal(t, `"******"`, fmt.Sprintf("%#v", c.Database.Password))
+	require.Equal(t, hidden, c.Database.Password.Reveal())
+
+	asJSON, err := json.Marshal(map[string]any{"config": c, "empty": Secret("")})
+	require.NoError(t, err)
+	require.NotContains(t, string(asJSON), hidden)
+	require.Contains(t, string(asJSON), `"Password":"******"`)
+	require.Contains(t, string(asJSON), `"empty":""`)
+	asYAML, err := yaml.Marshal(c)
+	require.NoError(t, err)
+	require.NotContains(t, string(asYAML), hidden)
+
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", c, "secret", c.Database.Password)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c, "secret", c.Database.Password)
+	logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&log), zap.DebugLevel))
+	logger.Info("x", zap.Any("config", c), zap.Any("secret", c.Database.Password), zap.Stringer("s", c.Database.Password))
+	logger.Sugar().Infow("x", "config", c, "secret", c.Database.Password)
+	require.NotContains(t, log.String(), hidden)
+	require.Equal(t, 4, strings.Count(log.String(), "\n"))
+}
+
+// Whatever is wrong, and wherever the secret came from, it is in no error and no help.
+func TestSecretInNoError(t *testing.T) {
+	for name, test := range map[string]struct {
+		yaml string
+		env  []string
+		args []string
+	}{
+		"wrong type":        {yaml: "Database: {Password: [hunter2]}"},
+		"map":               {yaml: "Database: {Password: {hunter2: hunter2}}"},
+		"number":            {yaml: "Database: {Password: 12345}"},
+		"anchor":            {yaml: "Database: {Password: *hunter2}"},
+		"tag":               {yaml: "Database: {Password: !!int hunter2}"},
+		"float tag":         {yaml: "Database: {Password: !!float hunter2 }"},
+		"broken quotes":     {yaml: "Database:\n  Password: 'hunter2\n"},
+		"colon":             {yaml: "Database:\n  Password: hunter2: x\n"},
+		"percent":           {yaml: "Database:\n  Password: %hunter2\n"},
+		"at":                {yaml: "Database:\n  Password: @hunter2\n"},
+		"binary":            {yaml: "Database: {Password: !!binary hunter2}"},
+		"misspelt key":      {yaml: "Database: {Pasword: hunter2}"},
+		"misspelt section":  {yaml: "Databasse: {Password: hunter2}"},
+		"misspelt variable": {env: []string{"ACHILLES_DATABASE_PASSWROD=hunter2"}},
+		"both":              {yaml: "Database: {Password: hunter2, PasswordFile: /x}"},
+		"validation":        {yaml: "Database: {Password: forbidden}"},
+		"beside others":     {yaml: "Server: {HttpPort: x}", env: []string{"ACHILLES_DATABASE_PASSWORD=hunter2"}},
+		"in a flag":         {yaml: "Server: {HttpPort: x}", args: []string{"--database.password=hunter2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := load(t, test.yaml, test.env, test.args)
+			require.Error(t, err)
+			for _, verb := range []string{"%v", "%+v", "%#v"} {
+				for _, secret := range []string{hidden, "12345", "forbidden"} {
+					require.NotContains(t, fmt.Sprintf(verb, err), secret)
+				}
+			}
+		})
+	}
+	c := defaults()
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	BindFlags(fs, &c)
+	require.NoError(t, fs.Parse([]string{"--database.password", hidden}))
+	require.NotContains(t, fs.FlagUsages(), hidden)
+	fs.VisitAll(func(flag *pflag.Flag) { require.NotContains(t, flag.Value.String()+flag.DefValue, hidden) })
+	require.NoError(t, Load(&c, Source{Flags: fs}))
+	require.Equal(t, hidden, c.Database.Password.Reveal())
+}
+
+func TestSecretFile(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		file := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
+		return file
+	}
+	for name, content := range map[string]string{"plain": "hunter2", "newline": "hunter2\n", "windows": "hunter2\r\n", "newlines": "hunter2\n\n"} {
+		c, _, err := load(t, "Database: {PasswordFile: "+write("secret", content)+"}", nil, nil)
+		require.NoError(t, err, name)
+		require.Equal(t, hidden, c.Database.Password.Reveal(), name)
+	}
+	file := write("secret", " hun\nter2 \n")
+	c, _, err := load(t, "-", []string{"ACHILLES_DATABASE_PASSWORDFILE=" + file}, nil)
+	require.NoError(t, err)
+	require.Equal(t, " hun\nter2 ", c.Database.Password.Reveal(), "nothing else is trimmed")
+
+	c, _, err = load(t, "Database: {PasswordFile: "+file+"}", nil, []string{"--database.passwordfile=", "--database.password=other"})
+	require.NoError(t, err, "a flag can put the file aside")
+	require.Equal(t, "other", c.Database.Password.Reveal())
+	c, _, err = load(t, "Database: {Password: '', PasswordFile: "+write("other", hidden)+"}", nil, nil)
+	require.NoError(t, err, "an empty secret is none")
+	require.Equal(t, hidden, c.Database.Password.Reveal())
+
+	c = defaults()
+	c.Database.Password = "default"
+	require.NoError(t, Load(&c, Source{Environ: []string{"ACHILLES_DATABASE_PASSWORDFILE=" + file}}), "a default gives way to the file")
+	require.Equal(t, " hun\nter2 ", c.Database.Password.Reveal())
+
+	for name, test := range map[string]struct{ file, want string }{
+		"missing":   {filepath.Join(dir, "none"), "the file %s does not exist"},
+		"directory": {dir, "the file %s is a directory, not a file"},
+		"empty":     {write("empty", "\n"), "the file %s is empty: write the secret into it, or do not name it"},
+		"huge":      {write("huge", strings.Repeat("hunter2", 10_000)), "the file %s is longer than 65536 bytes: it cannot be a secret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := load(t, "-", nil, []string{"--database.passwordfile", test.file})
+			require.EqualError(t, err, "Database.PasswordFile: "+fmt.Sprintf(test.want, test.file)+" (from flag --database.passwordfile)")
+		})
+	}
+	_, config, err := load(t, "Database: {PasswordFile: "+file+"}", []string{"ACHILLES_DATABASE_PASSWORD=hunter2"}, nil)
+	require.EqualError(t, err, "Database.Password: is set, and so is Database.PasswordFile (from "+config+
+		" line 1); keep one of them (from environment variable ACHILLES_DATABASE_PASSWORD)")
+}

@@ -1,0 +1,202 @@
+package settings
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// watching starts a Watch and returns what it reports, with the content seen at that time. It ends with the test.
+func watching(t *testing.T, file string) <-chan string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	seen, ended := make(chan string, 100), make(chan error, 1)
+	target, err := filepath.EvalSymlinks(file)
+	require.NoError(t, err)
+	probe := filepath.Join(filepath.Dir(target), "probe")
+	go func() {
+		ended <- Watch(ctx, file, func() {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				content = []byte(err.Error())
+			}
+			seen <- string(content)
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			require.NoError(t, err)
+		case <-time.After(5 * time.Second):
+			t.Error("Watch did not end with its context")
+		}
+	})
+	ready(t, file, probe, seen)
+	return seen
+}
+
+// ready returns once the watch is in place: a change of the file before that goes unnoticed.
+func ready(t *testing.T, file, probe string, seen <-chan string) {
+	t.Helper()
+	original, err := os.ReadFile(file)
+	require.NoError(t, err)
+	for i := range 20 {
+		replace(t, file, probe, string(original)+string(rune('a'+i)))
+		select {
+		case <-seen:
+			replace(t, file, probe, string(original))
+			expect(t, seen, string(original))
+			return
+		case <-time.After(2 * settle):
+		}
+	}
+	t.Fatal("the watch never began")
+}
+
+// replace swaps the content of the file behind the links in one step, as editors do.
+func replace(t *testing.T, file, probe, content string) {
+	t.Helper()
+	target, err := filepath.EvalSymlinks(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(probe, []byte(content), 0o600))
+	require.NoError(t, os.Rename(probe, target))
+}
+
+func expect(t *testing.T, seen <-chan string, want string) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		select {
+		case got := <-seen:
+			if got == want {
+				return
+			}
+		case <-deadline:
+			t.Fatalf("no change to %q was reported", want)
+		}
+	}
+}
+
+func expectNothing(t *testing.T, seen <-chan string) {
+	t.Helper()
+	select {
+	case got := <-seen:
+		t.Fatalf("a change to %q was reported", got)
+	case <-time.After(3 * settle):
+	}
+}
+
+func TestWatchPlainFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("one"), 0o600))
+	seen := watching(t, file)
+
+	require.NoError(t, os.WriteFile(file, []byte("two"), 0o600))
+	expect(t, seen, "two")
+	replace(t, file, file+".swp", "three")
+	expect(t, seen, "three")
+	require.NoError(t, os.Remove(file))
+	expectNothing(t, seen)
+	require.NoError(t, os.WriteFile(file, []byte("four"), 0o600))
+	expect(t, seen, "four")
+
+	now := time.Now().Add(time.Hour)
+	require.NoError(t, os.Chtimes(file, now, now))
+	require.NoError(t, os.WriteFile(file, []byte("four"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), "neighbour"), []byte("x"), 0o600))
+	expectNothing(t, seen)
+}
+
+func TestWatchIsNotPutOffByABusyDirectory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("one"), 0o600))
+	seen := watching(t, file)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(settle / 20):
+				_ = os.WriteFile(filepath.Join(filepath.Dir(file), "busy.log"), []byte("x"), 0o600)
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	require.NoError(t, os.WriteFile(file, []byte("two"), 0o600))
+	expect(t, seen, "two")
+}
+
+// A ConfigMap is mounted as config.yaml -> ..data/config.yaml, ..data -> ..2026_01; an update makes a new directory, swaps
+// ..data by a rename and removes the old directory.
+func TestWatchConfigMap(t *testing.T) {
+	dir := t.TempDir()
+	publish := func(version, content string) {
+		t.Helper()
+		require.NoError(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, version, "config.yaml"), []byte(content), 0o600))
+		require.NoError(t, os.Symlink(version, filepath.Join(dir, "..data_tmp")))
+		old, _ := os.Readlink(filepath.Join(dir, "..data"))
+		require.NoError(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+		if old != "" {
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, old)))
+		}
+	}
+	publish("..2026_01", "one")
+	file := filepath.Join(dir, "config.yaml")
+	require.NoError(t, os.Symlink(filepath.Join("..data", "config.yaml"), file))
+	seen := watching(t, file)
+	for _, version := range []string{"02", "03", "04"} {
+		publish("..2026_"+version, "content "+version)
+		expect(t, seen, "content "+version)
+	}
+	publish("..2026_05", "content 04")
+	expectNothing(t, seen)
+}
+
+func TestWatchLinkToAnotherDirectory(t *testing.T) {
+	target, file := filepath.Join(t.TempDir(), "real.yaml"), filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(target, []byte("one"), 0o600))
+	require.NoError(t, os.Symlink(target, file))
+	seen := watching(t, file)
+	require.NoError(t, os.WriteFile(target, []byte("two"), 0o600))
+	expect(t, seen, "two")
+
+	other := filepath.Join(t.TempDir(), "other.yaml")
+	require.NoError(t, os.WriteFile(other, []byte("three"), 0o600))
+	require.NoError(t, os.Symlink(other, file+".new"))
+	require.NoError(t, os.Rename(file+".new", file))
+	expect(t, seen, "three")
+	require.NoError(t, os.WriteFile(other, []byte("four"), 0o600))
+	expect(t, seen, "four")
+}
+
+func TestWatchEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	require.NoError(t, Watch(ctx, "", func() { t.Error("changed") }))
+	require.NoError(t, Watch(ctx, filepath.Join(t.TempDir(), "none.yaml"), func() { t.Error("changed") }))
+	err := Watch(ctx, "/nowhere/config.yaml", func() { t.Error("changed") })
+	require.ErrorContains(t, err, "watching the configuration file /nowhere/config.yaml: no such file or directory; check that its directory exists")
+}
+
+// Every reload loads everything anew: a flag still beats the file, and a bare number is still seconds.
+func TestReloadKeepsPrecedenceAndUnits(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("Server: {ReadTimeout: 1, HttpPort: 1}"), 0o600))
+	args, environ := []string{"--server.httpport=3"}, []string{"ACHILLES_SERVER_SIZE=2"}
+	seen := watching(t, file)
+	require.NoError(t, os.WriteFile(file, []byte("Server: {ReadTimeout: 7, HttpPort: 8, Size: 9}"), 0o600))
+	expect(t, seen, "Server: {ReadTimeout: 7, HttpPort: 8, Size: 9}")
+	c, _, err := loadFile(t, file, environ, args)
+	require.NoError(t, err)
+	require.Equal(t, 7*time.Second, c.Server.ReadTimeout)
+	require.Equal(t, 3, c.Server.HTTPPort)
+	require.EqualValues(t, 2, c.Server.Size)
+}

@@ -1,0 +1,270 @@
+// Package command makes a service's command line: serve, migrate, version and help, with a flag for every setting.
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/achilles-blog/achilles/pkg/buildinfo"
+	"github.com/achilles-blog/achilles/pkg/lifecycle"
+	"github.com/achilles-blog/achilles/pkg/settings"
+)
+
+// Service is a program whose configuration is a C, a struct of sections as package settings describes it.
+type Service[C any] struct {
+	Name     string // the program's name, as typed
+	Summary  string // what it is, in a line
+	Defaults func() C
+
+	// Serve runs the service until it is stopped by a signal.
+	Serve func(ctx context.Context, run Run[C]) error
+	// Migrate brings the database's schema up to date; its context ends on the first signal. A service without one has no
+	// command migrate.
+	Migrate func(ctx context.Context, run Run[C]) error
+}
+
+// Run is what a command has to work with.
+type Run[C any] struct {
+	Config         C
+	Reload         func() (C, error) // reads the file anew; environment and flags keep their precedence over it
+	ConfigFile     string            // "" when there is none
+	Stdout, Stderr io.Writer
+	Signals        <-chan os.Signal // SIGINT and SIGTERM since the command began; nil in Migrate
+}
+
+// Main runs the command that args (without the program's name) and environ ("NAME=value") ask for, and returns the
+// program's exit code: 0, or 1 after an error, which is then on stderr, each line with the program's name in front.
+func (s Service[C]) Main(args, environ []string, stdout, stderr io.Writer) int {
+	p := program[C]{s, environ, stdout, stderr}
+	root := p.root()
+	root.SetArgs(append([]string{}, args...)) // never nil, for which cobra would take the process's own
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.Execute(); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			if line = strings.TrimSpace(line); line != "" {
+				_, _ = fmt.Fprintf(stderr, "%s: %s\n", s.Name, line)
+			}
+		}
+		return 1
+	}
+	return 0
+}
+
+type program[C any] struct {
+	Service[C]
+	environ        []string
+	stdout, stderr io.Writer
+}
+
+func (p program[C]) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: p.Name, Short: p.Summary,
+		SilenceErrors: true, SilenceUsage: true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args:              knownCommand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return noCommand(cmd) },
+	}
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(helpCommand(root))
+	root.AddCommand(p.serve(), versionCommand())
+	if p.Migrate != nil {
+		root.AddCommand(p.migrate())
+	}
+	return root
+}
+
+func (p program[C]) serve() *cobra.Command {
+	return p.withSettings("serve", "Run the service until SIGINT or SIGTERM", func(load loader[C]) error {
+		signals, stop := lifecycle.Notify()
+		defer stop()
+		run, err := load()
+		if err != nil {
+			return err
+		}
+		run.Signals = signals
+		return p.Serve(context.Background(), run)
+	})
+}
+
+func (p program[C]) migrate() *cobra.Command {
+	return p.withSettings("migrate", "Bring the database's schema up to date and exit", func(load loader[C]) error {
+		signals, stop := lifecycle.Notify()
+		defer stop()
+		run, err := load()
+		if err != nil {
+			return err
+		}
+		ctx, cancel := untilSignal(signals, stop)
+		defer cancel()
+		err = p.Migrate(ctx, run)
+		if err != nil && ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+		return err
+	})
+}
+
+// untilSignal returns a context that the first signal ends. Then it gives the signals back, so that a second one ends the
+// process at once. The function returned ends the waiting.
+func untilSignal(signals <-chan os.Signal, stop func()) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	go func() {
+		select {
+		case received := <-signals:
+			stop()
+			cancel(fmt.Errorf("stopped by signal: %s", received))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// loader reads the configuration once.
+type loader[C any] func() (Run[C], error)
+
+// withSettings makes a command that has a flag for each setting.
+func (p program[C]) withSettings(name, short string, run func(loader[C]) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: name, Short: short, Args: noArguments,
+		Long: short + ".\n\nEach setting is taken from its flag, else from its environment variable, else from the YAML file, " +
+			"else it has its default.\nA duration is written as 1m30s; a bare number is seconds.",
+	}
+	config := p.Defaults()
+	settings.BindFlags(cmd.Flags(), &config)
+	file := cmd.Flags().String("config", "", fmt.Sprintf("YAML `file` of settings (default none; %s)", configVariable))
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if !cmd.Flags().Changed("config") {
+			*file = lookup(p.environ, configVariable)
+		}
+		return run(func() (Run[C], error) { return p.load(cmd.Flags(), *file) })
+	}
+	return cmd
+}
+
+const configVariable = settings.EnvPrefix + "CONFIG"
+
+func (p program[C]) load(flags *pflag.FlagSet, file string) (Run[C], error) {
+	read := func() (C, error) {
+		config := p.Defaults()
+		err := settings.Load(&config, settings.Source{File: file, Flags: flags, Environ: p.environ})
+		return config, err
+	}
+	config, err := read()
+	return Run[C]{Config: config, Reload: read, ConfigFile: file, Stdout: p.stdout, Stderr: p.stderr}, err
+}
+
+func lookup(environ []string, name string) string {
+	for _, entry := range environ {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+func versionCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "version", Short: "Show version, commit and build time", Args: noArguments}
+	asJSON := cmd.Flags().Bool("json", false, "as a JSON object")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		info := buildinfo.Get()
+		if *asJSON {
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(info)
+		}
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), cmd.Root().Name(), info)
+		return err
+	}
+	return cmd
+}
+
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [command]", Short: "Show what a command does and its flags",
+		RunE: func(_ *cobra.Command, args []string) error {
+			found, rest, err := root.Find(args)
+			if err == nil {
+				err = found.ValidateArgs(rest)
+			}
+			if err != nil {
+				return err
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}
+
+func knownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	if near := settings.Nearest(args[0], commands(root)); near != "" {
+		hint = fmt.Sprintf("; did you mean %s?", near)
+	}
+	return fmt.Errorf("unknown command %q%s; the commands are %s", args[0], hint, strings.Join(commands(root), ", "))
+}
+
+func noCommand(root *cobra.Command) error {
+	return fmt.Errorf("no command given; it is one of %s; see %s --help", strings.Join(commands(root), ", "), root.Name())
+}
+
+func commands(root *cobra.Command) []string {
+	var names []string
+	for _, cmd := range root.Commands() {
+		names = append(names, cmd.Name())
+	}
+	return names
+}
+
+// noArguments does not repeat the arguments: they may be the rest of a secret that was not quoted.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s takes flags only, but got %d further argument(s); write a flag as --name=value, a value with spaces in quotes",
+		cmd.CommandPath(), len(args))
+}
+
+// flagError says what is wrong with a flag in one line, and never the value behind it.
+func flagError(cmd *cobra.Command, err error) error {
+	if errors.Is(err, pflag.ErrHelp) {
+		return err
+	}
+	see := fmt.Sprintf("see %s --help", cmd.CommandPath())
+	if !cmd.HasParent() {
+		see = fmt.Sprintf("write flags behind a command, as in %s serve --name=value", cmd.Name())
+	}
+	var unknown *pflag.NotExistError
+	var noValue *pflag.ValueRequiredError
+	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
+		return fmt.Errorf("unknown flag beginning with a single dash; flags begin with two; %s", see)
+	case errors.As(err, &unknown):
+		return fmt.Errorf("unknown flag --%s%s; %s", unknown.GetSpecifiedName(), nearestFlag(cmd, unknown.GetSpecifiedName()), see)
+	case errors.As(err, &noValue):
+		return fmt.Errorf("flag --%s needs a value: write --%[1]s=value; %s", noValue.GetSpecifiedName(), see)
+	}
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		return fmt.Errorf("flag --%s cannot have that value; %s", invalid.GetFlag().Name, see)
+	}
+	return fmt.Errorf("a flag is not written as --name=value; %s", see)
+}
+
+func nearestFlag(cmd *cobra.Command, name string) string {
+	var names []string
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
+	if near := settings.Nearest(name, names); near != "" {
+		return fmt.Sprintf("; did you mean --%s?", near)
+	}
+	return ""
+}

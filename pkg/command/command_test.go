@@ -1,0 +1,231 @@
+package command_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/achilles-blog/achilles/pkg/buildinfo"
+	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/settings"
+)
+
+func TestMain(m *testing.M) {
+	// os/signal keeps this goroutine once any signal was asked for.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("os/signal.signal_recv"), goleak.IgnoreTopFunction("os/signal.loop"))
+}
+
+type config struct {
+	Server struct {
+		HTTPPort int           `mapstructure:"HttpPort" usage:"port to serve on"`
+		Timeout  time.Duration `mapstructure:"Timeout" usage:"time for a request"`
+		TLS      bool          `mapstructure:"TLS" usage:"whether to encrypt"`
+	} `mapstructure:"Server"`
+	Database struct {
+		Password     settings.Secret `mapstructure:"Password" usage:"password of the database"`
+		PasswordFile string          `mapstructure:"PasswordFile" usage:"file with the password of the database"`
+	} `mapstructure:"Database"`
+}
+
+func defaults() config {
+	var c config
+	c.Server.HTTPPort = 8000
+	c.Server.Timeout = 15 * time.Second
+	return c
+}
+
+// result is what a command line did.
+type result struct {
+	code           int
+	stdout, stderr string
+	served         *command.Run[config]
+	migrated       *command.Run[config]
+}
+
+type run = command.Run[config]
+
+// runMain runs a service whose commands only note what they got; check, if given, is run by them.
+func runMain(args, environ []string, check func(ctx context.Context, run run) error) result {
+	var r result
+	note := func(into **run) func(context.Context, run) error {
+		return func(ctx context.Context, given run) error {
+			*into = &given
+			if check != nil {
+				return check(ctx, given)
+			}
+			return nil
+		}
+	}
+	service := command.Service[config]{
+		Name: "tag", Summary: "The tag service", Defaults: defaults, Serve: note(&r.served), Migrate: note(&r.migrated),
+	}
+	var stdout, stderr bytes.Buffer
+	r.code = service.Main(args, environ, &stdout, &stderr)
+	r.stdout, r.stderr = stdout.String(), stderr.String()
+	return r
+}
+
+func TestServeAndMigrateGetTheSettings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tag.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("Server: {HttpPort: 1, Timeout: 2}"), 0o600))
+	environ := []string{"ACHILLES_SERVER_HTTPPORT=3"}
+
+	r := runMain([]string{"serve", "--config", file, "--Server.TLS"}, environ, nil)
+	require.Equal(t, result{code: 0, served: r.served}, r)
+	require.Equal(t, 3, r.served.Config.Server.HTTPPort)
+	require.Equal(t, 2*time.Second, r.served.Config.Server.Timeout)
+	require.True(t, r.served.Config.Server.TLS)
+	require.Equal(t, file, r.served.ConfigFile)
+	require.NotNil(t, r.served.Signals)
+	require.NotNil(t, r.served.Stdout)
+	require.NotNil(t, r.served.Stderr)
+
+	r = runMain([]string{"migrate", "--server.httpport=4"}, append(environ, "ACHILLES_CONFIG="+file), nil)
+	require.Equal(t, result{code: 0, migrated: r.migrated}, r)
+	require.Equal(t, 4, r.migrated.Config.Server.HTTPPort)
+	require.Equal(t, 2*time.Second, r.migrated.Config.Server.Timeout)
+	require.Equal(t, file, r.migrated.ConfigFile)
+	require.Nil(t, r.migrated.Signals)
+}
+
+func TestFlagsInFrontOfTheCommand(t *testing.T) {
+	r := runMain([]string{"--server.httpport=1", "--database.password", "hunter2", "serve"}, nil, nil)
+	require.Equal(t, 0, r.code, r.stderr)
+	require.Equal(t, 1, r.served.Config.Server.HTTPPort)
+	require.Equal(t, "hunter2", r.served.Config.Database.Password.Reveal())
+}
+
+func TestConfigFlagBeatsVariable(t *testing.T) {
+	environ := []string{"ACHILLES_CONFIG=/nowhere.yaml"}
+	require.Equal(t, 1, runMain([]string{"serve"}, environ, nil).code)
+	r := runMain([]string{"serve", "--config="}, environ, nil)
+	require.Equal(t, 0, r.code, r.stderr)
+	require.Equal(t, defaults(), r.served.Config)
+}
+
+func TestReload(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tag.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("Server: {Timeout: 2}"), 0o600))
+	r := runMain([]string{"serve", "--config", file, "--server.httpport=5"}, []string{"ACHILLES_SERVER_TLS=true"}, func(_ context.Context, run run) error {
+		require.Equal(t, 2*time.Second, run.Config.Server.Timeout)
+		require.NoError(t, os.WriteFile(file, []byte("Server: {Timeout: 7, HttpPort: 6, TLS: false}"), 0o600))
+		again, err := run.Reload()
+		require.NoError(t, err)
+		require.Equal(t, 7*time.Second, again.Server.Timeout)
+		require.Equal(t, 5, again.Server.HTTPPort)
+		require.True(t, again.Server.TLS)
+		require.Equal(t, 2*time.Second, run.Config.Server.Timeout, "the first configuration is left alone")
+		require.NoError(t, os.WriteFile(file, []byte("Server: {Timeout: soon}"), 0o600))
+		_, err = run.Reload()
+		require.ErrorContains(t, err, "Server.Timeout")
+		return nil
+	})
+	require.Equal(t, 0, r.code, r.stderr)
+}
+
+func TestMistakesGetOneLine(t *testing.T) {
+	const commands = "help, migrate, serve, version"
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no command":        {nil, "no command given; it is one of " + commands + "; see tag --help"},
+		"misspelt command":  {[]string{"srve"}, `unknown command "srve"; did you mean serve?; the commands are ` + commands},
+		"unknown command":   {[]string{"deploy", "--now"}, `unknown flag --now; write flags behind a command, as in tag serve --name=value`},
+		"unknown word":      {[]string{"deploy", "now"}, `unknown command "deploy"; the commands are ` + commands},
+		"completion":        {[]string{"completion"}, `unknown command "completion"; the commands are ` + commands},
+		"help on unknown":   {[]string{"help", "srve"}, `unknown command "srve"; did you mean serve?; the commands are ` + commands},
+		"switch first":      {[]string{"--server.tls", "serve"}, "unknown flag --server.tls; write flags behind a command, as in tag serve --name=value"},
+		"misspelt flag":     {[]string{"serve", "--server.httprt=1"}, "unknown flag --server.httprt; did you mean --server.httpport?; see tag serve --help"},
+		"unknown flag":      {[]string{"serve", "--nothing.like.it=hunter2"}, "unknown flag --nothing.like.it; see tag serve --help"},
+		"single dash":       {[]string{"serve", "-database.password=hunter2"}, "unknown flag beginning with a single dash; flags begin with two; see tag serve --help"},
+		"no value":          {[]string{"serve", "--server.httpport"}, "flag --server.httpport needs a value: write --server.httpport=value; see tag serve --help"},
+		"bad flag":          {[]string{"serve", "--=hunter2"}, "a flag is not written as --name=value; see tag serve --help"},
+		"bad switch":        {[]string{"version", "--json=hunter2"}, "flag --json cannot have that value; see tag version --help"},
+		"setting elsewhere": {[]string{"version", "--server.httpport=1"}, "unknown flag --server.httpport; see tag version --help"},
+		"argument": {[]string{"migrate", "--database.password=hunter", "2"},
+			"tag migrate takes flags only, but got 1 further argument(s); write a flag as --name=value, a value with spaces in quotes"},
+		"wrong value": {[]string{"serve", "--server.httpport=http"}, `Server.HttpPort: "http" is not allowed: a whole number (from flag --server.httpport)`},
+		"no file": {[]string{"migrate", "--config", "/nowhere.yaml"},
+			"configuration file /nowhere.yaml: does not exist; check --config and ACHILLES_CONFIG, or leave both out to run on the defaults"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, result{code: 1, stderr: "tag: " + test.want + "\n"}, runMain(test.args, nil, nil))
+		})
+	}
+}
+
+func TestErrorsHaveTheNameOnEveryLine(t *testing.T) {
+	r := runMain([]string{"serve", "--server.httpport=http"}, []string{"ACHILLES_SERVER_TLS=maybe"}, nil)
+	require.Equal(t, result{code: 1, stderr: `tag: Server.HttpPort: "http" is not allowed: a whole number (from flag --server.httpport)
+tag: Server.TLS: "maybe" is not allowed: true or false (from environment variable ACHILLES_SERVER_TLS)
+`}, r)
+	const text = "one\ntwo\n\n"
+	for _, name := range []string{"serve", "migrate"} {
+		r = runMain([]string{name}, nil, func(context.Context, run) error { return errors.New(text) })
+		require.Equal(t, 1, r.code)
+		require.Equal(t, "tag: one\ntag: two\n", r.stderr)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"help"}} {
+		r := runMain(args, nil, nil)
+		require.Equal(t, result{stdout: r.stdout}, r)
+		for _, want := range []string{"The tag service", "serve ", "migrate ", "version ", "Run the service until SIGINT or SIGTERM"} {
+			require.Contains(t, r.stdout, want)
+		}
+	}
+	for _, args := range [][]string{{"serve", "--help"}, {"migrate", "-h"}, {"help", "serve"}, {"serve", "--database.password=hunter2", "--help"}} {
+		r := runMain(args, []string{"ACHILLES_DATABASE_PASSWORD=hunter2"}, nil)
+		require.Equal(t, result{stdout: r.stdout}, r)
+		for _, want := range []string{
+			"--config file ", "YAML file of settings (default none; ACHILLES_CONFIG)",
+			"--server.httpport int ", "port to serve on (default 8000; ACHILLES_SERVER_HTTPPORT)",
+			"--server.timeout duration ", "time for a request (default 15s; ACHILLES_SERVER_TIMEOUT)",
+			"--server.tls ", "whether to encrypt (default false; ACHILLES_SERVER_TLS)",
+			"--database.password string ", "password of the database (default none; ACHILLES_DATABASE_PASSWORD)",
+			"--database.passwordfile string ", "file with the password of the database (default none; ACHILLES_DATABASE_PASSWORDFILE)",
+		} {
+			require.Contains(t, r.stdout, want)
+		}
+		require.NotContains(t, r.stdout, "hunter2")
+	}
+}
+
+func TestVersion(t *testing.T) {
+	require.Equal(t, result{stdout: "tag " + buildinfo.Get().String() + "\n"}, runMain([]string{"version"}, nil, nil))
+	r := runMain([]string{"version", "--json"}, nil, nil)
+	var info buildinfo.Info
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &info))
+	require.Equal(t, buildinfo.Get(), info)
+	require.Equal(t, result{stdout: r.stdout}, r)
+	require.Equal(t, 0, runMain([]string{"version"}, []string{"ACHILLES_SERVER_HTTPPORT=http"}, nil).code, "version reads no settings")
+}
+
+func TestServiceWithoutMigrate(t *testing.T) {
+	service := command.Service[config]{Name: "tag", Defaults: defaults, Serve: func(context.Context, run) error { return nil }}
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, 1, service.Main([]string{"migrate"}, nil, &stdout, &stderr))
+	require.Equal(t, "tag: unknown command \"migrate\"; the commands are help, serve, version\n", stderr.String())
+}
+
+func TestBrokenOutputIsAnError(t *testing.T) {
+	service := command.Service[config]{Name: "tag", Defaults: defaults}
+	var stderr strings.Builder
+	require.Equal(t, 1, service.Main([]string{"version"}, nil, brokenWriter{}, &stderr))
+	require.Equal(t, "tag: broken\n", stderr.String())
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken") }

@@ -1,0 +1,176 @@
+// Package logging makes the program's logger: JSON lines on standard output in release, readable lines otherwise, and a
+// rotating file besides, when one is configured.
+package logging
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"gopkg.in/natefinch/lumberjack.v2"
+
+	"github.com/achilles-blog/achilles/pkg/settings"
+)
+
+// Config says what is logged, and where besides standard output.
+type Config struct {
+	Level       string `mapstructure:"Level" usage:"least level that is logged: debug, info, warn or error"`
+	LogSavePath string `mapstructure:"LogSavePath" usage:"directory of a rotating log file, written besides standard output; empty for none"`
+	LogFileName string `mapstructure:"LogFileName" usage:"name of the log file in LogSavePath"`
+	MaxSize     int    `mapstructure:"MaxSize" usage:"size in megabytes at which the log file is rotated"`
+	MaxBackups  int    `mapstructure:"MaxBackups" usage:"how many rotated log files are kept; 0 for all"`
+	MaxAge      int    `mapstructure:"MaxAge" usage:"days for which rotated log files are kept; 0 for ever"`
+}
+
+// Default logs from info on, to standard output only.
+func Default() Config {
+	return Config{Level: "info", LogFileName: "achilles.log", MaxSize: 100, MaxBackups: 7, MaxAge: 30}
+}
+
+// Validate reports every value that cannot be used.
+func (c Config) Validate() error {
+	var all []error
+	if _, err := parseLevel(c.Level); err != nil {
+		all = append(all, err)
+	}
+	if c.LogSavePath != "" && !fileName(c.LogFileName) {
+		all = append(all, settings.Invalid("LogFileName", c.LogFileName, "a file's name without a directory, such as tag.log"))
+	}
+	if c.MaxSize < 1 {
+		all = append(all, settings.Invalid("MaxSize", strconv.Itoa(c.MaxSize), "at least 1 megabyte"))
+	}
+	if c.MaxBackups < 0 {
+		all = append(all, settings.Invalid("MaxBackups", strconv.Itoa(c.MaxBackups), "a number of files, or 0 to keep all"))
+	}
+	if c.MaxAge < 0 {
+		all = append(all, settings.Invalid("MaxAge", strconv.Itoa(c.MaxAge), "a number of days, or 0 to keep them for ever"))
+	}
+	return errors.Join(all...)
+}
+
+func fileName(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, `/\`)
+}
+
+var levels = []string{"debug", "info", "warn", "error"}
+
+func parseLevel(text string) (zapcore.Level, error) {
+	if !slices.Contains(levels, text) {
+		return 0, settings.Invalid("Level", text, strings.Join(levels, ", "))
+	}
+	return zapcore.ParseLevel(text)
+}
+
+// Logger is a zap logger together with the file it may write to. The embedded logger is what is passed on.
+type Logger struct {
+	*zap.Logger
+	level zap.AtomicLevel
+	file  io.Closer
+}
+
+// New makes a logger: JSON lines in release, lines for people otherwise. With LogSavePath set it also writes JSON lines to
+// the file there, rotated by size; the error says why that file cannot be written.
+func New(cfg Config, release bool, stdout io.Writer) (*Logger, error) {
+	level, err := parseLevel(cfg.Level)
+	if err != nil {
+		return nil, err
+	}
+	l := &Logger{level: zap.NewAtomicLevelAt(level)}
+	encoder := jsonEncoder()
+	if !release {
+		encoder = consoleEncoder()
+	}
+	core := zapcore.NewCore(encoder, lock(stdout), l.level)
+	if cfg.LogSavePath != "" {
+		file, err := openFile(cfg)
+		if err != nil {
+			return nil, err
+		}
+		l.file = file
+		core = zapcore.NewTee(core, zapcore.NewCore(jsonEncoder(), lock(file), l.level))
+	}
+	l.Logger = zap.New(core)
+	return l, nil
+}
+
+// SetLevel changes the least level that is logged, at once and for all loggers made from this one.
+func (l *Logger) SetLevel(text string) error {
+	level, err := parseLevel(text)
+	if err != nil {
+		return err
+	}
+	l.level.SetLevel(level)
+	return nil
+}
+
+// Close closes the log file, if there is one. Nothing is held back in memory, so nothing is lost on standard output.
+func (l *Logger) Close() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.Close()
+}
+
+// lock hides the destination's own Sync: on a terminal or a pipe it only fails.
+func lock(w io.Writer) zapcore.WriteSyncer {
+	return zapcore.Lock(zapcore.AddSync(struct{ io.Writer }{w}))
+}
+
+func openFile(cfg Config) (*lumberjack.Logger, error) {
+	path := filepath.Join(cfg.LogSavePath, cfg.LogFileName)
+	// lumberjack opens the file at the first line only: too late to refuse the start.
+	if err := tryFile(path); err != nil {
+		return nil, fmt.Errorf("log file %s cannot be written: %s; set Log.LogSavePath to a directory that this user can write, "+
+			"or leave it empty to log to standard output only", path, cause(err))
+	}
+	return &lumberjack.Logger{Filename: path, MaxSize: cfg.MaxSize, MaxBackups: cfg.MaxBackups, MaxAge: cfg.MaxAge}, nil
+}
+
+func tryFile(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) // #nosec G304 -- the configured file
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// cause leaves out the path, which the message around it names already.
+func cause(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
+func jsonEncoder() zapcore.Encoder {
+	return zapcore.NewJSONEncoder(zapcore.EncoderConfig{
+		TimeKey: "ts", LevelKey: "level", NameKey: "logger", MessageKey: "msg", StacktraceKey: "stack",
+		EncodeTime: encodeTime, EncodeLevel: zapcore.LowercaseLevelEncoder, EncodeDuration: zapcore.SecondsDurationEncoder,
+		EncodeName: zapcore.FullNameEncoder,
+	})
+}
+
+func consoleEncoder() zapcore.Encoder {
+	return zapcore.NewConsoleEncoder(zapcore.EncoderConfig{
+		TimeKey: "ts", LevelKey: "level", NameKey: "logger", MessageKey: "msg", StacktraceKey: "stack",
+		EncodeTime: zapcore.TimeEncoderOfLayout("15:04:05.000"), EncodeLevel: zapcore.CapitalLevelEncoder,
+		EncodeDuration: zapcore.StringDurationEncoder, EncodeName: zapcore.FullNameEncoder,
+	})
+}
+
+func encodeTime(t time.Time, to zapcore.PrimitiveArrayEncoder) {
+	to.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+}

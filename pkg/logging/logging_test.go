@@ -1,0 +1,205 @@
+package logging
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/achilles-blog/achilles/pkg/settings"
+)
+
+func TestMain(m *testing.M) {
+	// lumberjack keeps one goroutine for each file until the process ends.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("gopkg.in/natefinch/lumberjack%2ev2.(*Logger).millRun"))
+}
+
+// entries parses JSON lines.
+func entries(t *testing.T, text string) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for line := range strings.Lines(text) {
+		entry := map[string]any{}
+		require.NoError(t, json.Unmarshal([]byte(line), &entry), line)
+		all = append(all, entry)
+	}
+	return all
+}
+
+func TestRelease(t *testing.T) {
+	t.Setenv("TZ", "Asia/Shanghai")
+	var out bytes.Buffer
+	log, err := New(Default(), true, &out)
+	require.NoError(t, err)
+	before := time.Now().Truncate(time.Millisecond)
+	log.Debug("hidden")
+	log.Named("feed").Info("up\nand running", zap.Duration("took", 1500*time.Millisecond), zap.Error(errors.New("odd")),
+		zap.Any("password", settings.Secret("hunter2")))
+	require.NoError(t, log.Close())
+
+	all := entries(t, out.String())
+	require.Len(t, all, 1)
+	ts, err := time.Parse("2006-01-02T15:04:05.000Z", all[0]["ts"].(string))
+	require.NoError(t, err, "UTC with milliseconds")
+	require.False(t, ts.Before(before) || ts.After(time.Now()), ts)
+	delete(all[0], "ts")
+	require.Equal(t, map[string]any{
+		"level": "info", "logger": "feed", "msg": "up\nand running", "took": 1.5, "error": "odd", "password": "******",
+	}, all[0], "and no caller")
+}
+
+func TestTimeIsUTC(t *testing.T) {
+	var out bytes.Buffer
+	log, err := New(Default(), true, &out)
+	require.NoError(t, err)
+	zone := time.FixedZone("east", 8*60*60)
+	log.Info("x", zap.Time("at", time.Date(2026, 1, 2, 11, 4, 5, 6e6, zone)))
+	require.Equal(t, "2026-01-02T03:04:05.006Z", entries(t, out.String())[0]["at"])
+}
+
+func TestConsole(t *testing.T) {
+	var out bytes.Buffer
+	log, err := New(Default(), false, &out)
+	require.NoError(t, err)
+	log.Warn("look", zap.String("key", "value"))
+	require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3}\tWARN\tlook\t\{"key": "value"\}\n$`, out.String())
+}
+
+func TestLevels(t *testing.T) {
+	for i, level := range levels {
+		cfg := Default()
+		cfg.Level = level
+		var out bytes.Buffer
+		log, err := New(cfg, true, &out)
+		require.NoError(t, err)
+		log.Debug("debug")
+		log.Info("info")
+		log.Warn("warn")
+		log.Error("error")
+		require.Len(t, entries(t, out.String()), len(levels)-i)
+		require.Equal(t, level, entries(t, out.String())[0]["level"])
+	}
+}
+
+func TestSetLevel(t *testing.T) {
+	var out bytes.Buffer
+	log, err := New(Default(), true, &out)
+	require.NoError(t, err)
+	child := log.With(zap.Int("n", 1))
+	child.Debug("hidden")
+	require.NoError(t, log.SetLevel("debug"))
+	child.Debug("shown")
+	require.EqualError(t, log.SetLevel("loud"), "Level: loud is not allowed: debug, info, warn, error")
+	child.Debug("still shown")
+	require.Len(t, entries(t, out.String()), 2)
+}
+
+func TestFile(t *testing.T) {
+	cfg := Default()
+	cfg.LogSavePath, cfg.LogFileName = filepath.Join(t.TempDir(), "new", "logs"), "tag.log"
+	var out bytes.Buffer
+	log, err := New(cfg, false, &out)
+	require.NoError(t, err)
+	log.Info("one")
+	require.NoError(t, log.Close())
+	log, err = New(cfg, false, &out)
+	require.NoError(t, err, "the file of the run before is continued")
+	require.NoError(t, log.SetLevel("error"))
+	log.Info("hidden in both")
+	log.Error("two")
+	require.NoError(t, log.Close())
+
+	path := filepath.Join(cfg.LogSavePath, "tag.log")
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	all := entries(t, string(content))
+	require.Len(t, all, 2, "JSON also when standard output is for people")
+	require.Equal(t, "one", all[0]["msg"])
+	require.Equal(t, "two", all[1]["msg"])
+	require.Equal(t, 2, strings.Count(out.String(), "\n"))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Zero(t, info.Mode().Perm()&0o077, "nobody else reads the log")
+}
+
+func TestRotation(t *testing.T) {
+	cfg := Default()
+	cfg.LogSavePath, cfg.MaxSize, cfg.MaxBackups = t.TempDir(), 1, 1
+	log, err := New(cfg, true, &bytes.Buffer{})
+	require.NoError(t, err)
+	line := strings.Repeat("x", 100<<10)
+	for range 40 {
+		log.Info(line)
+	}
+	require.NoError(t, log.Close())
+	require.Eventually(t, func() bool {
+		files, err := os.ReadDir(cfg.LogSavePath)
+		return err == nil && len(files) == 2
+	}, 10*time.Second, 10*time.Millisecond, "one file and one backup stay")
+	info, err := os.Stat(filepath.Join(cfg.LogSavePath, cfg.LogFileName))
+	require.NoError(t, err)
+	require.LessOrEqual(t, info.Size(), int64(1<<20))
+}
+
+func TestUnwritableFile(t *testing.T) {
+	const advice = "; set Log.LogSavePath to a directory that this user can write, or leave it empty to log to standard output only"
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "achilles.log"), 0o700))
+	for path, why := range map[string]string{filepath.Join(dir, "file"): "not a directory", dir: "is a directory", "/proc/1/none": "no such file or directory"} {
+		cfg := Default()
+		cfg.LogSavePath = path
+		_, err := New(cfg, true, &bytes.Buffer{})
+		require.EqualError(t, err, "log file "+filepath.Join(path, "achilles.log")+" cannot be written: "+why+advice)
+	}
+}
+
+func TestClosedStdoutIsNoError(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	defer func() { _ = reader.Close() }()
+	log, err := New(Default(), true, writer)
+	require.NoError(t, err)
+	require.NoError(t, log.Sync(), "a pipe cannot be synced, and need not be")
+	require.NoError(t, writer.Close())
+	require.NoError(t, log.Sync())
+	require.NoError(t, log.Close())
+}
+
+func TestValidate(t *testing.T) {
+	require.NoError(t, Default().Validate())
+	cfg := Config{Level: "loud", LogSavePath: "logs", LogFileName: "../x", MaxSize: 0, MaxBackups: -1, MaxAge: -2}
+	require.EqualError(t, cfg.Validate(), strings.Join([]string{
+		"Level: loud is not allowed: debug, info, warn, error",
+		"LogFileName: ../x is not allowed: a file's name without a directory, such as tag.log",
+		"MaxSize: 0 is not allowed: at least 1 megabyte",
+		"MaxBackups: -1 is not allowed: a number of files, or 0 to keep all",
+		"MaxAge: -2 is not allowed: a number of days, or 0 to keep them for ever",
+	}, "\n"))
+	for _, name := range []string{"", ".", "..", "a/b", `a\b`} {
+		cfg := Default()
+		cfg.LogFileName = name
+		require.NoError(t, cfg.Validate(), "without a path the name does not matter")
+		cfg.LogSavePath = "logs"
+		require.Error(t, cfg.Validate(), name)
+	}
+	_, err := New(Config{}, true, &bytes.Buffer{})
+	require.EqualError(t, err, `Level: "" is not allowed: debug, info, warn, error`)
+}
+
+func TestLoadedByKey(t *testing.T) {
+	cfg := struct {
+		Log Config `mapstructure:"Log"`
+	}{Default()}
+	err := settings.Load(&cfg, settings.Source{Environ: []string{"ACHILLES_LOG_LEVEL=loud", "ACHILLES_LOG_MAXSIZE=5"}})
+	require.EqualError(t, err, "Log.Level: loud is not allowed: debug, info, warn, error (from environment variable ACHILLES_LOG_LEVEL)")
+	require.Equal(t, 5, cfg.Log.MaxSize)
+}

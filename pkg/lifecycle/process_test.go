@@ -1,0 +1,356 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/achilles-blog/achilles/pkg/lifecycle"
+)
+
+func TestStopRunsInOrder(t *testing.T) {
+	var (
+		mu    sync.Mutex
+		order []string
+	)
+	note := func(what string) {
+		mu.Lock()
+		defer mu.Unlock()
+		order = append(order, what)
+	}
+	started := make(chan struct{})
+	s := newService(t, lifecycle.Config{DrainDelay: 100 * time.Millisecond, ShutdownTimeout: patience}, nil)
+	hook := func(name string) {
+		s.OnStop(name, patience, func(context.Context) error { note(name); return nil })
+	}
+	hook("log")
+	hook("database")
+	hook("cache")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	release := make(chan struct{})
+	s.Listen("slow", newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(started)
+		<-release
+		note("request")
+		if r.Context().Err() != nil {
+			note("its context was cancelled")
+		}
+	})), ln)
+	s.Go("worker", func(ctx context.Context) error {
+		<-ctx.Done()
+		note("worker")
+		return ctx.Err()
+	})
+	s.Go("short", func(context.Context) error { return nil })
+
+	c := mustDial(t, ln.Addr().String())
+	require.NoError(t, c.send(http.MethodPost, "/", ""))
+	await(t, "the request", started)
+	s.start()
+	require.False(t, s.IsDraining())
+	s.signal()
+	await(t, "the drain", s.Draining())
+	require.True(t, s.IsDraining())
+	require.NoError(t, s.Context().Err(), "workers go on during the drain")
+	// Shutdown has begun once the listener is gone; the request is in flight still.
+	require.Eventually(t, func() bool {
+		other, err := net.Dial("tcp", ln.Addr().String())
+		if err == nil {
+			_ = other.Close()
+		}
+		return err != nil
+	}, patience, 5*time.Millisecond)
+	close(release)
+	_, _, closing, err := c.receive()
+	require.NoError(t, err)
+	require.True(t, closing)
+	require.NoError(t, s.wait(t))
+	require.Equal(t, []string{"request", "worker", "cache", "database", "log"}, order)
+}
+
+func TestDrainServesForTheWholeDelay(t *testing.T) {
+	const delay = 400 * time.Millisecond
+	s := newService(t, lifecycle.Config{DrainDelay: delay, ShutdownTimeout: patience}, http.HandlerFunc(echo))
+	silent := mustDial(t, s.addr) // idle since before the drain: it must not be closed by it
+	_, _, closing, err := silent.post("before")
+	require.NoError(t, err)
+	require.False(t, closing)
+	begin := time.Now()
+	s.start()
+	s.signal()
+	await(t, "the drain", s.Draining())
+
+	time.Sleep(delay / 2) // long enough for SetKeepAlivesEnabled(false) to have closed the idle connection
+	_, answer, closing, err := silent.post("on an old connection")
+	require.NoError(t, err)
+	require.Equal(t, "on an old connection", answer)
+	require.True(t, closing)
+	_, answer, closing, err = mustDial(t, s.addr).post("on a new connection")
+	require.NoError(t, err)
+	require.Equal(t, "on a new connection", answer)
+	require.True(t, closing)
+	require.NoError(t, s.wait(t))
+	require.GreaterOrEqual(t, time.Since(begin), delay)
+}
+
+func TestOverrunOfShutdownTimeout(t *testing.T) {
+	for name, heeds := range map[string]bool{"heeds its context": true, "ignores its context": false} {
+		t.Run(name, func(t *testing.T) {
+			started, release := make(chan struct{}), make(chan struct{})
+			s := newService(t, lifecycle.Config{ShutdownTimeout: 100 * time.Millisecond}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				close(started)
+				select {
+				case <-r.Context().Done():
+				case <-release:
+				}
+				if !heeds {
+					<-release
+				}
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}))
+			stopped := false
+			s.OnStop("database", patience, func(context.Context) error { stopped = true; return nil })
+			c := mustDial(t, s.addr)
+			require.NoError(t, c.send(http.MethodPost, "/", ""))
+			await(t, "the request", started)
+			begin := time.Now()
+			s.start()
+			s.signal()
+			status, _, _, err := c.receive()
+			if heeds {
+				require.NoError(t, err, "it could still answer")
+				require.Equal(t, http.StatusServiceUnavailable, status)
+			} else {
+				require.Error(t, err, "it was cut off")
+			}
+			require.ErrorContains(t, s.wait(t), "requests were still running")
+			require.Less(t, time.Since(begin), 100*time.Millisecond+lifecycle.LastAnswerTimeout+2*time.Second)
+			require.True(t, stopped, "hooks run after an overrun too")
+			close(release)
+		})
+	}
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Run("in the drain", func(t *testing.T) {
+		s := newService(t, lifecycle.Config{DrainDelay: time.Hour, ShutdownTimeout: time.Hour}, nil)
+		s.start()
+		s.signal()
+		await(t, "the drain", s.Draining())
+		s.signal()
+		require.ErrorIs(t, s.wait(t), lifecycle.ErrForced)
+	})
+	t.Run("in the shutdown", func(t *testing.T) {
+		started := make(chan struct{})
+		s := newService(t, lifecycle.Config{ShutdownTimeout: time.Hour}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			close(started)
+			<-r.Context().Done()
+		}))
+		c := mustDial(t, s.addr)
+		require.NoError(t, c.send(http.MethodPost, "/", ""))
+		await(t, "the request", started)
+		s.start()
+		s.signal()
+		await(t, "the drain", s.Draining())
+		s.signal()
+		require.ErrorIs(t, s.wait(t), lifecycle.ErrForced)
+	})
+	t.Run("in a hook", func(t *testing.T) {
+		s := newService(t, lifecycle.Config{ShutdownTimeout: time.Hour}, nil)
+		reached, skipped := make(chan struct{}), true
+		s.OnStop("later", time.Hour, func(context.Context) error { skipped = false; return nil })
+		s.OnStop("hung", time.Hour, func(ctx context.Context) error { close(reached); <-ctx.Done(); return ctx.Err() })
+		s.start()
+		s.signal()
+		await(t, "the hook", reached)
+		s.signal()
+		require.ErrorIs(t, s.wait(t), lifecycle.ErrForced)
+		require.True(t, skipped)
+	})
+	t.Run("both before Run", func(t *testing.T) {
+		s := newService(t, lifecycle.Config{DrainDelay: time.Hour}, nil)
+		s.signal()
+		s.signal()
+		s.start()
+		require.ErrorIs(t, s.wait(t), lifecycle.ErrForced)
+	})
+}
+
+func TestFirstSignalAfterAFailureDoesNotForce(t *testing.T) {
+	s := newService(t, lifecycle.Config{DrainDelay: 200 * time.Millisecond, ShutdownTimeout: patience}, nil)
+	s.Go("feed", func(context.Context) error { return errors.New("no more") })
+	s.start()
+	await(t, "the drain", s.Draining())
+	s.signal()
+	err := s.wait(t)
+	require.ErrorContains(t, err, "no more")
+	require.NotErrorIs(t, err, lifecycle.ErrForced)
+}
+
+func TestFailuresStopTheProcess(t *testing.T) {
+	cause := errors.New("the tag feed is broken")
+	cases := map[string]struct {
+		begin func(s *service)
+		want  string
+	}{
+		"worker error": {func(s *service) {
+			s.Go("feed", func(context.Context) error { return cause })
+		}, "worker feed: the tag feed is broken"},
+		"worker panic": {func(s *service) {
+			s.Go("feed", func(context.Context) error { panic("boom") })
+		}, "worker feed: panic: boom"},
+		"listener": {func(s *service) {
+			ln, _ := net.Listen("tcp", "127.0.0.1:0")
+			_ = ln.Close()
+			s.Listen("broken", newServer(nil), ln)
+		}, "broken: serving 127.0.0.1:"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t, lifecycle.Config{ShutdownTimeout: patience}, nil)
+			ran := false
+			s.OnStop("hook", patience, func(context.Context) error { ran = true; return nil })
+			c.begin(s)
+			s.start()
+			require.ErrorContains(t, s.wait(t), c.want)
+			require.True(t, s.IsDraining())
+			require.True(t, ran)
+		})
+	}
+}
+
+func TestPanicOfAWorkerIsLoggedWithItsStack(t *testing.T) {
+	s := newService(t, lifecycle.Config{}, nil)
+	s.Go("feed", func(context.Context) error { panic("boom") })
+	s.start()
+	require.Error(t, s.wait(t))
+	entries := s.logs.FilterMessage("panic").All()
+	require.Len(t, entries, 1)
+	require.Contains(t, entries[0].ContextMap()["stack"], "TestPanicOfAWorker")
+}
+
+func TestWorkerErrorAfterItWasToldToStop(t *testing.T) {
+	s := newService(t, lifecycle.Config{}, nil)
+	s.Go("feed", func(ctx context.Context) error { <-ctx.Done(); return errors.New("connection closed") })
+	s.start()
+	s.signal()
+	require.NoError(t, s.wait(t), "a worker may meet any error on its way out")
+	require.Contains(t, lines(s.logs), "connection closed")
+}
+
+func TestWorkerErrorInTheDrainCounts(t *testing.T) {
+	s := newService(t, lifecycle.Config{DrainDelay: 200 * time.Millisecond}, nil)
+	s.Go("feed", func(context.Context) error { <-s.Draining(); return errors.New("broken in the drain") })
+	s.start()
+	s.signal()
+	require.ErrorContains(t, s.wait(t), "broken in the drain")
+}
+
+func TestHungWorkerIsNamed(t *testing.T) {
+	s := newService(t, lifecycle.Config{}, nil)
+	release := make(chan struct{})
+	defer close(release)
+	ran := false
+	s.OnStop("database", patience, func(context.Context) error { ran = true; return nil })
+	s.Go("well-behaved", func(ctx context.Context) error { <-ctx.Done(); return nil })
+	s.Go("stubborn", func(context.Context) error { <-release; return nil })
+	s.start()
+	s.signal()
+	err := s.wait(t)
+	require.ErrorContains(t, err, "worker stubborn did not end within 5s")
+	require.NotContains(t, err.Error(), "well-behaved")
+	require.True(t, ran)
+}
+
+func TestHooksAreBounded(t *testing.T) {
+	s := newService(t, lifecycle.Config{}, nil)
+	release := make(chan struct{})
+	defer close(release)
+	ran := false
+	s.OnStop("last", patience, func(context.Context) error { ran = true; return nil })
+	s.OnStop("failing", patience, func(context.Context) error { return errors.New("disk full") })
+	s.OnStop("panicking", patience, func(context.Context) error { panic("boom") })
+	s.OnStop("hung", 50*time.Millisecond, func(context.Context) error { <-release; return nil })
+	s.start()
+	s.signal()
+	err := s.wait(t)
+	require.ErrorContains(t, err, "stopping hung: not done within 50ms")
+	require.ErrorContains(t, err, "stopping panicking: panic: boom")
+	require.ErrorContains(t, err, "stopping failing: disk full")
+	require.Contains(t, lines(s.logs), "stopping hung")
+	require.True(t, ran)
+}
+
+func TestNotUpSkipsTheDrain(t *testing.T) {
+	s := newService(t, lifecycle.Config{DrainDelay: time.Hour, ShutdownTimeout: patience}, nil)
+	s.Go("self check", func(context.Context) error { return fmt.Errorf("%w: refused", lifecycle.ErrNotUp) })
+	s.start()
+	require.ErrorIs(t, s.wait(t), lifecycle.ErrNotUp)
+}
+
+func TestLongPollEndsOnDraining(t *testing.T) {
+	started := make(chan struct{})
+	s := &service{}
+	s = newService(t, lifecycle.Config{ShutdownTimeout: time.Hour}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(started)
+		<-s.Draining()
+		_, _ = io.WriteString(w, "nothing new")
+	}))
+	c := mustDial(t, s.addr)
+	require.NoError(t, c.send(http.MethodGet, "/", ""))
+	await(t, "the poll", started)
+	s.start()
+	s.signal()
+	_, answer, closing, err := c.receive()
+	require.NoError(t, err)
+	require.Equal(t, "nothing new", answer)
+	require.True(t, closing)
+	require.NoError(t, s.wait(t))
+}
+
+func TestNotifyBuffersBothSignals(t *testing.T) {
+	ch, stop := lifecycle.Notify()
+	defer stop()
+	require.Equal(t, 2, cap(ch))
+	p := lifecycle.New(lifecycle.Config{}, ch, zap.NewNop())
+	require.False(t, p.IsDraining())
+}
+
+func TestListenLastServesUntilTheHooks(t *testing.T) {
+	s := newService(t, lifecycle.Config{ShutdownTimeout: patience}, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	reached := func() error {
+		c, err := dial(ln.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer func() { _ = c.Close() }()
+		_, _, _, err = c.post("x")
+		return err
+	}
+	var before, after, inWorker error
+	s.OnStop("after it", patience, func(context.Context) error { after = reached(); return nil })
+	s.ListenLast("admin", newServer(http.HandlerFunc(echo)), ln)
+	s.OnStop("before it", patience, func(context.Context) error { before = reached(); return nil })
+	s.Go("worker", func(ctx context.Context) error { <-ctx.Done(); inWorker = reached(); return nil })
+	hanging := mustDial(t, ln.Addr().String())
+	_, _, _, err = hanging.post("x")
+	require.NoError(t, err)
+	s.start()
+	s.signal()
+	require.NoError(t, s.wait(t))
+	require.NoError(t, inWorker)
+	require.NoError(t, before)
+	require.Error(t, after)
+}

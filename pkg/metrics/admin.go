@@ -1,0 +1,24 @@
+package metrics
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/pprof" // #nosec G108 -- it fills http.DefaultServeMux, which nothing serves
+)
+
+// AdminHandler serves /metrics, /version and /debug/pprof/ for the admin
+// listener, which no ingress may route.
+func AdminHandler(m *Metrics) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", m.Handler())
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		_ = json.NewEncoder(w).Encode(m.info)
+	})
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}

@@ -1,0 +1,135 @@
+// Package server is the HTTP side that every service shares: the engine with
+// its one ordered chain of middleware, the server's limits and its listeners.
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/achilles-blog/achilles/pkg/lifecycle"
+	"github.com/achilles-blog/achilles/pkg/settings"
+)
+
+// The values of Config.RunMode.
+const (
+	Debug   = "debug"
+	Release = "release"
+	Test    = "test"
+)
+
+const (
+	// defaultMaxBodyBytes holds where neither the configuration nor the
+	// service has a limit.
+	defaultMaxBodyBytes = 1 << 20
+	maxHeaderBytes      = 64 << 10
+	// silentConnection is how long http.Server.Shutdown waits for a new
+	// connection that has not sent anything.
+	silentConnection = 5 * time.Second
+)
+
+// Config is the section Server.
+type Config struct {
+	RunMode            string        `mapstructure:"RunMode" usage:"debug, release or test: release logs JSON, debug logs for people"`
+	Host               string        `mapstructure:"Host" usage:"address to serve on; empty: all"`
+	HTTPPort           int           `mapstructure:"HttpPort" usage:"port to serve on; 0: any free one"`
+	AdminHost          string        `mapstructure:"AdminHost" usage:"address of the admin listener (metrics, profiles); empty: all"`
+	AdminPort          int           `mapstructure:"AdminPort" usage:"port of the admin listener; 0: any free one"`
+	ReadHeaderTimeout  time.Duration `mapstructure:"ReadHeaderTimeout" usage:"how long a client may take to send a request's header"`
+	ReadTimeout        time.Duration `mapstructure:"ReadTimeout" usage:"how long a client may take to send a whole request"`
+	WriteTimeout       time.Duration `mapstructure:"WriteTimeout" usage:"how long a request may take from its header to the end of its answer"`
+	IdleTimeout        time.Duration `mapstructure:"IdleTimeout" usage:"how long an idle connection is kept; longer than any proxy in front keeps it"`
+	RequestTimeout     time.Duration `mapstructure:"RequestTimeout" usage:"how long the service may work on a request; shorter than WriteTimeout"`
+	MaxBodyBytes       int64         `mapstructure:"MaxBodyBytes" usage:"largest request body; 0: what the service needs"`
+	DrainDelay         time.Duration `mapstructure:"DrainDelay" usage:"how long to go on serving after the signal to stop"`
+	ShutdownTimeout    time.Duration `mapstructure:"ShutdownTimeout" usage:"how long requests may take to finish after DrainDelay"`
+	CORSAllowedOrigins []string      `mapstructure:"CorsAllowedOrigins" usage:"origins whose pages may call the API, such as https://blog.example; empty: none; *: all"`
+	TrustedProxies     []string      `mapstructure:"TrustedProxies" usage:"addresses or networks of proxies whose X-Forwarded-For is believed; empty: none"`
+}
+
+// Default returns the section's defaults.
+func Default() Config {
+	return Config{
+		RunMode:           Release,
+		HTTPPort:          8080,
+		AdminPort:         9090,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      18 * time.Second,
+		IdleTimeout:       620 * time.Second, // Google's load balancer keeps connections for 600 s
+		RequestTimeout:    15 * time.Second,
+		DrainDelay:        5 * time.Second,
+		ShutdownTimeout:   20 * time.Second,
+	}
+}
+
+// Release tells whether the service runs in production.
+func (c Config) Release() bool { return c.RunMode == Release }
+
+// Lifecycle returns the windows of the stop.
+func (c Config) Lifecycle() lifecycle.Config {
+	return lifecycle.Config{DrainDelay: c.DrainDelay, ShutdownTimeout: c.ShutdownTimeout}
+}
+
+// Validate returns every value that is not allowed, alone or next to the
+// others.
+func (c Config) Validate() error {
+	var errs []error
+	check := func(ok bool, key string, got any, allowed string) {
+		if !ok {
+			errs = append(errs, settings.Invalid(key, fmt.Sprint(got), allowed))
+		}
+	}
+	check(slices.Contains([]string{Debug, Release, Test}, c.RunMode), "RunMode", c.RunMode, "debug, release or test")
+	check(validPort(c.HTTPPort), "HttpPort", c.HTTPPort, "a port from 0 to 65535")
+	check(validPort(c.AdminPort), "AdminPort", c.AdminPort, "a port from 0 to 65535")
+	check(c.HTTPPort == 0 || c.HTTPPort != c.AdminPort, "AdminPort", c.AdminPort, "another port than HttpPort")
+	check(c.ReadHeaderTimeout > 0, "ReadHeaderTimeout", c.ReadHeaderTimeout, "more than 0")
+	check(c.ReadTimeout >= c.ReadHeaderTimeout, "ReadTimeout", c.ReadTimeout,
+		fmt.Sprintf("at least ReadHeaderTimeout (%s)", c.ReadHeaderTimeout))
+	check(c.RequestTimeout > 0, "RequestTimeout", c.RequestTimeout, "more than 0")
+	check(c.WriteTimeout > c.RequestTimeout && c.WriteTimeout > c.ReadTimeout, "WriteTimeout", c.WriteTimeout,
+		fmt.Sprintf("more than RequestTimeout (%s) and ReadTimeout (%s), so that their refusals can still be sent", c.RequestTimeout, c.ReadTimeout))
+	check(c.IdleTimeout > 0, "IdleTimeout", c.IdleTimeout, "more than 0")
+	check(c.MaxBodyBytes >= 0, "MaxBodyBytes", c.MaxBodyBytes, "a number of bytes, or 0 for what the service needs")
+	check(c.DrainDelay >= 0, "DrainDelay", c.DrainDelay, "0 or more")
+	check(c.ShutdownTimeout >= c.WriteTimeout && c.ShutdownTimeout > silentConnection, "ShutdownTimeout", c.ShutdownTimeout,
+		fmt.Sprintf("at least WriteTimeout (%s), so that every request can finish, and more than %s", c.WriteTimeout, silentConnection))
+	for _, origin := range c.CORSAllowedOrigins {
+		check(validOrigin(origin) || len(c.CORSAllowedOrigins) == 1 && origin == "*", "CorsAllowedOrigins", origin,
+			"origins such as https://blog.example (lower case, scheme, host and port, nothing after them), or * alone")
+	}
+	for _, proxy := range c.TrustedProxies {
+		check(validNetwork(proxy), "TrustedProxies", proxy, "IP addresses, or networks such as 10.0.0.0/8")
+	}
+	return errors.Join(errs...)
+}
+
+func validPort(port int) bool { return port >= 0 && port <= 65535 }
+
+func validOrigin(origin string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && !strings.Contains(u.Host, "*") &&
+		validURLPort(u.Port()) && origin == strings.ToLower(u.Scheme+"://"+u.Host) // as browsers send it
+}
+
+func validURLPort(port string) bool {
+	if port == "" {
+		return true
+	}
+	number, err := strconv.Atoi(port)
+	return err == nil && validPort(number)
+}
+
+func validNetwork(text string) bool {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return true
+	}
+	_, err := netip.ParsePrefix(text)
+	return err == nil
+}

@@ -1,0 +1,43 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gin-contrib/cors"
+	"github.com/gin-gonic/gin"
+)
+
+// crossOrigin lets pages of the given origins call the API, without
+// credentials. With no origins it adds nothing, and browsers keep the door
+// closed.
+func crossOrigin(origins []string) (gin.HandlerFunc, error) {
+	if len(origins) == 0 {
+		return func(*gin.Context) {}, nil
+	}
+	cfg := cors.Config{
+		AllowOrigins: origins,
+		AllowMethods: []string{
+			http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		},
+		AllowHeaders:  []string{"Content-Type", "Authorization", "Idempotency-Key", "If-Match", "Locale", requestIDHeader},
+		ExposeHeaders: []string{"ETag", "Location", "Retry-After", requestIDHeader},
+		MaxAge:        time.Hour,
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("origins %q: %w", origins, err)
+	}
+	handle := cors.New(cfg)
+	all := slices.Contains(origins, "*")
+	return func(c *gin.Context) {
+		// What the answer says depends on the origin, also where there is none.
+		c.Header("Vary", "Origin")
+		// The library would refuse other origins with a bare 403, also callers
+		// that are no browsers. Without its headers browsers refuse by themselves.
+		if all || slices.Contains(origins, c.GetHeader("Origin")) {
+			handle(c)
+		}
+	}, nil
+}

@@ -1,0 +1,77 @@
+package server_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/server"
+)
+
+func corsHeaders(answer result) []string {
+	var names []string
+	for name := range answer.Header {
+		if strings.HasPrefix(name, "Access-Control-") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func TestCORSIsClosedByDefault(t *testing.T) {
+	f := start(t, server.Default(), twoRoutes)
+	preflight := f.do("OPTIONS", "/api/v1/tags", "", "Origin", "https://evil.example", "Access-Control-Request-Method", "POST")
+	require.Equal(t, 405, preflight.StatusCode)
+	require.Empty(t, corsHeaders(preflight))
+	simple := f.do("GET", "/api/v1/tags", "", "Origin", "https://evil.example")
+	require.Equal(t, 200, simple.StatusCode)
+	require.Empty(t, corsHeaders(simple))
+}
+
+func TestCORSWithOrigins(t *testing.T) {
+	cfg := server.Default()
+	cfg.CORSAllowedOrigins = []string{"https://blog.example", "http://localhost:3000"}
+	f := start(t, cfg, twoRoutes)
+
+	for _, origin := range cfg.CORSAllowedOrigins {
+		preflight := f.do("OPTIONS", "/api/v1/tags", "", "Origin", origin,
+			"Access-Control-Request-Method", "PUT", "Access-Control-Request-Headers", "content-type,locale")
+		require.Equal(t, 204, preflight.StatusCode)
+		require.Empty(t, preflight.body)
+		require.Equal(t, origin, preflight.Header.Get("Access-Control-Allow-Origin"))
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+			require.Contains(t, preflight.Header.Get("Access-Control-Allow-Methods"), method)
+		}
+		for _, name := range []string{"Content-Type", "Locale", "Authorization", "Idempotency-Key"} {
+			require.Contains(t, preflight.Header.Get("Access-Control-Allow-Headers"), name)
+		}
+		require.Equal(t, "3600", preflight.Header.Get("Access-Control-Max-Age"))
+		require.Empty(t, preflight.Header.Get("Access-Control-Allow-Credentials"))
+		require.Contains(t, preflight.Header.Values("Vary"), "Origin")
+	}
+
+	answer := f.do("GET", "/nothing", "", "Origin", "https://blog.example")
+	require.Equal(t, 404, answer.StatusCode)
+	require.Equal(t, "https://blog.example", answer.Header.Get("Access-Control-Allow-Origin"), "the page may read refusals too")
+	require.Contains(t, answer.Header.Get("Access-Control-Expose-Headers"), "X-Request-Id")
+
+	for _, origin := range []string{"https://evil.example", "https://blog.example.evil.example", "http://blog.example", "null", ""} {
+		preflight := f.do("OPTIONS", "/api/v1/tags", "", "Origin", origin, "Access-Control-Request-Method", "POST")
+		require.Equal(t, 405, preflight.StatusCode, origin)
+		require.Empty(t, corsHeaders(preflight), origin)
+		simple := f.do("GET", "/api/v1/tags", "", "Origin", origin)
+		require.Equal(t, 200, simple.StatusCode, "a caller that is no browser")
+		require.Empty(t, corsHeaders(simple), origin)
+		require.Contains(t, simple.Header.Values("Vary"), "Origin")
+	}
+}
+
+func TestCORSForAll(t *testing.T) {
+	cfg := server.Default()
+	cfg.CORSAllowedOrigins = []string{"*"}
+	f := start(t, cfg, twoRoutes)
+	answer := f.do("GET", "/api/v1/tags", "", "Origin", "https://any.example")
+	require.Equal(t, "*", answer.Header.Get("Access-Control-Allow-Origin"))
+	require.Empty(t, answer.Header.Get("Access-Control-Allow-Credentials"))
+}

@@ -1,0 +1,73 @@
+package server
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
+
+	"github.com/achilles-blog/achilles/pkg/buildinfo"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/health"
+	"github.com/achilles-blog/achilles/pkg/locale"
+	"github.com/achilles-blog/achilles/pkg/metrics"
+	"github.com/achilles-blog/achilles/pkg/responses"
+)
+
+// Paths that every engine serves. Probes come every few seconds, so the log has
+// them at debug level only.
+const (
+	healthzPath = "/healthz"
+	readyzPath  = "/readyz"
+	versionPath = "/version"
+)
+
+// Deps is what an engine works with; all of it is needed.
+type Deps struct {
+	Log     *zap.Logger
+	Metrics *metrics.Metrics
+	Health  *health.Health
+	Info    buildinfo.Info
+}
+
+// NewEngine returns an engine with the chain of middleware and the routes that
+// every service has; the service adds its own. Unknown routes, wrong methods
+// and panics are answered with the envelope.
+func NewEngine(cfg Config, deps Deps) (*gin.Engine, error) {
+	// Otherwise gin prints its routes to stdout, between the lines of the log.
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.HandleMethodNotAllowed = true
+	// A redirected POST would lose its body in many clients.
+	engine.RedirectTrailingSlash = false
+	// The context that handlers pass on must be the request's, with its deadline.
+	engine.ContextWithFallback = true
+	if err := engine.SetTrustedProxies(cfg.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("trusted proxies: %w", err)
+	}
+	crossOrigin, err := crossOrigin(cfg.CORSAllowedOrigins)
+	if err != nil {
+		return nil, err
+	}
+	engine.Use(
+		recovery(deps.Log, deps.Metrics),
+		requestID(),
+		accessLog(deps.Log),
+		measure(deps.Metrics),
+		securityHeaders(),
+		// Before everything that may refuse: refusals are in the client's language too.
+		language(locale.NewNegotiator()),
+		crossOrigin,
+		bodyLimit(cmp.Or(cfg.MaxBodyBytes, defaultMaxBodyBytes)),
+		requestTimeout(cfg.RequestTimeout),
+	)
+	engine.NoRoute(func(c *gin.Context) { responses.Error(c, errcode.New(errcode.NotFound)) })
+	engine.NoMethod(func(c *gin.Context) { responses.Error(c, errcode.New(errcode.MethodNotAllowed)) })
+	probes := []string{http.MethodGet, http.MethodHead}
+	engine.Match(probes, healthzPath, gin.WrapF(deps.Health.Healthz))
+	engine.Match(probes, readyzPath, gin.WrapF(deps.Health.Readyz))
+	engine.GET(versionPath, func(c *gin.Context) { c.JSON(http.StatusOK, deps.Info) })
+	return engine, nil
+}

@@ -1,0 +1,98 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// NewHTTPServer returns the server of the public listener: HTTP/1.1 and
+// cleartext HTTP/2, with a limit on everything a slow or greedy client could
+// hold on to. Give it to lifecycle.Process.Listen.
+func NewHTTPServer(cfg Config, handler http.Handler, log *zap.Logger) *http.Server {
+	// gin's own h2c support hides its connections from Shutdown; this does not.
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           handler,
+		Protocols:         protocols,
+		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
+		ReadTimeout:       cfg.ReadTimeout,
+		WriteTimeout:      cfg.WriteTimeout,
+		IdleTimeout:       cfg.IdleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          errorLog(log),
+		// Otherwise net/http answers OPTIONS * itself, past the chain.
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+// NewAdminServer returns the server of the admin listener. It has no
+// WriteTimeout: a CPU profile takes as long as it is asked to. Give it to
+// lifecycle.Process.ListenLast.
+func NewAdminServer(handler http.Handler, log *zap.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       5 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          errorLog(log),
+	}
+}
+
+func errorLog(to *zap.Logger) *log.Logger {
+	std, err := zap.NewStdLogAt(to, zapcore.WarnLevel)
+	if err != nil { // for unknown levels only
+		return zap.NewStdLog(to)
+	}
+	return std
+}
+
+// Listen binds the public port. The error says what to change.
+func Listen(ctx context.Context, cfg Config) (net.Listener, error) {
+	return listen(ctx, cfg.Host, cfg.HTTPPort, "server.host", "server.httpport")
+}
+
+// ListenAdmin binds the admin port. The error says what to change.
+func ListenAdmin(ctx context.Context, cfg Config) (net.Listener, error) {
+	return listen(ctx, cfg.AdminHost, cfg.AdminPort, "server.adminhost", "server.adminport")
+}
+
+func listen(ctx context.Context, host string, port int, hostFlag, portFlag string) (net.Listener, error) {
+	var config net.ListenConfig
+	ln, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	switch {
+	case err == nil:
+		return ln, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("port %d is taken by another program; end it, or choose another port with --%s", port, portFlag)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("port %d needs privileges that this user does not have; choose one from 1024 with --%s", port, portFlag)
+	default:
+		return nil, fmt.Errorf("cannot listen on %q port %d (%w); choose an address of this host with --%s", host, port, err, hostFlag)
+	}
+}
+
+// LocalURL returns the address of path on a listener of this process, as it is
+// reached from the same host.
+func LocalURL(addr net.Addr, path string) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String() + path
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1" // [::] takes IPv4 too
+	}
+	return "http://" + net.JoinHostPort(host, port) + path
+}

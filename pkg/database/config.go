@@ -1,0 +1,112 @@
+package database
+
+import (
+	"errors"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/achilles-blog/achilles/pkg/settings"
+)
+
+// The values of Config.DBType, which are also the names of the folders that
+// hold a service's migrations.
+const (
+	MySQL  = "mysql"
+	SQLite = "sqlite"
+)
+
+// Config says which database to use and how hard.
+type Config struct {
+	DBType          string          `mapstructure:"DBType" usage:"mysql (MySQL 8, MariaDB 10.6 or later) or sqlite"`
+	Username        string          `mapstructure:"Username" usage:"account at the MySQL server"`
+	Password        settings.Secret `mapstructure:"Password" usage:"password of the account"`
+	PasswordFile    string          `mapstructure:"PasswordFile" usage:"file to read the password from"`
+	Host            string          `mapstructure:"Host" usage:"address of the MySQL server: host:port, or the path of its socket"`
+	DBName          string          `mapstructure:"DBName" usage:"name of the database; for sqlite the path of its file"`
+	TablePrefix     string          `mapstructure:"TablePrefix" usage:"what the names of all tables begin with"`
+	TLS             string          `mapstructure:"TLS" usage:"encryption to the MySQL server: false, true, skip-verify or preferred"`
+	MaxIdleConns    int             `mapstructure:"MaxIdleConns" usage:"connections kept open while unused"`
+	MaxOpenConns    int             `mapstructure:"MaxOpenConns" usage:"connections open at once"`
+	ConnMaxLifetime time.Duration   `mapstructure:"ConnMaxLifetime" usage:"age at which a connection is replaced, 0 for never"`
+	ConnMaxIdleTime time.Duration   `mapstructure:"ConnMaxIdleTime" usage:"time after which an unused connection is closed, 0 for never"`
+	Timeout         time.Duration   `mapstructure:"Timeout" usage:"longest time one unit of database work may take"`
+}
+
+// Default is the configuration for a MySQL server on this machine. Timeout
+// leaves a request room to answer 503 within two seconds.
+func Default() Config {
+	return Config{
+		DBType:          MySQL,
+		Host:            "127.0.0.1:3306",
+		TablePrefix:     "blog_",
+		TLS:             "false",
+		MaxIdleConns:    10,
+		MaxOpenConns:    30,
+		ConnMaxLifetime: 5 * time.Minute,
+		ConnMaxIdleTime: time.Minute,
+		Timeout:         1500 * time.Millisecond,
+	}
+}
+
+var (
+	prefixes      = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,31})?$`)
+	databaseNames = regexp.MustCompile(`^[A-Za-z0-9_$-]{1,64}$`)
+)
+
+// Validate reports every setting that cannot work, each by its key.
+func (c Config) Validate() error {
+	var problems []error
+	check := func(ok bool, key, got, allowed string) {
+		if !ok {
+			problems = append(problems, settings.Invalid(key, got, allowed))
+		}
+	}
+	switch c.DBType {
+	case MySQL:
+		check(databaseNames.MatchString(c.DBName), "DBName", c.DBName, "1 to 64 letters, digits, _, $ or -")
+		check(c.Username != "", "Username", c.Username, "the account's name at the MySQL server")
+		check(validHost(c.Host), "Host", c.Host, "host:port, or the absolute path of a socket")
+	case SQLite:
+		check(validFile(c.DBName), "DBName", c.DBName, "the path of a file, without ? and not :memory: or a file: URI")
+	default:
+		check(false, "DBType", c.DBType, "mysql or sqlite")
+	}
+	switch c.TLS {
+	case "false", "true", "skip-verify", "preferred":
+	default:
+		check(false, "TLS", c.TLS, "false, true, skip-verify or preferred")
+	}
+	check(prefixes.MatchString(c.TablePrefix), "TablePrefix", c.TablePrefix, "at most 32 letters, digits or _, not beginning with a digit")
+	check(c.MaxOpenConns >= 1, "MaxOpenConns", strconv.Itoa(c.MaxOpenConns), "1 or more")
+	check(c.MaxIdleConns >= 0 && c.MaxIdleConns <= max(c.MaxOpenConns, 0), "MaxIdleConns", strconv.Itoa(c.MaxIdleConns), "0 to MaxOpenConns")
+	check(c.ConnMaxLifetime >= 0, "ConnMaxLifetime", c.ConnMaxLifetime.String(), "0 or more")
+	check(c.ConnMaxIdleTime >= 0, "ConnMaxIdleTime", c.ConnMaxIdleTime.String(), "0 or more")
+	check(c.Timeout >= 100*time.Millisecond, "Timeout", c.Timeout.String(), "100ms or more")
+	return errors.Join(problems...)
+}
+
+func validHost(host string) bool {
+	if strings.HasPrefix(host, "/") {
+		return true
+	}
+	name, port, err := net.SplitHostPort(address(host))
+	number, notNumber := strconv.Atoi(port)
+	return err == nil && name != "" && notNumber == nil && number >= 1 && number <= 65535
+}
+
+// A database in memory would be another one for every connection of the pool.
+func validFile(path string) bool {
+	return path != "" && !strings.Contains(path, "?") &&
+		!strings.HasPrefix(path, "file:") && !strings.HasPrefix(path, ":memory:")
+}
+
+// address adds MySQL's port to a host that stands alone.
+func address(host string) string {
+	if strings.HasPrefix(host, "[") || strings.Count(host, ":") == 1 {
+		return host
+	}
+	return net.JoinHostPort(host, "3306")
+}

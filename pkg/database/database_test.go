@@ -1,0 +1,402 @@
+package database_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/prometheus/common/expfmt"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+)
+
+// slowStatement keeps the database busy for much longer than any test waits.
+func slowStatement(dialect string) string {
+	if dialect == database.SQLite {
+		return "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000000) SELECT MAX(x) FROM n"
+	}
+	return "SELECT COUNT(*) FROM (SELECT SLEEP(30)) AS s"
+}
+
+func TestInTx(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		own := errors.New("changed my mind")
+		require.ErrorIs(t, db.InTx(t.Context(), func(tx *gorm.DB) error {
+			require.NoError(t, tx.Create(&note{Name: "taken back"}).Error)
+			return own
+		}), own)
+		require.PanicsWithValue(t, "bug", func() {
+			_ = db.InTx(t.Context(), func(tx *gorm.DB) error {
+				require.NoError(t, tx.Create(&note{Name: "taken back"}).Error)
+				panic("bug")
+			})
+		})
+		require.Zero(t, count(t, db))
+		require.NoError(t, insert(db, t.Context(), "kept"), "neither lock nor connection is left behind")
+		require.EqualValues(t, 1, count(t, db))
+	})
+}
+
+func TestInTxUnderContention(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		require.NoError(t, insert(db, t.Context(), "0"))
+		other := dbtest.Open(t, cfg) // as a second process
+		const writers, rounds = 8, 20
+		errs := make(chan error, writers)
+		for i := range writers {
+			db := []*database.DB{db, other}[i%2]
+			go func() {
+				var failed error
+				for range rounds {
+					failed = errors.Join(failed, db.InTx(t.Context(), increment))
+				}
+				errs <- failed
+			}()
+		}
+		for range writers {
+			require.NoError(t, <-errs)
+		}
+		var n note
+		require.NoError(t, db.Gorm(t.Context()).First(&n).Error)
+		require.Equal(t, fmt.Sprint(writers*rounds), n.Name)
+	})
+}
+
+func increment(tx *gorm.DB) error {
+	var n int
+	query := "SELECT name FROM blog_note WHERE id = 1"
+	if tx.Name() == database.MySQL {
+		query += " FOR UPDATE"
+	}
+	if err := tx.Raw(query).Scan(&n).Error; err != nil {
+		return err
+	}
+	return tx.Exec("UPDATE blog_note SET name = ? WHERE id = 1", fmt.Sprint(n+1)).Error
+}
+
+// Two transactions take two rows in opposite orders, and meet in between.
+func TestInTxAgainAfterADeadlock(t *testing.T) {
+	db := withNotes(t, dbtest.MySQL(t))
+	for _, name := range []string{"a", "b"} {
+		require.NoError(t, insert(db, t.Context(), name))
+	}
+	var attempts atomic.Int32
+	var meeting sync.WaitGroup
+	meeting.Add(2)
+	run := func(first, second int) error {
+		met := false
+		return db.InTx(t.Context(), func(tx *gorm.DB) error {
+			attempts.Add(1)
+			if err := tx.Exec("UPDATE blog_note SET body = CONCAT(body, 'x') WHERE id = ?", first).Error; err != nil {
+				return err
+			}
+			if !met {
+				met = true
+				meeting.Done()
+				meeting.Wait()
+			}
+			return tx.Exec("UPDATE blog_note SET body = CONCAT(body, 'x') WHERE id = ?", second).Error
+		})
+	}
+	failed := make(chan error)
+	go func() { failed <- run(1, 2) }()
+	require.NoError(t, run(2, 1))
+	require.NoError(t, <-failed)
+	require.EqualValues(t, 3, attempts.Load(), "one of the two had to run again")
+	var notes []note
+	require.NoError(t, db.Gorm(t.Context()).Find(&notes).Error)
+	for _, n := range notes {
+		require.Equal(t, "xx", n.Body, "each transaction counts once")
+	}
+}
+
+// Another process holds what the transaction needs, and does not let go.
+func TestInTxWithoutTheLock(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		require.NoError(t, insert(db, t.Context(), "0"))
+		holder := dbtest.Open(t, cfg).Gorm(t.Context()).Begin()
+		require.NoError(t, holder.Exec("UPDATE blog_note SET body = 'mine' WHERE id = 1").Error)
+		cfg.Timeout = database.Default().Timeout
+		waiter := dbtest.Open(t, cfg)
+		within(t, 2*time.Second, func() { requireUnavailable(t, waiter.InTx(t.Context(), increment)) })
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		within(t, time.Second, func() { require.ErrorIs(t, waiter.InTx(ctx, increment), context.Canceled) })
+		require.NoError(t, holder.Rollback().Error)
+		require.NoError(t, waiter.InTx(t.Context(), increment))
+	})
+}
+
+func TestSnapshotAgreesWithItself(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		require.NoError(t, insert(db, t.Context(), "one"))
+		require.NoError(t, db.Snapshot(t.Context(), func(tx *gorm.DB) error {
+			var before, after int64
+			require.NoError(t, tx.Model(&note{}).Count(&before).Error)
+			require.NoError(t, insert(db, t.Context(), "two"), "a reader does not hold writers up")
+			require.NoError(t, tx.Model(&note{}).Count(&after).Error)
+			require.Equal(t, before, after)
+			return nil
+		}))
+		require.EqualValues(t, 2, count(t, db))
+	})
+}
+
+func TestASlowStatementIsEnded(t *testing.T) {
+	units := map[string]func(*database.DB, context.Context, func(*gorm.DB) error) error{
+		"Read": (*database.DB).Read, "Snapshot": (*database.DB).Snapshot, "InTx": (*database.DB).InTx,
+	}
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		withNotes(t, cfg)
+		quick := cfg
+		quick.Timeout = 300 * time.Millisecond
+		db, patient := dbtest.Open(t, quick), dbtest.Open(t, cfg)
+		for name, unit := range units {
+			slow := func(tx *gorm.DB) error {
+				var rows int64
+				return tx.Raw(slowStatement(cfg.DBType)).Scan(&rows).Error
+			}
+			slowExec := func(tx *gorm.DB) error {
+				return tx.Exec("INSERT INTO blog_note (id, name, body) SELECT 7, 'slow', x FROM (" +
+					strings.Replace(slowStatement(cfg.DBType), "COUNT(*)", "COUNT(*) AS x", 1) + ") AS y").Error
+			}
+			if cfg.DBType == database.SQLite {
+				slowExec = func(tx *gorm.DB) error {
+					return tx.Exec("INSERT INTO blog_note (id, name, body) " +
+						strings.Replace(slowStatement(cfg.DBType), "SELECT MAX(x)", "SELECT 7, 'slow', MAX(x)", 1)).Error
+				}
+			}
+			works := map[string]func(*gorm.DB) error{"query": slow, "exec": slowExec}
+			if name == "Snapshot" {
+				delete(works, "exec")
+			}
+			for kind, work := range works {
+				t.Run(name+" "+kind, func(t *testing.T) {
+					within(t, time.Second, func() { requireUnavailable(t, unit(db, t.Context(), work)) })
+					deadline, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+					defer cancel()
+					within(t, time.Second, func() {
+						require.ErrorIs(t, unit(patient, deadline, work), context.DeadlineExceeded)
+					})
+					left, leave := context.WithCancel(t.Context())
+					time.AfterFunc(100*time.Millisecond, leave)
+					within(t, time.Second, func() { require.ErrorIs(t, unit(patient, left, work), context.Canceled) })
+					require.Zero(t, count(t, patient))
+					require.NoError(t, patient.Ping(t.Context()))
+				})
+			}
+		}
+	})
+}
+
+// A request that was over before its work began must not count as done.
+func TestNothingHappensAfterTheEndOfTheContext(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, insert(db, ctx, "late"), context.Canceled)
+		require.ErrorIs(t, db.Read(ctx, func(tx *gorm.DB) error { return tx.Create(&note{Name: "late"}).Error }), context.Canceled)
+		err := db.InTx(t.Context(), func(tx *gorm.DB) error {
+			return tx.WithContext(ctx).Create(&note{Name: "late"}).Error
+		})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Zero(t, count(t, db))
+	})
+}
+
+// Interrupts that come late must not hit the next one on the connection.
+func TestCancelHitsItsOwnStatementOnly(t *testing.T) {
+	cfg := dbtest.SQLite(t)
+	cfg.MaxOpenConns, cfg.MaxIdleConns = 1, 1
+	db := withNotes(t, cfg)
+	for i := range 300 {
+		ctx, cancel := context.WithCancel(t.Context())
+		go cancel()
+		_ = db.Read(ctx, func(tx *gorm.DB) error { var n []note; return tx.Find(&n).Error })
+		require.NoError(t, insert(db, t.Context(), fmt.Sprint("note ", i)))
+		cancel()
+	}
+}
+
+func TestPoolSettingsTakeEffect(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		withNotes(t, cfg)
+		cfg.MaxOpenConns, cfg.MaxIdleConns = 3, 2
+		cfg.ConnMaxIdleTime = time.Second
+		db := dbtest.Open(t, cfg)
+		var inside, most atomic.Int32
+		var group sync.WaitGroup
+		for range 10 {
+			group.Go(func() {
+				_ = db.Snapshot(t.Context(), func(tx *gorm.DB) error {
+					now := inside.Add(1)
+					defer inside.Add(-1)
+					for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
+					}
+					<-time.After(20 * time.Millisecond) // long enough for all to meet
+					return nil
+				})
+			})
+		}
+		group.Wait()
+		require.EqualValues(t, 3, most.Load())
+		stats := db.SQL().Stats()
+		require.Equal(t, 3, stats.MaxOpenConnections)
+		require.Positive(t, stats.WaitCount)
+		require.Positive(t, stats.MaxIdleClosed, "the third of three connections is too many when all are idle")
+		require.Eventually(t, func() bool { return db.SQL().Stats().MaxIdleTimeClosed > 0 }, 5*time.Second, 20*time.Millisecond)
+	})
+}
+
+func TestConnectionsAreReplacedAtTheirAge(t *testing.T) {
+	cfg := dbtest.SQLite(t)
+	cfg.ConnMaxLifetime = 50 * time.Millisecond
+	db := dbtest.Open(t, cfg)
+	require.Eventually(t, func() bool {
+		return db.Ping(t.Context()) == nil && db.SQL().Stats().MaxLifetimeClosed > 0
+	}, 5*time.Second, 10*time.Millisecond)
+}
+
+func TestTimesAreUTC(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		far := time.FixedZone("far", 13*3600)
+		at := time.Date(2024, 2, 29, 3, 4, 5, 678_912_345, far)
+		started := time.Now().Add(-time.Millisecond)
+		require.NoError(t, db.InTx(t.Context(), func(tx *gorm.DB) error { return tx.Create(&note{Name: "n", At: &at}).Error }))
+		var got note
+		require.NoError(t, db.Gorm(t.Context()).First(&got).Error)
+		require.Equal(t, time.Date(2024, 2, 28, 14, 4, 5, 678_000_000, time.UTC), *got.At)
+		require.Equal(t, time.UTC, got.At.Location())
+		require.Equal(t, time.UTC, got.CreatedAt.Location())
+		require.WithinRange(t, got.CreatedAt, started, time.Now())
+		require.Equal(t, got.CreatedAt, got.CreatedAt.Truncate(time.Millisecond))
+
+		var text string
+		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT CONCAT('', at) FROM blog_note").Scan(&text).Error)
+		require.True(t, strings.HasPrefix(text, "2024-02-28 14:04:05.678"), text)
+		for _, moment := range []time.Time{at.Truncate(time.Millisecond), at.Truncate(time.Millisecond).UTC()} {
+			var rows int64
+			require.NoError(t, db.Gorm(t.Context()).Model(&note{}).Where("at = ?", moment).Count(&rows).Error)
+			require.EqualValues(t, 1, rows, "found by the time in any zone")
+		}
+	})
+}
+
+func TestAnyText(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		for _, text := range []string{"👩‍👩‍👧‍👦🏳️‍🌈", "标签與標籤", "it's \"quoted\" \\ ; -- /* ? */", "a\x00b\r\n", strings.Repeat("长", 1<<18)} {
+			require.NoError(t, db.InTx(t.Context(), func(tx *gorm.DB) error {
+				return tx.Create(&note{Name: string([]rune(text)[:3]), Body: text}).Error
+			}))
+			var got note
+			require.NoError(t, db.Gorm(t.Context()).Where("body = ?", text).First(&got).Error)
+			require.Equal(t, text, got.Body)
+		}
+	})
+}
+
+func TestSoftDelete(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		require.NoError(t, insert(db, t.Context(), "one"))
+		require.NoError(t, db.InTx(t.Context(), func(tx *gorm.DB) error { return tx.Delete(&note{ID: 1}).Error }))
+		require.Zero(t, count(t, db))
+		var rows int64
+		require.NoError(t, db.Gorm(t.Context()).Unscoped().Model(&note{}).Where("is_deleted = 1").Count(&rows).Error)
+		require.EqualValues(t, 1, rows)
+	})
+}
+
+// An UPDATE that finds its row and changes nothing is not a missing row.
+func TestRowsFoundNotRowsChanged(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		require.NoError(t, insert(db, t.Context(), "same"))
+		for id, want := range map[int]int64{1: 1, 2: 0} {
+			result := db.Gorm(t.Context()).Model(&note{}).Where("id = ?", id).Update("name", "same")
+			require.NoError(t, result.Error)
+			require.Equal(t, want, result.RowsAffected)
+		}
+	})
+}
+
+func TestDataSurvivesReopening(t *testing.T) {
+	cfg := dbtest.SQLite(t)
+	cfg.DBName = filepath.Join(t.TempDir(), "folders 100%", "标签 #1", "a.db")
+	db, err := database.Open(cfg, zap.NewNop())
+	require.NoError(t, err)
+	_, _, err = database.Migrate(t.Context(), db, notes())
+	require.NoError(t, err)
+	require.NoError(t, insert(db, t.Context(), "kept"))
+	require.NoError(t, db.Close())
+	require.FileExists(t, cfg.DBName)
+	require.EqualValues(t, 1, count(t, dbtest.Open(t, cfg)))
+}
+
+func TestMetrics(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		registry := prometheus.NewRegistry()
+		require.NoError(t, db.Register(registry))
+		require.NoError(t, insert(db, t.Context(), "one"))
+		require.Error(t, insert(db, t.Context(), "one"))
+		require.Error(t, db.Read(t.Context(), func(tx *gorm.DB) error { return tx.First(&note{}, 99).Error }))
+		require.NoError(t, db.Gorm(t.Context()).Exec("UPDATE blog_note SET body = ''").Error)
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		problems, err := promlint.NewWithMetricFamilies(families).Lint()
+		require.NoError(t, err)
+		require.Empty(t, problems)
+		var text strings.Builder
+		for _, family := range families {
+			_, err := expfmt.MetricFamilyToText(&text, family)
+			require.NoError(t, err)
+		}
+		for _, line := range []string{
+			`achilles_database_query_duration_seconds_count{operation="create",status="ok"} 1`,
+			`achilles_database_query_duration_seconds_count{operation="create",status="error"} 1`,
+			`achilles_database_query_duration_seconds_count{operation="query",status="ok"} 1`, // finding nothing is no failure
+			`achilles_database_query_duration_seconds_count{operation="raw",status="ok"} 1`,
+			`go_sql_max_open_connections{db_name="` + filepath.Base(cfg.DBName) + `"} 30`,
+		} {
+			require.Contains(t, text.String(), line)
+		}
+	})
+}
+
+func TestSlowStatementsAreLoggedWithoutTheirValues(t *testing.T) {
+	cfg := dbtest.SQLite(t)
+	withNotes(t, cfg)
+	cfg.Timeout = 300 * time.Millisecond
+	core, logs := observer.New(zap.WarnLevel)
+	db, err := database.Open(cfg, zap.New(core))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	requireUnavailable(t, db.Read(t.Context(), func(tx *gorm.DB) error {
+		return tx.Exec(slowStatement(database.SQLite)+" WHERE x <> ?", "secret").Error
+	}))
+	require.Equal(t, 1, logs.FilterMessage("slow query").Len())
+	entry := fmt.Sprint(logs.All()[0].ContextMap())
+	require.Contains(t, entry, "x <> ?")
+	require.NotContains(t, entry, "secret")
+}

@@ -1,0 +1,90 @@
+package database
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/pressly/goose/v3/lock"
+)
+
+const (
+	lockPoll      = 50 * time.Millisecond
+	unlockTimeout = 5 * time.Second
+)
+
+func (m Migrations) locker(db *DB) lock.SessionLocker {
+	wait := m.LockWait
+	if wait == 0 {
+		wait = defaultLockWait
+	}
+	if db.Dialect() == SQLite {
+		return &fileLock{file: flock.New(db.cfg.DBName + ".lock"), wait: wait}
+	}
+	// The names of locks are the server's, not the database's, and short.
+	name := sha256.Sum256([]byte(db.cfg.DBName + "/" + m.table(db)))
+	return serverLock{name: "achilles:" + hex.EncodeToString(name[:16]), wait: wait}
+}
+
+func errStillLocked(wait time.Duration) error {
+	return fmt.Errorf("another migration of this database has not ended within %s; see what it does, and run migrate again", wait)
+}
+
+// serverLock belongs to the connection that the migrations run on: when that is
+// lost the lock is free as soon as its last statement has ended.
+type serverLock struct {
+	name string
+	wait time.Duration
+}
+
+// SessionLock implements lock.SessionLocker.
+func (l serverLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	for deadline := time.Now().Add(l.wait); ; {
+		var got sql.NullBool
+		err := conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, 1)", l.name).Scan(&got)
+		switch {
+		case err != nil:
+			return fmt.Errorf("wait for other migrations: %w", err)
+		case got.Valid && got.Bool:
+			return nil
+		case time.Now().After(deadline):
+			return errStillLocked(l.wait)
+		}
+	}
+}
+
+// SessionUnlock implements lock.SessionLocker. A lost connection has no lock.
+func (l serverLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, unlockTimeout)
+	defer cancel()
+	_, err := conn.ExecContext(ctx, "DO RELEASE_LOCK(?)", l.name)
+	if kindOf(err) == unavailable {
+		return nil
+	}
+	return err
+}
+
+// fileLock is the operating system's, and ends with the process.
+type fileLock struct {
+	file *flock.Flock
+	wait time.Duration
+}
+
+// SessionLock implements lock.SessionLocker.
+func (l *fileLock) SessionLock(ctx context.Context, _ *sql.Conn) error {
+	waiting, cancel := context.WithTimeout(ctx, l.wait)
+	defer cancel()
+	_, err := l.file.TryLockContext(waiting, lockPoll)
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return errStillLocked(l.wait)
+	}
+	return err
+}
+
+// SessionUnlock implements lock.SessionLocker.
+func (l *fileLock) SessionUnlock(context.Context, *sql.Conn) error { return l.file.Unlock() }

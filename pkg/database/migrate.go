@@ -1,0 +1,252 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/pressly/goose/v3"
+	goosedb "github.com/pressly/goose/v3/database"
+	"go.uber.org/zap"
+	"gorm.io/gorm"
+)
+
+// ErrSchemaBehind means that this release needs migrations that the database
+// has not had yet.
+var ErrSchemaBehind = errors.New("the database's schema is behind this release")
+
+const (
+	defaultLockWait = 2 * time.Minute
+	// reachTimeout bounds the first contact of a migration with its server.
+	reachTimeout = 5 * time.Second
+	// busyWhileMigrating lets a migration of SQLite wait for the writers that
+	// are being served at the same time.
+	busyWhileMigrating = 30 * time.Second
+)
+
+// Migrations are a service's versioned changes of its schema. A migration that
+// has been released is never edited.
+type Migrations struct {
+	// Service names the table that records the versions:
+	// blog_tag_migration for "tag". Lower-case letters, digits and _.
+	Service string
+	// Files holds the folders mysql and sqlite with files such as
+	// 0001_tags.sql, in goose's format. The prefix blog_ in them becomes
+	// Config.TablePrefix, in the names of tables and of indexes.
+	//
+	// MySQL commits each change of a table by itself. When a migration is
+	// killed half-way it runs again from its start, so each must stand being
+	// repeated: CREATE TABLE IF NOT EXISTS, one ALTER TABLE in a file.
+	Files fs.FS
+	// LockWait is how long to wait for another migration of the same database;
+	// 0 means two minutes.
+	LockWait time.Duration
+}
+
+var serviceNames = regexp.MustCompile(`^[a-z][a-z0-9_]{0,20}$`)
+
+// Migrate applies the migrations that the database lacks and returns its
+// version before and after; both are the same when there was nothing to do,
+// and also when the schema is newer than the files, as after a rollback of the
+// release. Any number of processes may call it at the same time: they take
+// turns under a lock. A missing MySQL database is created if the account may.
+func Migrate(ctx context.Context, db *DB, m Migrations) (from, to int64, err error) {
+	pool, err := migrationPool(ctx, db)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	provider, err := m.provider(db, pool)
+	if err != nil {
+		return 0, 0, err
+	}
+	// The provider's Up looks at the versions before it takes the lock, and
+	// creates their table as it looks. This call does so under the lock.
+	if from, err = provider.GetDBVersion(ctx); err != nil {
+		return 0, 0, migrationError(err)
+	}
+	results, err := provider.Up(ctx)
+	if err != nil {
+		return from, from, migrationError(err)
+	}
+	if to, err = provider.GetDBVersion(ctx); err != nil {
+		return from, from, migrationError(err)
+	}
+	for _, r := range results {
+		db.log.Info("migration applied", zap.Int64("version", r.Source.Version),
+			zap.String("file", r.Source.Path), zap.Duration("duration", r.Duration))
+	}
+	if len(results) == 0 {
+		from = to // whatever lay between was somebody else's work
+	}
+	return from, to, nil
+}
+
+func migrationError(err error) error {
+	var partial *goose.PartialError
+	if errors.As(err, &partial) {
+		return fmt.Errorf("migration %s failed: %w; put its cause right and run migrate again, it goes on from there",
+			partial.Failed.Source.Path, partial.Err)
+	}
+	return fmt.Errorf("migrate: %w", err)
+}
+
+// migrationPool is apart from the pool that serves: its statements may take
+// their time.
+func migrationPool(ctx context.Context, db *DB) (*sql.DB, error) {
+	if db.cfg.DBType == SQLite {
+		return openSQLite(db.cfg, busyWhileMigrating)
+	}
+	pool, err := openMySQL(db.cfg, 0, db.log)
+	if err != nil {
+		return nil, err
+	}
+	err = reach(ctx, pool)
+	// No such database, or no access to it: which of the two the server tells
+	// depends on the account's rights.
+	if hasNumber(err, 1049) || hasNumber(err, 1044) {
+		err = createDatabase(ctx, db)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the database %s at %s cannot be used: %w; check the section Database of the configuration",
+			db.cfg.DBName, db.cfg.Host, err), pool.Close())
+	}
+	return pool, nil
+}
+
+func reach(ctx context.Context, pool *sql.DB) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	return pool.PingContext(ctx)
+}
+
+func hasNumber(err error, number uint16) bool {
+	var fromMySQL *mysql.MySQLError
+	return errors.As(err, &fromMySQL) && fromMySQL.Number == number
+}
+
+// createDatabase compares text by its bytes unless a table says otherwise, as
+// SQLite does.
+func createDatabase(ctx context.Context, db *DB) (err error) {
+	server := db.cfg
+	server.DBName = ""
+	pool, err := openMySQL(server, 0, db.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	statement := "CREATE DATABASE IF NOT EXISTS `" + db.cfg.DBName + "` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+	if _, err = pool.ExecContext(ctx, statement); err != nil {
+		return fmt.Errorf("there is none that %s may use, and it may not create one (%w): have an administrator run %s and grant the rights on it",
+			db.cfg.Username, err, statement)
+	}
+	db.log.Info("database created", zap.String("database", db.cfg.DBName))
+	return nil
+}
+
+func (m Migrations) table(db *DB) string { return db.Table(m.Service + "_migration") }
+
+func (m Migrations) provider(db *DB, pool *sql.DB) (*goose.Provider, error) {
+	if !serviceNames.MatchString(m.Service) {
+		return nil, fmt.Errorf("%q cannot be part of a table's name", m.Service)
+	}
+	files, err := fs.Sub(m.Files, db.Dialect())
+	if err != nil {
+		return nil, err
+	}
+	store, err := newVersionStore(db.Dialect(), m.table(db))
+	if err != nil {
+		return nil, err
+	}
+	provider, err := goose.NewProvider(goose.DialectCustom, pool, prefixed{FS: files, prefix: db.cfg.TablePrefix},
+		goose.WithStore(store), goose.WithSessionLocker(m.locker(db)), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return nil, fmt.Errorf("read the migrations for %s: %w", db.Dialect(), err)
+	}
+	return provider, nil
+}
+
+// versionStore keeps goose's table of versions. Creating it twice does no harm:
+// a process killed between the table and its first row would else block every
+// later migration.
+type versionStore struct {
+	goosedb.Store
+	create string
+}
+
+func newVersionStore(dialect, table string) (*versionStore, error) {
+	kind, id := goosedb.DialectMySQL, "bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY"
+	if dialect == SQLite {
+		kind, id = goosedb.DialectSQLite3, "integer PRIMARY KEY AUTOINCREMENT"
+	}
+	store, err := goosedb.NewStore(kind, table)
+	if err != nil {
+		return nil, err
+	}
+	return &versionStore{Store: store, create: "CREATE TABLE IF NOT EXISTS " + table + " (id " + id +
+		", version_id bigint NOT NULL, is_applied boolean NOT NULL, tstamp datetime NULL DEFAULT CURRENT_TIMESTAMP)"}, nil
+}
+
+// CreateVersionTable implements goose's Store.
+func (s *versionStore) CreateVersionTable(ctx context.Context, db goosedb.DBTxConn) error {
+	_, err := db.ExecContext(ctx, s.create)
+	return err
+}
+
+// SchemaCurrent returns nil when the database has had every one of the
+// migrations, or even newer ones. Otherwise the error is ErrSchemaBehind, or
+// what Read returns. It changes nothing and takes no lock.
+func SchemaCurrent(ctx context.Context, db *DB, m Migrations) error {
+	newest, err := m.newest(db.Dialect())
+	if err != nil {
+		return err
+	}
+	version, err := m.version(ctx, db)
+	if err != nil {
+		return err
+	}
+	if version < newest {
+		return fmt.Errorf("%w: it is at version %d and %d is needed; run the command migrate", ErrSchemaBehind, version, newest)
+	}
+	return nil
+}
+
+// version is that of the database, 0 before the first migration.
+func (m Migrations) version(ctx context.Context, db *DB) (version int64, err error) {
+	exists := "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?"
+	if db.Dialect() == SQLite {
+		exists = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+	}
+	err = db.Read(ctx, func(tx *gorm.DB) error {
+		var tables int
+		if err := tx.Raw(exists, m.table(db)).Scan(&tables).Error; err != nil || tables == 0 {
+			return err
+		}
+		return tx.Raw("SELECT COALESCE(MAX(version_id), 0) FROM " + m.table(db)).Scan(&version).Error
+	})
+	return version, err
+}
+
+// newest is the highest version among the files.
+func (m Migrations) newest(dialect string) (newest int64, err error) {
+	files, err := fs.Glob(m.Files, dialect+"/*.sql")
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range files {
+		version, err := goose.NumericComponent(file)
+		if err != nil {
+			return 0, fmt.Errorf("migration %s: its name must begin with a number and _: %w", file, err)
+		}
+		newest = max(newest, version)
+	}
+	if newest == 0 {
+		return 0, fmt.Errorf("there are no migrations in the folder %s", dialect)
+	}
+	return newest, nil
+}

@@ -1,0 +1,331 @@
+package database_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+)
+
+// tables are the names of all tables in the database.
+func tables(t *testing.T, db *database.DB) []string {
+	t.Helper()
+	query := "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+	if db.Dialect() == database.SQLite {
+		query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+	}
+	names := []string{}
+	require.NoError(t, db.Gorm(context.WithoutCancel(t.Context())).Raw(query).Scan(&names).Error)
+	return names
+}
+
+func TestMigrate(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := dbtest.Open(t, cfg)
+		older, newer := notes(), notes(both("0002_more.sql", "CREATE TABLE blog_more (id int);"))
+
+		err := database.SchemaCurrent(t.Context(), db, older)
+		require.ErrorIs(t, err, database.ErrSchemaBehind)
+		require.ErrorContains(t, err, "run the command migrate")
+		require.Empty(t, tables(t, db), "looking must not change anything")
+
+		steps := []struct {
+			name     string
+			m        database.Migrations
+			from, to int64
+		}{
+			{"empty database", older, 0, 1},
+			{"again", older, 1, 1},
+			{"next release", newer, 1, 2},
+			{"the release before, on the newer schema", older, 2, 2},
+		}
+		for _, step := range steps {
+			from, to, err := database.Migrate(t.Context(), db, step.m)
+			require.NoError(t, err, step.name)
+			require.Equal(t, [2]int64{step.from, step.to}, [2]int64{from, to}, step.name)
+			require.NoError(t, database.SchemaCurrent(t.Context(), db, step.m), step.name)
+		}
+		require.ElementsMatch(t, []string{"blog_note", "blog_remark", "blog_more", "blog_notes_migration"}, tables(t, db))
+
+		newest := notes(both("0007_late.sql", "CREATE TABLE blog_late (id int);"))
+		err = database.SchemaCurrent(t.Context(), db, newest)
+		require.ErrorIs(t, err, database.ErrSchemaBehind)
+		require.ErrorContains(t, err, "at version 2 and 7 is needed")
+	})
+}
+
+func TestMigrateTwoServicesInOneDatabase(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		files := both("0001_other.sql", "CREATE TABLE blog_other (id int);")
+		_, to, err := database.Migrate(t.Context(), db, database.Migrations{Service: "others", Files: files})
+		require.NoError(t, err)
+		require.EqualValues(t, 1, to)
+		require.Contains(t, tables(t, db), "blog_other")
+	})
+}
+
+// The second migration cannot be applied twice, and takes long enough that all
+// callers are there before it is done.
+func TestMigrateConcurrently(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		m := notes(fstest.MapFS{
+			"mysql/0002_once.sql":  up("DO SLEEP(1);\nCREATE TABLE blog_once (id int);\nINSERT INTO blog_once VALUES (1);"),
+			"sqlite/0002_once.sql": up("CREATE TABLE blog_once (id int);\nINSERT INTO blog_once VALUES (1);"),
+		})
+		var group sync.WaitGroup
+		errs := make([]error, 4)
+		for i := range errs {
+			db := dbtest.Open(t, cfg) // a pool of its own, as another process has
+			group.Go(func() {
+				var to int64
+				if _, to, errs[i] = database.Migrate(t.Context(), db, m); errs[i] == nil && to != 2 {
+					errs[i] = fmt.Errorf("came to version %d", to)
+				}
+			})
+		}
+		group.Wait()
+		for _, err := range errs {
+			require.NoError(t, err)
+		}
+		db := dbtest.Open(t, cfg)
+		var once, versions int
+		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT COUNT(*) FROM blog_once").Scan(&once).Error)
+		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT COUNT(*) FROM blog_notes_migration").Scan(&versions).Error)
+		require.Equal(t, 1, once)
+		require.Equal(t, 3, versions, "versions 0, 1 and 2, once each")
+	})
+}
+
+func TestMigrateReplacesThePrefix(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		withNotes(t, cfg)
+		cfg.TablePrefix = "shop_"
+		db := withNotes(t, cfg) // in the same database: indexes must not collide either
+		require.NoError(t, insert(db, t.Context(), "in the shop"))
+		require.Subset(t, tables(t, db), []string{"shop_note", "shop_remark", "shop_notes_migration"})
+		require.Equal(t, "shop_note", db.Table("note"))
+		var rows int
+		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT COUNT(*) FROM shop_note").Scan(&rows).Error)
+		require.Equal(t, 1, rows)
+		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT COUNT(*) FROM blog_note").Scan(&rows).Error)
+		require.Zero(t, rows)
+	})
+}
+
+// A process may die between the table of versions and its first row.
+func TestMigrateAfterAHalfMadeVersionTable(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		for _, statement := range []string{"DELETE FROM blog_notes_migration", "DROP TABLE blog_remark", "DROP TABLE blog_note"} {
+			require.NoError(t, db.Gorm(t.Context()).Exec(statement).Error)
+		}
+		from, to, err := database.Migrate(t.Context(), db, notes())
+		require.NoError(t, err)
+		require.Equal(t, [2]int64{0, 1}, [2]int64{from, to})
+	})
+}
+
+func TestMigrateGoesOnAfterAFailure(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := dbtest.Open(t, cfg)
+		_, _, err := database.Migrate(t.Context(), db, notes(both("0002_bad.sql", "CREATE TABLE nonsense;")))
+		require.ErrorContains(t, err, "0002_bad.sql failed")
+		require.ErrorContains(t, err, "run migrate again")
+		from, to, err := database.Migrate(t.Context(), db, notes(both("0002_good.sql", "CREATE TABLE blog_good (id int);")))
+		require.NoError(t, err)
+		require.Equal(t, [2]int64{1, 2}, [2]int64{from, to})
+	})
+}
+
+func TestMigrateKilled(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := dbtest.Open(t, cfg)
+		process := exec.Command(os.Args[0]) // #nosec G204 -- this very program
+		process.Env = append(os.Environ(), envKilled+"="+cfg.DBType, "DATABASE_TEST_NAME="+cfg.DBName,
+			"DATABASE_TEST_HOST="+cfg.Host, "DATABASE_TEST_USER="+cfg.Username, "DATABASE_TEST_PASSWORD="+cfg.Password.Reveal())
+		var output strings.Builder
+		process.Stdout = &output
+		require.NoError(t, process.Start())
+		require.Eventually(t, func() bool { return strings.Contains(strings.Join(tables(t, db), " "), "blog_begun") },
+			20*time.Second, 5*time.Millisecond)
+		require.NoError(t, process.Process.Kill())
+		require.Error(t, process.Wait())
+		require.Empty(t, output.String())
+
+		m := notes(slowMigration())
+		require.ErrorIs(t, database.SchemaCurrent(t.Context(), db, m), database.ErrSchemaBehind)
+		_, _, err := database.Migrate(t.Context(), db, m)
+		require.NoError(t, err)
+		require.NoError(t, database.SchemaCurrent(t.Context(), db, m))
+		require.Contains(t, tables(t, db), "blog_ended")
+	})
+}
+
+// hold keeps a migration of the database under way until the test has ended.
+func hold(t *testing.T, cfg database.Config) {
+	t.Helper()
+	db := dbtest.Open(t, cfg)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _, _ = database.Migrate(ctx, db, notes(fstest.MapFS{
+			"mysql/0002_long.sql":  up("CREATE TABLE IF NOT EXISTS blog_begun (id int);\nDO SLEEP(4);"),
+			"sqlite/0002_long.sql": up("CREATE TABLE IF NOT EXISTS blog_begun (id int);"),
+			"sqlite/0003_long.sql": up("CREATE TABLE blog_x AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT MAX(x) FROM n;"),
+		}))
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	require.Eventually(t, func() bool { return strings.Contains(strings.Join(tables(t, db), " "), "blog_begun") },
+		10*time.Second, 10*time.Millisecond)
+}
+
+func TestMigrateWaitsForTheLockWithinItsBound(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		hold(t, cfg)
+		m := notes()
+		m.LockWait = 200 * time.Millisecond
+		_, _, err := database.Migrate(t.Context(), dbtest.Open(t, cfg), m)
+		require.ErrorContains(t, err, "another migration of this database has not ended within 200ms")
+	})
+}
+
+func TestMigrateStopsWaitingWithItsContext(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		hold(t, cfg)
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		within(t, 2*time.Second, func() {
+			_, _, err := database.Migrate(ctx, dbtest.Open(t, cfg), notes())
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		})
+	})
+}
+
+func TestMigrateRefusesBadFiles(t *testing.T) {
+	db := dbtest.Open(t, dbtest.SQLite(t))
+	cases := map[string]struct {
+		m    database.Migrations
+		want string
+	}{
+		"no files":     {database.Migrations{Service: "notes", Files: fstest.MapFS{}}, "no migrations"},
+		"service name": {database.Migrations{Service: "a;b", Files: notes().Files}, "cannot be part of a table's name"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := database.Migrate(t.Context(), db, c.m)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+	err := database.SchemaCurrent(t.Context(), db, database.Migrations{Service: "notes", Files: fstest.MapFS{"sqlite/x.sql": up("")}})
+	require.ErrorContains(t, err, "must begin with a number")
+}
+
+func TestMigrateCreatesTheDatabase(t *testing.T) {
+	cfg := dbtest.MySQL(t)
+	admin := dbtest.Open(t, cfg)
+	missing := cfg
+	missing.DBName = cfg.DBName + "-new"
+	t.Cleanup(func() {
+		require.NoError(t, admin.Gorm(context.Background()).Exec("DROP DATABASE `"+missing.DBName+"`").Error)
+	})
+	db := dbtest.Open(t, missing)
+	requireUnavailable(t, db.Ping(t.Context()))
+	require.NoError(t, func() error { _, _, err := database.Migrate(t.Context(), db, notes()); return err }())
+	require.NoError(t, insert(db, t.Context(), "first"))
+}
+
+func TestMigrateWithoutTheRightToCreateTheDatabase(t *testing.T) {
+	cfg := dbtest.MySQL(t)
+	admin := dbtest.Open(t, cfg)
+	user := "u" + cfg.DBName[len(cfg.DBName)-8:]
+	require.NoError(t, admin.Gorm(t.Context()).Exec("CREATE USER "+user+"@'127.0.0.1' IDENTIFIED BY 'pass'").Error)
+	t.Cleanup(func() {
+		require.NoError(t, admin.Gorm(context.Background()).Exec("DROP USER "+user+"@'127.0.0.1'").Error)
+	})
+	cfg.Username, cfg.Password = user, "pass"
+	cfg.DBName += "_absent"
+	_, _, err := database.Migrate(t.Context(), dbtest.Open(t, cfg), notes())
+	require.ErrorContains(t, err, "CREATE DATABASE")
+	require.NotContains(t, err.Error(), "pass'")
+}
+
+func TestMigrateNamesAServerThatIsNotThere(t *testing.T) {
+	cfg := database.Default()
+	cfg.Username, cfg.DBName, cfg.Host = "root", "blog", "127.0.0.1:1"
+	_, _, err := database.Migrate(t.Context(), dbtest.Open(t, cfg), notes())
+	require.ErrorContains(t, err, "127.0.0.1:1 cannot be used")
+	require.ErrorContains(t, err, "check the section Database")
+}
+
+func TestOpenNamesAPathThatCannotBeUsed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, []byte("this is text and no database at all, by its first bytes"), 0o600))
+	for _, path := range []string{filepath.Join(file, "below", "a.db"), file, t.TempDir()} {
+		cfg := dbtest.SQLite(t)
+		cfg.DBName = path
+		_, err := database.Open(cfg, nil)
+		require.ErrorContains(t, err, path)
+		require.ErrorContains(t, err, "choose another with Database.DBName")
+	}
+}
+
+// While a release is being replaced, its writers go on during the migration.
+func TestMigrateWhileServing(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		stop, failed := make(chan struct{}), make(chan error, 1)
+		var written int64
+		go func() {
+			defer close(failed)
+			pace := time.NewTicker(2 * time.Millisecond)
+			defer pace.Stop()
+			for {
+				select {
+				case <-stop:
+					return
+				case <-pace.C:
+				}
+				if err := insert(db, t.Context(), fmt.Sprint("note ", written)); err != nil {
+					failed <- err
+					return
+				}
+				written++
+			}
+		}()
+		m := notes()
+		for version := 2; version <= 6; version++ {
+			m = database.Migrations{Service: m.Service, Files: merged(m.Files.(fstest.MapFS),
+				both(fmt.Sprintf("%04d_x.sql", version), fmt.Sprintf("ALTER TABLE blog_note ADD COLUMN c%d int NULL;", version)))}
+			_, _, err := database.Migrate(t.Context(), db, m)
+			require.NoError(t, err)
+		}
+		close(stop)
+		require.NoError(t, <-failed)
+		require.Equal(t, written, count(t, db))
+		require.NoError(t, db.Read(t.Context(), func(tx *gorm.DB) error { return tx.Exec("SELECT c6 FROM blog_note LIMIT 1").Error }))
+	})
+}
+
+func merged(a, b fstest.MapFS) fstest.MapFS {
+	all := fstest.MapFS{}
+	for _, m := range []fstest.MapFS{a, b} {
+		for name, file := range m {
+			all[name] = file
+		}
+	}
+	return all
+}

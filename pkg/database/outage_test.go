@@ -1,0 +1,264 @@
+package database_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+)
+
+// promised is how soon a client has its 503.
+const promised = 2 * time.Second
+
+// requireUnusable asks in each way there is.
+func requireUnusable(t *testing.T, db *database.DB) {
+	t.Helper()
+	read := func(tx *gorm.DB) error { var n []note; return tx.Find(&n).Error }
+	for name, work := range map[string]func() error{
+		"Ping":          func() error { return db.Ping(t.Context()) },
+		"Read":          func() error { return db.Read(t.Context(), read) },
+		"Snapshot":      func() error { return db.Snapshot(t.Context(), read) },
+		"InTx":          func() error { return insert(db, t.Context(), "lost") },
+		"SchemaCurrent": func() error { return database.SchemaCurrent(t.Context(), db, notes()) },
+	} {
+		t.Log(name)
+		within(t, promised, func() { requireUnavailable(t, work()) })
+	}
+}
+
+// requireRecovery expects that nothing but the server had to come back.
+func requireRecovery(t *testing.T, db *database.DB) {
+	t.Helper()
+	require.Eventually(t, func() bool { return db.Ping(t.Context()) == nil }, 5*time.Second, 10*time.Millisecond)
+	for i := range 20 {
+		require.NoError(t, insert(db, t.Context(), fmt.Sprint(time.Now().UnixNano(), i)))
+	}
+}
+
+func asInProduction(cfg database.Config) database.Config {
+	cfg.Timeout = database.Default().Timeout
+	return cfg
+}
+
+func TestOutages(t *testing.T) {
+	server := dbtest.NewMySQL(t, "--max-connections=10", "--extra-max-connections=0")
+	cfg := asInProduction(server.Config(t))
+	db := withNotes(t, cfg)
+	// Several connections in the pool, none of which may be a trap afterwards.
+	warm := func() {
+		var group sync.WaitGroup
+		for range 5 {
+			group.Go(func() {
+				_ = db.Snapshot(t.Context(), func(tx *gorm.DB) error { return tx.Exec("DO SLEEP(0.05)").Error })
+			})
+		}
+		group.Wait()
+	}
+
+	t.Run("killed", func(t *testing.T) {
+		warm()
+		server.Kill(t)
+		requireUnusable(t, db)
+		late, err := database.Open(cfg, nopLog())
+		require.NoError(t, err, "the service starts before its server does")
+		defer func() { require.NoError(t, late.Close()) }()
+		requireUnusable(t, late)
+		server.Start(t)
+		requireRecovery(t, db)
+		requireRecovery(t, late)
+	})
+	t.Run("restarted in order", func(t *testing.T) {
+		warm()
+		server.Stop(t)
+		server.Start(t)
+		// Not even one request may find a connection from before.
+		require.NoError(t, insert(db, t.Context(), "right after"))
+		requireRecovery(t, db)
+	})
+	t.Run("paused", func(t *testing.T) {
+		warm()
+		server.Pause(t)
+		requireUnusable(t, db)
+		requireUnusable(t, db)
+		server.Resume(t)
+		requireRecovery(t, db)
+	})
+	t.Run("paused, with every connection waiting", func(t *testing.T) {
+		server.Pause(t)
+		var group sync.WaitGroup
+		errs := make([]error, 3*cfg.MaxOpenConns)
+		started := time.Now()
+		for i := range errs {
+			group.Go(func() { errs[i] = insert(db, t.Context(), "lost") })
+		}
+		group.Wait()
+		require.Less(t, time.Since(started), promised)
+		for _, err := range errs {
+			requireUnavailable(t, err)
+		}
+		server.Resume(t)
+		requireRecovery(t, db)
+	})
+	for _, end := range []string{"commit", "rollback"} {
+		t.Run("paused just before "+end, func(t *testing.T) {
+			own := map[string]error{"commit": nil, "rollback": errors.New("own")}[end]
+			within(t, promised, func() {
+				err := db.InTx(t.Context(), func(tx *gorm.DB) error {
+					require.NoError(t, tx.Create(&note{Name: "in doubt " + end}).Error)
+					server.Pause(t)
+					return own
+				})
+				if own == nil {
+					requireUnavailable(t, err)
+				} else {
+					require.ErrorIs(t, err, own)
+				}
+			})
+			server.Resume(t)
+			requireRecovery(t, db)
+		})
+	}
+	t.Run("paused for a moment only", func(t *testing.T) {
+		server.Pause(t)
+		time.AfterFunc(300*time.Millisecond, func() { server.Resume(t) })
+		require.NoError(t, insert(db, t.Context(), "had to wait"))
+	})
+	t.Run("killed within a transaction", func(t *testing.T) {
+		before := count(t, db)
+		within(t, promised, func() {
+			requireUnavailable(t, db.InTx(t.Context(), func(tx *gorm.DB) error {
+				require.NoError(t, tx.Create(&note{Name: "half"}).Error)
+				server.Kill(t)
+				return tx.Create(&note{Name: "other half"}).Error
+			}))
+		})
+		server.Start(t)
+		requireRecovery(t, db)
+		require.Equal(t, before+20, count(t, db), "no half of a transaction")
+	})
+	t.Run("connection killed by an administrator", func(t *testing.T) {
+		other := dbtest.Open(t, cfg)
+		err := db.InTx(t.Context(), func(tx *gorm.DB) error {
+			var id int
+			require.NoError(t, tx.Raw("SELECT CONNECTION_ID()").Scan(&id).Error)
+			require.NoError(t, other.Gorm(t.Context()).Exec(fmt.Sprintf("KILL %d", id)).Error)
+			return tx.Create(&note{Name: "gone"}).Error
+		})
+		requireUnavailable(t, err)
+		requireRecovery(t, db)
+	})
+	t.Run("too many connections", func(t *testing.T) {
+		var held []*gorm.DB
+		crowd := dbtest.Open(t, cfg)
+		for {
+			tx := crowd.Gorm(t.Context()).Begin()
+			if tx.Error != nil {
+				require.ErrorContains(t, tx.Error, "1040")
+				requireUnavailable(t, database.Classify(tx.Error))
+				break
+			}
+			held = append(held, tx)
+		}
+		fresh := dbtest.Open(t, cfg)
+		within(t, promised, func() { requireUnavailable(t, fresh.Ping(t.Context())) })
+		for _, tx := range held {
+			require.NoError(t, tx.Rollback().Error)
+		}
+		require.NoError(t, crowd.Close())
+		requireRecovery(t, fresh)
+	})
+	t.Run("read-only, as after a failover", func(t *testing.T) {
+		admin := dbtest.Open(t, cfg)
+		require.NoError(t, admin.Gorm(t.Context()).Exec("CREATE USER plain@'127.0.0.1'").Error)
+		require.NoError(t, admin.Gorm(t.Context()).Exec("GRANT ALL ON "+cfg.DBName+".* TO plain@'127.0.0.1'").Error)
+		plain := cfg
+		plain.Username = "plain" // root may write all the same
+		db := dbtest.Open(t, plain)
+		require.NoError(t, insert(db, t.Context(), "before"))
+		require.NoError(t, admin.Gorm(t.Context()).Exec("SET GLOBAL read_only = ON").Error)
+		requireUnavailable(t, insert(db, t.Context(), "during"))
+		count(t, db) // reading goes on
+		require.NoError(t, admin.Gorm(t.Context()).Exec("SET GLOBAL read_only = OFF").Error)
+		requireRecovery(t, db)
+	})
+	t.Run("wrong password", func(t *testing.T) {
+		wrong := cfg
+		wrong.Password = "no-such-password"
+		db := dbtest.Open(t, wrong)
+		err := db.Ping(t.Context())
+		requireUnavailable(t, err)
+		require.NotContains(t, err.Error(), "no-such-password")
+	})
+}
+
+// The address answers nothing at all, not even a refusal.
+func TestUnreachableHost(t *testing.T) {
+	cfg := database.Default()
+	cfg.Username, cfg.DBName, cfg.Host = "root", "blog", "192.0.2.1:3306" // reserved for documentation
+	requireUnusable(t, dbtest.Open(t, cfg))
+	cfg.Host = "no-such-host.invalid:3306"
+	requireUnusable(t, dbtest.Open(t, cfg))
+}
+
+// The server must not go on with what nobody waits for.
+func TestTheServerEndsWhatItsClientLeft(t *testing.T) {
+	cfg := dbtest.MySQL(t)
+	admin := dbtest.Open(t, cfg)
+	cfg.Timeout = time.Second
+	db := dbtest.Open(t, cfg)
+	running := func() (n int) {
+		require.NoError(t, admin.Gorm(t.Context()).Raw(
+			"SELECT COUNT(*) FROM information_schema.processlist WHERE db = ? AND info LIKE 'SELECT COUNT(*) FROM (SELECT SLEEP%'", cfg.DBName).Scan(&n).Error)
+		return n
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- db.Read(ctx, func(tx *gorm.DB) error { return tx.Exec(slowStatement(database.MySQL)).Error })
+	}()
+	require.Eventually(t, func() bool { return running() == 1 }, 5*time.Second, 5*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	require.Eventually(t, func() bool { return running() == 0 }, 3*time.Second, 10*time.Millisecond)
+}
+
+// The limit of the server's own, seen through a pool that sets none.
+func TestMaxStatementTime(t *testing.T) {
+	cfg := dbtest.MySQL(t)
+	cfg.Timeout = 300 * time.Millisecond
+	db := dbtest.Open(t, cfg)
+	err := db.Gorm(t.Context()).Exec("SELECT SLEEP(20) FROM (SELECT 1) AS one").Error
+	require.ErrorContains(t, err, "1969")
+	requireUnavailable(t, database.Classify(err))
+}
+
+// A server set up by somebody else: old-looking version, odd zone, lax mode,
+// Latin letters.
+func TestTheServersSetupDoesNotMatter(t *testing.T) {
+	server := dbtest.NewMySQL(t, "--version=5.5.0-odd", "--default-time-zone=+05:45", "--sql-mode=ANSI_QUOTES",
+		"--character-set-server=latin1", "--collation-server=latin1_swedish_ci", "--skip-character-set-client-handshake")
+	db := withNotes(t, server.Config(t))
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	require.NoError(t, db.InTx(t.Context(), func(tx *gorm.DB) error {
+		return tx.Create(&note{Name: "👩‍👩‍👧‍👦", Body: `it's`, At: &now}).Error
+	}))
+	var got note
+	require.NoError(t, db.Gorm(t.Context()).Where("name = ?", "👩‍👩‍👧‍👦").First(&got).Error)
+	require.Equal(t, "👩‍👩‍👧‍👦", got.Name)
+	require.Equal(t, now, *got.At)
+	var text string
+	require.NoError(t, db.Gorm(t.Context()).Raw("SELECT CAST(at AS CHAR) FROM blog_note").Scan(&text).Error)
+	require.Equal(t, now.Format("2006-01-02 15:04:05.000"), text)
+	var serverNow time.Time
+	require.NoError(t, db.Gorm(t.Context()).Raw("SELECT NOW(3)").Scan(&serverNow).Error)
+	require.WithinDuration(t, time.Now(), serverNow, time.Minute)
+	require.Error(t, db.Gorm(t.Context()).Exec("INSERT INTO blog_note (name, body) VALUES (REPEAT('x', 101), '')").Error, "nothing is cut off silently")
+}

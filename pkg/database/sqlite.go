@@ -1,0 +1,228 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"time"
+
+	gosqlite "github.com/glebarez/go-sqlite"
+	"modernc.org/libc"
+	sqlite "modernc.org/sqlite/lib"
+)
+
+// openSQLite opens the file, and creates it and its folder where missing.
+// SQLite waits busy for a lock that another connection holds; nothing can
+// interrupt that wait, so keep it short where requests are served.
+func openSQLite(cfg Config, busy time.Duration) (*sql.DB, error) {
+	path := cfg.DBName
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("the folder of the database %s cannot be created: %w; choose another with Database.DBName", path, err)
+	}
+	query := url.Values{
+		"_txlock": {"immediate"}, // a write that begins as a read can fail half-way
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "foreign_keys(1)"},
+	}
+	db := sql.OpenDB(sqliteConnector{dsn: path + "?" + query.Encode()})
+	if err := useWAL(db); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("the database file %s cannot be used: %w; make it and its folder writable, or choose another with Database.DBName", path, err)
+	}
+	return db, nil
+}
+
+// useWAL lets readers and a writer work at the same time; the file keeps the
+// mode. SQLite does not wait for its turn here as it does elsewhere.
+func useWAL(db *sql.DB) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	for {
+		_, err := db.ExecContext(ctx, "PRAGMA journal_mode = WAL")
+		if err == nil || kindOf(err) != conflict || !pause(ctx, 10*time.Millisecond) {
+			return err
+		}
+	}
+}
+
+// sqliteConnector makes connections that a context interrupts and whose times
+// are UTC, which the driver's own are not.
+type sqliteConnector struct{ dsn string }
+
+// Driver implements driver.Connector.
+func (c sqliteConnector) Driver() driver.Driver { return &gosqlite.Driver{} }
+
+// Connect implements driver.Connector.
+func (c sqliteConnector) Connect(context.Context) (driver.Conn, error) {
+	raw, err := c.Driver().Open(c.dsn)
+	if err != nil {
+		return nil, &connectError{err}
+	}
+	conn, ok := raw.(sqliteDriverConn)
+	handle, found := handleOf(raw)
+	if !ok || !found {
+		_ = raw.Close()
+		return nil, errors.New("the SQLite driver has changed: its connection can no longer be interrupted")
+	}
+	return sqliteConn{sqliteDriverConn: conn, handle: handle}, nil
+}
+
+// handleOf returns SQLite's handle of the connection, which the driver holds
+// in a field of its own and offers no way to interrupt from outside.
+func handleOf(conn driver.Conn) (uintptr, bool) {
+	field := reflect.Indirect(reflect.ValueOf(conn)).FieldByName("db")
+	if !field.IsValid() || field.Kind() != reflect.Uintptr || field.Uint() == 0 {
+		return 0, false
+	}
+	return uintptr(field.Uint()), true
+}
+
+type sqliteDriverConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.Pinger
+}
+
+type sqliteConn struct {
+	sqliteDriverConn
+	handle uintptr
+}
+
+// ExecContext implements driver.ExecerContext. The driver's own handling of the
+// context is left out: it reports a statement that it never began as done.
+func (c sqliteConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	stop := c.interruptAtEnd(ctx)
+	defer stop()
+	result, err := c.sqliteDriverConn.ExecContext(context.WithoutCancel(ctx), query, inUTC(args))
+	return result, endedBy(ctx, err)
+}
+
+// QueryContext implements driver.QueryerContext. The work of a query is done
+// while its rows are read, so the context is watched until they are closed.
+func (c sqliteConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	stop := c.interruptAtEnd(ctx)
+	raw, err := c.sqliteDriverConn.QueryContext(context.WithoutCancel(ctx), query, inUTC(args))
+	if err != nil {
+		stop()
+		return nil, endedBy(ctx, err)
+	}
+	rows, ok := raw.(sqliteDriverRows)
+	if !ok {
+		stop()
+		_ = raw.Close()
+		return nil, fmt.Errorf("the SQLite driver's rows %T lack a method that Achilles needs", raw)
+	}
+	return &sqliteRows{sqliteDriverRows: rows, ctx: ctx, stop: stop}, nil
+}
+
+// BeginTx implements driver.ConnBeginTx.
+func (c sqliteConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	tx, err := c.sqliteDriverConn.BeginTx(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	return sqliteTx{tx}, nil
+}
+
+type sqliteTx struct{ driver.Tx }
+
+// Commit implements driver.Tx.
+func (t sqliteTx) Commit() error { return discard(t.Tx.Commit()) }
+
+// Rollback implements driver.Tx.
+func (t sqliteTx) Rollback() error { return discard(t.Tx.Rollback()) }
+
+// interruptAtEnd interrupts the connection once ctx has ended, over and over
+// until stop is called: an interrupt before the statement begins is lost. After
+// stop has returned none comes any more.
+func (c sqliteConn) interruptAtEnd(ctx context.Context) (stop func()) {
+	if ctx.Done() == nil {
+		return func() {}
+	}
+	stopped, finished := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(finished)
+		select {
+		case <-stopped:
+			return
+		case <-ctx.Done():
+		}
+		for {
+			c.interrupt()
+			select {
+			case <-stopped:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	return func() {
+		close(stopped)
+		<-finished
+	}
+}
+
+func (c sqliteConn) interrupt() {
+	thread := libc.NewTLS()
+	defer thread.Close()
+	sqlite.Xsqlite3_interrupt(thread, c.handle)
+}
+
+type sqliteDriverRows interface {
+	driver.Rows
+	driver.RowsColumnTypeDatabaseTypeName
+	driver.RowsColumnTypeLength
+	driver.RowsColumnTypeNullable
+	driver.RowsColumnTypePrecisionScale
+	driver.RowsColumnTypeScanType
+}
+
+type sqliteRows struct {
+	sqliteDriverRows
+	ctx  context.Context
+	stop func()
+}
+
+// Next implements driver.Rows.
+func (r *sqliteRows) Next(dest []driver.Value) error {
+	return endedBy(r.ctx, r.sqliteDriverRows.Next(dest))
+}
+
+// Close implements driver.Rows.
+func (r *sqliteRows) Close() error {
+	r.stop()
+	return endedBy(r.ctx, r.sqliteDriverRows.Close())
+}
+
+// endedBy puts the context's error in the place of "interrupted".
+func endedBy(ctx context.Context, err error) error {
+	if err != nil && kindOf(err) == interrupted && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// inUTC does for SQLite, which keeps times as text, what MySQL's driver does by
+// its settings: the text sorts as the time does, in the same precision.
+func inUTC(args []driver.NamedValue) []driver.NamedValue {
+	for i := range args {
+		if t, ok := args[i].Value.(time.Time); ok {
+			args[i].Value = t.UTC().Truncate(precision)
+		}
+	}
+	return args
+}

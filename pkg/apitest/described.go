@@ -1,0 +1,112 @@
+package apitest
+
+import (
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/url"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+const formType = "application/x-www-form-urlencoded"
+
+// onlyDescribed refuses fields that the schema of the content does not have.
+// OpenAPI itself allows them wherever a schema does not forbid them.
+func onlyDescribed(content openapi3.Content, contentType string, body []byte) error {
+	media := content.Get(contentType)
+	if media == nil || media.Schema == nil {
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return err
+	}
+	var value any
+	switch {
+	case kind == formType:
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return err
+		}
+		fields := map[string]any{}
+		for name := range form {
+			fields[name] = nil
+		}
+		value = fields
+	case kind == "application/json" || strings.HasSuffix(kind, "+json"):
+		if err := json.Unmarshal(body, &value); err != nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	return walk("", value, []*openapi3.SchemaRef{media.Schema})
+}
+
+// walk compares a value with all the schemas that it has to satisfy together.
+func walk(path string, value any, schemas []*openapi3.SchemaRef) error {
+	parts := flatten(schemas)
+	switch value := value.(type) {
+	case map[string]any:
+		for name, field := range value {
+			at := path + "/" + name
+			properties := propertiesOf(parts, name)
+			if len(properties) == 0 && !open(parts) {
+				return fmt.Errorf("the field %s is not described", at)
+			}
+			if err := walk(at, field, properties); err != nil {
+				return err
+			}
+		}
+	case []any:
+		var items []*openapi3.SchemaRef
+		for _, s := range parts {
+			items = append(items, s.Items)
+		}
+		for i, item := range value {
+			if err := walk(fmt.Sprintf("%s/%d", path, i), item, items); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// flatten takes composed schemas apart.
+func flatten(schemas []*openapi3.SchemaRef) (parts []*openapi3.Schema) {
+	for _, ref := range schemas {
+		if ref == nil || ref.Value == nil {
+			continue
+		}
+		parts = append(parts, ref.Value)
+		for _, group := range []openapi3.SchemaRefs{ref.Value.AllOf, ref.Value.AnyOf, ref.Value.OneOf} {
+			parts = append(parts, flatten(group)...)
+		}
+	}
+	return parts
+}
+
+// open means that any field will do: a schema says so, or none names fields.
+func open(parts []*openapi3.Schema) bool {
+	named := false
+	for _, s := range parts {
+		if s.AdditionalProperties.Has != nil && *s.AdditionalProperties.Has {
+			return true
+		}
+		named = named || len(s.Properties) > 0
+	}
+	return !named
+}
+
+func propertiesOf(parts []*openapi3.Schema, name string) (properties []*openapi3.SchemaRef) {
+	for _, s := range parts {
+		if p := s.Properties[name]; p != nil {
+			properties = append(properties, p)
+		} else if s.AdditionalProperties.Schema != nil {
+			properties = append(properties, s.AdditionalProperties.Schema)
+		}
+	}
+	return properties
+}

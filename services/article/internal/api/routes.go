@@ -1,0 +1,48 @@
+// Package api is the HTTP face of the article service: routes, handlers, and
+// the shapes of requests and answers.
+package api
+
+import (
+	"context"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/swagger"
+	"github.com/achilles-blog/achilles/services/article/docs"
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+)
+
+// Articles is what the handlers need of the domain; article.Service has it.
+type Articles interface {
+	Create(ctx context.Context, draft article.Draft) (article.Article, error)
+	Get(ctx context.Context, id uint64) (article.Article, error)
+	List(ctx context.Context, filter article.Filter, page article.Page) ([]article.Article, int64, error)
+	Update(ctx context.Context, id uint64, draft article.Draft) (article.Article, error)
+	Delete(ctx context.Context, id uint64) error
+}
+
+// API are the handlers and what they share.
+type API struct {
+	Articles Articles
+	Binder   *requests.Binder
+	Paging   requests.Paging
+}
+
+// Register adds every route of the service.
+//
+//	@title			Achilles article service
+//	@version		1
+//	@description	Articles of the blog, and the tags they carry.
+//	@license.name	Apache-2.0
+func (a *API) Register(routes gin.IRouter) {
+	articles := routes.Group("/api/v1/articles")
+	articles.POST("", a.createArticle)
+	articles.GET("", a.listArticles)
+	articles.GET("/:id", a.getArticle)
+	articles.PUT("/:id", a.updateArticle)
+	articles.PATCH("/:id/state", a.setState)
+	articles.DELETE("/:id", a.deleteArticle)
+
+	swagger.Register(routes, "article", docs.OpenAPI)
+}

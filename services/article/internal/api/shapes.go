@@ -1,0 +1,141 @@
+package api
+
+import (
+	"strings"
+	"time"
+
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+)
+
+// Article is an article as clients see it.
+type Article struct {
+	ID            uint64 `json:"id" example:"1"`
+	Title         string `json:"title" example:"Rolling restarts"`
+	Desc          string `json:"desc" example:"What happens to the connections"`
+	CoverImageURL string `json:"cover_image_url" example:"https://example.org/cover.png"`
+	// left out of lists, unless they ask for it by include=content
+	Content   *string   `json:"content,omitempty" example:"# Rolling restarts"`
+	State     int       `json:"state" example:"1" enums:"0,1"`
+	Tags      []Tag     `json:"tags"`
+	CreatedAt time.Time `json:"created_at" example:"2026-01-02T03:04:05.678Z"`
+	UpdatedAt time.Time `json:"updated_at" example:"2026-01-02T03:04:05.678Z"`
+}
+
+// Tag is a tag that an article carries.
+type Tag struct {
+	ID    uint64 `json:"id" example:"1"`
+	Name  string `json:"name" example:"Kubernetes"`
+	State int    `json:"state" example:"1" enums:"0,1"`
+}
+
+func newArticle(a article.Article, withContent bool) Article {
+	answer := Article{
+		ID: a.ID, Title: a.Title, Desc: a.Desc, CoverImageURL: a.CoverImageURL, State: int(a.State),
+		Tags: make([]Tag, 0, len(a.Tags)), CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
+	}
+	if withContent {
+		answer.Content = &a.Content
+	}
+	for _, t := range a.Tags {
+		answer.Tags = append(answer.Tags, Tag{ID: t.ID, Name: t.Name, State: int(t.State)})
+	}
+	return answer
+}
+
+// CreateRequest is the body that creates an article. White space around the
+// title is dropped.
+type CreateRequest struct {
+	Title         *string `json:"title" validate:"required,notblank,max=100" minLength:"1" maxLength:"100" example:"Rolling restarts"`
+	Desc          *string `json:"desc" validate:"omitempty,max=255" maxLength:"255" example:"What happens to the connections"`
+	CoverImageURL *string `json:"cover_image_url" validate:"omitempty,max=255,weburl" maxLength:"255" example:"https://example.org/cover.png"`
+	// at most 1 MiB unless configured otherwise
+	Content *string `json:"content" example:"# Rolling restarts"`
+	// 1 enabled, 0 disabled; enabled when left out
+	State *int `json:"state" validate:"omitempty,oneof=0 1" enums:"0,1" example:"1"`
+	// ids of the article's tags, at most 20
+	TagIDs *[]uint64 `json:"tag_ids" validate:"omitempty,max=20,dive,min=1" maxLength:"20"`
+	// one more tag, for clients that know only one
+	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1" example:"1"`
+}
+
+// Normalize drops white space around the title.
+func (r *CreateRequest) Normalize() { trim(r.Title) }
+
+func (r *CreateRequest) draft() article.Draft {
+	return article.Draft{
+		Title: r.Title, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
+		State: newState(r.State), TagIDs: tagSet(r.TagIDs, r.TagID),
+	}
+}
+
+// UpdateRequest is the body that changes an article; what is left out stays
+// as it is.
+type UpdateRequest struct {
+	Title         *string `json:"title" validate:"omitempty,notblank,max=100" minLength:"1" maxLength:"100" example:"Rolling restarts"`
+	Desc          *string `json:"desc" validate:"omitempty,max=255" maxLength:"255" example:"What happens to the connections"`
+	CoverImageURL *string `json:"cover_image_url" validate:"omitempty,max=255,weburl" maxLength:"255" example:"https://example.org/cover.png"`
+	// at most 1 MiB unless configured otherwise
+	Content *string `json:"content" example:"# Rolling restarts"`
+	// 1 enabled, 0 disabled
+	State *int `json:"state" validate:"omitempty,oneof=0 1" enums:"0,1" example:"1"`
+	// ids of all tags that the article is to have, at most 20; [] takes all off
+	TagIDs *[]uint64 `json:"tag_ids" validate:"omitempty,max=20,dive,min=1" maxLength:"20"`
+	// the one tag, or one more, for clients that know only one
+	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1" example:"1"`
+}
+
+// Normalize drops white space around the title.
+func (r *UpdateRequest) Normalize() { trim(r.Title) }
+
+func (r *UpdateRequest) draft() article.Draft {
+	return article.Draft{
+		Title: r.Title, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
+		State: newState(r.State), TagIDs: tagSet(r.TagIDs, r.TagID),
+	}
+}
+
+// StateRequest is the body that enables or disables an article.
+type StateRequest struct {
+	State *int `json:"state" validate:"required,oneof=0 1" enums:"0,1" example:"0"`
+}
+
+// ListFilter narrows the list of articles.
+type ListFilter struct {
+	TagID   *uint64 `json:"tag_id" validate:"omitempty,min=1"`
+	Title   *string `json:"title" validate:"omitempty,max=100"`
+	State   *int    `json:"state" validate:"omitempty,oneof=0 1"`
+	Include *string `json:"include" validate:"omitempty,oneof=content"`
+}
+
+func (f ListFilter) filter() article.Filter {
+	return article.Filter{TagID: f.TagID, Title: f.Title, State: newState(f.State)}
+}
+
+func trim(text *string) {
+	if text != nil {
+		*text = strings.TrimSpace(*text)
+	}
+}
+
+func newState(given *int) *article.State {
+	if given == nil {
+		return nil
+	}
+	state := article.Disabled
+	if *given == 1 {
+		state = article.Enabled
+	}
+	return &state
+}
+
+// tagSet joins the two ways to name tags; nil when neither is used.
+func tagSet(ids *[]uint64, id *uint64) *[]uint64 {
+	if id == nil {
+		return ids
+	}
+	all := []uint64{*id}
+	if ids != nil {
+		all = append(all, *ids...)
+	}
+	return &all
+}

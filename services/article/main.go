@@ -1,0 +1,12 @@
+// Command article is the article service of Achilles.
+package main
+
+import (
+	"os"
+
+	"github.com/achilles-blog/achilles/services/article/internal/app"
+)
+
+func main() {
+	os.Exit(app.Command().Main(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}

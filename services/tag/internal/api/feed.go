@@ -1,0 +1,135 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/services/tag/internal/tag"
+)
+
+// Bounds of one read of the feed. The longest wait is shorter than any request
+// may take, so a quiet feed answers in time.
+const (
+	defaultChanges = 100
+	mostChanges    = 1000
+	longestWait    = 10 * time.Second
+)
+
+// requireFeedToken admits only who shows the services' token. Hashing first
+// makes the comparison take the same time whatever is shown.
+func (a *API) requireFeedToken(c *gin.Context) {
+	shown, ok := strings.CutPrefix(c.GetHeader("Authorization"), "Bearer ")
+	want, got := sha256.Sum256([]byte(a.FeedToken.Reveal())), sha256.Sum256([]byte(shown))
+	if !ok || a.FeedToken.Reveal() == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+		responses.Error(c, errcode.New(errcode.UnauthorizedInternal))
+	}
+}
+
+// ChangesRequest says which changes are wanted.
+type ChangesRequest struct {
+	After uint64 `json:"after"`
+	Limit int    `json:"limit" validate:"min=0,max=1000"`
+	Wait  int    `json:"wait" validate:"min=0,max=10"`
+}
+
+// Change is one step of the feed.
+type Change struct {
+	Sequence uint64 `json:"sequence" example:"7"`
+	TagID    uint64 `json:"tag_id" example:"1"`
+	Kind     string `json:"kind" enums:"put,delete" example:"put"`
+	Name     string `json:"name" example:"Kubernetes"`
+	State    int    `json:"state" enums:"0,1" example:"1"`
+}
+
+// Changes is a stretch of the feed.
+type Changes struct {
+	Epoch   string   `json:"epoch" example:"0f6d5c2e-8c1f-11ef-b8a1-0242ac120002"`
+	Changes []Change `json:"changes"`
+	Last    uint64   `json:"last" example:"7"`
+}
+
+// listChanges reads the feed.
+//
+//	@Summary		Read the feed of changes
+//	@Description	Changes behind the position `after`, in order and without gaps. With nothing there, waits for up to `wait` seconds. `last` is the newest position there is. Positions are those of one `epoch`.
+//	@Tags			internal
+//	@Produce		json
+//	@Security		ServiceToken
+//	@Param			after	query		integer						false	"position of the reader"		minimum(0)
+//	@Param			limit	query		integer						false	"most changes to return; 0 means 100"	minimum(0)	maximum(1000)
+//	@Param			wait	query		integer						false	"longest wait in seconds"		minimum(0)	maximum(10)
+//	@Success		200		{object}	responses.Envelope[Changes]	"the changes"
+//	@Failure		400,401,410,500,503,504	{object}	responses.Problem			"invalid (10000001), token (10000019), start over from the snapshot (10000018), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Router			/internal/v1/tag-changes [get]
+func (a *API) listChanges(c *gin.Context) {
+	var request ChangesRequest
+	if err := a.Binder.Query(c, &request); err != nil {
+		responses.Error(c, err)
+		return
+	}
+	limit := min(request.Limit, mostChanges)
+	if limit == 0 {
+		limit = defaultChanges
+	}
+	wait := min(time.Duration(request.Wait)*time.Second, longestWait)
+	found, err := a.Tags.Changes(c.Request.Context(), request.After, limit, wait)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	responses.Object(c, newChanges(found))
+}
+
+func newChanges(found tag.Changes) Changes {
+	changes := Changes{Epoch: found.Epoch, Last: found.Last, Changes: make([]Change, 0, len(found.Changes))}
+	for _, change := range found.Changes {
+		changes.Changes = append(changes.Changes, Change{
+			Sequence: change.Sequence, TagID: change.TagID, Kind: string(change.Kind),
+			Name: change.Name, State: int(change.State),
+		})
+	}
+	return changes
+}
+
+// SnapshotTag is a tag in a snapshot.
+type SnapshotTag struct {
+	ID    uint64 `json:"id" example:"1"`
+	Name  string `json:"name" example:"Kubernetes"`
+	State int    `json:"state" enums:"0,1" example:"1"`
+}
+
+// Snapshot is every tag as of one position in the feed.
+type Snapshot struct {
+	Epoch    string        `json:"epoch" example:"0f6d5c2e-8c1f-11ef-b8a1-0242ac120002"`
+	Sequence uint64        `json:"sequence" example:"7"`
+	Tags     []SnapshotTag `json:"tags"`
+}
+
+// getSnapshot returns all tags.
+//
+//	@Summary		Get all tags as of one position in the feed
+//	@Description	Where a reader starts, and starts over when the changes it lacks are gone.
+//	@Tags			internal
+//	@Produce		json
+//	@Security		ServiceToken
+//	@Success		200	{object}	responses.Envelope[Snapshot]	"the snapshot"
+//	@Failure		401,500,503,504	{object}	responses.Problem				"token (10000019), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Router			/internal/v1/tag-snapshot [get]
+func (a *API) getSnapshot(c *gin.Context) {
+	found, err := a.Tags.Snapshot(c.Request.Context())
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	snapshot := Snapshot{Epoch: found.Epoch, Sequence: found.Sequence, Tags: make([]SnapshotTag, 0, len(found.Tags))}
+	for _, t := range found.Tags {
+		snapshot.Tags = append(snapshot.Tags, SnapshotTag{ID: t.ID, Name: t.Name, State: int(t.State)})
+	}
+	responses.Object(c, snapshot)
+}

@@ -1,0 +1,61 @@
+// Package api is the HTTP face of the tag service: routes, handlers, and the
+// shapes of requests and answers.
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/pkg/swagger"
+	"github.com/achilles-blog/achilles/services/tag/docs"
+	"github.com/achilles-blog/achilles/services/tag/internal/tag"
+)
+
+// Tags is what the handlers need of the domain; tag.Service has it.
+type Tags interface {
+	Create(ctx context.Context, draft tag.Draft) (tag.Tag, error)
+	Get(ctx context.Context, id uint64) (tag.Tag, error)
+	List(ctx context.Context, filter tag.Filter, page tag.Page) ([]tag.Tag, int64, error)
+	Update(ctx context.Context, id uint64, draft tag.Draft) (tag.Tag, error)
+	Delete(ctx context.Context, id uint64) error
+	Changes(ctx context.Context, after uint64, limit int, wait time.Duration) (tag.Changes, error)
+	Snapshot(ctx context.Context) (tag.Snapshot, error)
+}
+
+// API are the handlers and what they share.
+type API struct {
+	Tags   Tags
+	Binder *requests.Binder
+	Paging requests.Paging
+	// FeedToken admits readers of the feed; when it is empty, nobody.
+	FeedToken settings.Secret
+}
+
+// Register adds every route of the service.
+//
+//	@title			Achilles tag service
+//	@version		1
+//	@description	Tags of the blog, and the feed of their changes for other services.
+//	@license.name	Apache-2.0
+//	@securityDefinitions.apikey	ServiceToken
+//	@in							header
+//	@name						Authorization
+//	@description				"Bearer " and the token that the services share
+func (a *API) Register(routes gin.IRouter) {
+	tags := routes.Group("/api/v1/tags")
+	tags.POST("", a.createTag)
+	tags.GET("", a.listTags)
+	tags.GET("/:id", a.getTag)
+	tags.PUT("/:id", a.updateTag)
+	tags.DELETE("/:id", a.deleteTag)
+
+	internal := routes.Group("/internal/v1", a.requireFeedToken)
+	internal.GET("/tag-changes", a.listChanges)
+	internal.GET("/tag-snapshot", a.getSnapshot)
+
+	swagger.Register(routes, "tag", docs.OpenAPI)
+}

@@ -1,0 +1,202 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/services/tag/internal/tag"
+)
+
+// Tag is a tag as clients see it.
+type Tag struct {
+	ID        uint64    `json:"id" example:"1"`
+	Name      string    `json:"name" example:"Kubernetes"`
+	State     int       `json:"state" example:"1" enums:"0,1"`
+	CreatedAt time.Time `json:"created_at" example:"2026-01-02T03:04:05.678Z"`
+	UpdatedAt time.Time `json:"updated_at" example:"2026-01-02T03:04:05.678Z"`
+}
+
+func newTag(t tag.Tag) Tag {
+	return Tag{ID: t.ID, Name: t.Name, State: int(t.State), CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt}
+}
+
+// TagRequest is the body that creates or replaces a tag. White space around
+// the name is dropped.
+type TagRequest struct {
+	Name *string `json:"name" validate:"required,notblank,max=100" minLength:"1" maxLength:"100" example:"Kubernetes"`
+	// 1 enabled, 0 disabled; left out, a new tag is enabled and an existing one keeps its state
+	State *int `json:"state" validate:"omitempty,oneof=0 1" enums:"0,1" example:"1"`
+}
+
+// Normalize drops white space around the name.
+func (r *TagRequest) Normalize() {
+	if r.Name != nil {
+		*r.Name = strings.TrimSpace(*r.Name)
+	}
+}
+
+func (r *TagRequest) draft() tag.Draft {
+	return tag.Draft{Name: *r.Name, State: newState(r.State)}
+}
+
+func newState(given *int) *tag.State {
+	if given == nil {
+		return nil
+	}
+	state := tag.Disabled
+	if *given == 1 {
+		state = tag.Enabled
+	}
+	return &state
+}
+
+// createTag creates a tag.
+//
+//	@Summary	Create a tag
+//	@Tags		tags
+//	@Accept		json,x-www-form-urlencoded
+//	@Produce	json
+//	@Param		tag				body		TagRequest				true	"the tag"
+//	@Param		locale			header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Success	201				{object}	responses.Envelope[Tag]	"created"
+//	@Header		201				{string}	Location				"address of the new tag"
+//	@Failure	400,409,413,415	{object}	responses.Problem		"invalid (10000001), name exists (20010008), too large (10000010), unsupported media type (10000011)"
+//	@Failure	408,500,503,504	{object}	responses.Problem		"arrived too slowly (10000016), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Router		/api/v1/tags [post]
+func (a *API) createTag(c *gin.Context) {
+	var request TagRequest
+	if err := a.Binder.Body(c, &request); err != nil {
+		responses.Error(c, err)
+		return
+	}
+	created, err := a.Tags.Create(c.Request.Context(), request.draft())
+	if err != nil {
+		responses.ErrorOr(c, err, errcode.CreateTagFailed)
+		return
+	}
+	responses.Created(c, fmt.Sprintf("/api/v1/tags/%d", created.ID), newTag(created))
+}
+
+// TagFilter narrows the list of tags.
+type TagFilter struct {
+	Name  *string `json:"name" validate:"omitempty,max=100"`
+	State *int    `json:"state" validate:"omitempty,oneof=0 1"`
+}
+
+// listTags lists tags.
+//
+//	@Summary	List tags, oldest first
+//	@Tags		tags
+//	@Produce	json
+//	@Param		name		query		string						false	"exactly this name"			maxLength(100)
+//	@Param		state		query		int							false	"1 enabled, 0 disabled"		Enums(0, 1)
+//	@Param		page		query		integer						false	"page; below 1 or not a number means 1"
+//	@Param		page_size	query		integer						false	"tags on a page; below 1 means the default, above the maximum the maximum"
+//	@Param		locale		header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Success	200			{object}	responses.ListEnvelope[Tag]	"a page; the pager echoes what was used"
+//	@Failure	400,500,503,504	{object}	responses.Problem			"invalid filter (10000001), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Router		/api/v1/tags [get]
+func (a *API) listTags(c *gin.Context) {
+	var request TagFilter
+	if err := a.Binder.Query(c, &request); err != nil {
+		responses.Error(c, err)
+		return
+	}
+	page := a.Paging.Page(c)
+	filter := tag.Filter{Name: request.Name, State: newState(request.State)}
+	tags, total, err := a.Tags.List(c.Request.Context(), filter, tag.Page{Offset: page.Offset(), Limit: page.Size})
+	if err != nil {
+		responses.ErrorOr(c, err, errcode.ListTagsFailed)
+		return
+	}
+	list := make([]Tag, 0, len(tags))
+	for _, t := range tags {
+		list = append(list, newTag(t))
+	}
+	responses.List(c, list, responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: total})
+}
+
+// getTag returns one tag.
+//
+//	@Summary	Get a tag
+//	@Tags		tags
+//	@Produce	json
+//	@Param		id		path		integer					true	"id of the tag"	minimum(1)
+//	@Param		locale	header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Success	200		{object}	responses.Envelope[Tag]	"the tag"
+//	@Failure	400,404,500,503,504	{object}	responses.Problem		"invalid id (10000001), no such tag (20010007), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Router		/api/v1/tags/{id} [get]
+func (a *API) getTag(c *gin.Context) {
+	id, err := requests.ID(c, errcode.TagNotFound)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	found, err := a.Tags.Get(c.Request.Context(), id)
+	if err != nil {
+		responses.ErrorOr(c, err, errcode.GetTagFailed)
+		return
+	}
+	responses.Object(c, newTag(found))
+}
+
+// updateTag replaces a tag.
+//
+//	@Summary	Replace a tag's name, and its state if given
+//	@Tags		tags
+//	@Accept		json,x-www-form-urlencoded
+//	@Produce	json
+//	@Param		id				path		integer					true	"id of the tag"	minimum(1)
+//	@Param		tag				body		TagRequest				true	"the tag"
+//	@Param		locale			header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Success	200				{object}	responses.Envelope[Tag]	"the tag as it is now"
+//	@Failure	400,404,409,413,415	{object}	responses.Problem		"invalid (10000001), no such tag (20010007), name exists (20010008), too large (10000010), unsupported media type (10000011)"
+//	@Failure	408,500,503,504	{object}	responses.Problem		"arrived too slowly (10000016), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Router		/api/v1/tags/{id} [put]
+func (a *API) updateTag(c *gin.Context) {
+	id, err := requests.ID(c, errcode.TagNotFound)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	var request TagRequest
+	if err := a.Binder.Body(c, &request); err != nil {
+		responses.Error(c, err)
+		return
+	}
+	updated, err := a.Tags.Update(c.Request.Context(), id, request.draft())
+	if err != nil {
+		responses.ErrorOr(c, err, errcode.UpdateTagFailed)
+		return
+	}
+	responses.Object(c, newTag(updated))
+}
+
+// deleteTag deletes a tag.
+//
+//	@Summary	Delete a tag; its name is free again, and articles lose it
+//	@Tags		tags
+//	@Produce	json
+//	@Param		id		path		integer								true	"id of the tag"	minimum(1)
+//	@Param		locale	header		string								false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Success	200		{object}	responses.Envelope[responses.Empty]	"deleted"
+//	@Failure	400,404,500,503,504	{object}	responses.Problem		"invalid id (10000001), no such tag (20010007), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Router		/api/v1/tags/{id} [delete]
+func (a *API) deleteTag(c *gin.Context) {
+	id, err := requests.ID(c, errcode.TagNotFound)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	if err := a.Tags.Delete(c.Request.Context(), id); err != nil {
+		responses.ErrorOr(c, err, errcode.DeleteTagFailed)
+		return
+	}
+	responses.Object(c, responses.Empty{})
+}

@@ -1,0 +1,84 @@
+// Package relay tells the replicas of the tag service of each other's changes
+// through Redis, so that readers of the feed need not wait for the next look at
+// the database. It is a hint only: a lost message costs nothing but that wait.
+package relay
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/achilles-blog/achilles/services/tag/internal/tag"
+)
+
+// channel is the Redis channel; its messages say nothing but that there is
+// something new.
+const channel = "achilles:tag-changed"
+
+const retryPause = time.Second
+
+// Relay connects this replica's bell with those of the others.
+type Relay struct {
+	client  *redis.Client
+	bell    *tag.Bell
+	log     *zap.Logger
+	pending chan struct{}
+}
+
+// New returns a relay that rings the bell on every message.
+func New(client *redis.Client, bell *tag.Bell, log *zap.Logger) *Relay {
+	return &Relay{client: client, bell: bell, log: log, pending: make(chan struct{}, 1)}
+}
+
+// Announce tells the other replicas of a change. It never blocks: what is not
+// sent yet stands for what follows, too.
+func (r *Relay) Announce() {
+	select {
+	case r.pending <- struct{}{}:
+	default:
+	}
+}
+
+// Publish sends what was announced until ctx ends.
+func (r *Relay) Publish(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.pending:
+			if err := r.client.Publish(ctx, channel, "").Err(); err != nil && ctx.Err() == nil {
+				r.log.Debug("a change could not be announced through Redis", zap.Error(err))
+			}
+		}
+	}
+}
+
+// Listen rings the bell whenever a replica announces a change, until ctx ends.
+// While Redis is away it tries again and again.
+func (r *Relay) Listen(ctx context.Context) error {
+	subscription := r.client.Subscribe(ctx, channel)
+	defer func() { _ = subscription.Close() }()
+	for {
+		_, err := subscription.ReceiveMessage(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			r.bell.Ring()
+		default:
+			r.log.Debug("Redis cannot be listened to", zap.Error(err))
+			wait(ctx, retryPause)
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,101 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/services/tag/internal/tag"
+)
+
+// write runs fn in a transaction that has taken the next number of the feed.
+// Its row lock is the first lock of every tag write: the writes queue up here,
+// numbers are committed in order, and a rollback gives the number back.
+func (s *Store) write(ctx context.Context, fn func(tx *gorm.DB, sequence uint64) error) error {
+	return s.db.InTx(ctx, func(tx *gorm.DB) error {
+		err := tx.Model(&sequenceRow{ID: 1}).Update("value", gorm.Expr("value + 1")).Error
+		if err != nil {
+			return err
+		}
+		counter, err := position(tx)
+		if err != nil {
+			return err
+		}
+		return fn(tx, counter.Value)
+	})
+}
+
+func position(tx *gorm.DB) (sequenceRow, error) {
+	var row sequenceRow
+	return row, tx.Take(&row, 1).Error
+}
+
+func appendChange(tx *gorm.DB, sequence uint64, kind tag.Kind, row tagRow) error {
+	return tx.Create(&changeRow{Sequence: sequence, TagID: row.ID, Kind: string(kind), Name: row.Name, State: row.State}).Error
+}
+
+// Changes returns at most limit changes behind the position after.
+func (s *Store) Changes(ctx context.Context, after uint64, limit int) (tag.Changes, error) {
+	var found tag.Changes
+	err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
+		counter, err := position(tx)
+		if err != nil {
+			return err
+		}
+		var rows []changeRow
+		if err := tx.Where("sequence > ?", after).Order("sequence").Limit(limit).Find(&rows).Error; err != nil {
+			return err
+		}
+		if after > counter.Value || after < counter.Value && (len(rows) == 0 || rows[0].Sequence != after+1) {
+			return errcode.New(errcode.ChangesTrimmed)
+		}
+		found = tag.Changes{Epoch: counter.Epoch, Last: counter.Value, Changes: make([]tag.Change, 0, len(rows))}
+		for _, row := range rows {
+			found.Changes = append(found.Changes, row.change())
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Snapshot returns all tags as of one position in the feed.
+func (s *Store) Snapshot(ctx context.Context) (tag.Snapshot, error) {
+	var snapshot tag.Snapshot
+	err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
+		counter, err := position(tx)
+		if err != nil {
+			return err
+		}
+		var rows []tagRow
+		if err := tx.Order("id").Find(&rows).Error; err != nil {
+			return err
+		}
+		snapshot = tag.Snapshot{Epoch: counter.Epoch, Sequence: counter.Value, Tags: make([]tag.Tag, 0, len(rows))}
+		for _, row := range rows {
+			snapshot.Tags = append(snapshot.Tags, row.tag())
+		}
+		return nil
+	})
+	return snapshot, err
+}
+
+// Trim removes the oldest changes, up to limit of them, that were made before
+// the given time. It cuts at a sequence number, not at a time, because clocks
+// of several replicas may disagree and a hole must not appear.
+func (s *Store) Trim(ctx context.Context, before time.Time, limit int) (int64, error) {
+	var removed int64
+	err := s.db.InTx(ctx, func(tx *gorm.DB) error {
+		oldest := tx.Model(&changeRow{}).Select("sequence").Order("sequence").Limit(limit)
+		var last *uint64
+		err := tx.Table("(?) AS oldest", oldest.Where("created_at < ?", before.UTC())).Select("MAX(sequence)").Scan(&last).Error
+		if err != nil || last == nil {
+			return err
+		}
+		result := tx.Where("sequence <= ?", *last).Delete(&changeRow{})
+		removed = result.RowsAffected
+		return result.Error
+	})
+	return removed, err
+}

@@ -1,0 +1,128 @@
+// Package store keeps tags and the feed of their changes in SQL. Rows and
+// driver errors do not leave it.
+package store
+
+import (
+	"context"
+	"errors"
+
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/services/tag/internal/tag"
+)
+
+// Store is tag.Store on MySQL, MariaDB or SQLite.
+type Store struct {
+	db *database.DB
+}
+
+var _ tag.Store = (*Store)(nil)
+
+// New returns a store on an open database whose schema is current.
+func New(db *database.DB) *Store {
+	return &Store{db: db}
+}
+
+// Create inserts a tag; its name must not be in use.
+func (s *Store) Create(ctx context.Context, draft tag.Draft) (tag.Tag, error) {
+	var row tagRow
+	err := s.write(ctx, func(tx *gorm.DB, sequence uint64) error {
+		row = tagRow{Name: draft.Name, State: uint8(*draft.State)}
+		if err := tx.Create(&row).Error; err != nil {
+			return named(err)
+		}
+		return appendChange(tx, sequence, tag.Put, row)
+	})
+	return row.tag(), err
+}
+
+// Get returns the tag that is not deleted.
+func (s *Store) Get(ctx context.Context, id uint64) (tag.Tag, error) {
+	var row tagRow
+	err := s.db.Read(ctx, func(db *gorm.DB) error {
+		return found(db.Take(&row, id).Error)
+	})
+	return row.tag(), err
+}
+
+// List returns a page of the tags, oldest first, and the number of all.
+func (s *Store) List(ctx context.Context, filter tag.Filter, page tag.Page) ([]tag.Tag, int64, error) {
+	var rows []tagRow
+	var total int64
+	err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
+		query := tx.Model(&tagRow{}).Scopes(filtered(filter))
+		if err := query.Session(&gorm.Session{}).Count(&total).Error; err != nil {
+			return err
+		}
+		rows = nil
+		return query.Order("id").Offset(page.Offset).Limit(page.Limit).Find(&rows).Error
+	})
+	tags := make([]tag.Tag, 0, len(rows))
+	for _, row := range rows {
+		tags = append(tags, row.tag())
+	}
+	return tags, total, err
+}
+
+func filtered(filter tag.Filter) func(*gorm.DB) *gorm.DB {
+	return func(query *gorm.DB) *gorm.DB {
+		if filter.Name != nil {
+			query = query.Where("active_name = ?", *filter.Name)
+		}
+		if filter.State != nil {
+			query = query.Where("state = ?", uint8(*filter.State))
+		}
+		return query
+	}
+}
+
+// Update replaces the tag's name, and its state if the draft has one.
+func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft) (tag.Tag, error) {
+	var row tagRow
+	err := s.write(ctx, func(tx *gorm.DB, sequence uint64) error {
+		row = tagRow{}
+		if err := found(tx.Take(&row, id).Error); err != nil {
+			return err
+		}
+		row.Name = draft.Name
+		if draft.State != nil {
+			row.State = uint8(*draft.State)
+		}
+		if err := tx.Select("name", "state", "updated_at").Updates(&row).Error; err != nil {
+			return named(err)
+		}
+		return appendChange(tx, sequence, tag.Put, row)
+	})
+	return row.tag(), err
+}
+
+// Delete marks the tag as deleted, which frees its name.
+func (s *Store) Delete(ctx context.Context, id uint64) error {
+	return s.write(ctx, func(tx *gorm.DB, sequence uint64) error {
+		var row tagRow
+		if err := found(tx.Take(&row, id).Error); err != nil {
+			return err
+		}
+		now := tx.NowFunc()
+		if err := tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": now}).Error; err != nil {
+			return err
+		}
+		return appendChange(tx, sequence, tag.Delete, row)
+	})
+}
+
+func found(err error) error {
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return errcode.Wrap(errcode.TagNotFound, err)
+	}
+	return err
+}
+
+func named(err error) error {
+	if err = database.Classify(err); errors.Is(err, database.ErrDuplicate) {
+		return errcode.Wrap(errcode.TagNameExists, err)
+	}
+	return err
+}

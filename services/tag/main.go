@@ -1,0 +1,12 @@
+// Command tag is the tag service of Achilles.
+package main
+
+import (
+	"os"
+
+	"github.com/achilles-blog/achilles/services/tag/internal/app"
+)
+
+func main() {
+	os.Exit(app.Command().Main(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}

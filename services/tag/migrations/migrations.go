@@ -1,0 +1,18 @@
+// Package migrations holds the versioned schema of the tag service in both
+// dialects. A migration must be safe while the previous release still serves,
+// and safe to repeat, because MySQL commits each DDL statement by itself.
+package migrations
+
+import (
+	"embed"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+)
+
+//go:embed mysql/*.sql sqlite/*.sql
+var files embed.FS
+
+// All returns the migrations of the tag service.
+func All() database.Migrations {
+	return database.Migrations{Service: "tag", Files: files}
+}

@@ -78,7 +78,7 @@ func (c *h2Client) until(stream uint32) (status, body string, goAway *uint32) {
 func TestDrainOfCleartextHTTP2(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
 	var first atomic.Bool
-	s := newService(t, lifecycle.Config{DrainDelay: 300 * time.Millisecond, ShutdownTimeout: patience}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := newService(t, lifecycle.Config{DrainDelay: 1500 * time.Millisecond, ShutdownTimeout: patience}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Proto != "HTTP/2.0" {
 			panic("not HTTP/2: " + r.Proto)
 		}

@@ -79,7 +79,7 @@ func TestStopRunsInOrder(t *testing.T) {
 }
 
 func TestDrainServesForTheWholeDelay(t *testing.T) {
-	const delay = 400 * time.Millisecond
+	const delay = time.Second
 	s := newService(t, lifecycle.Config{DrainDelay: delay, ShutdownTimeout: patience}, http.HandlerFunc(echo))
 	silent := mustDial(t, s.addr) // idle since before the drain: it must not be closed by it
 	_, _, closing, err := silent.post("before")
@@ -90,7 +90,7 @@ func TestDrainServesForTheWholeDelay(t *testing.T) {
 	s.signal()
 	await(t, "the drain", s.Draining())
 
-	time.Sleep(delay / 2) // long enough for SetKeepAlivesEnabled(false) to have closed the idle connection
+	time.Sleep(delay / 3) // long enough for SetKeepAlivesEnabled(false) to have closed the idle connection
 	_, answer, closing, err := silent.post("on an old connection")
 	require.NoError(t, err)
 	require.Equal(t, "on an old connection", answer)
@@ -249,7 +249,7 @@ func TestWorkerErrorAfterItWasToldToStop(t *testing.T) {
 }
 
 func TestWorkerErrorInTheDrainCounts(t *testing.T) {
-	s := newService(t, lifecycle.Config{DrainDelay: 200 * time.Millisecond}, nil)
+	s := newService(t, lifecycle.Config{DrainDelay: 500 * time.Millisecond}, nil)
 	s.Go("feed", func(context.Context) error { <-s.Draining(); return errors.New("broken in the drain") })
 	s.start()
 	s.signal()

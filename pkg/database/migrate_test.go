@@ -165,7 +165,7 @@ func TestMigrateKilled(t *testing.T) {
 		require.Error(t, process.Wait())
 		require.Empty(t, output.String())
 
-		m := notes(slowMigration())
+		m := notes(slowMigration(1000))
 		require.ErrorIs(t, database.SchemaCurrent(t.Context(), db, m), database.ErrSchemaBehind)
 		_, _, err := database.Migrate(t.Context(), db, m)
 		require.NoError(t, err)

@@ -89,6 +89,15 @@ func (db *DB) Close() error { return db.sql.Close() }
 // Dialect is MySQL or SQLite.
 func (db *DB) Dialect() string { return db.cfg.DBType }
 
+// WithTimeout is the same database with another bound for each unit of work,
+// for work of many statements. A MySQL server still holds each statement to
+// Config.Timeout.
+func (db *DB) WithTimeout(limit time.Duration) *DB {
+	other := *db
+	other.cfg.Timeout = limit
+	return &other
+}
+
 // Table is the full name of a table in this database, for SQL written by hand:
 // Table("tag") is blog_tag.
 func (db *DB) Table(name string) string { return db.cfg.TablePrefix + name }

@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -137,7 +138,7 @@ func TestInTxWithoutTheLock(t *testing.T) {
 		within(t, 2*time.Second, func() { requireUnavailable(t, waiter.InTx(t.Context(), increment)) })
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(50*time.Millisecond, cancel)
-		within(t, time.Second, func() { require.ErrorIs(t, waiter.InTx(ctx, increment), context.Canceled) })
+		within(t, time.Second, func() { requireEnded(t, waiter.InTx(ctx, increment), context.Canceled) })
 		require.NoError(t, holder.Rollback().Error)
 		require.NoError(t, waiter.InTx(t.Context(), increment))
 	})
@@ -193,11 +194,11 @@ func TestASlowStatementIsEnded(t *testing.T) {
 					deadline, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 					defer cancel()
 					within(t, time.Second, func() {
-						require.ErrorIs(t, unit(patient, deadline, work), context.DeadlineExceeded)
+						requireEnded(t, unit(patient, deadline, work), context.DeadlineExceeded)
 					})
 					left, leave := context.WithCancel(t.Context())
 					time.AfterFunc(100*time.Millisecond, leave)
-					within(t, time.Second, func() { require.ErrorIs(t, unit(patient, left, work), context.Canceled) })
+					within(t, time.Second, func() { requireEnded(t, unit(patient, left, work), context.Canceled) })
 					require.Zero(t, count(t, patient))
 					require.NoError(t, patient.Ping(t.Context()))
 				})
@@ -219,6 +220,45 @@ func TestNothingHappensAfterTheEndOfTheContext(t *testing.T) {
 		})
 		require.ErrorIs(t, err, context.Canceled)
 		require.Zero(t, count(t, db))
+	})
+}
+
+// The SQLite driver by itself reports success for a statement that it never
+// began.
+func TestAStatementIsNotDoneWhenItsContextIsOver(t *testing.T) {
+	db := withNotes(t, dbtest.SQLite(t))
+	conn, err := db.SQL().Conn(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 50 {
+		require.NoError(t, conn.Raw(func(raw any) error {
+			_, err := raw.(driver.ExecerContext).ExecContext(ctx, "INSERT INTO blog_note (name, body) VALUES ('late', '')", nil)
+			require.ErrorIs(t, err, context.Canceled)
+			return nil
+		}))
+	}
+	require.Zero(t, count(t, db))
+}
+
+// What a request left undone must not become part of the next one's work on the
+// same connection.
+func TestNobodyInheritsATransaction(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		cfg.MaxOpenConns, cfg.MaxIdleConns = 1, 1
+		db := withNotes(t, cfg)
+		for i := range 20 {
+			ctx, cancel := context.WithCancel(t.Context())
+			requireEnded(t, db.InTx(ctx, func(tx *gorm.DB) error {
+				require.NoError(t, tx.Create(&note{Name: fmt.Sprint("undone ", i)}).Error)
+				cancel()
+				return nil
+			}), context.Canceled)
+			require.Zero(t, count(t, db))
+		}
+		require.NoError(t, insert(db, t.Context(), "done"))
+		require.EqualValues(t, 1, count(t, dbtest.Open(t, cfg)), "and is seen by others")
 	})
 }
 

@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -115,6 +116,15 @@ func requireUnavailable(t *testing.T, err error) {
 	require.Equal(t, errcode.Unavailable, coded.Code, "%v", err)
 	require.Positive(t, coded.RetryAfter)
 	require.Error(t, coded.Cause)
+}
+
+// requireEnded expects the error of the request's own context, which is not the
+// database's fault and must not look like it.
+func requireEnded(t *testing.T, err, want error) {
+	t.Helper()
+	require.ErrorIs(t, err, want)
+	var coded *errcode.Error
+	require.False(t, errors.As(err, &coded), "%v", err)
 }
 
 // within fails when work takes longer than a client is promised.

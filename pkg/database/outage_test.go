@@ -189,10 +189,15 @@ func TestOutages(t *testing.T) {
 		require.NoError(t, admin.Gorm(t.Context()).Exec("GRANT ALL ON "+cfg.DBName+".* TO plain@'127.0.0.1'").Error)
 		plain := cfg
 		plain.Username = "plain" // root may write all the same
+		plain.MaxOpenConns, plain.MaxIdleConns = 1, 1
 		db := dbtest.Open(t, plain)
 		require.NoError(t, insert(db, t.Context(), "before"))
 		require.NoError(t, admin.Gorm(t.Context()).Exec("SET GLOBAL read_only = ON").Error)
+		var before, after int
+		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT CONNECTION_ID()").Scan(&before).Error)
 		requireUnavailable(t, insert(db, t.Context(), "during"))
+		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT CONNECTION_ID()").Scan(&after).Error)
+		require.NotEqual(t, before, after, "a new connection may find the new primary")
 		count(t, db) // reading goes on
 		require.NoError(t, admin.Gorm(t.Context()).Exec("SET GLOBAL read_only = OFF").Error)
 		requireRecovery(t, db)

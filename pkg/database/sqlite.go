@@ -162,7 +162,7 @@ func (c sqliteConn) interruptAtEnd(ctx context.Context) (stop func()) {
 		case <-ctx.Done():
 		}
 		for {
-
+			c.interrupt()
 			select {
 			case <-stopped:
 				return

@@ -42,17 +42,23 @@ var shared struct {
 	err    error
 }
 
-// Main is the body of TestMain: it runs the tests, stops what they shared,
-// fails on leaked goroutines and ends the process.
-func Main(m *testing.M) { goleak.VerifyTestMain(suite{m}) }
+// Main is the body of TestMain: it runs the tests, stops what they shared, runs
+// the cleanups, fails on leaked goroutines and ends the process.
+func Main(m *testing.M, cleanups ...func()) { goleak.VerifyTestMain(suite{m, cleanups}) }
 
-type suite struct{ *testing.M }
+type suite struct {
+	*testing.M
+	cleanups []func()
+}
 
 // Run implements goleak.TestingM.
 func (s suite) Run() int {
 	code := s.M.Run()
 	if shared.server != nil {
 		shared.server.remove()
+	}
+	for _, clean := range s.cleanups {
+		clean()
 	}
 	return code
 }

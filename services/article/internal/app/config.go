@@ -40,7 +40,9 @@ type AppConfig struct {
 
 // Validate says what is wrong with the section.
 func (c AppConfig) Validate() error {
-	const most = 16 << 20 // what MySQL takes in one packet by default, and more than a post is
+	// MariaDB takes 16 MiB in one packet by default, and escaping may double
+	// the content there.
+	const most = 7 << 20
 	err := c.paging().Validate()
 	if c.MaxContentBytes < 1 || c.MaxContentBytes > most {
 		err = errors.Join(err, settings.Invalid("MaxContentBytes", strconv.Itoa(c.MaxContentBytes), "a number from 1 to "+strconv.Itoa(most)))
@@ -52,10 +54,10 @@ func (c AppConfig) paging() requests.Paging {
 	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize}
 }
 
-// maxBodyBytes is the largest body that an article may need: a form writes a
-// byte as three, and beside the content there is a little else.
+// maxBodyBytes is the largest body that an article may need: JSON may write a
+// byte as six, a form as three, and beside the content there is a little else.
 func (c AppConfig) maxBodyBytes() int64 {
-	return 3*int64(c.MaxContentBytes) + 64<<10
+	return 6*int64(c.MaxContentBytes) + 64<<10
 }
 
 // FeedConfig is the section Feed: the tag service's changes, which this
@@ -80,7 +82,7 @@ func (c FeedConfig) Validate() error {
 	check(err == nil && (base.Scheme == "http" || base.Scheme == "https") && base.Host != "", "URL", c.URL,
 		"the tag service's base URL, such as http://achilles-tag:8080")
 	check(c.Token != "", "Token", "", "the secret that the tag service has as Feed.Token")
-	check(c.Wait >= time.Second && c.Wait <= 10*time.Second, "Wait", c.Wait.String(), "1s to 10s")
+	check(c.Wait >= time.Second && c.Wait <= 10*time.Second && c.Wait%time.Second == 0, "Wait", c.Wait.String(), "whole seconds from 1s to 10s")
 	check(c.Timeout >= 100*time.Millisecond, "Timeout", c.Timeout.String(), "at least 100ms")
 	return errors.Join(errs...)
 }

@@ -5,7 +5,8 @@ package store
 import (
 	"context"
 	"errors"
-	"strings"
+	"math"
+	"slices"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -14,6 +15,9 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
+
+// largestID is the largest that SQLite can be asked for; no id comes near it.
+const largestID = math.MaxInt64
 
 // Store is article.Store and tagfeed.Copy on MySQL, MariaDB or SQLite.
 type Store struct {
@@ -112,8 +116,9 @@ func missing(tx *gorm.DB, ids []uint64) error {
 	if len(ids) == 0 {
 		return nil
 	}
+	possible := slices.DeleteFunc(slices.Clone(ids), func(id uint64) bool { return id > largestID })
 	var known []uint64
-	if err := tx.Model(&tagCopyRow{}).Where("id IN ?", ids).Pluck("id", &known).Error; err != nil {
+	if err := tx.Model(&tagCopyRow{}).Where("id IN ?", possible).Pluck("id", &known).Error; err != nil {
 		return err
 	}
 	if unknown := without(ids, known); len(unknown) > 0 {
@@ -196,10 +201,11 @@ func (s *Store) filtered(filter article.Filter) func(*gorm.DB) *gorm.DB {
 		if filter.TagID != nil {
 			own, associations := s.db.Table("article"), s.db.Table("article_tag")
 			query = query.Joins("JOIN "+associations+" ON "+associations+".article_id = "+own+".id").
-				Where(associations+".tag_id = ?", *filter.TagID)
+				Where(associations+".tag_id = ?", min(*filter.TagID, largestID))
 		}
 		if filter.Title != nil {
-			query = query.Where("LOWER(title) LIKE LOWER(?) ESCAPE '!'", "%"+escaped.Replace(*filter.Title)+"%")
+			// Unlike LIKE it has no wildcards, and SQLite's does not end at a NUL.
+			query = query.Where("INSTR(LOWER(title), LOWER(?)) > 0", *filter.Title)
 		}
 		if filter.State != nil {
 			query = query.Where("state = ?", uint8(*filter.State))
@@ -207,10 +213,6 @@ func (s *Store) filtered(filter article.Filter) func(*gorm.DB) *gorm.DB {
 		return query
 	}
 }
-
-// escaped takes the meaning from LIKE's wildcards. The escape character is not
-// the backslash, which MySQL reads differently by its SQL mode.
-var escaped = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
 
 // tagsOf returns the tags of each article, by their ids.
 func (s *Store) tagsOf(tx *gorm.DB, articleIDs ...uint64) (map[uint64][]article.Tag, error) {

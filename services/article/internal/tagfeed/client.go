@@ -14,6 +14,10 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
+// errNotTheFeed keeps the answer of some other program from being taken for a
+// feed that has no tags.
+var errNotTheFeed = errors.New("reading the tag feed: the answer is not that of a tag service; check Feed.URL")
+
 // Client reads the feed over HTTP.
 type Client struct {
 	base    string
@@ -43,6 +47,9 @@ func (c *Client) Changes(ctx context.Context, after uint64, limit int, wait time
 	}
 	var changes Changes
 	err := c.get(ctx, "/internal/v1/tag-changes?"+query.Encode(), wait+c.timeout, &changes)
+	if err == nil && changes.Epoch == "" {
+		err = errNotTheFeed
+	}
 	return changes, err
 }
 
@@ -50,8 +57,11 @@ func (c *Client) Changes(ctx context.Context, after uint64, limit int, wait time
 func (c *Client) Snapshot(ctx context.Context) (Snapshot, error) {
 	var snapshot Snapshot
 	// A snapshot may be large, and is taken rarely.
-	const patience = 5
+	const patience = 10
 	err := c.get(ctx, "/internal/v1/tag-snapshot", patience*c.timeout, &snapshot)
+	if err == nil && snapshot.Epoch == "" {
+		err = errNotTheFeed
+	}
 	return snapshot, err
 }
 

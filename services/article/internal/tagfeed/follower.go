@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,7 +45,8 @@ type Follower struct {
 	options Options
 	metrics followerMetrics
 
-	catching sync.Mutex
+	// catching holds a token while a catch-up is under way.
+	catching chan struct{}
 	// caughtUp is when the last successful catch-up began, guarded by catching.
 	caughtUp time.Time
 }
@@ -58,7 +58,7 @@ type followerMetrics struct {
 
 // NewFollower returns a follower and registers its metrics.
 func NewFollower(source Source, copied Copy, options Options, registerer prometheus.Registerer) (*Follower, error) {
-	f := &Follower{source: source, copy: copied, options: options, metrics: followerMetrics{
+	f := &Follower{source: source, copy: copied, options: options, catching: make(chan struct{}, 1), metrics: followerMetrics{
 		position: gauge("position", "Position in the tag feed up to which the copy of the tags has come."),
 		lag:      gauge("lag_changes", "Changes in the tag feed that the copy of the tags still lacks."),
 		synced:   gauge("last_sync_timestamp_seconds", "Unix time at which the copy of the tags was last known to be complete."),
@@ -100,8 +100,9 @@ func (f *Follower) Run(ctx context.Context) error {
 		case failing:
 			f.options.Log.Info("the tag feed is followed again")
 			backoff, failing = firstBackoff, false
-		case progress == none && time.Since(began) < firstBackoff:
-			// A replica that drains does not let its readers wait.
+		case (progress == none || progress == replaced) && time.Since(began) < firstBackoff:
+			// A replica that drains does not let its readers wait, and a source
+			// that contradicts itself must not keep this one busy.
 			pause(ctx, firstBackoff)
 		}
 	}
@@ -113,23 +114,36 @@ func (f *Follower) Run(ctx context.Context) error {
 // Unavailable.
 func (f *Follower) CatchUp(parent context.Context) error {
 	called := time.Now()
-	f.catching.Lock()
-	defer f.catching.Unlock()
+	ctx, cancel := context.WithTimeout(parent, f.options.CatchUpTimeout)
+	defer cancel()
+	var err error
+	select {
+	case f.catching <- struct{}{}:
+		err = f.catchUp(ctx, called)
+		<-f.catching
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil && parent.Err() != nil {
+		return parent.Err()
+	}
+	if err != nil {
+		return &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second, Cause: err}
+	}
+	return nil
+}
+
+func (f *Follower) catchUp(ctx context.Context, called time.Time) error {
 	if f.caughtUp.After(called) {
 		return nil // somebody else's catch-up began after this call
 	}
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(parent, f.options.CatchUpTimeout)
-	defer cancel()
 	for {
 		progress, err := f.step(ctx, 0)
-		if parent.Err() != nil {
-			return parent.Err()
-		}
 		if err != nil {
-			return &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second, Cause: err}
+			return err
 		}
-		if progress != some {
+		if progress == last || progress == none {
 			f.caughtUp = began
 			return nil
 		}
@@ -140,9 +154,10 @@ func (f *Follower) CatchUp(parent context.Context) error {
 type progress int
 
 const (
-	some progress = iota // and there may be more
-	last                 // and the copy is complete
-	none                 // the copy was complete before
+	some     progress = iota // and there may be more
+	last                     // and the copy is complete
+	none                     // the copy was complete before
+	replaced                 // the copy is that of a snapshot, or another replica's work
 )
 
 // step reads the feed once and applies what it has.
@@ -152,7 +167,7 @@ func (f *Follower) step(ctx context.Context, wait time.Duration) (progress, erro
 		return some, err
 	}
 	if position.Epoch == "" {
-		return some, f.startOver(ctx)
+		return replaced, f.startOver(ctx, position)
 	}
 	f.options.Ready()
 	changes, err := f.source.Changes(ctx, position.Sequence, batch, wait)
@@ -160,7 +175,7 @@ func (f *Follower) step(ctx context.Context, wait time.Duration) (progress, erro
 		err = ErrStartOver
 	}
 	if errors.Is(err, ErrStartOver) {
-		return some, f.startOver(ctx)
+		return replaced, f.startOver(ctx, position)
 	}
 	if err != nil {
 		return some, err
@@ -170,7 +185,8 @@ func (f *Follower) step(ctx context.Context, wait time.Duration) (progress, erro
 		return none, nil
 	}
 	if err := f.copy.Apply(ctx, changes); errors.Is(err, ErrStartOver) {
-		return some, nil // another replica has replaced the copy meanwhile
+		// Another replica has replaced the copy meanwhile, or the feed has a gap.
+		return replaced, f.startOver(ctx, position)
 	} else if err != nil {
 		return some, err
 	}
@@ -182,14 +198,14 @@ func (f *Follower) step(ctx context.Context, wait time.Duration) (progress, erro
 	return last, nil
 }
 
-func (f *Follower) startOver(ctx context.Context) error {
+func (f *Follower) startOver(ctx context.Context, from Position) error {
 	snapshot, err := f.source.Snapshot(ctx)
 	if err != nil {
 		return err
 	}
 	f.options.Log.Info("starting over from a snapshot of the tags",
 		zap.Int("tags", len(snapshot.Tags)), zap.Uint64("position", snapshot.Sequence))
-	return f.copy.Replace(ctx, snapshot)
+	return f.copy.Replace(ctx, from, snapshot)
 }
 
 func (f *Follower) observe(position, last uint64) {

@@ -64,7 +64,7 @@ type Copy interface {
 	// Apply applies those changes that are behind the copy's position. It
 	// returns ErrStartOver for another epoch and for a gap.
 	Apply(ctx context.Context, changes Changes) error
-	// Replace makes the copy what the snapshot says, unless the copy has come
-	// further than that.
-	Replace(ctx context.Context, snapshot Snapshot) error
+	// Replace makes the copy what the snapshot says, unless the copy has moved
+	// on from the given position: then another replica has replaced it.
+	Replace(ctx context.Context, from Position, snapshot Snapshot) error
 }

@@ -17,6 +17,7 @@ CREATE TABLE blog_article (
 );
 CREATE INDEX blog_article_is_deleted_state ON blog_article (is_deleted, state);
 CREATE INDEX blog_article_is_deleted ON blog_article (is_deleted);
+CREATE INDEX blog_article_title ON blog_article (is_deleted, state, title);
 
 -- +goose Down
 DROP TABLE blog_article;

@@ -13,8 +13,7 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// Bounds of one read of the feed. The longest wait is shorter than any request
-// may take, so a quiet feed answers in time.
+// Bounds of one read of the feed.
 const (
 	defaultChanges = 100
 	mostChanges    = 1000
@@ -27,6 +26,7 @@ func (a *API) requireFeedToken(c *gin.Context) {
 	shown, ok := strings.CutPrefix(c.GetHeader("Authorization"), "Bearer ")
 	want, got := sha256.Sum256([]byte(a.FeedToken.Reveal())), sha256.Sum256([]byte(shown))
 	if !ok || a.FeedToken.Reveal() == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+		c.Header("WWW-Authenticate", "Bearer")
 		responses.Error(c, errcode.New(errcode.UnauthorizedInternal))
 	}
 }
@@ -78,6 +78,10 @@ func (a *API) listChanges(c *gin.Context) {
 		limit = defaultChanges
 	}
 	wait := min(time.Duration(request.Wait)*time.Second, longestWait)
+	if deadline, ok := c.Request.Context().Deadline(); ok {
+		// A quiet feed answers, however little time requests are allowed.
+		wait = min(wait, time.Until(deadline)*2/3)
+	}
 	found, err := a.Tags.Changes(c.Request.Context(), request.After, limit, wait)
 	if err != nil {
 		responses.Error(c, err)

@@ -89,6 +89,14 @@ type TagFilter struct {
 	State *int    `json:"state" validate:"omitempty,oneof=0 1"`
 }
 
+// Normalize drops white space around the name, of which no tag's name has any:
+// MySQL would find a name with spaces behind it and SQLite would not.
+func (f *TagFilter) Normalize() {
+	if f.Name != nil {
+		*f.Name = strings.TrimSpace(*f.Name)
+	}
+}
+
 // listTags lists tags.
 //
 //	@Summary	List tags, oldest first

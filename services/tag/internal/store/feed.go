@@ -44,11 +44,15 @@ func (s *Store) Changes(ctx context.Context, after uint64, limit int) (tag.Chang
 		if err != nil {
 			return err
 		}
+		// Also because no driver takes numbers that SQL's integers cannot hold.
+		if after > counter.Value {
+			return errcode.New(errcode.ChangesTrimmed)
+		}
 		var rows []changeRow
 		if err := tx.Where("sequence > ?", after).Order("sequence").Limit(limit).Find(&rows).Error; err != nil {
 			return err
 		}
-		if after > counter.Value || after < counter.Value && (len(rows) == 0 || rows[0].Sequence != after+1) {
+		if after < counter.Value && (len(rows) == 0 || rows[0].Sequence != after+1) {
 			return errcode.New(errcode.ChangesTrimmed)
 		}
 		found = tag.Changes{Epoch: counter.Epoch, Last: counter.Value, Changes: make([]tag.Change, 0, len(rows))}
@@ -60,40 +64,51 @@ func (s *Store) Changes(ctx context.Context, after uint64, limit int) (tag.Chang
 	return found, err
 }
 
+const (
+	// snapshotTimeout bounds the reading of all tags. It is no request of a
+	// client's, and what did not fit would fail again and again.
+	snapshotTimeout = 10 * time.Second
+	snapshotBatch   = 1000
+)
+
 // Snapshot returns all tags as of one position in the feed.
 func (s *Store) Snapshot(ctx context.Context) (tag.Snapshot, error) {
 	var snapshot tag.Snapshot
-	err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
+	err := s.db.WithTimeout(snapshotTimeout).Snapshot(ctx, func(tx *gorm.DB) error {
 		counter, err := position(tx)
 		if err != nil {
 			return err
 		}
+		snapshot = tag.Snapshot{Epoch: counter.Epoch, Sequence: counter.Value, Tags: []tag.Tag{}}
 		var rows []tagRow
-		if err := tx.Order("id").Find(&rows).Error; err != nil {
-			return err
-		}
-		snapshot = tag.Snapshot{Epoch: counter.Epoch, Sequence: counter.Value, Tags: make([]tag.Tag, 0, len(rows))}
-		for _, row := range rows {
-			snapshot.Tags = append(snapshot.Tags, row.tag())
-		}
-		return nil
+		// In batches, since each single statement is bounded, too.
+		return tx.FindInBatches(&rows, snapshotBatch, func(*gorm.DB, int) error {
+			for _, row := range rows {
+				snapshot.Tags = append(snapshot.Tags, row.tag())
+			}
+			return nil
+		}).Error
 	})
 	return snapshot, err
 }
 
 // Trim removes the oldest changes, up to limit of them, that were made before
 // the given time. It cuts at a sequence number, not at a time, because clocks
-// of several replicas may disagree and a hole must not appear.
+// of several replicas may disagree and a hole must not appear. Each of its
+// queries reads one entry of an index, however long the feed is.
 func (s *Store) Trim(ctx context.Context, before time.Time, limit int) (int64, error) {
 	var removed int64
 	err := s.db.InTx(ctx, func(tx *gorm.DB) error {
-		oldest := tx.Model(&changeRow{}).Select("sequence").Order("sequence").Limit(limit)
-		var last *uint64
-		err := tx.Table("(?) AS oldest", oldest.Where("created_at < ?", before.UTC())).Select("MAX(sequence)").Scan(&last).Error
+		var first, last *uint64
+		changes := tx.Model(&changeRow{}).Session(&gorm.Session{})
+		err := changes.Select("sequence").Where("created_at < ?", before.UTC()).Order("created_at DESC, sequence DESC").Limit(1).Scan(&last).Error
 		if err != nil || last == nil {
 			return err
 		}
-		result := tx.Where("sequence <= ?", *last).Delete(&changeRow{})
+		if err := changes.Select("MIN(sequence)").Scan(&first).Error; err != nil || first == nil {
+			return err
+		}
+		result := tx.Where("sequence <= ?", min(*last, *first+uint64(limit)-1)).Delete(&changeRow{})
 		removed = result.RowsAffected
 		return result.Error
 	})

@@ -1,0 +1,130 @@
+# Achilles. "make" alone lists the targets. Works with GNU make 3.81 and later.
+
+PORT ?= 8080
+DATA ?= var
+FUZZTIME ?= 10s
+
+MODULES  := pkg services/tag services/article test
+SERVICES := tag article
+DIST     := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+# What the tests can do without, as program:Debian-package. With
+# ACHILLES_TEST_REQUIRE=all, as in CI, nothing may be missing.
+TEST_PROGRAMS := mariadbd:mariadb-server redis-server:redis-server chromium:chromium promtool:prometheus
+
+GOLANGCI_VERSION := v2.15.0
+LINT             := bin/golangci-lint-$(GOLANGCI_VERSION)
+
+# Debian keeps mariadbd where only root's PATH looks.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin
+
+VERSION    = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT     = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+BUILD_TIME = $(shell date -u +%Y-%m-%dT%H:%M:%SZ)
+STAMP      = github.com/achilles-blog/achilles/pkg/buildinfo
+LDFLAGS    = -s -w -X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT) -X $(STAMP).buildTime=$(BUILD_TIME)
+GO_BUILD   = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## Build and run everything on http://127.0.0.1:PORT (PORT=8080), data in DATA (DATA=var); Ctrl-C stops it
+	@exec bin/local run --port '$(PORT)' --data '$(DATA)' --bin bin
+
+.PHONY: demo
+demo: bin-local ## Fill the running system with 60 tags and 1,000 articles; safe to repeat
+	@exec bin/local demo --port '$(PORT)'
+
+.PHONY: build
+build: bin-local ## Build both services, static and stamped, into bin/
+	@for service in $(SERVICES); do $(GO_BUILD) -o bin/$$service ./services/$$service || exit 1; done
+
+.PHONY: bin-local
+bin-local: go
+	@CGO_ENABLED=0 go build -buildvcs=false -o bin/local ./test/local
+
+# An old Go that may fetch the right one does so in "go version".
+.PHONY: go
+go:
+	@command -v go >/dev/null || { echo 'achilles: Go is not installed: Achilles needs Go 1.26 or later, see https://go.dev/dl/' >&2; exit 1; }
+	@found=$$(go version 2>/dev/null || GOTOOLCHAIN=local go version 2>&1); \
+	set -- $$(echo "$$found" | sed -n 's/.*go\([0-9][0-9]*\)\.\([0-9][0-9]*\).*/\1 \2/p'); \
+	if [ "$${1:-0}" -lt 1 ] || { [ "$${1:-0}" -eq 1 ] && [ "$${2:-0}" -lt 26 ]; }; then \
+		echo "achilles: Go 1.26 or later is needed, found: $$found; see https://go.dev/dl/" >&2; exit 1; fi
+
+.PHONY: test
+test: go ## Run all tests, with the race detector where there is a C compiler
+	@race=-race; left=; \
+	if [ "$$(go env CGO_ENABLED)" != 1 ] || ! echo '#include <stdlib.h>' | $$(go env CC) -E - >/dev/null 2>&1; then \
+		race=; left='the race detector (a C compiler; Debian: gcc libc6-dev)'; fi; \
+	for need in $(TEST_PROGRAMS); do \
+		command -v "$${need%:*}" >/dev/null || left="$$left$${left:+, }what needs $${need%:*} (Debian: $${need#*:})"; done; \
+	go test $$race -count=1 -shuffle=on -timeout=20m work; code=$$?; \
+	if [ -n "$$left" ]; then echo "make test left out: $$left."; else echo 'make test left nothing out.'; fi; \
+	if [ -n "$$left" ] && [ "$$ACHILLES_TEST_REQUIRE" = all ] && [ $$code = 0 ]; then \
+		echo 'make test: ACHILLES_TEST_REQUIRE=all allows nothing to be left out' >&2; exit 1; fi; \
+	exit $$code
+
+.PHONY: cover
+cover: go ## Print the coverage of each package and of all; bin/cover.html shows the lines
+	@mkdir -p bin
+	@go test -count=1 -timeout=20m -coverprofile=bin/cover.out work
+	@go tool cover -html=bin/cover.out -o bin/cover.html
+	@go tool cover -func=bin/cover.out | awk '/^total:/ {print "total coverage: " $$NF}'
+
+.PHONY: lint
+lint: go $(LINT) ## Run golangci-lint over every module
+	@code=0; for module in $(MODULES); do (cd $$module && "$(abspath $(LINT))" run ./...) || code=1; done; exit $$code
+
+$(LINT):
+	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv bin/golangci-lint $@
+
+.PHONY: docs
+docs: go ## Generate the API descriptions from the handlers' annotations
+	@cd test && go run ./apidocs
+
+.PHONY: docs-check
+docs-check: go ## Fail if the committed API descriptions are stale (and bring them up to date)
+	@old=$$(mktemp -d) && trap 'rm -rf "$$old"' EXIT && \
+	for service in $(SERVICES); do cp services/$$service/docs/openapi.json "$$old/$$service.json" || exit 1; done && \
+	$(MAKE) --no-print-directory docs && \
+	for service in $(SERVICES); do \
+		diff -u "$$old/$$service.json" services/$$service/docs/openapi.json || { \
+		echo "services/$$service/docs was stale: commit what make docs has made of it" >&2; exit 1; }; done
+
+.PHONY: fuzz
+fuzz: go ## Run every fuzz target for FUZZTIME (FUZZTIME=10s)
+	@go test -list '^Fuzz' work | awk '/^Fuzz/ {names = names " " $$1} /^ok/ {n = split(names, each, " "); for (i = 1; i <= n; i++) print $$2, each[i]; names = ""}' | \
+	while read -r package target; do \
+		echo "$$package $$target"; \
+		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) $$package </dev/null || exit 1; done
+
+.PHONY: bench
+bench: go ## Run the benchmarks
+	@go test -run='^$$' -bench=. -benchmem -timeout=20m work
+
+.PHONY: dist
+dist: go ## Cross-compile static programs for linux and darwin, amd64 and arm64, into dist/
+	@rm -rf dist && for platform in $(DIST); do for service in $(SERVICES); do \
+		echo "dist/$$service-$${platform%/*}-$${platform#*/}"; \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO_BUILD) \
+			-o dist/$$service-$${platform%/*}-$${platform#*/} ./services/$$service || exit 1; done; done
+
+.PHONY: alone
+alone: go ## Build, vet and test each module by itself, without the workspace
+	@for module in $(MODULES); do \
+		echo "$$module alone"; \
+		(cd $$module && export GOWORK=off && go build ./... && go vet ./... && go test -short -count=1 -timeout=10m ./...) || exit 1; done
+
+.PHONY: clean
+clean: ## Remove what was built; data (var/) stays
+	@rm -rf bin dist
+
+.PHONY: ci
+ci: ## Run what CI runs (installs Debian packages)
+	@bash .ci/run

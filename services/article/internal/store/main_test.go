@@ -1,0 +1,162 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+	"github.com/achilles-blog/achilles/services/article/internal/store"
+	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
+	"github.com/achilles-blog/achilles/services/article/migrations"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+const (
+	epoch    = "epoch"
+	patience = 30 * time.Second
+)
+
+// fixture is a store and the database below it.
+type fixture struct {
+	*store.Store
+	db *database.DB
+}
+
+func open(t *testing.T, cfg database.Config) fixture {
+	t.Helper()
+	db := dbtest.Open(t, cfg)
+	_, _, err := database.Migrate(t.Context(), db, migrations.All())
+	require.NoError(t, err)
+	return fixture{store.New(db), db}
+}
+
+func each(t *testing.T, test func(t *testing.T, s fixture)) {
+	t.Helper()
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) { test(t, open(t, cfg)) })
+}
+
+// snapshot is the tags of the given ids at a position.
+func snapshot(sequence uint64, ids ...uint64) tagfeed.Snapshot {
+	s := tagfeed.Snapshot{Epoch: epoch, Sequence: sequence}
+	for _, id := range ids {
+		s.Tags = append(s.Tags, tagfeed.Tag{ID: id, Name: fmt.Sprint("tag ", id), State: 1})
+	}
+	return s
+}
+
+// replace replaces the copy from wherever it is.
+func (f fixture) replace(t *testing.T, snapshot tagfeed.Snapshot) {
+	t.Helper()
+	require.NoError(t, f.Replace(t.Context(), f.position(t), snapshot))
+}
+
+func (f fixture) position(t *testing.T) tagfeed.Position {
+	t.Helper()
+	position, err := f.Position(t.Context())
+	require.NoError(t, err)
+	return position
+}
+
+// apply applies changes as the feed would bring them.
+func (f fixture) apply(ctx context.Context, changes ...tagfeed.Change) error {
+	return f.Apply(ctx, tagfeed.Changes{Epoch: epoch, Changes: changes, Last: changes[len(changes)-1].Sequence})
+}
+
+func put(sequence, tag uint64, name string) tagfeed.Change {
+	return tagfeed.Change{Sequence: sequence, TagID: tag, Kind: tagfeed.Put, Name: name, State: 1}
+}
+
+func remove(sequence, tag uint64) tagfeed.Change {
+	return tagfeed.Change{Sequence: sequence, TagID: tag, Kind: tagfeed.Delete}
+}
+
+// copied is the copy as it is, with its position.
+func (f fixture) copied(t testing.TB) (map[uint64]string, tagfeed.Position) {
+	t.Helper()
+	var position tagfeed.Position
+	names := map[uint64]string{}
+	require.NoError(t, f.db.Snapshot(context.WithoutCancel(t.Context()), func(tx *gorm.DB) error {
+		if err := tx.Table(f.db.Table("tag_position")).Take(&position).Error; err != nil {
+			return err
+		}
+		var rows []struct {
+			ID    uint64
+			Name  string
+			State int
+		}
+		err := tx.Table(f.db.Table("tag_copy")).Find(&rows).Error
+		for _, r := range rows {
+			names[r.ID] = fmt.Sprintf("%s (%d)", r.Name, r.State)
+		}
+		return err
+	}))
+	return names, position
+}
+
+func (f fixture) create(t *testing.T, title string, tags ...uint64) article.Article {
+	t.Helper()
+	created, err := f.Create(t.Context(), draft(title, tags...))
+	require.NoError(t, err)
+	return created
+}
+
+func draft(title string, tags ...uint64) article.Draft {
+	state := article.Enabled
+	return article.Draft{Title: &title, State: &state, TagIDs: &tags}
+}
+
+func (f fixture) tagsOf(t *testing.T, id uint64) []uint64 {
+	t.Helper()
+	found, err := f.Get(t.Context(), id)
+	require.NoError(t, err)
+	ids := make([]uint64, 0, len(found.Tags))
+	for _, tag := range found.Tags {
+		ids = append(ids, tag.ID)
+	}
+	return ids
+}
+
+// count counts the rows of a table, as they are there and not as they are
+// shown.
+func (f fixture) count(t *testing.T, table, where string) (n int64) {
+	t.Helper()
+	require.NoError(t, f.db.Gorm(t.Context()).Table(f.db.Table(table)).Where(where).Count(&n).Error)
+	return n
+}
+
+// requireNothingDangles looks for associations with what is not there.
+func (f fixture) requireNothingDangles(t *testing.T) {
+	t.Helper()
+	require.Zero(t, f.count(t, "article_tag", "tag_id NOT IN (SELECT id FROM "+f.db.Table("tag_copy")+")"))
+	require.Zero(t, f.count(t, "article_tag", "article_id NOT IN (SELECT id FROM "+f.db.Table("article")+" WHERE is_deleted = 0)"))
+}
+
+func (f fixture) exec(t *testing.T, statement string, values ...any) {
+	t.Helper()
+	_, err := f.db.SQL().ExecContext(t.Context(), statement, values...)
+	require.NoError(t, err)
+}
+
+// fill makes n articles, in thousands, each with the tags given by SQL over its
+// id; one in ten is deleted.
+func (f fixture) fill(t *testing.T, n int, tags ...string) {
+	t.Helper()
+	require.Zero(t, n%1000)
+	numbers := "WITH RECURSIVE ones(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM ones WHERE i < 1000), " +
+		fmt.Sprintf("thousands(k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM thousands WHERE k < %d) ", n/1000-1)
+	f.exec(t, "INSERT INTO blog_article (id, created_at, updated_at, is_deleted, title, content, state) "+numbers+
+		"SELECT 1000 * k + i, '2026-01-02 03:04:05', '2026-01-02 03:04:05', CASE WHEN i % 10 = 0 THEN 1 ELSE 0 END, i % 97, "+
+		"'"+fmt.Sprintf("%0500d", 7)+"', CASE WHEN i % 7 = 0 THEN 0 ELSE 1 END FROM ones CROSS JOIN thousands")
+	for _, tag := range tags {
+		f.exec(t, "INSERT INTO blog_article_tag (created_at, updated_at, article_id, tag_id) "+
+			"SELECT created_at, updated_at, id, "+tag+" FROM blog_article WHERE is_deleted = 0")
+	}
+}

@@ -1,0 +1,122 @@
+package store_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+	"github.com/achilles-blog/achilles/services/article/migrations"
+)
+
+func TestDialectsHaveTheSameSchema(t *testing.T) {
+	dbtest.SameSchema(t, migrations.All())
+}
+
+// What the domain refuses the database refuses, too.
+func TestConstraints(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		s.replace(t, snapshot(1, 1))
+		one := s.create(t, "one", 1)
+		for name, statement := range map[string]string{
+			"state":              "UPDATE blog_article SET state = 2",
+			"flag":               "UPDATE blog_article SET is_deleted = 2",
+			"missing tag":        associate(one.ID, 9),
+			"missing article":    associate(99, 1),
+			"the same tag twice": associate(one.ID, 1),
+			"no title":           "UPDATE blog_article SET title = NULL",
+		} {
+			t.Run(name, func(t *testing.T) {
+				_, err := s.db.SQL().ExecContext(t.Context(), statement)
+				require.Error(t, err)
+			})
+		}
+	})
+}
+
+func associate(articleID, tagID uint64) string {
+	return fmt.Sprintf("INSERT INTO blog_article_tag (created_at, updated_at, article_id, tag_id) VALUES ('2026-01-02', '2026-01-02', %d, %d)", articleID, tagID)
+}
+
+// A table prefix of one's own works throughout.
+func TestTablePrefix(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		cfg.TablePrefix = "my_"
+		s := open(t, cfg)
+		s.replace(t, snapshot(1, 1, 2))
+		one := s.create(t, "one", 1, 2)
+		list, total, err := s.List(t.Context(), article.Filter{TagID: pointer(uint64(2)), Title: pointer("N"), State: pointer(article.Enabled)}, article.Page{Limit: 10})
+		require.NoError(t, err)
+		require.EqualValues(t, 1, total)
+		require.Equal(t, one.ID, list[0].ID)
+		require.NoError(t, s.apply(t.Context(), remove(2, 1)))
+		require.Equal(t, []uint64{2}, s.tagsOf(t, one.ID))
+		require.NoError(t, s.Delete(t.Context(), one.ID))
+	})
+}
+
+func pointer[T any](v T) *T { return &v }
+
+// Times are UTC in the database, whatever the zones of server and process.
+func TestTimesAreUTC(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		created := s.create(t, "one")
+		var stored time.Time
+		require.NoError(t, s.db.Gorm(t.Context()).Raw("SELECT created_at FROM blog_article").Row().Scan(&stored))
+		require.True(t, stored.Equal(created.CreatedAt))
+		require.Equal(t, time.UTC, created.CreatedAt.Location())
+		require.WithinDuration(t, time.Now(), created.CreatedAt, time.Minute)
+		var literal string
+		require.NoError(t, s.db.Gorm(t.Context()).Raw("SELECT SUBSTR(CONCAT(created_at, ''), 1, 13) FROM blog_article").Scan(&literal).Error)
+		require.Equal(t, created.CreatedAt.Format("2006-01-02 15"), literal)
+	})
+}
+
+// Every list, join and write finds its rows by an index.
+func TestNoFullScan(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		ids := make([]uint64, 0, 1000)
+		for id := range uint64(1000) {
+			ids = append(ids, id+1)
+		}
+		s.replace(t, snapshot(1, ids...))
+		s.fill(t, 5000, "1 + id % 300", "301 + id % 7", "400 + id % 300")
+		if s.db.Dialect() == database.MySQL { // SQLite is served without statistics, too
+			dbtest.Analyze(t, s.db, "article", "article_tag", "tag_copy")
+		}
+		enabled, disabled := article.Enabled, article.Disabled
+		filters := map[string]article.Filter{
+			"all": {}, "enabled": {State: &enabled}, "disabled": {State: &disabled}, "rare tag": {TagID: pointer(uint64(5))},
+			"frequent tag": {TagID: pointer(uint64(303))}, "unused tag": {TagID: pointer(uint64(999))}, "title": {Title: pointer("9")},
+			"all of them": {TagID: pointer(uint64(303)), Title: pointer("9"), State: &enabled}, "title and state": {Title: pointer("9"), State: &disabled},
+			"impossible tag": {TagID: pointer(uint64(math.MaxUint64))},
+		}
+		for name, filter := range filters {
+			for _, page := range []article.Page{{Limit: 10}, {Limit: 100, WithContent: true}, {Limit: 10, Offset: 300}} {
+				t.Run(fmt.Sprint(name, " ", page.Offset), func(t *testing.T) {
+					s.requireIndexes(t, func() error { _, _, err := s.List(t.Context(), filter, page); return err })
+				})
+			}
+		}
+		for name, work := range map[string]func() error{
+			"get":    func() error { _, err := s.Get(t.Context(), 1); return err },
+			"update": func() error { _, err := s.Update(t.Context(), 1, draft("x", 7, 8, 9)); return err },
+			"delete": func() error { return s.Delete(t.Context(), 2) },
+			"apply":  func() error { return s.apply(t.Context(), put(2, 3, "x"), remove(3, 303), remove(4, 999)) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				s.requireIndexes(t, work)
+			})
+		}
+	})
+}
+
+func (f fixture) requireIndexes(t *testing.T, work func() error) {
+	t.Helper()
+	dbtest.Indexed(t, f.db, func() { require.NoError(t, work()) })
+}

@@ -1,0 +1,241 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+)
+
+var errInjected = errors.New("injected")
+
+// failOn makes every write to the table fail from now on.
+func (f fixture) failOn(t *testing.T, table string, when func(*gorm.DB) bool) {
+	t.Helper()
+	fail := func(tx *gorm.DB) {
+		if tx.Statement.Table == f.db.Table(table) && (when == nil || when(tx)) {
+			_ = tx.AddError(errInjected)
+		}
+	}
+	callbacks := f.db.Gorm(t.Context()).Callback()
+	require.NoError(t, callbacks.Create().Before("gorm:create").Register("test:fail "+table, fail))
+	require.NoError(t, callbacks.Delete().Before("gorm:delete").Register("test:fail "+table, fail))
+}
+
+func TestWritesAreAllOrNothing(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		s.replace(t, snapshot(1, 1, 2, 3))
+		existing := s.create(t, "existing", 1, 2)
+		require.ErrorAs(t, second(s.Create(t.Context(), draft("new", 1, 99))), new(*article.UnknownTagsError))
+		require.ErrorAs(t, second(s.Update(t.Context(), existing.ID, draft("changed", 99))), new(*article.UnknownTagsError))
+		s.failOn(t, "article_tag", nil)
+		require.ErrorIs(t, second(s.Create(t.Context(), draft("new", 1))), errInjected)
+		require.ErrorIs(t, second(s.Update(t.Context(), existing.ID, draft("changed", 2, 3))), errInjected)
+		require.ErrorIs(t, s.Delete(t.Context(), existing.ID), errInjected)
+
+		require.EqualValues(t, 1, s.count(t, "article", "is_deleted = 0"))
+		found, err := s.Get(t.Context(), existing.ID)
+		require.NoError(t, err)
+		require.Equal(t, existing, found)
+	})
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestMissingArticles(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		gone := s.create(t, "gone")
+		require.NoError(t, s.Delete(t.Context(), gone.ID))
+		for _, id := range []uint64{gone.ID, gone.ID + 1, 1 << 33} {
+			for name, err := range map[string]error{
+				"get": second(s.Get(t.Context(), id)), "update": second(s.Update(t.Context(), id, draft("x"))), "delete": s.Delete(t.Context(), id),
+			} {
+				var coded *errcode.Error
+				require.ErrorAs(t, err, &coded, name)
+				require.Equal(t, errcode.ArticleNotFound, coded.Code, name)
+			}
+		}
+	})
+}
+
+// Deletion marks the article and takes its associations away.
+func TestDeleteIsSoft(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		s.replace(t, snapshot(1, 1, 2))
+		kept, gone := s.create(t, "kept", 1), s.create(t, "gone", 1, 2)
+		require.NoError(t, s.Delete(t.Context(), gone.ID))
+		require.EqualValues(t, 1, s.count(t, "article", "is_deleted = 1 AND title = 'gone'"))
+		require.Equal(t, []uint64{1}, s.tagsOf(t, kept.ID))
+		require.EqualValues(t, 1, s.count(t, "article_tag", "1 = 1"))
+		s.requireNothingDangles(t)
+	})
+}
+
+// The rows of tags that an article keeps are left alone.
+func TestUpdateTouchesOnlyWhatChanges(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		s.replace(t, snapshot(1, 1, 2, 3))
+		created := s.create(t, "a", 1, 2)
+		idOf := func(tag int) (id int64) {
+			require.NoError(t, s.db.Gorm(t.Context()).Raw("SELECT id FROM blog_article_tag WHERE tag_id = ?", tag).Scan(&id).Error)
+			return id
+		}
+		before := idOf(2)
+		_, err := s.Update(t.Context(), created.ID, draft("a", 2, 3))
+		require.NoError(t, err)
+		require.Equal(t, before, idOf(2))
+		require.Equal(t, []uint64{2, 3}, s.tagsOf(t, created.ID))
+	})
+}
+
+// Writers of articles race with the feed, which deletes their tags and brings
+// them back. Each write succeeds or is told why, and nothing dangles.
+func TestWritesRaceWithDeletedTags(t *testing.T) {
+	const tags, writers, rounds = 4, 6, 40
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := open(t, cfg)
+		s.replace(t, snapshot(1, 1, 2, 3, 4))
+		articles := []article.Article{s.create(t, "a", 1), s.create(t, "b", 2)}
+		var group sync.WaitGroup
+		var outcomes sync.Map
+		for w := range writers {
+			group.Go(func() {
+				for round := range rounds {
+					one, two := 1+rand.Uint64N(tags), 1+rand.Uint64N(tags)
+					var err error
+					switch {
+					case w == 0 && round%4 == 0:
+						var created article.Article
+						if created, err = s.Create(t.Context(), draft("c", one)); err == nil {
+							err = s.Delete(t.Context(), created.ID)
+						}
+					case one == two:
+						_, err = s.Update(t.Context(), articles[w%2].ID, draft("x", one))
+					default:
+						_, err = s.Update(t.Context(), articles[w%2].ID, draft("x", min(one, two), max(one, two)))
+					}
+					var unknown *article.UnknownTagsError
+					var coded *errcode.Error
+					switch {
+					case err == nil:
+						outcomes.Store("written", true)
+					case errors.As(err, &unknown):
+						outcomes.Store("refused", true)
+					case errors.As(err, &coded) && coded.Code == errcode.Conflict: // gone and back
+					default:
+						t.Errorf("writer %d: %v", w, err)
+					}
+				}
+			})
+		}
+		group.Go(func() {
+			sequence := uint64(1)
+			for round := range uint64(rounds) {
+				tag := 1 + round%tags
+				if err := s.apply(t.Context(), remove(sequence+1, tag)); err != nil {
+					t.Errorf("deletion: %v", err)
+				}
+				if err := s.apply(t.Context(), put(sequence+2, tag, "back")); err != nil {
+					t.Errorf("return: %v", err)
+				}
+				sequence += 2
+			}
+		})
+		group.Wait()
+		s.requireNothingDangles(t)
+		_, written := outcomes.Load("written")
+		require.True(t, written)
+		for _, a := range articles {
+			require.LessOrEqual(t, len(s.tagsOf(t, a.ID)), 2)
+		}
+	})
+}
+
+// A tag goes between the look at the copy and the insertion: the database's
+// own refusal becomes an answer. SQLite's writers take turns.
+func TestTagGoesInTheMiddleOfAWrite(t *testing.T) {
+	cfg := dbtest.MySQL(t)
+	s, other := open(t, cfg), open(t, cfg)
+	s.replace(t, snapshot(1, 1, 2))
+	existing := s.create(t, "existing", 1)
+	var once sync.Once
+	s.failOn(t, "article_tag", func(tx *gorm.DB) bool {
+		once.Do(func() { require.NoError(t, other.apply(t.Context(), remove(2, 2))) })
+		return false
+	})
+	var unknown *article.UnknownTagsError
+	require.ErrorAs(t, second(s.Update(t.Context(), existing.ID, draft("x", 1, 2))), &unknown)
+	require.Equal(t, []uint64{2}, unknown.IDs)
+	require.Equal(t, []uint64{1}, s.tagsOf(t, existing.ID))
+}
+
+// A reader sees an article before or after a write, never in between.
+func TestReadsAreConsistent(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		s.replace(t, snapshot(1, 1, 2, 3, 4))
+		created := s.create(t, "1", 1, 2)
+		ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer stop()
+		var group sync.WaitGroup
+		group.Go(func() {
+			for ctx.Err() == nil {
+				for _, d := range []article.Draft{draft("2", 3, 4), draft("1", 1, 2)} {
+					if _, err := s.Update(t.Context(), created.ID, d); err != nil {
+						t.Errorf("update: %v", err)
+					}
+				}
+			}
+		})
+		for range 3 {
+			group.Go(func() {
+				for ctx.Err() == nil {
+					one, err := s.Get(t.Context(), created.ID)
+					list, _, err2 := s.List(t.Context(), article.Filter{}, article.Page{Limit: 1})
+					if err != nil || err2 != nil {
+						t.Errorf("read: %v, %v", err, err2)
+						return
+					}
+					for _, a := range append(list, one) {
+						if want := map[string]string{"1": "[1 2]", "2": "[3 4]"}[a.Title]; fmt.Sprint(idsOf(a)) != want {
+							t.Errorf("article %s has the tags %v", a.Title, idsOf(a))
+						}
+					}
+				}
+			})
+		}
+		group.Wait()
+	})
+}
+
+func idsOf(a article.Article) (ids []uint64) {
+	for _, tag := range a.Tags {
+		ids = append(ids, tag.ID)
+	}
+	return ids
+}
+
+// The end of a request's context ends its SQL.
+func TestContextEndsTheWork(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		created := s.create(t, "a")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, second(s.Get(ctx, created.ID)), context.Canceled)
+		_, _, err := s.List(ctx, article.Filter{}, article.Page{Limit: 1})
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, second(s.Create(ctx, draft("b"))), context.Canceled)
+		require.ErrorIs(t, s.Delete(ctx, created.ID), context.Canceled)
+		require.EqualValues(t, 1, s.count(t, "article", "is_deleted = 0"))
+	})
+}

@@ -1,0 +1,305 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
+)
+
+func TestCopyIsEmptyAtFirst(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		require.Equal(t, tagfeed.Position{}, s.position(t))
+		require.ErrorIs(t, s.apply(t.Context(), put(1, 1, "a")), tagfeed.ErrStartOver, "there is nothing to continue")
+		s.replace(t, tagfeed.Snapshot{Epoch: epoch})
+		require.Equal(t, tagfeed.Position{Epoch: epoch}, s.position(t))
+		require.NoError(t, s.apply(t.Context(), put(1, 1, "a")))
+	})
+}
+
+func TestApply(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		s.replace(t, snapshot(5, 1, 2))
+		for _, c := range []struct {
+			name    string
+			changes []tagfeed.Change
+			want    map[uint64]string
+			at      uint64
+		}{
+			{"nothing", nil, map[uint64]string{1: "tag 1 (1)", 2: "tag 2 (1)"}, 5},
+			{"a new one", []tagfeed.Change{put(6, 3, "三 😀")}, map[uint64]string{1: "tag 1 (1)", 2: "tag 2 (1)", 3: "三 😀 (1)"}, 6},
+			{"renamed, disabled, gone", []tagfeed.Change{put(7, 1, "one"), {Sequence: 8, TagID: 2, Kind: tagfeed.Put, Name: "two"}, remove(9, 3)},
+				map[uint64]string{1: "one (1)", 2: "two (0)"}, 9},
+			{"once more", []tagfeed.Change{put(7, 1, "wrong"), put(8, 2, "wrong"), put(9, 3, "wrong")}, map[uint64]string{1: "one (1)", 2: "two (0)"}, 9},
+			{"overlapping", []tagfeed.Change{put(8, 1, "wrong"), put(9, 1, "wrong"), put(10, 1, "new")}, map[uint64]string{1: "new (1)", 2: "two (0)"}, 10},
+			{"one that is not there goes", []tagfeed.Change{remove(11, 77)}, map[uint64]string{1: "new (1)", 2: "two (0)"}, 11},
+			{"there and back", []tagfeed.Change{remove(12, 1), put(13, 1, "back"), remove(14, 2), put(15, 2, "x"), remove(16, 2)}, map[uint64]string{1: "back (1)"}, 16},
+		} {
+			require.NoError(t, s.Apply(t.Context(), tagfeed.Changes{Epoch: epoch, Changes: c.changes}), c.name)
+			names, position := s.copied(t)
+			require.Equal(t, c.want, names, c.name)
+			require.Equal(t, tagfeed.Position{Epoch: epoch, Sequence: c.at}, position, c.name)
+		}
+	})
+}
+
+func TestApplyRefusesWhatDoesNotContinue(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		s.replace(t, snapshot(5, 1))
+		for name, changes := range map[string]tagfeed.Changes{
+			"a gap":            {Epoch: epoch, Changes: []tagfeed.Change{put(7, 1, "x")}},
+			"a gap within":     {Epoch: epoch, Changes: []tagfeed.Change{put(6, 1, "x"), put(8, 2, "x")}},
+			"backwards":        {Epoch: epoch, Changes: []tagfeed.Change{put(7, 1, "x"), put(6, 2, "x")}},
+			"another epoch":    {Epoch: "other", Changes: []tagfeed.Change{put(6, 1, "x")}},
+			"no epoch":         {Changes: []tagfeed.Change{put(6, 1, "x")}},
+			"old and a gap":    {Epoch: epoch, Changes: []tagfeed.Change{put(5, 1, "x"), put(7, 2, "x")}},
+			"epoch, no change": {Epoch: "other"},
+		} {
+			require.ErrorIs(t, s.Apply(t.Context(), changes), tagfeed.ErrStartOver, name)
+			names, position := s.copied(t)
+			require.Equal(t, map[uint64]string{1: "tag 1 (1)"}, names, name)
+			require.Equal(t, tagfeed.Position{Epoch: epoch, Sequence: 5}, position, name)
+		}
+	})
+}
+
+func TestApplyIsAllOrNothing(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		s.replace(t, snapshot(5, 1, 2))
+		tagged := s.create(t, "a", 1, 2)
+		s.failOn(t, "tag_copy", func(tx *gorm.DB) bool { return slices.Contains(written(tx), "poison") })
+		require.ErrorIs(t, s.apply(t.Context(), remove(6, 1), put(7, 2, "x"), put(8, 3, "poison")), errInjected)
+		poisoned := snapshot(9, 2)
+		poisoned.Tags[0].Name = "poison"
+		require.ErrorIs(t, s.Replace(t.Context(), s.position(t), poisoned), errInjected)
+		copied, position := s.copied(t)
+		require.Equal(t, map[uint64]string{1: "tag 1 (1)", 2: "tag 2 (1)"}, copied)
+		require.EqualValues(t, 5, position.Sequence)
+		require.Equal(t, []uint64{1, 2}, s.tagsOf(t, tagged.ID))
+	})
+}
+
+// written are the names of the tags that are about to be written.
+func written(tx *gorm.DB) (names []string) {
+	rows := tx.Statement.ReflectValue
+	if rows.Kind() != reflect.Slice {
+		return nil // a deletion
+	}
+	for i := range rows.Len() {
+		names = append(names, rows.Index(i).FieldByName("Name").String())
+	}
+	return names
+}
+
+// Four replicas apply what they have read of the feed, which overlaps and may be
+// old. Whenever somebody looks, the copy is what the feed says at its position.
+func TestApplyExactlyOnce(t *testing.T) {
+	const appliers, changes, tags, longest = 4, 400, 12, 25
+	feed, states := history(changes, tags)
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		first := open(t, cfg)
+		first.replace(t, tagfeed.Snapshot{Epoch: epoch})
+		ctx, stop := context.WithTimeout(t.Context(), patience)
+		defer stop()
+		var group, watching sync.WaitGroup
+		for range appliers {
+			replica := open(t, cfg)
+			group.Go(func() {
+				for ctx.Err() == nil {
+					position, err := replica.Position(ctx)
+					if err != nil {
+						t.Errorf("position: %v", err)
+						return
+					}
+					if position.Sequence == changes {
+						return
+					}
+					from := position.Sequence - min(position.Sequence, rand.Uint64N(longest))
+					to := min(position.Sequence+1+rand.Uint64N(longest), changes)
+					if err := replica.apply(ctx, feed[from:to]...); err != nil {
+						t.Errorf("apply %d to %d: %v", from, to, err)
+						return
+					}
+				}
+			})
+		}
+		done := make(chan struct{})
+		watching.Go(func() {
+			for {
+				names, position := first.copied(t)
+				if !maps.Equal(states[position.Sequence], names) {
+					t.Errorf("at %d the copy is %v, and not %v", position.Sequence, names, states[position.Sequence])
+					return
+				}
+				select {
+				case <-done:
+					return
+				case <-time.After(time.Millisecond):
+				}
+			}
+		})
+		group.Wait()
+		close(done)
+		watching.Wait()
+		_, position := first.copied(t)
+		require.EqualValues(t, changes, position.Sequence)
+	})
+}
+
+// history is a feed, and what the tags are after each of its changes.
+func history(changes int, tags uint64) ([]tagfeed.Change, []map[uint64]string) {
+	feed, states := make([]tagfeed.Change, 0, changes), []map[uint64]string{{}}
+	for i := range changes {
+		now, tag, sequence := maps.Clone(states[i]), 1+rand.Uint64N(tags), uint64(i+1)
+		if rand.N(3) == 0 {
+			feed = append(feed, remove(sequence, tag))
+			delete(now, tag)
+		} else {
+			name := fmt.Sprint("as of ", sequence)
+			feed = append(feed, put(sequence, tag, name))
+			now[tag] = name + " (1)"
+		}
+		states = append(states, now)
+	}
+	return feed, states
+}
+
+func TestReplaceKeepsAssociationsOfTagsThatStay(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		s.replace(t, snapshot(5, 1, 2, 3))
+		one, two := s.create(t, "one", 1, 2, 3), s.create(t, "two", 1)
+		next := snapshot(9, 2, 3, 4)
+		next.Tags[0].Name, next.Tags[1].State = "renamed", 0
+		s.replace(t, next)
+		names, position := s.copied(t)
+		require.Equal(t, map[uint64]string{2: "renamed (1)", 3: "tag 3 (0)", 4: "tag 4 (1)"}, names)
+		require.Equal(t, tagfeed.Position{Epoch: epoch, Sequence: 9}, position)
+		require.Equal(t, []uint64{2, 3}, s.tagsOf(t, one.ID))
+		require.Empty(t, s.tagsOf(t, two.ID))
+		found, err := s.Get(t.Context(), one.ID)
+		require.NoError(t, err)
+		require.Equal(t, []article.Tag{{ID: 2, Name: "renamed", State: 1}, {ID: 3, Name: "tag 3", State: 0}}, found.Tags)
+		s.requireNothingDangles(t)
+	})
+}
+
+func TestReplaceAtTheEdges(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		s.replace(t, snapshot(5, 1, 2))
+		tagged := s.create(t, "a", 1, 2)
+
+		other := tagfeed.Snapshot{Epoch: "another", Sequence: 1, Tags: []tagfeed.Tag{{ID: 2, Name: "b", State: 1}}}
+		s.replace(t, other)
+		names, position := s.copied(t)
+		require.Equal(t, map[uint64]string{2: "b (1)"}, names)
+		require.Equal(t, tagfeed.Position{Epoch: "another", Sequence: 1}, position)
+		require.Equal(t, []uint64{2}, s.tagsOf(t, tagged.ID))
+		require.ErrorIs(t, s.apply(t.Context(), put(2, 2, "of the old epoch")), tagfeed.ErrStartOver)
+
+		s.replace(t, tagfeed.Snapshot{Epoch: "another", Sequence: 2})
+		names, _ = s.copied(t)
+		require.Empty(t, names)
+		require.Empty(t, s.tagsOf(t, tagged.ID))
+	})
+}
+
+// Several replicas start over at once, and some are slow: what one of them has
+// done, another's older snapshot does not undo.
+func TestReplaceNeverGoesBackward(t *testing.T) {
+	each(t, func(t *testing.T, s fixture) {
+		start := tagfeed.Position{}
+		require.NoError(t, s.Replace(t.Context(), start, snapshot(8, 1, 2)))
+		require.NoError(t, s.Replace(t.Context(), start, snapshot(5, 1)), "the slow one is not wrong, just late")
+		require.NoError(t, s.Replace(t.Context(), start, snapshot(9, 1, 2, 3)), "nor is this one, which the feed will bring on")
+		names, position := s.copied(t)
+		require.Len(t, names, 2)
+		require.EqualValues(t, 8, position.Sequence)
+
+		// The tag service came back from an old backup. The copy must follow, or
+		// it would never agree with its source again.
+		require.NoError(t, s.Replace(t.Context(), position, snapshot(3, 1)))
+		names, position = s.copied(t)
+		require.Len(t, names, 1)
+		require.EqualValues(t, 3, position.Sequence)
+	})
+}
+
+func TestConcurrentReplacements(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := open(t, cfg)
+		var group sync.WaitGroup
+		for n := range uint64(4) {
+			replica := open(t, cfg)
+			group.Go(func() {
+				if err := replica.Replace(t.Context(), tagfeed.Position{}, snapshot(1+n, 1, 2+n)); err != nil {
+					t.Errorf("replica %d: %v", n, err)
+				}
+			})
+		}
+		group.Wait()
+		names, position := s.copied(t)
+		require.Equal(t, map[uint64]string{1: "tag 1 (1)", 1 + position.Sequence: fmt.Sprintf("tag %d (1)", 1+position.Sequence)}, names)
+	})
+}
+
+// What takes longer than one unit of work may take must not fail for ever.
+func TestMovesThatTakeLong(t *testing.T) {
+	const tags, articles = 50_000, 40_000
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		all := make([]uint64, 0, tags)
+		for id := range uint64(tags) {
+			all = append(all, id+1)
+		}
+		cfg.Timeout = 200 * time.Millisecond
+		s := open(t, cfg)
+		eventually := func(what string, try func() error) {
+			t.Helper()
+			require.Eventually(t, func() bool {
+				err := try()
+				if err != nil {
+					t.Log(what, err)
+				}
+				return err == nil
+			}, patience, time.Millisecond, what)
+		}
+		eventually("first snapshot", func() error { return s.Replace(t.Context(), tagfeed.Position{}, snapshot(1, all...)) })
+		require.EqualValues(t, tags, s.count(t, "tag_copy", "1 = 1"))
+
+		s.fill(t, articles, "1", "2")
+		eventually("deletion of a tag that every article has", func() error { return s.apply(t.Context(), remove(2, 1)) })
+		eventually("a snapshot without such a tag", func() error { return s.Replace(t.Context(), s.position(t), snapshot(3, all[2:]...)) })
+		require.Zero(t, s.count(t, "article_tag", "1 = 1"))
+		require.EqualValues(t, tags-2, s.count(t, "tag_copy", "1 = 1"))
+	})
+}
+
+// Starting over from a snapshot that says little new holds no locks on the tags
+// that stay as they are: articles are written meanwhile.
+func TestReplaceLeavesWritersAlone(t *testing.T) {
+	cfg := dbtest.MySQL(t)
+	cfg.Timeout = 2 * time.Second
+	s, other := open(t, cfg), open(t, cfg)
+	s.replace(t, snapshot(5, 1, 2, 3))
+	var once sync.Once
+	s.failOn(t, "tag_copy", func(*gorm.DB) bool {
+		once.Do(func() { other.create(t, "meanwhile", 1, 2) })
+		return false
+	})
+	next := snapshot(6, 1, 2, 3)
+	next.Tags[2].Name = "renamed"
+	require.NoError(t, s.Replace(t.Context(), s.position(t), next))
+	require.EqualValues(t, 1, s.count(t, "article", "title = 'meanwhile'"))
+}

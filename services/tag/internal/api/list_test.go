@@ -1,0 +1,172 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/responses"
+)
+
+func TestEmptyListIsAList(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := start(t, cfg)
+		result := s.Do(t, apitest.Case{Path: tagsPath})
+		require.Equal(t, http.StatusOK, result.Status)
+		require.JSONEq(t, `{"code":0,"msg":"成功","list":[],"pager":{"page":1,"page_size":10,"total_rows":0}}`, string(result.Body))
+	})
+}
+
+func TestPaging(t *testing.T) {
+	const total = 105
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := start(t, cfg)
+		all := make([]string, total)
+		for i := range all {
+			all[i] = fmt.Sprintf("tag %03d", i+1)
+			s.create(t, fields{"name": all[i]})
+		}
+		for _, c := range []struct {
+			query      string
+			page, size int
+			want       []string
+		}{
+			{"", 1, 10, all[:10]},
+			{"page=1", 1, 10, all[:10]},
+			{"page=2", 2, 10, all[10:20]},
+			{"page=11", 11, 10, all[100:]},
+			{"page=12", 12, 10, nil},
+			{"page=0", 1, 10, all[:10]},
+			{"page=-1", 1, 10, all[:10]},
+			{"page=-9223372036854775808", 1, 10, all[:10]},
+			{"page=abc", 1, 10, all[:10]},
+			{"page=", 1, 10, all[:10]},
+			{"page=1.5", 1, 10, all[:10]},
+			{"page=1e3", 1, 10, all[:10]},
+			{"page=%202", 2, 10, all[10:20]},
+			{"page=2&page=3", 2, 10, all[10:20]},
+			{"page_size=1", 1, 1, all[:1]},
+			{"page_size=99", 1, 99, all[:99]},
+			{"page_size=100", 1, 100, all[:100]},
+			{"page_size=101", 1, 100, all[:100]},
+			{"page_size=9223372036854775807", 1, 100, all[:100]},
+			{"page_size=99999999999999999999999", 1, 100, all[:100]},
+			{"page_size=0", 1, 10, all[:10]},
+			{"page_size=-5", 1, 10, all[:10]},
+			{"page_size=ten", 1, 10, all[:10]},
+			{"page_size=", 1, 10, all[:10]},
+			{"page=2&page_size=100", 2, 100, all[100:]},
+			{"page=3&page_size=7", 3, 7, all[14:21]},
+			{"page=9223372036854775807&page_size=100", 9223372036854775807, 100, nil},
+			{"page=9223372036854775807&page_size=1", 9223372036854775807, 1, nil},
+			{"page=92233720368547759&page_size=100", 92233720368547759, 100, nil}, // 64 bits overflow here
+			{"page=4611686018427387905&page_size=4", 4611686018427387905, 4, nil}, // and come back to 0 here
+			{"page=42949673&page_size=100", 42949673, 100, nil},                   // 32 bits overflow here
+			{"page=18446744073709551617", 9223372036854775807, 10, nil},
+		} {
+			t.Run(c.query, func(t *testing.T) {
+				answer := s.list(t, c.query)
+				require.Equal(t, responses.Pager{Page: c.page, PageSize: c.size, TotalRows: total}, answer.Pager)
+				require.NotNil(t, answer.List)
+				require.Equal(t, append([]string{}, c.want...), names(answer.List))
+			})
+		}
+	})
+}
+
+func TestPageSizesAreSettings(t *testing.T) {
+	s := start(t, dbtest.SQLite(t), func(o *options) { o.config.App.DefaultPageSize, o.config.App.MaxPageSize = 2, 3 })
+	for i := range 5 {
+		s.create(t, fields{"name": fmt.Sprint(i)})
+	}
+	require.Equal(t, []string{"0", "1"}, names(s.list(t, "").List))
+	require.Equal(t, []string{"3", "4"}, names(s.list(t, "page=2&page_size=100").List))
+}
+
+func TestFilters(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := start(t, cfg)
+		for _, f := range []fields{
+			{"name": "Go", "state": 1}, {"name": "go", "state": 0}, {"name": "Go 语言", "state": 1},
+			{"name": "🦄", "state": 0}, {"name": "100%_a", "state": 1}, {"name": "Gö"}, {"name": "a+b&c=d"},
+		} {
+			s.create(t, f)
+		}
+		gone := s.create(t, fields{"name": "gone", "state": 0})
+		s.delete(t, gone.ID)
+		for _, c := range []struct {
+			query string
+			want  []string
+		}{
+			{"state=1", []string{"Go", "Go 语言", "100%_a", "Gö", "a+b&c=d"}},
+			{"state=0", []string{"go", "🦄"}},
+			{"name=Go", []string{"Go"}},
+			{"name=go", []string{"go"}},
+			{"name=G", nil},
+			{"name=%25", nil},
+			{"name=" + url.QueryEscape("100%_a"), []string{"100%_a"}},
+			{"name=" + url.QueryEscape("a+b&c=d"), []string{"a+b&c=d"}},
+			{"name=" + url.QueryEscape("🦄"), []string{"🦄"}},
+			{"name=" + url.QueryEscape("Go 语言"), []string{"Go 语言"}},
+			// White space around is dropped as it is when a tag is created.
+			{"name=" + url.QueryEscape("  Go "), []string{"Go"}},
+			{"name=Go%20", []string{"Go"}},
+			{"name=" + url.QueryEscape("Go\x00"), nil},
+			{"name=", nil},
+			{"name=gone", nil},
+			{"name=Go&state=1", []string{"Go"}},
+			{"name=Go&state=0", nil},
+			{"state=1&page=2&page_size=2", []string{"100%_a", "Gö"}},
+			{"unknown=1&id=1&is_deleted=1&State=0", []string{"Go", "go", "Go 语言", "🦄", "100%_a", "Gö", "a+b&c=d"}},
+		} {
+			t.Run(c.query, func(t *testing.T) {
+				answer := s.list(t, c.query)
+				require.Equal(t, append([]string{}, c.want...), names(answer.List))
+				if !strings.Contains(c.query, "page") {
+					require.EqualValues(t, len(c.want), answer.Pager.TotalRows, "the count agrees with the list")
+				} else {
+					require.EqualValues(t, 5, answer.Pager.TotalRows)
+				}
+			})
+		}
+	})
+}
+
+func TestRefusedFilters(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := start(t, cfg)
+		long := strings.Repeat("字", 101)
+		for _, c := range []struct {
+			query, zh, en, tw string
+		}{
+			{"state=", "state必须是整数", "state must be an integer", "state必須是整數"},
+			{"state=9", "state必须是[0 1]中的一个", "state must be one of [0 1]", "state必須是[0 1]中的一個"},
+			{"state=-1", "state必须是[0 1]中的一个", "state must be one of [0 1]", "state必須是[0 1]中的一個"},
+			{"state=true", "state必须是整数", "state must be an integer", "state必須是整數"},
+			{"state=01", "state必须是整数", "state must be an integer", "state必須是整數"},
+			{"state=%201", "state必须是整数", "state must be an integer", "state必須是整數"},
+			{"state=1&state=0", "state只能出现一次", "state must be given only once", "state只能出現一次"},
+			{"state=99999999999999999999", "state必须是整数", "state must be an integer", "state必須是整數"},
+			{"name=" + url.QueryEscape(long), "name长度不能超过100个字符", "name must be a maximum of 100 characters in length", "name長度不能超過100個字元"},
+			{"name=a&name=b", "name只能出现一次", "name must be given only once", "name只能出現一次"},
+			{"name=%FF", "内容必须是 UTF-8 编码", "the content must be UTF-8", "內容必須是 UTF-8 編碼"},
+			{"name=%zz", "表单或查询参数的编码有误", "the form or query is not well encoded", "表單或查詢參數的編碼有誤"},
+			{"state=1;name=a", "表单或查询参数的编码有误", "the form or query is not well encoded", "表單或查詢參數的編碼有誤"},
+		} {
+			for language, want := range map[string]string{"zh": c.zh, "en": c.en, "zh_Hant_TW": c.tw} {
+				t.Run(c.query+" "+language, func(t *testing.T) {
+					result := s.Do(t, apitest.Case{Path: tagsPath + "?" + c.query, Header: in(language), Invalid: true})
+					problemOf(t, result, errcode.InvalidParams, errcode.InvalidParams.Message(language), []string{want})
+				})
+			}
+		}
+	})
+}

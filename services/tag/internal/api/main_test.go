@@ -1,0 +1,227 @@
+package api_test
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/buildinfo"
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/health"
+	"github.com/achilles-blog/achilles/pkg/metrics"
+	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/services/tag/docs"
+	"github.com/achilles-blog/achilles/services/tag/internal/api"
+	"github.com/achilles-blog/achilles/services/tag/internal/app"
+	"github.com/achilles-blog/achilles/services/tag/internal/store"
+	"github.com/achilles-blog/achilles/services/tag/internal/tag"
+	"github.com/achilles-blog/achilles/services/tag/migrations"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+const (
+	tagsPath = "/api/v1/tags"
+	token    = "the services' token"
+	patience = 20 * time.Second
+)
+
+// service is the real thing behind a real connection: router, rules, domain
+// and database.
+type service struct {
+	*apitest.Client
+	store    *store.Store
+	db       *database.DB
+	handler  http.Handler
+	draining chan struct{}
+	// looks counts the looks at the feed that are done.
+	looks atomic.Int64
+	logs  *observer.ObservedLogs
+}
+
+// options are what a test wants to be otherwise.
+type options struct {
+	config app.Config
+	// pollInterval is long unless a test is about polling, so that only a bell
+	// can wake a reader.
+	pollInterval time.Duration
+}
+
+func start(t *testing.T, cfg database.Config, change ...func(*options)) *service {
+	t.Helper()
+	db := dbtest.Open(t, cfg)
+	_, _, err := database.Migrate(t.Context(), db, migrations.All())
+	require.NoError(t, err)
+	return serve(t, db, change...)
+}
+
+// serve serves a database as one replica does.
+func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
+	t.Helper()
+	o := options{config: app.Defaults(), pollInterval: time.Minute}
+	o.config.Feed.Token = token
+	for _, c := range change {
+		c(&o)
+	}
+	core, logs := observer.New(zapcore.DebugLevel)
+	s := &service{store: store.New(db), db: db, draining: make(chan struct{}), logs: logs}
+	engine, err := server.NewEngine(o.config.Server, server.Deps{
+		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Options{}), Info: buildinfo.Get(),
+	})
+	require.NoError(t, err)
+	binder, err := requests.NewBinder()
+	require.NoError(t, err)
+	(&api.API{
+		Tags: tag.NewService(observed{s.store, &s.looks}, tag.Options{
+			Changed: tag.NewBell(), PollInterval: o.pollInterval, Draining: s.draining,
+		}),
+		Binder:    binder,
+		Paging:    requests.Paging{DefaultSize: o.config.App.DefaultPageSize, MaxSize: o.config.App.MaxPageSize},
+		FeedToken: o.config.Feed.Token,
+	}).Register(engine)
+	s.handler = engine
+	s.Client = apitest.New(t, engine, docs.OpenAPI)
+	return s
+}
+
+// observed is the store, and counts.
+type observed struct {
+	*store.Store
+	looks *atomic.Int64
+}
+
+func (o observed) Changes(ctx context.Context, after uint64, limit int) (tag.Changes, error) {
+	defer o.looks.Add(1)
+	return o.Store.Changes(ctx, after, limit)
+}
+
+func withToken(token settings.Secret) func(*options) {
+	return func(o *options) { o.config.Feed.Token = token }
+}
+
+// The envelopes, written out here as clients know them.
+type (
+	tagAnswer struct {
+		Code int     `json:"code"`
+		Msg  string  `json:"msg"`
+		Data api.Tag `json:"data"`
+	}
+	listAnswer struct {
+		Code  int             `json:"code"`
+		Msg   string          `json:"msg"`
+		List  []api.Tag       `json:"list"`
+		Pager responses.Pager `json:"pager"`
+	}
+)
+
+type fields map[string]any
+
+// encodings are the two ways in which a client may write a body.
+var encodings = map[string]func(apitest.Case, fields) apitest.Case{
+	"json": func(c apitest.Case, f fields) apitest.Case { c.JSON = f; return c },
+	"form": func(c apitest.Case, f fields) apitest.Case {
+		c.Form = url.Values{}
+		for name, value := range f {
+			switch value := value.(type) {
+			case int:
+				c.Form.Set(name, strconv.Itoa(value))
+			case string:
+				c.Form.Set(name, value)
+			}
+		}
+		return c
+	},
+}
+
+func eachEncoding(t *testing.T, test func(t *testing.T, encode func(apitest.Case, fields) apitest.Case)) {
+	t.Helper()
+	for name, encode := range encodings {
+		t.Run(name, func(t *testing.T) { test(t, encode) })
+	}
+}
+
+func at(id uint64) string { return tagsPath + "/" + strconv.FormatUint(id, 10) }
+
+func in(language string) http.Header { return http.Header{"Locale": {language}} }
+
+func (s *service) create(t *testing.T, f fields) api.Tag {
+	t.Helper()
+	return s.expectTag(t, http.StatusCreated, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: f})
+}
+
+func (s *service) delete(t *testing.T, id uint64) {
+	t.Helper()
+	require.Equal(t, http.StatusOK, s.Do(t, apitest.Case{Method: http.MethodDelete, Path: at(id)}).Status)
+}
+
+func (s *service) get(t *testing.T, id uint64) api.Tag {
+	t.Helper()
+	return s.expectTag(t, http.StatusOK, apitest.Case{Path: at(id)})
+}
+
+func (s *service) expectTag(t *testing.T, status int, c apitest.Case) api.Tag {
+	t.Helper()
+	result := s.Do(t, c)
+	require.Equal(t, status, result.Status, "%s", result.Body)
+	var answer tagAnswer
+	result.JSON(t, &answer)
+	require.Zero(t, answer.Code)
+	return answer.Data
+}
+
+func (s *service) list(t *testing.T, query string) listAnswer {
+	t.Helper()
+	result := s.Do(t, apitest.Case{Path: tagsPath + "?" + query, Invalid: true})
+	require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
+	var answer listAnswer
+	result.JSON(t, &answer)
+	return answer
+}
+
+// refuses expects an error of the given code and exactly these details.
+func (s *service) refuses(t *testing.T, c apitest.Case, code errcode.Code, details ...string) *apitest.Result {
+	t.Helper()
+	result := s.Do(t, c)
+	problemOf(t, result, code, "", details)
+	return result
+}
+
+// problemOf checks an error's answer; an empty message stands for the one in
+// Chinese.
+func problemOf(t *testing.T, result *apitest.Result, code errcode.Code, message string, details []string) {
+	t.Helper()
+	require.Equal(t, code.Status(), result.Status, "%s", result.Body)
+	require.Equal(t, "application/json; charset=utf-8", result.Header.Get("Content-Type"))
+	var problem responses.Problem
+	result.JSON(t, &problem)
+	if message == "" {
+		message = code.Message("zh")
+	}
+	if details == nil {
+		details = []string{}
+	}
+	require.Equal(t, responses.Problem{Code: int(code), Msg: message, Details: details}, problem)
+}
+
+func names(list []api.Tag) []string {
+	found := make([]string, 0, len(list))
+	for _, t := range list {
+		found = append(found, t.Name)
+	}
+	return found
+}

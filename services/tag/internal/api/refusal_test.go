@@ -1,0 +1,228 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+)
+
+const (
+	jsonType = "application/json"
+	formType = "application/x-www-form-urlencoded"
+)
+
+// said is what a refusal says in each language.
+type said struct{ zh, en, tw []string }
+
+func (s said) in(language string) []string {
+	return map[string][]string{"zh": s.zh, "en": s.en, "zh_Hant_TW": s.tw}[language]
+}
+
+func one(zh, en, tw string) said { return said{[]string{zh}, []string{en}, []string{tw}} }
+
+var (
+	nameRequired = one("name为必填字段", "name is a required field", "name為必填欄位")
+	nameBlank    = one("name不能为空白", "name must not be blank", "name不能為空白")
+	nameLong     = one("name长度不能超过100个字符", "name must be a maximum of 100 characters in length", "name長度不能超過100個字元")
+	nameString   = one("name必须是字符串", "name must be a string", "name必須是字串")
+	nameOnce     = one("name只能出现一次", "name must be given only once", "name只能出現一次")
+	stateOneOf   = one("state必须是[0 1]中的一个", "state must be one of [0 1]", "state必須是[0 1]中的一個")
+	stateInteger = one("state必须是整数", "state must be an integer", "state必須是整數")
+	stateOnce    = one("state只能出现一次", "state must be given only once", "state只能出現一次")
+	notObject    = one("请求体必须是一个 JSON 对象", "the body must be a JSON object", "請求內容必須是一個 JSON 物件")
+	notJSON      = one("请求体不是合法的 JSON", "the body is not valid JSON", "請求內容不是合法的 JSON")
+	notUTF8      = one("内容必须是 UTF-8 编码", "the content must be UTF-8", "內容必須是 UTF-8 編碼")
+	notForm      = one("表单或查询参数的编码有误", "the form or query is not well encoded", "表單或查詢參數的編碼有誤")
+)
+
+func both(first, second said) said {
+	return said{append(first.zh[:1:1], second.zh...), append(first.en[:1:1], second.en...), append(first.tw[:1:1], second.tw...)}
+}
+
+// Every body that must not pass, in both encodings, for creating and for
+// replacing alike.
+func TestRefusedBodies(t *testing.T) {
+	long, unicorns := strings.Repeat("字", 101), strings.Repeat("🦄", 101)
+	cases := []struct {
+		contentType, body string
+		want              said
+	}{
+		{jsonType, `{}`, nameRequired},
+		{jsonType, `{"name":null}`, nameRequired},
+		{jsonType, `{"state":1}`, nameRequired},
+		{jsonType, `{"name":""}`, nameBlank},
+		{jsonType, `{"name":" \t\n　"}`, nameBlank},
+		{jsonType, `{"name":"\u200b\ufeff"}`, nameBlank},
+		{jsonType, `{"name":"\u0000"}`, nameBlank},
+		{jsonType, `{"name":"` + long + `"}`, nameLong},
+		{jsonType, `{"name":"` + unicorns + `"}`, nameLong},
+		{jsonType, `{"name":5}`, nameString},
+		{jsonType, `{"name":true}`, nameString},
+		{jsonType, `{"name":["a"]}`, nameString},
+		{jsonType, `{"name":{}}`, nameString},
+		{jsonType, `{"name":"a","state":9}`, stateOneOf},
+		{jsonType, `{"name":"a","state":-1}`, stateOneOf},
+		{jsonType, `{"name":"a","state":2}`, stateOneOf},
+		{jsonType, `{"name":"a","state":4294967296}`, stateOneOf},
+		{jsonType, `{"name":"a","state":256}`, stateOneOf},
+		{jsonType, `{"name":"a","state":""}`, stateInteger},
+		{jsonType, `{"name":"a","state":"1"}`, stateInteger},
+		{jsonType, `{"name":"a","state":1.5}`, stateInteger},
+		{jsonType, `{"name":"a","state":1e999}`, stateInteger},
+		{jsonType, `{"name":"a","state":99999999999999999999}`, stateInteger},
+		{jsonType, `{"name":"a","state":true}`, stateInteger},
+		{jsonType, `{"name":"a","state":[1]}`, stateInteger},
+		{jsonType, `{"name":" ","state":9}`, both(nameBlank, stateOneOf)},
+		{jsonType, `{"state":9,"name":" "}`, both(nameBlank, stateOneOf)},
+		{jsonType, `{"state":9}`, both(nameRequired, stateOneOf)},
+		{jsonType, ``, notObject},
+		{jsonType, `null`, notObject},
+		{jsonType, `[]`, notObject},
+		{jsonType, `"name"`, notObject},
+		{jsonType, `name=a`, notObject},
+		{jsonType, `{"name":"a"`, notJSON},
+		{jsonType, `{"name":"a",}`, notJSON},
+		{jsonType, `{"name":"a"}{"name":"b"}`, notJSON},
+		{jsonType, `{'name':'a'}`, notJSON},
+		{jsonType, `{"name":` + strings.Repeat("[", 20000) + `}`, notJSON},
+		{jsonType, "{\"name\":\"\xff\"}", notUTF8},
+		{formType, ``, nameRequired},
+		{formType, `state=1`, nameRequired},
+		{formType, `name`, nameBlank},
+		{formType, `name=`, nameBlank},
+		{formType, `name=+%09%0A%E3%80%80`, nameBlank},
+		{formType, `name=%00`, nameBlank},
+		{formType, `name=` + long, nameLong},
+		{formType, `name=` + unicorns, nameLong},
+		{formType, `name=a&state=9`, stateOneOf},
+		{formType, `name=a&state=-1`, stateOneOf},
+		{formType, `name=a&state=4294967296`, stateOneOf},
+		{formType, `name=a&state=`, stateInteger},
+		{formType, `name=a&state`, stateInteger},
+		{formType, `name=a&state=x`, stateInteger},
+		{formType, `name=a&state=1.5`, stateInteger},
+		{formType, `name=a&state=true`, stateInteger},
+		{formType, `name=a&state=null`, stateInteger},
+		{formType, `name=a&state=01`, stateInteger},
+		{formType, `name=a&state=99999999999999999999`, stateInteger},
+		{formType, `name=a&name=b`, nameOnce},
+		{formType, `name=a&state=1&state=1`, stateOnce},
+		{formType, `name=a&name=b&state=x`, both(nameOnce, stateInteger)},
+		{formType, `state=x&name=b&name=a`, both(nameOnce, stateInteger)},
+		{formType, `state=9&name=+`, both(nameBlank, stateOneOf)},
+		{formType, `name=%zz`, notForm},
+		{formType, `name=a;state=1`, notForm},
+		{formType, `name=%FF`, notUTF8},
+		{formType, `{"name":"a"}`, nameRequired},
+	}
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := start(t, cfg)
+		kept := s.create(t, fields{"name": "kept", "state": 0})
+		for _, c := range cases {
+			for _, request := range []apitest.Case{{Method: http.MethodPost, Path: tagsPath}, {Method: http.MethodPut, Path: at(kept.ID)}} {
+				request.ContentType, request.Body, request.Invalid = c.contentType, []byte(c.body), true
+				for _, language := range []string{"zh", "en", "zh_Hant_TW"} {
+					request.Header = in(language)
+					t.Run(fmt.Sprintf("%s %.40s %s", request.Method, c.body, language), func(t *testing.T) {
+						problemOf(t, s.Do(t, request), errcode.InvalidParams, errcode.InvalidParams.Message(language), c.want.in(language))
+					})
+				}
+			}
+		}
+		require.Equal(t, []string{"kept"}, names(s.list(t, "").List), "nothing was stored")
+		require.Equal(t, kept, s.get(t, kept.ID), "nothing was changed")
+	})
+}
+
+// A body that is refused names its faults the same way in each encoding.
+func TestEncodingsAreRefusedAlike(t *testing.T) {
+	s := start(t, dbtest.SQLite(t))
+	for _, f := range []fields{
+		{}, {"name": " "}, {"name": strings.Repeat("x", 101)}, {"state": 9}, {"name": "", "state": 2}, {"name": "a", "state": -1},
+	} {
+		answers := map[string]bool{}
+		for _, encode := range encodings {
+			request := encode(apitest.Case{Method: http.MethodPost, Path: tagsPath, Invalid: true}, f)
+			answers[string(s.Do(t, request).Body)] = true
+		}
+		require.Len(t, answers, 1, "%v", f)
+	}
+}
+
+// Messages of codes and of rules are in the client's language, however it says
+// which that is.
+func TestLanguages(t *testing.T) {
+	s := start(t, dbtest.SQLite(t))
+	s.create(t, fields{"name": "taken"})
+	for _, c := range []struct {
+		locale, acceptLanguage, want string
+	}{
+		{"", "", "zh"},
+		{"zh", "en", "zh"},
+		{"en", "", "en"},
+		{"en", "zh-TW", "en"},
+		{"zh_Hant_TW", "en", "zh_Hant_TW"},
+		{"zh-Hant-TW", "", "zh_Hant_TW"},
+		{"fr", "", "zh"},
+		{"fr", "en", "en"},
+		{"", "en-GB,en;q=0.9", "en"},
+		{"", "zh-TW,zh;q=0.9,en;q=0.8", "zh_Hant_TW"},
+		{"", "zh-HK", "zh_Hant_TW"},
+		{"", "zh-CN", "zh"},
+		{"", "fr,de;q=0.5", "zh"},
+		{"", "fr,en;q=0.5", "en"},
+		{"", ";;;=", "zh"},
+		{"", strings.Repeat("en,", 400), "zh"},
+	} {
+		t.Run(fmt.Sprintf("%s %.20s", c.locale, c.acceptLanguage), func(t *testing.T) {
+			header := http.Header{}
+			if c.locale != "" {
+				header.Set("locale", c.locale)
+			}
+			if c.acceptLanguage != "" {
+				header.Set("Accept-Language", c.acceptLanguage)
+			}
+			do := func(request apitest.Case) *apitest.Result {
+				request.Header, request.Invalid = header, true
+				return s.Do(t, request)
+			}
+			problemOf(t, do(apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{}}), errcode.InvalidParams,
+				map[string]string{"zh": "入参错误", "en": "invalid parameters", "zh_Hant_TW": "參數錯誤"}[c.want], nameRequired.in(c.want))
+			problemOf(t, do(apitest.Case{Path: at(99)}), errcode.TagNotFound,
+				map[string]string{"zh": "标签不存在", "en": "no such tag", "zh_Hant_TW": "標籤不存在"}[c.want], nil)
+			problemOf(t, do(apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "taken"}}), errcode.TagNameExists,
+				map[string]string{"zh": "标签名称已存在", "en": "a tag of this name exists already", "zh_Hant_TW": "標籤名稱已存在"}[c.want], nil)
+			problemOf(t, do(apitest.Case{Path: tagsPath + "/x"}), errcode.InvalidParams, errcode.InvalidParams.Message(c.want), []string{
+				map[string]string{"zh": `id 必须是正整数: "x"`, "en": `id must be a positive integer: "x"`, "zh_Hant_TW": `id 必須是正整數: "x"`}[c.want],
+			})
+			var answer listAnswer
+			do(apitest.Case{Path: tagsPath}).JSON(t, &answer)
+			require.Equal(t, map[string]string{"zh": "成功", "en": "success", "zh_Hant_TW": "成功"}[c.want], answer.Msg)
+		})
+	}
+}
+
+// Translators that were set up per request would race, and crash the process.
+func TestRefusalsAtTheSameTime(t *testing.T) {
+	s := start(t, dbtest.SQLite(t))
+	var done sync.WaitGroup
+	for i := range 8 {
+		language := []string{"zh", "en", "zh_Hant_TW"}[i%3]
+		done.Go(func() {
+			for range 100 {
+				result := s.Do(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": " ", "state": 9}, Header: in(language), Invalid: true})
+				problemOf(t, result, errcode.InvalidParams, errcode.InvalidParams.Message(language), both(nameBlank, stateOneOf).in(language))
+			}
+		})
+	}
+	done.Wait()
+}

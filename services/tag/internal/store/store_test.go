@@ -1,0 +1,195 @@
+package store_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/services/tag/internal/tag"
+)
+
+func TestTags(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		_, s := open(t, cfg)
+		name := strings.Repeat("🦄", 100)
+		created, err := s.Create(t.Context(), draft(name, tag.Disabled))
+		require.NoError(t, err)
+		require.NotZero(t, created.ID)
+		require.Equal(t, name, created.Name)
+		require.Equal(t, tag.Disabled, created.State)
+		require.WithinDuration(t, time.Now(), created.CreatedAt, time.Minute)
+		got, err := s.Get(t.Context(), created.ID)
+		require.NoError(t, err)
+		require.Equal(t, created, got, "to the millisecond, and in UTC")
+
+		updated, err := s.Update(t.Context(), created.ID, tag.Draft{Name: "new"})
+		require.NoError(t, err)
+		require.Equal(t, tag.Disabled, updated.State, "kept")
+		updated, err = s.Update(t.Context(), created.ID, draft("new", tag.Enabled))
+		require.NoError(t, err)
+		got, err = s.Get(t.Context(), created.ID)
+		require.NoError(t, err)
+		require.Equal(t, updated, got)
+
+		require.NoError(t, s.Delete(t.Context(), created.ID))
+		for _, id := range []uint64{created.ID, 0, 99, 1 << 32, 1<<63 - 1} {
+			_, err = s.Get(t.Context(), id)
+			requireCode(t, errcode.TagNotFound, err)
+			_, err = s.Update(t.Context(), id, tag.Draft{Name: "x"})
+			requireCode(t, errcode.TagNotFound, err)
+			requireCode(t, errcode.TagNotFound, s.Delete(t.Context(), id))
+		}
+	})
+}
+
+func TestNames(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		_, s := open(t, cfg)
+		other := create(t, s, "other")
+		for range 3 {
+			created := create(t, s, "name")
+			_, err := s.Create(t.Context(), draft("name", tag.Enabled))
+			requireCode(t, errcode.TagNameExists, err)
+			_, err = s.Update(t.Context(), other.ID, tag.Draft{Name: "name"})
+			requireCode(t, errcode.TagNameExists, err)
+			require.NoError(t, s.Delete(t.Context(), created.ID))
+		}
+		got, err := s.Get(t.Context(), other.ID)
+		require.NoError(t, err)
+		require.Equal(t, other, got)
+		for _, distinct := range []string{"name", "Name", "NAME", "näme", "nаme", "name\u200b"} { // one of them in Cyrillic
+			create(t, s, distinct)
+		}
+	})
+}
+
+// Two tags that swap their names at the same time do not end up with one.
+func TestNamesUnderLoad(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		_, s := open(t, cfg)
+		ids := []uint64{create(t, s, "a").ID, create(t, s, "b").ID, create(t, s, "c").ID}
+		var working sync.WaitGroup
+		for w := range 8 {
+			working.Go(func() {
+				for n := range 20 {
+					_, err := s.Update(t.Context(), ids[(w+n)%3], tag.Draft{Name: []string{"a", "b", "c", "d"}[(w*n)%4]})
+					if err != nil {
+						refused(t, err, errcode.TagNameExists)
+					}
+				}
+			})
+		}
+		working.Wait()
+		tags, total, err := s.List(t.Context(), tag.Filter{}, tag.Page{Limit: 100})
+		require.NoError(t, err)
+		require.EqualValues(t, 3, total)
+		distinct := map[string]bool{}
+		for _, found := range tags {
+			distinct[found.Name] = true
+		}
+		require.Len(t, distinct, 3)
+	})
+}
+
+// A page and its count are of one state of the data, whatever others write.
+func TestListAgreesWithItsCount(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		_, s := open(t, cfg)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 30 {
+				created, err := s.Create(t.Context(), draft("flickering", tag.Enabled))
+				if noError(t, err) {
+					noError(t, s.Delete(t.Context(), created.ID))
+				}
+			}
+		}()
+		for running := true; running; {
+			select {
+			case <-done:
+				running = false
+			default:
+			}
+			tags, total, err := s.List(t.Context(), tag.Filter{}, tag.Page{Limit: 100})
+			require.NoError(t, err)
+			require.Len(t, tags, int(total))
+		}
+	})
+}
+
+// The end of a request ends its statement, and leaves the number it held.
+func TestARequestsEndEndsItsWrite(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db, s := open(t, cfg)
+		blocker := dbtest.Open(t, cfg).Gorm(t.Context()).Begin()
+		require.NoError(t, blocker.Exec("UPDATE "+db.Table("tag_sequence")+" SET value = value").Error)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		_, err := s.Create(ctx, draft("late", tag.Enabled))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Less(t, time.Since(began), cfg.Timeout/2)
+		require.NoError(t, blocker.Rollback().Error)
+		create(t, s, "next")
+		found, err := s.Changes(t.Context(), 0, 10)
+		require.NoError(t, err)
+		require.Equal(t, []uint64{1}, sequences(found.Changes))
+		require.Equal(t, "next", found.Changes[0].Name)
+	})
+}
+
+// Writes that both databases acknowledge are there after a crash of the server.
+func TestAcknowledgedWritesSurviveACrash(t *testing.T) {
+	mysql := dbtest.NewMySQL(t, "--innodb-flush-log-at-trx-commit=1")
+	db, s := open(t, mysql.Config(t))
+	var acknowledged []uint64
+	stop := make(chan struct{})
+	writing := make(chan struct{})
+	go func() {
+		defer close(writing)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			created, err := s.Create(t.Context(), draft(time.Now().String(), tag.Enabled))
+			if err != nil {
+				return
+			}
+			acknowledged = append(acknowledged, created.ID)
+			if n == 20 {
+				go mysql.Kill(t)
+			}
+		}
+	}()
+	select {
+	case <-writing:
+	case <-time.After(patience):
+		close(stop)
+		t.Fatal("the crash went unnoticed")
+	}
+	require.Eventually(t, func() bool { return !mysql.Running() }, patience, time.Millisecond)
+	mysql.Start(t)
+	require.Eventually(t, func() bool { return db.Ping(t.Context()) == nil }, patience, 10*time.Millisecond)
+	snapshot, err := s.Snapshot(t.Context())
+	require.NoError(t, err)
+	there := bare(snapshot.Tags)
+	for _, id := range acknowledged {
+		require.Contains(t, there, id)
+	}
+	found, err := s.Changes(t.Context(), 0, 10000)
+	require.NoError(t, err)
+	require.Len(t, found.Changes, int(snapshot.Sequence))
+	replayed := copied{}
+	replayed.apply(found.Changes)
+	require.Equal(t, there, replayed)
+}

@@ -1,0 +1,109 @@
+// Command apidocs writes the services' API descriptions from the annotations
+// of their handlers: docs/openapi.json in each service. `make docs` runs it.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi2"
+	"github.com/getkin/kin-openapi/openapi2conv"
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/swaggo/swag"
+)
+
+func main() {
+	root := ".."
+	if len(os.Args) > 1 {
+		root = os.Args[1]
+	}
+	for _, service := range []string{"tag", "article"} {
+		if err := write(filepath.Join(root, "services", service)); err != nil {
+			fmt.Fprintf(os.Stderr, "apidocs: %s: %v\n", service, err)
+			os.Exit(1)
+		}
+	}
+}
+
+func write(service string) error {
+	description, err := describe(service)
+	if err != nil {
+		return err
+	}
+	// Indented, so that a change can be read.
+	text, err := json.MarshalIndent(description, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(service, "docs", "openapi.json"), append(text, '\n'), 0o600)
+}
+
+// describe reads the annotations, which swag knows as Swagger 2, and returns
+// them as OpenAPI 3.
+func describe(service string) (*openapi3.T, error) {
+	parser := swag.New(
+		swag.SetDebugger(log.New(io.Discard, "", 0)),
+		swag.ParseUsingGoList(true),
+		swag.SetParseDependency(1), // the types of pkg
+		swag.SetStrict(true),
+	)
+	if err := parser.ParseAPIMultiSearchDir([]string{filepath.Join(service, "internal", "api")}, "routes.go", 5); err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(parser.GetSwagger())
+	if err != nil {
+		return nil, err
+	}
+	var two openapi2.T
+	if err := json.Unmarshal(short(text), &two); err != nil {
+		return nil, err
+	}
+	three, err := openapi2conv.ToV3(&two)
+	if err != nil {
+		return nil, err
+	}
+	refine(three)
+	return three, three.Validate(openapi3.NewLoader().Context)
+}
+
+var packageNames = regexp.MustCompile(`(#/definitions/|")(responses|api)\.([A-Za-z]+)(-(api|responses)_([A-Za-z]+))?"`)
+
+// short drops Go's package names from the names of the schemas:
+// responses.Envelope-api_Tag becomes TagEnvelope.
+func short(text []byte) []byte {
+	return packageNames.ReplaceAll(text, []byte(`$1$6$3"`))
+}
+
+// refine says what annotations cannot.
+func refine(description *openapi3.T) {
+	// The service is wherever the page came from.
+	description.Servers = openapi3.Servers{{URL: "/"}}
+	for name, schema := range description.Components.Schemas {
+		if !strings.HasSuffix(name, "Request") {
+			closeAnswer(schema.Value)
+		}
+	}
+}
+
+// closeAnswer makes the schema of an answer say all there is and no more, so
+// that an answer that has drifted from it is noticed.
+func closeAnswer(answer *openapi3.Schema) {
+	for name, property := range answer.Properties {
+		if name != "content" { // in lists only where it was asked for
+			answer.Required = append(answer.Required, name)
+		}
+		if property.Ref == "" && strings.HasSuffix(name, "_at") {
+			property.Value.Format = "date-time"
+		}
+	}
+	slices.Sort(answer.Required)
+	closed := false
+	answer.AdditionalProperties = openapi3.BoolSchema{Has: &closed}
+}

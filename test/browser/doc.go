@@ -1,0 +1,3 @@
+// Package browser has the tests that look at the running services through a
+// browser.
+package browser

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"html/template"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/locale"
+)
+
+// door is the one address in front of both services. It routes what the
+// ingress routes, and nothing else.
+type door struct {
+	routes     map[string]http.Handler // by path prefix
+	opened     chan struct{}           // closed once the services are ready
+	negotiator *locale.Negotiator
+}
+
+// newDoor returns a door that answers 503 until open is called. tag and
+// article are the base addresses of the services.
+func newDoor(tag, article *url.URL, log *log.Logger) *door {
+	d := &door{opened: make(chan struct{}), negotiator: locale.NewNegotiator()}
+	transport := &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, DisableCompression: true}
+	toTag, toArticle := d.proxy(tag, transport, log), d.proxy(article, transport, log)
+	d.routes = map[string]http.Handler{
+		"/api/v1/tags":     toTag,
+		"/swagger/tag":     toTag,
+		"/api/v1/articles": toArticle,
+		"/swagger/article": toArticle,
+	}
+	return d
+}
+
+func (d *door) open() { close(d.opened) }
+
+func (d *door) proxy(target *url.URL, transport http.RoundTripper, log *log.Logger) http.Handler {
+	return &httputil.ReverseProxy{
+		Transport: transport,
+		ErrorLog:  log,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.SetXForwarded()
+			r.Out.Host = r.In.Host
+			// What is wrong with a query is the service's to say.
+			r.Out.URL.RawQuery = r.In.URL.RawQuery
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if errors.Is(err, context.Canceled) {
+				panic(http.ErrAbortHandler) // the client has gone
+			}
+			log.Printf("%s %s: %v", r.Method, r.URL.Path, err)
+			d.problem(w, r, errcode.Unavailable)
+		},
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-d.opened:
+	default:
+		d.problem(w, r, errcode.Unavailable)
+		return
+	}
+	if r.URL.Path == "/" {
+		d.index(w, r)
+		return
+	}
+	handler, ok := d.match(r.URL.Path)
+	if !ok {
+		d.problem(w, r, errcode.NotFound)
+		return
+	}
+	handler.ServeHTTP(w, r)
+}
+
+// match finds the route of a path: the prefix itself or something below it.
+func (d *door) match(requested string) (http.Handler, bool) {
+	if strings.TrimSuffix(requested, "/") != path.Clean(requested) {
+		return nil, false // "..", ".", "//": nobody shall walk around the prefixes
+	}
+	for prefix, handler := range d.routes {
+		if rest, found := strings.CutPrefix(requested, prefix); found && (rest == "" || rest[0] == '/') {
+			return handler, true
+		}
+	}
+	return nil, false
+}
+
+var indexPage = template.Must(template.New("index").Parse(`<!doctype html>
+<meta charset="utf-8">
+<title>Achilles</title>
+<h1>Achilles</h1>
+<ul>
+{{range .}}<li><a href="{{.}}">{{.}}</a></li>
+{{end}}</ul>
+`))
+
+func (d *door) index(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		d.problem(w, r, errcode.MethodNotAllowed)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	_ = indexPage.Execute(w, []string{"/api/v1/tags", "/api/v1/articles", "/swagger/tag/", "/swagger/article/"})
+}
+
+// problem answers in the envelope of the API's errors.
+func (d *door) problem(w http.ResponseWriter, r *http.Request, code errcode.Code) {
+	language := d.negotiator.Negotiate(r.Header.Get("locale"), r.Header.Get("Accept-Language"))
+	body, _ := json.Marshal(struct {
+		Code    int      `json:"code"`
+		Msg     string   `json:"msg"`
+		Details []string `json:"details"`
+	}{int(code), code.Message(language), []string{}})
+	header := w.Header()
+	header.Set("Content-Type", "application/json; charset=utf-8")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	if code == errcode.Unavailable {
+		header.Set("Retry-After", "1")
+	}
+	w.WriteHeader(code.Status())
+	_, _ = w.Write(body)
+}
+
+// newDoorServer returns the server of the door. Its timeouts are longer than
+// those of the services, whose answers tell more than a cut connection.
+func newDoorServer(handler http.Handler, log *log.Logger) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler: handler, Protocols: protocols, ErrorLog: log,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       25 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+	}
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// backend answers with its name and what it was asked.
+func backend(t *testing.T, name string) *url.URL {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Location", "/somewhere")
+		w.WriteHeader(http.StatusCreated)
+		_ = json.NewEncoder(w).Encode(map[string]string{
+			"from": name, "method": r.Method, "uri": r.RequestURI, "body": string(body), "host": r.Host,
+			"forwarded": r.Header.Get("X-Forwarded-For"), "locale": r.Header.Get("locale"),
+		})
+	}))
+	t.Cleanup(srv.Close)
+	target, err := url.Parse(srv.URL)
+	require.NoError(t, err)
+	return target
+}
+
+func openDoor(t *testing.T) *door {
+	t.Helper()
+	d := newDoor(backend(t, "tag"), backend(t, "article"), log.New(io.Discard, "", 0))
+	d.open()
+	return d
+}
+
+func ask(h http.Handler, method, target, body string, header http.Header) (*http.Response, map[string]any) {
+	recorder := httptest.NewRecorder()
+	request := httptest.NewRequest(method, target, strings.NewReader(body))
+	for key, values := range header {
+		request.Header[key] = values
+	}
+	h.ServeHTTP(recorder, request)
+	var answer map[string]any
+	_ = json.Unmarshal(recorder.Body.Bytes(), &answer)
+	return recorder.Result(), answer
+}
+
+func TestDoorRoutes(t *testing.T) {
+	d := openDoor(t)
+	for target, from := range map[string]string{
+		"/api/v1/tags":                      "tag",
+		"/api/v1/tags/":                     "tag",
+		"/api/v1/tags/7":                    "tag",
+		"/api/v1/tags?name=%E4%BD%A0&x=%zz": "tag",
+		"/swagger/tag":                      "tag",
+		"/swagger/tag/openapi.json":         "tag",
+		"/api/v1/articles":                  "article",
+		"/api/v1/articles/7/state":          "article",
+		"/swagger/article/":                 "article",
+	} {
+		response, answer := ask(d, http.MethodPost, "http://blog.test"+target, "你好", http.Header{"Locale": {"en"}, "X-Forwarded-For": {"6.6.6.6"}})
+		require.Equal(t, http.StatusCreated, response.StatusCode, target)
+		require.Equal(t, "/somewhere", response.Header.Get("Location"))
+		require.Equal(t, map[string]any{
+			"from": from, "method": http.MethodPost, "uri": target, "body": "你好", "host": "blog.test", "forwarded": "192.0.2.1", "locale": "en",
+		}, answer)
+	}
+}
+
+func TestDoorRoutesNothingElse(t *testing.T) {
+	d := openDoor(t)
+	for _, target := range []string{
+		"/internal/v1/tag-changes", "/metrics", "/healthz", "/readyz", "/version", "/debug/pprof/",
+		"/api/v1", "/api/v1/", "/api/v1/tagsx", "/api/v1/Tags", "/swagger", "/swagger/", "/index.html",
+		"/api/v1/tags/../../../internal/v1/tag-changes", "/api/v1/tags/%2e%2e/%2e%2e/%2e%2e/internal/v1/tag-changes",
+		"/api/v1/tags//7", "//api/v1/tags", "/api/v1/tags/.",
+		"http://other.test/internal/v1/tag-changes",
+	} {
+		response, answer := ask(d, http.MethodGet, target, "", http.Header{"Accept-Language": {"en"}})
+		require.Equal(t, http.StatusNotFound, response.StatusCode, target)
+		require.Equal(t, map[string]any{"code": 10000002.0, "msg": "not found", "details": []any{}}, answer, target)
+		require.Equal(t, "application/json; charset=utf-8", response.Header.Get("Content-Type"))
+	}
+}
+
+func TestDoorSpeaksThreeLanguages(t *testing.T) {
+	d := openDoor(t)
+	for locale, want := range map[string]string{"": "找不到", "en": "not found", "zh_Hant_TW": "找不到"} {
+		_, answer := ask(d, http.MethodGet, "/nowhere", "", http.Header{"Locale": {locale}})
+		require.Equal(t, want, answer["msg"])
+	}
+}
+
+func TestDoorIndex(t *testing.T) {
+	d := openDoor(t)
+	recorder := httptest.NewRecorder()
+	d.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
+	require.Equal(t, http.StatusOK, recorder.Code)
+	for _, address := range []string{"/api/v1/tags", "/api/v1/articles", "/swagger/tag/", "/swagger/article/"} {
+		require.Contains(t, recorder.Body.String(), `href="`+address+`"`)
+	}
+	response, answer := ask(d, http.MethodPost, "/", "", nil)
+	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
+	require.Equal(t, "GET, HEAD", response.Header.Get("Allow"))
+	require.InDelta(t, 10000012, answer["code"], 0)
+}
+
+func TestDoorIsClosedAtFirst(t *testing.T) {
+	d := newDoor(backend(t, "tag"), backend(t, "article"), log.New(io.Discard, "", 0))
+	for _, target := range []string{"/", "/api/v1/tags"} {
+		response, answer := ask(d, http.MethodGet, target, "", nil)
+		require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
+		require.Equal(t, "1", response.Header.Get("Retry-After"))
+		require.InDelta(t, 10000014, answer["code"], 0)
+	}
+}
+
+func TestDoorToAServiceThatIsNotThere(t *testing.T) {
+	var logged strings.Builder
+	nowhere := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+	d := newDoor(nowhere, nowhere, log.New(&logged, "", 0))
+	d.open()
+	response, answer := ask(d, http.MethodGet, "/api/v1/tags?name=private", "", nil)
+	require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
+	require.Equal(t, []any{}, answer["details"])
+	require.Contains(t, logged.String(), "/api/v1/tags")
+	require.NotContains(t, logged.String(), "private")
+}
+
+func TestDoorSpeaksCleartextHTTP2(t *testing.T) {
+	srv := httptest.NewUnstartedServer(nil)
+	srv.Config = newDoorServer(openDoor(t), nil)
+	srv.Start()
+	defer srv.Close()
+	for _, version := range []int{1, 2} {
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(version == 1)
+		protocols.SetUnencryptedHTTP2(version == 2)
+		transport := &http.Transport{Protocols: protocols}
+		response, err := (&http.Client{Transport: transport}).Get(srv.URL + "/api/v1/tags")
+		require.NoError(t, err)
+		_ = response.Body.Close()
+		require.Equal(t, version, response.ProtoMajor)
+		require.Equal(t, http.StatusCreated, response.StatusCode)
+		transport.CloseIdleConnections()
+	}
+}

@@ -1,0 +1,81 @@
+// Command local runs Achilles on one machine for a person to try: "local run"
+// starts both services behind one address, "local demo" fills them with
+// content. The Makefile's targets run and demo are its usual callers.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+)
+
+const usage = `Usage: local COMMAND [flags]
+
+  run    start both services behind one address    --port 8080  --data var  --bin bin
+  demo   fill the running system with content      --port 8080
+
+PORT 0 takes a free port. See also: make help
+`
+
+func main() {
+	os.Exit(local(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// local runs the command that args (without the program's name) ask for and
+// returns the exit code.
+func local(args, environ []string, stdout, stderr io.Writer) int {
+	if err := dispatch(args, environ, stdout, stderr); err != nil {
+		_, _ = fmt.Fprintf(stderr, "achilles: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+func dispatch(args, environ []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		return errors.New("which command, run or demo? See: local --help")
+	}
+	flags := flag.NewFlagSet("local "+args[0], flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	port := flags.String("port", "8080", "port of the front door")
+	switch args[0] {
+	case "run":
+		data := flags.String("data", "var", "directory of databases and logs")
+		bin := flags.String("bin", "bin", "directory of the services' programs")
+		if err := parse(flags, args[1:]); err != nil {
+			return err
+		}
+		return run(*port, *data, *bin, environ, stdout)
+	case "demo":
+		if err := parse(flags, args[1:]); err != nil {
+			return err
+		}
+		return demo(*port, stdout, stderr)
+	case "help", "-h", "-help", "--help":
+		_, err := io.WriteString(stdout, usage)
+		return err
+	default:
+		return fmt.Errorf("%q is no command; there are run and demo. See: local --help", args[0])
+	}
+}
+
+func parse(flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("%w. See: local --help", err)
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%q is one argument too many. See: local --help", flags.Arg(0))
+	}
+	return nil
+}
+
+func parsePort(text string) (int, error) {
+	port, err := strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return 0, fmt.Errorf("PORT=%s is not a port: give a number from 1 to 65535, such as PORT=8081", text)
+	}
+	return port, nil
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/achilles-blog/achilles/pkg/lifecycle"
+)
+
+// patience bounds every wait for something that is bound to happen.
+const patience = 30 * time.Second
+
+// The test binary is also the programs of the process tests: called by the
+// name of a service it stands in for that service, called local it is local.
+func TestMain(m *testing.M) {
+	switch name := filepath.Base(os.Args[0]); name {
+	case "local":
+		main()
+	case "tag", "article":
+		os.Exit(standIn(name, os.Args[1:]))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// standIn behaves as the service of that name does, unless the environment
+// variable STANDIN_<name> asks for a fault.
+func standIn(name string, args []string) int {
+	fault := os.Getenv("STANDIN_" + name)
+	settings := map[string]string{}
+	for _, arg := range args[1:] {
+		key, value, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		settings[key] = value
+	}
+	if args[0] == "migrate" {
+		if fault == "migration" {
+			fmt.Fprintln(os.Stderr, name+": the schema is from the future")
+			return 1
+		}
+		return appendTo(settings["database.dbname"], "migrated\n")
+	}
+	signals, release := lifecycle.Notify()
+	defer release()
+	ln, err := net.Listen("tcp", net.JoinHostPort(settings["server.host"], settings["server.httpport"]))
+	if err != nil || fault == "start" {
+		fmt.Fprintln(os.Stderr, name+": cannot start", err)
+		return 1
+	}
+	if fault == "stubborn" {
+		signals = nil
+	}
+	process := lifecycle.New(lifecycle.Config{ShutdownTimeout: 10 * time.Second}, signals, zap.NewNop())
+	process.Listen("http", &http.Server{Handler: standInHandler(name, settings), ReadHeaderTimeout: patience}, ln)
+	if process.Run() != nil {
+		return 1
+	}
+	return appendTo(settings["database.dbname"], "stopped\n")
+}
+
+func appendTo(path, text string) int {
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 1
+	}
+	defer func() { _ = file.Close() }()
+	_, _ = file.WriteString(text)
+	return 0
+}
+
+func standInHandler(name string, settings map[string]string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/readyz", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("/api/v1/tags/crash", func(http.ResponseWriter, *http.Request) {
+		fmt.Fprintln(os.Stderr, "out of luck")
+		os.Exit(3)
+	})
+	mux.HandleFunc("/api/v1/tags/slow", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		<-time.After(2 * doorDrain) // the answer outlives the drain
+		_, _ = w.Write(body)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"code": 0, "list": []any{}, "service": name, "pid": os.Getpid(),
+			"token": os.Getenv("ACHILLES_FEED_TOKEN"), "config": os.Getenv("ACHILLES_CONFIG"), "level": os.Getenv("ACHILLES_LOG_LEVEL"),
+			"feed": settings["feed.url"],
+		})
+	})
+	return mux
+}
+
+// programs is a directory with the stand-ins and local.
+func programs(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	for _, name := range []string{"tag", "article", "local"} {
+		require.NoError(t, os.Symlink(self, filepath.Join(dir, name)))
+	}
+	return dir
+}
+
+// started is local run as a process.
+type started struct {
+	*exec.Cmd
+	bin, data string
+	out       *buffer
+	result    chan error
+}
+
+// buffer is a bytes.Buffer for two goroutines.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func start(t *testing.T, data string, env ...string) *started {
+	t.Helper()
+	bin := programs(t)
+	s := &started{bin: bin, data: data, out: &buffer{}, result: make(chan error, 1)}
+	s.Cmd = exec.Command(filepath.Join(bin, "local"), "run", "--port", "0", "--data", data, "--bin", bin)
+	// Under the race detector each of the processes would wait a second to end.
+	s.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), env...)
+	s.Stdout, s.Stderr = s.out, s.out
+	require.NoError(t, s.Start())
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		s.result <- s.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = s.Process.Kill()
+		<-exited
+	})
+	return s
+}
+
+// base waits until the system is ready and returns its address.
+func (s *started) base(t *testing.T) string {
+	t.Helper()
+	var found []string
+	require.Eventually(t, func() bool {
+		found = regexp.MustCompile(`ready on (http://\S+)\n(?s:.*)Ctrl-C stops`).FindStringSubmatch(s.out.String())
+		return found != nil
+	}, patience, 10*time.Millisecond, "it never said that it is ready")
+	return found[1]
+}
+
+func (s *started) exitCode(t *testing.T) int {
+	t.Helper()
+	select {
+	case err := <-s.result:
+		if exit := new(exec.ExitError); errors.As(err, &exit) {
+			return exit.ExitCode()
+		}
+		require.NoError(t, err)
+		return 0
+	case <-time.After(patience):
+		t.Fatalf("it does not end:\n%s", s.out)
+		return 0
+	}
+}
+
+// get returns the answer to a GET without reusing a connection.
+func get(t *testing.T, address string) (status int, body map[string]any) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	require.NoError(t, err)
+	request.Close = true
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer func() { _ = response.Body.Close() }()
+	_ = json.NewDecoder(response.Body).Decode(&body)
+	return response.StatusCode, body
+}
+
+func alive(pid float64) bool { return syscall.Kill(int(pid), 0) == nil }
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}

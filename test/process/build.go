@@ -1,0 +1,103 @@
+package process
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+)
+
+// The stamp of the programs that are built here.
+const (
+	Version   = "v9.8.7"
+	Commit    = "0123456789abcdef0123456789abcdef01234567"
+	BuildTime = "2026-01-02T03:04:05Z"
+)
+
+// built keeps the programs of one test binary. The testing package offers no
+// other place for what outlives a test.
+var built struct {
+	sync.Mutex
+	dir      string
+	programs map[string]string
+}
+
+// Main is the body of TestMain: it runs the tests, removes what they built,
+// stops the databases they shared, and fails on leaked goroutines.
+func Main(m *testing.M) { dbtest.Main(m, removeBuilt) }
+
+func removeBuilt() {
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+}
+
+// Service builds the program of a service, tag or article, once per test
+// binary and returns its path.
+func Service(t testing.TB, name string) string {
+	t.Helper()
+	return Program(t, filepath.Join(root(t), "services", name))
+}
+
+// Program builds the program in dir once per test binary and returns its path.
+// It carries the race detector when the test does. With -short the test is
+// skipped: real processes take their time.
+func Program(t testing.TB, dir string) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("real processes are left out by -short")
+	}
+	built.Lock()
+	defer built.Unlock()
+	if program := built.programs[dir]; program != "" {
+		return program
+	}
+	program, err := build(dir)
+	require.NoError(t, err)
+	return program
+}
+
+func build(dir string) (string, error) {
+	if built.dir == "" {
+		made, err := os.MkdirTemp("", "achilles-process-")
+		if err != nil {
+			return "", err
+		}
+		built.dir, built.programs = made, map[string]string{}
+	}
+	program := filepath.Join(built.dir, filepath.Base(dir))
+	const stamp = "-X github.com/achilles-blog/achilles/pkg/buildinfo."
+	flags := stamp + "version=" + Version + " " + stamp + "commit=" + Commit + " " + stamp + "buildTime=" + BuildTime
+	args := []string{"build", "-buildvcs=false", "-ldflags", flags, "-o", program}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	command := exec.Command("go", append(args, ".")...) // #nosec G204 -- the go command on a package of this repository
+	command.Dir = dir
+	if output, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building %s: %w\n%s", dir, err, output)
+	}
+	built.programs[dir] = program
+	return program, nil
+}
+
+// root is the folder that holds all modules.
+func root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	require.NoError(t, err)
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "services", "tag", "main.go")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		require.NotEqual(t, parent, dir, "not within the repository")
+		dir = parent
+	}
+}

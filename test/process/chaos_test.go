@@ -1,0 +1,373 @@
+package process_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/test/process"
+)
+
+// envChaos is how long the chaos lasts, such as 10m.
+const envChaos = "ACHILLES_TEST_CHAOS"
+
+func chaosTime(t *testing.T) time.Duration {
+	text := os.Getenv(envChaos)
+	if text == "" {
+		return 20 * time.Second
+	}
+	length, err := time.ParseDuration(text)
+	require.NoError(t, err, envChaos)
+	return length
+}
+
+// Whatever is killed, and whenever: no acknowledged write is lost, the feed has
+// no gap, and the copy is at every moment what the feed says at its position.
+func TestTheFeedUnderChaos(t *testing.T) {
+	c := newChaos(t)
+	over := time.Now().Add(chaosTime(t))
+	for n := range 4 {
+		c.begin(func() { c.writeTags(fmt.Sprintf("writer %d", n)) })
+		c.begin(func() { c.writeArticles(fmt.Sprintf("writer %d", n)) })
+	}
+	c.begin(func() { c.watchCopy(t.Context()) })
+	kills := 0
+	for time.Now().Before(over) {
+		kills += c.killSome(t)
+		time.Sleep(rand.N(500 * time.Millisecond))
+	}
+	close(c.over)
+	c.running.Wait()
+	require.Empty(t, c.findings)
+	t.Logf("%d kills; %d tags, %d articles, %d changes acknowledged; answers %v; %d looks at the copy",
+		kills, len(c.tags), len(c.articles), c.acknowledged, c.answers, len(c.looks))
+
+	exact(t, c.tagDatabase, c.articleDatabase, 10*time.Second)
+	c.nothingLost(t)
+	c.alwaysConsistent(t)
+	last := rows[feedRow](t, c.tagDatabase, querySequence)[0].Value
+	for _, replica := range c.articleFleet.replicas {
+		process.Await(t, "the metrics to tell that the copy is complete", func() bool {
+			return metric(t, replica, "achilles_tag_feed_position") == float64(last) && metric(t, replica, "achilles_tag_feed_lag_changes") == 0
+		})
+	}
+}
+
+// fleet are the replicas of one service behind one address.
+type fleet struct {
+	*front
+	program  string
+	settings process.Settings
+	replicas []*process.Process
+}
+
+func newFleet(t *testing.T, name string, settings process.Settings, replicas int) *fleet {
+	f := &fleet{front: newFront(t), program: process.Service(t, name), settings: settings, replicas: make([]*process.Process, replicas)}
+	process.Migrate(t, f.program, settings)
+	for i := range f.replicas {
+		f.start(t, i)
+	}
+	for i := range f.replicas {
+		f.await(t, i)
+	}
+	return f
+}
+
+func (f *fleet) start(t *testing.T, i int) { f.replicas[i] = process.Serve(t, f.program, f.settings) }
+
+func (f *fleet) await(t *testing.T, i int) {
+	f.replicas[i].AwaitReady(t)
+	f.add(f.replicas[i].Addr(t))
+}
+
+func (f *fleet) url(path string) string { return "http://" + f.addr() + path }
+
+// state is what a tag is, or may be; of a deleted one nothing else counts.
+type state struct {
+	Name    string
+	State   uint8
+	Deleted bool
+}
+
+// history is what is known of a tag: the last state that was acknowledged, and
+// those that were asked for since, without an answer.
+type history struct {
+	certain state
+	maybe   []state
+}
+
+// look is what the copy was at some moment.
+type look struct {
+	position feedRow
+	tags     []tagRow
+}
+
+type chaos struct {
+	tagFleet, articleFleet       *fleet
+	tagDatabase, articleDatabase database.Config
+	copied                       *database.DB
+
+	running sync.WaitGroup
+	over    chan struct{}
+
+	mu           sync.Mutex
+	findings     []string
+	answers      map[string]int
+	acknowledged int
+	names        map[string]bool // that were sent
+	tags         map[uint64]*history
+	recent       []uint64 // tags that exist, or did until a moment ago
+	articles     map[uint64]string
+	looks        []look
+}
+
+func newChaos(t *testing.T) *chaos {
+	c := &chaos{
+		tagDatabase: dbtest.MySQL(t), articleDatabase: dbtest.MySQL(t), over: make(chan struct{}),
+		answers: map[string]int{}, names: map[string]bool{}, tags: map[uint64]*history{}, articles: map[uint64]string{},
+	}
+	c.copied = dbtest.Open(t, c.articleDatabase)
+	c.tagFleet = newFleet(t, "tag", process.On(c.tagDatabase), 2)
+	c.articleFleet = newFleet(t, "article", process.Follow(c.articleDatabase, c.tagFleet.addr()).With(process.Settings{"Feed.Wait": "2s"}), 3)
+	return c
+}
+
+// begin runs work over and over, with short pauses.
+func (c *chaos) begin(work func()) {
+	c.running.Go(func() {
+		for {
+			work()
+			select {
+			case <-c.over:
+				return
+			case <-time.After(rand.N(20 * time.Millisecond)):
+			}
+		}
+	})
+}
+
+// killSome kills one or more replicas in the middle of their work and starts
+// them again.
+func (c *chaos) killSome(t *testing.T) (kills int) {
+	type victim struct {
+		*fleet
+		i int
+	}
+	victims := []victim{{c.tagFleet, 0}, {c.tagFleet, 1}, {c.articleFleet, 0}, {c.articleFleet, 1}, {c.articleFleet, 2}}
+	rand.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
+	victims = victims[:1+rand.N(len(victims))]
+	for _, v := range victims {
+		v.replicas[v.i].Kill()
+		v.remove(v.replicas[v.i].Addr(t))
+	}
+	for _, v := range victims {
+		v.start(t, v.i)
+	}
+	for _, v := range victims {
+		v.await(t, v.i)
+	}
+	return len(victims)
+}
+
+// ask sends a request through a front and counts its answer; ok is false when
+// nobody knows whether it took effect.
+func (c *chaos) ask(f *fleet, method, path string, body any, allowed ...int) (answer process.Answer, ok bool) {
+	answer, err := process.Ask(method, f.url(path), body)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.answers["none"]++
+		return answer, false
+	}
+	c.answers[fmt.Sprint(answer.Status)]++
+	if answer.Status == 503 {
+		return answer, false
+	}
+	if !slices.Contains(allowed, answer.Status) {
+		c.findings = append(c.findings, fmt.Sprintf("%s %s: status %d: %s", method, path, answer.Status, answer.Body))
+	}
+	return answer, answer.Status < 300
+}
+
+// name is one that was never used before.
+func (c *chaos) name(of string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := fmt.Sprintf("%s %d", of, len(c.names))
+	c.names[name] = true
+	return name
+}
+
+func (c *chaos) createTag(writer string) (tagID uint64, ok bool) {
+	name := c.name(writer)
+	answer, ok := c.ask(c.tagFleet, "POST", "/api/v1/tags", newTag(name), 201)
+	if !ok {
+		return 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.acknowledged++
+	c.tags[answer.ID()] = &history{certain: state{Name: name, State: 1}}
+	c.recent = append(c.recent, answer.ID())
+	return answer.ID(), true
+}
+
+// writeTags lets one tag live: it is created, changed some times, and mostly
+// deleted.
+func (c *chaos) writeTags(writer string) {
+	tagID, ok := c.createTag(writer)
+	if !ok {
+		return
+	}
+	path := "/api/v1/tags/" + id(tagID)
+	for range rand.N(4) {
+		next := state{Name: c.name(writer), State: uint8(rand.N(2))}
+		c.changeTag(tagID, next, "PUT", path, map[string]any{"name": next.Name, "state": next.State})
+	}
+	if rand.N(4) > 0 {
+		c.changeTag(tagID, state{Deleted: true}, "DELETE", path, nil)
+	}
+}
+
+// changeTag is the only one to change this tag now: what it is told is the
+// last word.
+func (c *chaos) changeTag(tagID uint64, next state, method, path string, body any) {
+	_, ok := c.ask(c.tagFleet, method, path, body, 200)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.tags[tagID]
+	if ok {
+		c.acknowledged++
+		known.certain, known.maybe = next, nil
+		return
+	}
+	known.maybe = append(known.maybe, next)
+}
+
+// writeArticles writes articles with tags that exist, or did a moment ago, and
+// now and then with one that was created just before, which has to be known.
+func (c *chaos) writeArticles(writer string) {
+	if rand.N(4) == 0 {
+		if tagID, ok := c.createTag(writer); ok {
+			c.putArticle("POST", "/api/v1/articles", c.name(writer), []uint64{tagID}, 201)
+		}
+		return
+	}
+	articleID, ok := c.putArticle("POST", "/api/v1/articles", c.name(writer), c.someTags(), 201, 400)
+	if ok && rand.N(2) == 0 {
+		c.putArticle("PUT", "/api/v1/articles/"+id(articleID), c.titleOf(articleID), c.someTags(), 200, 400)
+	}
+}
+
+func (c *chaos) titleOf(articleID uint64) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.articles[articleID]
+}
+
+func (c *chaos) putArticle(method, path, title string, tagIDs []uint64, allowed ...int) (articleID uint64, ok bool) {
+	answer, ok := c.ask(c.articleFleet, method, path, newArticle(title, tagIDs...), allowed...)
+	if !ok {
+		return 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.articles[answer.ID()] = title
+	return answer.ID(), true
+}
+
+func (c *chaos) someTags() []uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.recent = c.recent[max(0, len(c.recent)-20):]
+	picked := map[uint64]bool{}
+	var tagIDs []uint64
+	for range min(rand.N(4), len(c.recent)) {
+		if tagID := c.recent[rand.N(len(c.recent))]; !picked[tagID] {
+			picked[tagID] = true
+			tagIDs = append(tagIDs, tagID)
+		}
+	}
+	return tagIDs
+}
+
+// watchCopy takes down what the copy is at this moment.
+func (c *chaos) watchCopy(ctx context.Context) {
+	var seen look
+	err := c.copied.Snapshot(ctx, func(tx *gorm.DB) error {
+		if err := tx.Raw(queryPosition).Scan(&seen.position).Error; err != nil {
+			return err
+		}
+		return tx.Raw(queryCopy).Scan(&seen.tags).Error
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.findings = append(c.findings, "the copy cannot be read: "+err.Error())
+		return
+	}
+	c.looks = append(c.looks, seen)
+}
+
+// nothingLost compares the databases with what clients were told.
+func (c *chaos) nothingLost(t *testing.T) {
+	t.Helper()
+	stored := map[uint64]state{}
+	for _, row := range rows[struct {
+		ID        uint64
+		Name      string
+		State     uint8
+		IsDeleted bool
+	}](t, c.tagDatabase, "SELECT id, name, state, is_deleted FROM blog_tag") {
+		require.True(t, c.names[row.Name], "%q was never sent", row.Name)
+		stored[row.ID] = state{Name: row.Name, State: row.State}
+		if row.IsDeleted {
+			stored[row.ID] = state{Deleted: true}
+		}
+	}
+	for tagID, known := range c.tags {
+		require.Contains(t, append(known.maybe, known.certain), stored[tagID], "tag %d", tagID)
+	}
+	titles := map[uint64]string{}
+	for _, row := range rows[struct {
+		ID    uint64
+		Title string
+	}](t, c.articleDatabase, "SELECT id, title FROM blog_article WHERE is_deleted = 0") {
+		titles[row.ID] = row.Title
+	}
+	for articleID, title := range c.articles {
+		require.Equal(t, title, titles[articleID], "article %d", articleID)
+	}
+}
+
+// alwaysConsistent checks that the feed has no gap, that it tells how the tags
+// came to be, and that the copy went along it, never back.
+func (c *chaos) alwaysConsistent(t *testing.T) {
+	t.Helper()
+	changes := rows[changeRow](t, c.tagDatabase, "SELECT sequence, tag_id, kind, name, state FROM blog_tag_change ORDER BY sequence")
+	last := rows[feedRow](t, c.tagDatabase, querySequence)[0]
+	require.Len(t, changes, int(last.Value))
+	require.GreaterOrEqual(t, len(changes), c.acknowledged)
+	for i, change := range changes {
+		require.EqualValues(t, i+1, change.Sequence, "the sequence has a gap")
+	}
+	at := replay(changes)
+	require.Equal(t, rows[tagRow](t, c.tagDatabase, querySource), at(last.Value))
+	before := uint64(0)
+	for _, seen := range c.looks {
+		require.Equal(t, last.Epoch, seen.position.Epoch)
+		require.GreaterOrEqual(t, seen.position.Value, before, "the copy went back")
+		before = seen.position.Value
+		require.ElementsMatch(t, at(before), seen.tags, "the copy at %d", before)
+	}
+}

@@ -1,0 +1,118 @@
+package process
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Answer is an answer to one request.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+	// Closing says that the server closes the connection after it.
+	Closing bool
+}
+
+// JSON decodes the body.
+func (a Answer) JSON(into any) error { return json.Unmarshal(a.Body, into) }
+
+// ID is the id of the object in the answer, 0 without one.
+func (a Answer) ID() uint64 {
+	var envelope struct {
+		Data struct{ ID uint64 }
+	}
+	_ = a.JSON(&envelope)
+	return envelope.Data.ID
+}
+
+// Ask sends one request on a connection of its own; body is sent as JSON
+// unless it is nil.
+func Ask(method, url string, body any) (Answer, error) {
+	rest, ok := strings.CutPrefix(url, "http://")
+	if !ok {
+		return Answer{}, fmt.Errorf("no URL of http: %s", url)
+	}
+	addr, path, _ := strings.Cut(rest, "/")
+	conn, err := Dial(addr)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer func() { _ = conn.Close() }()
+	return conn.Ask(method, "/"+path, body)
+}
+
+// Conn is one connection of HTTP/1.1 on which nothing is ever sent twice.
+type Conn struct {
+	net.Conn
+	reader *bufio.Reader
+}
+
+// Dial opens a connection.
+func Dial(addr string) (*Conn, error) {
+	conn, err := net.DialTimeout("tcp", addr, 2*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Now().Add(Patience)); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return &Conn{Conn: conn, reader: bufio.NewReader(conn)}, nil
+}
+
+// Ask sends a request and reads its answer.
+func (c *Conn) Ask(method, path string, body any) (Answer, error) {
+	var payload []byte
+	if body != nil {
+		encoded, err := json.Marshal(body)
+		if err != nil {
+			return Answer{}, err
+		}
+		payload = encoded
+	}
+	if err := c.Send(method, path, payload, len(payload)); err != nil {
+		return Answer{}, err
+	}
+	return c.Receive(method)
+}
+
+// Send writes a request in one piece whose body is said to have length bytes.
+func (c *Conn) Send(method, path string, body []byte, length int) error {
+	var request bytes.Buffer
+	fmt.Fprintf(&request, "%s %s HTTP/1.1\r\nHost: test\r\n", method, path)
+	if length > 0 {
+		fmt.Fprintf(&request, "Content-Type: application/json\r\nContent-Length: %d\r\n", length)
+	}
+	request.WriteString("\r\n")
+	request.Write(body)
+	_, err := c.Write(request.Bytes())
+	return err
+}
+
+// Receive reads the answer to a request of the given method.
+func (c *Conn) Receive(method string) (Answer, error) {
+	response, err := http.ReadResponse(c.reader, &http.Request{Method: method})
+	if err != nil {
+		return Answer{}, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	return Answer{Status: response.StatusCode, Header: response.Header, Body: body, Closing: response.Close}, err
+}
+
+// ClosedInSilence tells whether the server closes the connection without
+// sending anything; it waits for that.
+func (c *Conn) ClosedInSilence() error {
+	if next, err := c.reader.ReadByte(); err != io.EOF {
+		return fmt.Errorf("got byte %q, error %w", next, err)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package process_test
+
+import (
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/test/process"
+)
+
+const sigterm = syscall.SIGTERM
+
+// drain is long enough for the clients' pauses, so that each speaks in it.
+var drain = process.Settings{"Server.DrainDelay": "1500ms"}
+
+// begin lets some clients speak all the time and others now and then: those
+// are idle just before the drain, and speak on the same connection in it.
+func (tr *traffic) beginMixed() {
+	tr.begin("busy", 20, 10*time.Millisecond)
+	tr.begin("idle", 20, 900*time.Millisecond)
+}
+
+func TestRollingRestartOfTagsLosesNothing(t *testing.T) {
+	cfg := dbtest.MySQL(t)
+	program, settings := process.Service(t, "tag"), process.On(cfg).With(drain)
+	process.Migrate(t, program, settings)
+	tr := newTraffic("/api/v1/tags", func(name string) any { return newTag(name) })
+	rollingRestart(t, tr, program, settings)
+	tr.stored(t, cfg, "SELECT id, name FROM blog_tag")
+}
+
+func TestRollingRestartOfArticlesLosesNothing(t *testing.T) {
+	p := newPair(t, mysql, drain)
+	ids := []uint64{create(t, p.tag, "/api/v1/tags", newTag("one")), create(t, p.tag, "/api/v1/tags", newTag("two"))}
+	tr := newTraffic("/api/v1/articles", func(name string) any { return newArticle(name, ids...) })
+	rollingRestart(t, tr, p.articleProgram, p.articleSettings)
+	tr.stored(t, p.articleDatabase, "SELECT id, title AS name FROM blog_article")
+	count := rows[int](t, p.articleDatabase, "SELECT COUNT(*) FROM blog_article_tag")
+	require.Equal(t, len(ids)*len(tr.acked), count[0], "an article and its tags are written together")
+}
+
+func mysql(t testing.TB) database.Config  { return dbtest.MySQL(t) }
+func sqlite(t testing.TB) database.Config { return dbtest.SQLite(t) }
+
+// rollingRestart replaces two replicas one after the other while clients write.
+func rollingRestart(t *testing.T, tr *traffic, program string, settings process.Settings) {
+	t.Helper()
+	start := func() *process.Process {
+		p := process.Serve(t, program, settings)
+		p.AwaitReady(t)
+		tr.add(p.Addr(t))
+		return p
+	}
+	replicas := []*process.Process{start(), start()}
+	tr.beginMixed()
+	tr.awaitMore(t, 300)
+	for i, old := range replicas {
+		silent := silentConn(t, old)
+		replicas[i] = start()
+		tr.awaitMore(t, 100)
+		require.Zero(t, tr.stop(t, old), old.Stderr())
+		require.NoError(t, silent.ClosedInSilence(), "it never spoke again, and was closed at the end")
+	}
+	tr.awaitMore(t, 100)
+	tr.end()
+	require.Empty(t, tr.lost)
+	require.Len(t, tr.acked, len(tr.sent))
+	t.Logf("%d POSTs, none lost", len(tr.acked))
+}
+
+// silentConn has been used once.
+func silentConn(t *testing.T, p *process.Process) *process.Conn {
+	t.Helper()
+	conn, err := process.Dial(p.Addr(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	answer, err := conn.Ask("GET", "/version", nil)
+	require.NoError(t, err)
+	require.False(t, answer.Closing)
+	return conn
+}
+
+func TestStopOnSQLiteLosesNothing(t *testing.T) {
+	cfg := dbtest.SQLite(t)
+	tr := newTraffic("/api/v1/tags", func(name string) any { return newTag(name) })
+	p := process.Ready(t, process.Service(t, "tag"), process.On(cfg).With(drain))
+	tr.add(p.Addr(t))
+	tr.beginMixed()
+	tr.awaitMore(t, 100)
+	require.Zero(t, tr.stop(t, p), p.Stderr())
+	tr.end()
+	require.Empty(t, tr.lost)
+	tr.stored(t, cfg, "SELECT id, name FROM blog_tag")
+}
+
+// The control: without the window the same clients lose requests, so they
+// would have seen a loss.
+func TestWithoutDrainTheSameClientsLoseRequests(t *testing.T) {
+	cfg := dbtest.SQLite(t)
+	tr := newTraffic("/api/v1/tags", func(name string) any { return newTag(name) })
+	p := process.Ready(t, process.Service(t, "tag"), process.On(cfg).With(process.Settings{"Server.DrainDelay": "0"}))
+	tr.add(p.Addr(t))
+	tr.beginMixed()
+	tr.awaitMore(t, 100)
+	require.Zero(t, tr.stop(t, p), p.Stderr())
+	tr.end()
+	require.NotEmpty(t, tr.lost)
+	tr.stored(t, cfg, "SELECT id, name FROM blog_tag")
+}
+
+func TestSlowUploadFinishesAfterTheDrain(t *testing.T) {
+	for _, name := range []string{"tag", "article"} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, sqlite, process.Settings{"Server.DrainDelay": "300ms"})
+			server, body, path := p.tag, `{"name":"slow upload"}`, "/api/v1/tags"
+			if name == "article" {
+				server, body, path = p.article, `{"title":"slow upload","content":"text"}`, "/api/v1/articles"
+			}
+			conn, err := process.Dial(server.Addr(t))
+			require.NoError(t, err)
+			defer func() { _ = conn.Close() }()
+			half := len(body) / 2
+			require.NoError(t, conn.Send("POST", path, []byte(body[:half]), len(body)))
+			// The next answer says that the request has been read, too.
+			ask(t, server, "GET", "/version", nil)
+			server.Signal(t, sigterm)
+			server.AwaitLog(t, "shutting down: finishing requests")
+			require.False(t, server.Ended())
+			_, err = conn.Write([]byte(body[half:]))
+			require.NoError(t, err)
+			answer, err := conn.Receive("POST")
+			require.NoError(t, err)
+			require.Equal(t, 201, answer.Status, string(answer.Body))
+			require.True(t, answer.Closing)
+			require.Zero(t, server.Exit(t), server.Stderr())
+			cfg, query := p.tagDatabase, "SELECT COUNT(*) FROM blog_tag"
+			if name == "article" {
+				cfg, query = p.articleDatabase, "SELECT COUNT(*) FROM blog_article"
+			}
+			require.Equal(t, []int{1}, rows[int](t, cfg, query))
+		})
+	}
+}
+
+func TestWhatADrainingServiceAnswers(t *testing.T) {
+	p := newPair(t, sqlite, process.Settings{"Server.DrainDelay": "2s"})
+	for _, server := range []*process.Process{p.article, p.tag} {
+		before := silentConn(t, server)
+		require.Equal(t, 200, ask(t, server, "GET", "/readyz", nil).Status)
+		server.Signal(t, sigterm)
+		server.AwaitLog(t, "draining: still serving, but not ready any more")
+
+		answer, err := before.Ask("GET", "/readyz", nil)
+		require.NoError(t, err)
+		require.Equal(t, 503, answer.Status)
+		require.JSONEq(t, `{"status":"draining"}`, string(answer.Body))
+		require.True(t, answer.Closing)
+		require.NoError(t, before.ClosedInSilence())
+
+		for path, status := range map[string]int{"/healthz": 200, "/readyz": 503, "/version": 200, "/nowhere": 404} {
+			answer := ask(t, server, "GET", path, nil)
+			require.Equal(t, status, answer.Status, path)
+			require.True(t, answer.Closing, path)
+		}
+		metrics, err := process.Ask("GET", "http://"+server.AdminAddr(t)+"/metrics", nil)
+		require.NoError(t, err)
+		require.Contains(t, string(metrics.Body), "\nachilles_draining 1\n")
+		require.Zero(t, server.Exit(t), server.Stderr())
+	}
+}
+
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	p := newPair(t, sqlite, process.Settings{"Server.DrainDelay": "60s"})
+	for _, server := range []*process.Process{p.article, p.tag} {
+		server.Signal(t, sigterm)
+		server.AwaitLog(t, "draining: still serving, but not ready any more")
+		began := time.Now()
+		server.Signal(t, syscall.SIGINT)
+		require.Equal(t, 1, server.Exit(t))
+		require.Less(t, time.Since(began), 2*time.Second)
+		require.Contains(t, server.Stderr(), "ended by a second signal before the stop was complete")
+	}
+}
+
+// A long poll of the feed must neither hold up the drain nor fail.
+func TestTheFeedsReadersDoNotHoldUpTheDrain(t *testing.T) {
+	p := newPair(t, sqlite, nil)
+	conn, err := process.Dial(p.tag.Addr(t))
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = conn.Write([]byte("GET /internal/v1/tag-changes?wait=10 HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer " + process.FeedToken + "\r\n\r\n"))
+	require.NoError(t, err)
+	ask(t, p.tag, "GET", "/version", nil)
+	began := time.Now()
+	p.tag.Signal(t, sigterm)
+	answer, err := conn.Receive("GET")
+	require.NoError(t, err)
+	require.Equal(t, 200, answer.Status)
+	require.Zero(t, p.tag.Exit(t), p.tag.Stderr())
+	require.Less(t, time.Since(began), 3*time.Second)
+}
+
+func id(number uint64) string { return strconv.FormatUint(number, 10) }

@@ -1,0 +1,130 @@
+package process_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
+
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/test/process"
+)
+
+// Cleartext HTTP/2: whatever was acknowledged is there. A request that crosses
+// the server's GOAWAY on its way is refused by the protocol, unprocessed, and
+// left to the client to send again; how often that happens is shown.
+func TestDrainOfCleartextHTTP2(t *testing.T) {
+	for name, shape := range map[string]struct{ connections, streams int }{
+		"one request at a time": {connections: 20, streams: 1},
+		"many at a time":        {connections: 3, streams: 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := dbtest.MySQL(t)
+			p := process.Ready(t, process.Service(t, "tag"), process.On(cfg).With(drain))
+			tr := newTraffic("/api/v1/tags", nil)
+			tr.add(p.Addr(t))
+			for c := range shape.connections {
+				conn := &h2cConn{}
+				for s := range shape.streams {
+					tr.clients.Go(func() { tr.h2cClient(t.Context(), conn, fmt.Sprintf("h2c %d %d", c, s)) })
+				}
+			}
+			tr.awaitMore(t, 200)
+			require.Zero(t, tr.stop(t, p), p.Stderr())
+			tr.clients.Wait()
+
+			for _, err := range tr.lost {
+				require.ErrorIs(t, err, errRefused)
+			}
+			tr.stored(t, cfg, "SELECT id, name FROM blog_tag")
+			stored := rows[int](t, cfg, "SELECT COUNT(*) FROM blog_tag")
+			require.Equal(t, []int{len(tr.acked)}, stored, "what was refused was not done")
+			t.Logf("%d POSTs over cleartext HTTP/2 answered, %d refused by GOAWAY", len(tr.acked), len(tr.lost))
+		})
+	}
+}
+
+// errRefused stands for requests that the server has said not to have
+// processed.
+var errRefused = errors.New("refused by GOAWAY")
+
+// h2cConn is a connection that one or more clients share; they open a new one
+// when it takes no more requests. It is used as it is, and not through its
+// transport, which would repeat requests.
+type h2cConn struct {
+	mu   sync.Mutex
+	conn *http2.ClientConn
+}
+
+// get returns nil when there is no endpoint any more.
+func (c *h2cConn) get(tr *traffic) (*http2.ClientConn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil && c.conn.CanTakeNewRequest() {
+		return c.conn, nil
+	}
+	addr, any := tr.pick()
+	if !any {
+		return nil, nil
+	}
+	raw, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	// The old one ends with its last stream, by the server's doing.
+	c.conn, err = (&http2.Transport{AllowHTTP: true}).NewClientConn(raw)
+	return c.conn, err
+}
+
+func (tr *traffic) h2cClient(ctx context.Context, shared *h2cConn, name string) {
+	for n := 0; ; n++ {
+		conn, err := shared.get(tr)
+		if err == nil && conn == nil {
+			return
+		}
+		if err == nil {
+			err = tr.h2cPost(ctx, conn, fmt.Sprintf("%s %d", name, n))
+		}
+		if err != nil {
+			tr.lose(fmt.Errorf("%s %d: %w", name, n, err))
+		}
+	}
+}
+
+func (tr *traffic) h2cPost(ctx context.Context, conn *http2.ClientConn, name string) error {
+	tr.mu.Lock()
+	tr.sent[name] = true
+	tr.mu.Unlock()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://test"+tr.path, strings.NewReader(`{"name":"`+name+`"}`))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := conn.RoundTrip(request)
+	switch {
+	case err != nil && strings.Contains(err.Error(), "client conn not usable"):
+		return nil // told to go away since we looked: nothing was sent
+	case err != nil && strings.Contains(err.Error(), "graceful shutdown GOAWAY"):
+		return errRefused
+	case err != nil:
+		return err
+	}
+	body, err := io.ReadAll(response.Body)
+	answer := process.Answer{Status: response.StatusCode, Body: body}
+	if err = errors.Join(err, response.Body.Close()); err != nil || answer.Status != 201 {
+		return fmt.Errorf("status %d: %s: %w", answer.Status, body, err)
+	}
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.acked[answer.ID()] = name
+	tr.answered.Add(1)
+	return nil
+}

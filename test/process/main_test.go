@@ -1,0 +1,66 @@
+package process_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/test/process"
+)
+
+func TestMain(m *testing.M) { process.Main(m) }
+
+// pair is a tag service and an article service that follows it, each with the
+// settings and the database it runs on.
+type pair struct {
+	tag, article                 *process.Process
+	tagSettings, articleSettings process.Settings
+	tagDatabase, articleDatabase database.Config
+	tagProgram, articleProgram   string
+}
+
+// newPair starts both services, ready, on databases of the given kind.
+func newPair(t *testing.T, fresh func(testing.TB) database.Config, more process.Settings) *pair {
+	t.Helper()
+	p := &pair{
+		tagProgram: process.Service(t, "tag"), articleProgram: process.Service(t, "article"),
+		tagDatabase: fresh(t), articleDatabase: fresh(t),
+	}
+	p.tagSettings = process.On(p.tagDatabase).With(more)
+	p.tag = process.Ready(t, p.tagProgram, p.tagSettings)
+	p.articleSettings = process.Follow(p.articleDatabase, p.tag.Addr(t)).With(more)
+	p.article = process.Ready(t, p.articleProgram, p.articleSettings)
+	return p
+}
+
+// ask sends a request whose answer has to come.
+func ask(t *testing.T, p *process.Process, method, path string, body any) process.Answer {
+	t.Helper()
+	answer, err := process.Ask(method, p.URL(t, path), body)
+	require.NoError(t, err)
+	return answer
+}
+
+// create makes an object and returns its id.
+func create(t *testing.T, p *process.Process, path string, body any) uint64 {
+	t.Helper()
+	answer := ask(t, p, "POST", path, body)
+	require.Equal(t, 201, answer.Status, string(answer.Body))
+	return answer.ID()
+}
+
+func newTag(name string) map[string]any { return map[string]any{"name": name} }
+
+func newArticle(title string, tagIDs ...uint64) map[string]any {
+	return map[string]any{"title": title, "content": "text", "tag_ids": tagIDs}
+}
+
+// rows reads a table of a service's database.
+func rows[T any](t *testing.T, cfg database.Config, query string) []T {
+	t.Helper()
+	var found []T
+	require.NoError(t, dbtest.Open(t, cfg).Gorm(t.Context()).Raw(query).Scan(&found).Error)
+	return found
+}

@@ -1,0 +1,46 @@
+// Command stubborn is a service that keeps to no limit: its one route hangs
+// for as long as its client and the process let it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/achilles-blog/achilles/pkg/lifecycle"
+	"github.com/achilles-blog/achilles/pkg/logging"
+	"github.com/achilles-blog/achilles/pkg/server"
+)
+
+func main() {
+	if err := serve(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func serve() error {
+	signals, stop := lifecycle.Notify()
+	defer stop()
+	log, err := logging.New(logging.Default(), true, os.Stdout)
+	if err != nil {
+		return err
+	}
+	cfg := server.Default()
+	cfg.Host, cfg.HTTPPort = "127.0.0.1", 0
+	listener, err := server.Listen(context.Background(), cfg)
+	if err != nil {
+		return err
+	}
+	// Settings refuse such a window, next to requests of this length.
+	process := lifecycle.New(lifecycle.Config{DrainDelay: 100 * time.Millisecond, ShutdownTimeout: time.Second}, signals, log.Logger)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/hang", func(http.ResponseWriter, *http.Request) { time.Sleep(time.Hour) })
+	process.Listen("http", server.NewHTTPServer(cfg, mux, log.Logger), listener)
+	log.Info("up", zap.String("address", listener.Addr().String()))
+	return process.Run()
+}

@@ -1,0 +1,178 @@
+package process_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/test/process"
+)
+
+// endpoints are the addresses to which new connections go. As in a cluster,
+// one that is removed keeps the connections it has.
+type endpoints struct {
+	mu    sync.Mutex
+	addrs []string
+}
+
+func (e *endpoints) add(addr string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.addrs = append(e.addrs, addr)
+}
+
+func (e *endpoints) remove(addr string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.addrs = slices.DeleteFunc(e.addrs, func(a string) bool { return a == addr })
+}
+
+func (e *endpoints) pick() (addr string, any bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.addrs) == 0 {
+		return "", false
+	}
+	return e.addrs[rand.N(len(e.addrs))], true
+}
+
+// traffic is what clients that never repeat a request see of the endpoints.
+type traffic struct {
+	endpoints
+	path string
+	body func(name string) any
+
+	answered atomic.Int64
+	clients  sync.WaitGroup
+	over     chan struct{}
+
+	mu    sync.Mutex
+	sent  map[string]bool
+	acked map[uint64]string
+	lost  []error
+}
+
+func newTraffic(path string, body func(name string) any) *traffic {
+	return &traffic{path: path, body: body, over: make(chan struct{}), sent: map[string]bool{}, acked: map[uint64]string{}}
+}
+
+// begin starts clients that pause up to the given time between requests, on
+// connections that they keep until they are told to close them.
+func (tr *traffic) begin(kind string, clients int, pause time.Duration) {
+	for id := range clients {
+		tr.clients.Go(func() { tr.client(fmt.Sprintf("%s %d", kind, id), pause) })
+	}
+}
+
+func (tr *traffic) client(name string, pause time.Duration) {
+	var conn *process.Conn
+	defer func() {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}()
+	for n := 0; !tr.wait(rand.N(pause)); n++ {
+		if conn == nil {
+			addr, any := tr.pick()
+			if !any {
+				return
+			}
+			var err error
+			if conn, err = process.Dial(addr); err != nil {
+				tr.lose(err)
+				continue
+			}
+		}
+		closing, err := tr.post(conn, fmt.Sprintf("%s %d", name, n))
+		if err != nil {
+			tr.lose(fmt.Errorf("%s %d: %w", name, n, err))
+		}
+		if err != nil || closing {
+			_ = conn.Close()
+			conn = nil
+		}
+	}
+}
+
+// wait pauses, and tells whether the traffic is over.
+func (tr *traffic) wait(pause time.Duration) bool {
+	select {
+	case <-tr.over:
+		return true
+	case <-time.After(pause):
+		return false
+	}
+}
+
+func (tr *traffic) post(conn *process.Conn, name string) (closing bool, err error) {
+	tr.mu.Lock()
+	tr.sent[name] = true
+	tr.mu.Unlock()
+	answer, err := conn.Ask("POST", tr.path, tr.body(name))
+	if err != nil {
+		return true, err
+	}
+	if answer.Status != 201 {
+		return answer.Closing, fmt.Errorf("status %d: %s", answer.Status, answer.Body)
+	}
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.acked[answer.ID()] = name
+	tr.answered.Add(1)
+	return answer.Closing, nil
+}
+
+func (tr *traffic) lose(err error) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.lost = append(tr.lost, err)
+}
+
+// awaitMore waits until some more requests have been answered.
+func (tr *traffic) awaitMore(t *testing.T, requests int64) {
+	t.Helper()
+	until := tr.answered.Load() + requests
+	process.Await(t, "traffic", func() bool { return tr.answered.Load() >= until })
+}
+
+func (tr *traffic) end() {
+	close(tr.over)
+	tr.clients.Wait()
+}
+
+// stop ends a process as a cluster does: the signal first, and a little later
+// no new connections. It returns the exit code.
+func (tr *traffic) stop(t *testing.T, p *process.Process) int {
+	t.Helper()
+	addr := p.Addr(t)
+	p.Signal(t, sigterm)
+	time.AfterFunc(200*time.Millisecond, func() { tr.remove(addr) })
+	return p.Exit(t)
+}
+
+// stored checks that the table has every acknowledged row once, and nothing
+// that was not sent.
+func (tr *traffic) stored(t *testing.T, cfg database.Config, query string) {
+	t.Helper()
+	stored := rows[struct {
+		ID   uint64
+		Name string
+	}](t, cfg, query)
+	byID, times := map[uint64]string{}, map[string]int{}
+	for _, row := range stored {
+		byID[row.ID] = row.Name
+		times[row.Name]++
+		require.True(t, tr.sent[row.Name], "%q was never sent", row.Name)
+		require.Equal(t, 1, times[row.Name], "%q is there more than once", row.Name)
+	}
+	for id, name := range tr.acked {
+		require.Equal(t, name, byID[id], "acknowledged, and lost")
+	}
+}

@@ -47,7 +47,7 @@ func TestInTx(t *testing.T) {
 			})
 		})
 		require.Zero(t, count(t, db))
-		require.NoError(t, insert(db, t.Context(), "kept"), "neither lock nor connection is left behind")
+		require.NoError(t, insert(t.Context(), db, "kept"), "neither lock nor connection is left behind")
 		require.EqualValues(t, 1, count(t, db))
 	})
 }
@@ -55,7 +55,7 @@ func TestInTx(t *testing.T) {
 func TestInTxUnderContention(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
-		require.NoError(t, insert(db, t.Context(), "0"))
+		require.NoError(t, insert(t.Context(), db, "0"))
 		other := dbtest.Open(t, cfg) // as a second process
 		const writers, rounds = 8, 20
 		errs := make(chan error, writers)
@@ -94,7 +94,7 @@ func increment(tx *gorm.DB) error {
 func TestInTxAgainAfterADeadlock(t *testing.T) {
 	db := withNotes(t, dbtest.MySQL(t))
 	for _, name := range []string{"a", "b"} {
-		require.NoError(t, insert(db, t.Context(), name))
+		require.NoError(t, insert(t.Context(), db, name))
 	}
 	var attempts atomic.Int32
 	var meeting sync.WaitGroup
@@ -130,7 +130,7 @@ func TestInTxAgainAfterADeadlock(t *testing.T) {
 func TestInTxWithoutTheLock(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
-		require.NoError(t, insert(db, t.Context(), "0"))
+		require.NoError(t, insert(t.Context(), db, "0"))
 		holder := dbtest.Open(t, cfg).Gorm(t.Context()).Begin()
 		require.NoError(t, holder.Exec("UPDATE blog_note SET body = 'mine' WHERE id = 1").Error)
 		cfg.Timeout = database.Default().Timeout
@@ -147,11 +147,11 @@ func TestInTxWithoutTheLock(t *testing.T) {
 func TestSnapshotAgreesWithItself(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
-		require.NoError(t, insert(db, t.Context(), "one"))
+		require.NoError(t, insert(t.Context(), db, "one"))
 		require.NoError(t, db.Snapshot(t.Context(), func(tx *gorm.DB) error {
 			var before, after int64
 			require.NoError(t, tx.Model(&note{}).Count(&before).Error)
-			require.NoError(t, insert(db, t.Context(), "two"), "a reader does not hold writers up")
+			require.NoError(t, insert(t.Context(), db, "two"), "a reader does not hold writers up")
 			require.NoError(t, tx.Model(&note{}).Count(&after).Error)
 			require.Equal(t, before, after)
 			return nil
@@ -213,7 +213,7 @@ func TestNothingHappensAfterTheEndOfTheContext(t *testing.T) {
 		db := withNotes(t, cfg)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.ErrorIs(t, insert(db, ctx, "late"), context.Canceled)
+		require.ErrorIs(t, insert(ctx, db, "late"), context.Canceled)
 		require.ErrorIs(t, db.Read(ctx, func(tx *gorm.DB) error { return tx.Create(&note{Name: "late"}).Error }), context.Canceled)
 		err := db.InTx(t.Context(), func(tx *gorm.DB) error {
 			return tx.WithContext(ctx).Create(&note{Name: "late"}).Error
@@ -257,7 +257,7 @@ func TestNobodyInheritsATransaction(t *testing.T) {
 			}), context.Canceled)
 			require.Zero(t, count(t, db))
 		}
-		require.NoError(t, insert(db, t.Context(), "done"))
+		require.NoError(t, insert(t.Context(), db, "done"))
 		require.EqualValues(t, 1, count(t, dbtest.Open(t, cfg)), "and is seen by others")
 	})
 }
@@ -271,7 +271,7 @@ func TestCancelHitsItsOwnStatementOnly(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go cancel()
 		_ = db.Read(ctx, func(tx *gorm.DB) error { var n []note; return tx.Find(&n).Error })
-		require.NoError(t, insert(db, t.Context(), fmt.Sprint("note ", i)))
+		require.NoError(t, insert(t.Context(), db, fmt.Sprint("note ", i)))
 		cancel()
 	}
 }
@@ -286,7 +286,7 @@ func TestPoolSettingsTakeEffect(t *testing.T) {
 		var group sync.WaitGroup
 		for range 10 {
 			group.Go(func() {
-				_ = db.Snapshot(t.Context(), func(tx *gorm.DB) error {
+				_ = db.Snapshot(t.Context(), func(*gorm.DB) error {
 					now := inside.Add(1)
 					defer inside.Add(-1)
 					for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
@@ -358,7 +358,7 @@ func TestAnyText(t *testing.T) {
 func TestSoftDelete(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
-		require.NoError(t, insert(db, t.Context(), "one"))
+		require.NoError(t, insert(t.Context(), db, "one"))
 		require.NoError(t, db.InTx(t.Context(), func(tx *gorm.DB) error { return tx.Delete(&note{ID: 1}).Error }))
 		require.Zero(t, count(t, db))
 		var rows int64
@@ -371,7 +371,7 @@ func TestSoftDelete(t *testing.T) {
 func TestRowsFoundNotRowsChanged(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
-		require.NoError(t, insert(db, t.Context(), "same"))
+		require.NoError(t, insert(t.Context(), db, "same"))
 		for id, want := range map[int]int64{1: 1, 2: 0} {
 			result := db.Gorm(t.Context()).Model(&note{}).Where("id = ?", id).Update("name", "same")
 			require.NoError(t, result.Error)
@@ -387,7 +387,7 @@ func TestDataSurvivesReopening(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = database.Migrate(t.Context(), db, notes())
 	require.NoError(t, err)
-	require.NoError(t, insert(db, t.Context(), "kept"))
+	require.NoError(t, insert(t.Context(), db, "kept"))
 	require.NoError(t, db.Close())
 	require.FileExists(t, cfg.DBName)
 	require.EqualValues(t, 1, count(t, dbtest.Open(t, cfg)))
@@ -398,8 +398,8 @@ func TestMetrics(t *testing.T) {
 		db := withNotes(t, cfg)
 		registry := prometheus.NewRegistry()
 		require.NoError(t, db.Register(registry))
-		require.NoError(t, insert(db, t.Context(), "one"))
-		require.Error(t, insert(db, t.Context(), "one"))
+		require.NoError(t, insert(t.Context(), db, "one"))
+		require.Error(t, insert(t.Context(), db, "one"))
 		require.Error(t, db.Read(t.Context(), func(tx *gorm.DB) error { return tx.First(&note{}, 99).Error }))
 		require.NoError(t, db.Gorm(t.Context()).Exec("UPDATE blog_note SET body = ''").Error)
 		families, err := registry.Gather()

@@ -61,8 +61,8 @@ func TestClassifyWithoutANumber(t *testing.T) {
 func TestErrorsOfTheDatabaseItself(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
-		require.NoError(t, insert(db, t.Context(), "one"))
-		require.ErrorIs(t, insert(db, t.Context(), "one"), database.ErrDuplicate)
+		require.NoError(t, insert(t.Context(), db, "one"))
+		require.ErrorIs(t, insert(t.Context(), db, "one"), database.ErrDuplicate)
 		require.ErrorIs(t, db.InTx(t.Context(), func(tx *gorm.DB) error {
 			return tx.Create(&note{ID: 1, Name: "same id"}).Error
 		}), database.ErrDuplicate)
@@ -88,7 +88,7 @@ func TestErrorsOfTheDatabaseItself(t *testing.T) {
 func TestErrorsOfTheCaller(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
-		require.NoError(t, insert(db, t.Context(), "one"))
+		require.NoError(t, insert(t.Context(), db, "one"))
 		err := db.InTx(t.Context(), func(tx *gorm.DB) error {
 			err := database.Classify(tx.Create(&note{Name: "one"}).Error)
 			if errors.Is(err, database.ErrDuplicate) {

@@ -99,7 +99,7 @@ func withNotes(t *testing.T, cfg database.Config) *database.DB {
 	return db
 }
 
-func insert(db *database.DB, ctx context.Context, name string) error {
+func insert(ctx context.Context, db *database.DB, name string) error {
 	return db.InTx(ctx, func(tx *gorm.DB) error { return tx.Create(&note{Name: name}).Error })
 }
 

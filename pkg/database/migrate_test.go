@@ -114,7 +114,7 @@ func TestMigrateReplacesThePrefix(t *testing.T) {
 		withNotes(t, cfg)
 		cfg.TablePrefix = "shop_"
 		db := withNotes(t, cfg) // in the same database: indexes must not collide either
-		require.NoError(t, insert(db, t.Context(), "in the shop"))
+		require.NoError(t, insert(t.Context(), db, "in the shop"))
 		require.Subset(t, tables(t, db), []string{"shop_note", "shop_remark", "shop_notes_migration"})
 		require.Equal(t, "shop_note", db.Table("note"))
 		var rows int
@@ -245,7 +245,7 @@ func TestMigrateCreatesTheDatabase(t *testing.T) {
 	db := dbtest.Open(t, missing)
 	requireUnavailable(t, db.Ping(t.Context()))
 	require.NoError(t, func() error { _, _, err := database.Migrate(t.Context(), db, notes()); return err }())
-	require.NoError(t, insert(db, t.Context(), "first"))
+	require.NoError(t, insert(t.Context(), db, "first"))
 }
 
 func TestMigrateWithoutTheRightToCreateTheDatabase(t *testing.T) {
@@ -299,7 +299,7 @@ func TestMigrateWhileServing(t *testing.T) {
 					return
 				case <-pace.C:
 				}
-				if err := insert(db, t.Context(), fmt.Sprint("note ", written)); err != nil {
+				if err := insert(t.Context(), db, fmt.Sprint("note ", written)); err != nil {
 					failed <- err
 					return
 				}

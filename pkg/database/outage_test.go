@@ -26,7 +26,7 @@ func requireUnusable(t *testing.T, db *database.DB) {
 		func() error { return db.Ping(t.Context()) },
 		func() error { return db.Read(t.Context(), read) },
 		func() error { return db.Snapshot(t.Context(), read) },
-		func() error { return insert(db, t.Context(), "lost") },
+		func() error { return insert(t.Context(), db, "lost") },
 		func() error { return database.SchemaCurrent(t.Context(), db, notes()) },
 	}
 	errs := make([]error, len(work))
@@ -47,7 +47,7 @@ func requireRecovery(t *testing.T, db *database.DB) {
 	t.Helper()
 	require.Eventually(t, func() bool { return db.Ping(t.Context()) == nil }, 5*time.Second, 10*time.Millisecond)
 	for i := range 20 {
-		require.NoError(t, insert(db, t.Context(), fmt.Sprint(time.Now().UnixNano(), i)))
+		require.NoError(t, insert(t.Context(), db, fmt.Sprint(time.Now().UnixNano(), i)))
 	}
 }
 
@@ -88,7 +88,7 @@ func TestOutages(t *testing.T) {
 		server.Stop(t)
 		server.Start(t)
 		// Not even one request may find a connection from before.
-		require.NoError(t, insert(db, t.Context(), "right after"))
+		require.NoError(t, insert(t.Context(), db, "right after"))
 		requireRecovery(t, db)
 	})
 	t.Run("paused", func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestOutages(t *testing.T) {
 		errs := make([]error, 3*cfg.MaxOpenConns)
 		started := time.Now()
 		for i := range errs {
-			group.Go(func() { errs[i] = insert(db, t.Context(), "lost") })
+			group.Go(func() { errs[i] = insert(t.Context(), db, "lost") })
 		}
 		group.Wait()
 		require.Less(t, time.Since(started), promised)
@@ -137,7 +137,7 @@ func TestOutages(t *testing.T) {
 	t.Run("paused for a moment only", func(t *testing.T) {
 		server.Pause(t)
 		time.AfterFunc(300*time.Millisecond, func() { server.Resume(t) })
-		require.NoError(t, insert(db, t.Context(), "had to wait"))
+		require.NoError(t, insert(t.Context(), db, "had to wait"))
 	})
 	t.Run("killed within a transaction", func(t *testing.T) {
 		before := count(t, db)
@@ -191,11 +191,11 @@ func TestOutages(t *testing.T) {
 		plain.Username = "plain" // root may write all the same
 		plain.MaxOpenConns, plain.MaxIdleConns = 1, 1
 		db := dbtest.Open(t, plain)
-		require.NoError(t, insert(db, t.Context(), "before"))
+		require.NoError(t, insert(t.Context(), db, "before"))
 		require.NoError(t, admin.Gorm(t.Context()).Exec("SET GLOBAL read_only = ON").Error)
 		var before, after int
 		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT CONNECTION_ID()").Scan(&before).Error)
-		requireUnavailable(t, insert(db, t.Context(), "during"))
+		requireUnavailable(t, insert(t.Context(), db, "during"))
 		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT CONNECTION_ID()").Scan(&after).Error)
 		require.NotEqual(t, before, after, "a new connection may find the new primary")
 		count(t, db) // reading goes on

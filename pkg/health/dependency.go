@@ -35,7 +35,7 @@ func (d *dependency) watch(ctx context.Context) {
 	defer ticker.Stop()
 	var pending <-chan error
 	for {
-		if pending != nil && len(pending) > 0 {
+		if len(pending) > 0 {
 			pending = nil // an answer that comes too late says nothing about now
 		}
 		if pending == nil {

@@ -38,7 +38,7 @@ func TestStopRunsInOrder(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	release := make(chan struct{})
-	s.Listen("slow", newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Listen("slow", newServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		close(started)
 		<-release
 		note("request")

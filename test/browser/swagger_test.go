@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -37,15 +36,15 @@ func (s *seen) listen(event any) {
 			s.hosts[address.Host] = true
 		}
 	case *runtime.EventExceptionThrown:
-		s.complaints = append(s.complaints, e.ExceptionDetails.Error())
+		s.complaints = append(s.complaints, e.ExceptionDetails.Text)
 	case *runtime.EventConsoleAPICalled:
-		if e.Type == runtime.APITypeError || e.Type == runtime.APITypeWarning {
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
 			for _, argument := range e.Args {
 				s.complaints = append(s.complaints, string(argument.Value)+argument.Description)
 			}
 		}
 	case *log.EventEntryAdded:
-		if e.Entry.Level == log.LevelError || e.Entry.Level == log.LevelWarning {
+		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
 			s.complaints = append(s.complaints, fmt.Sprintf("%s %s", e.Entry.Text, e.Entry.URL))
 		}
 	}
@@ -65,11 +64,12 @@ func newPage(t *testing.T) (context.Context, *seen) {
 	t.Cleanup(stop)
 	page, leave := chromedp.NewContext(allocator)
 	t.Cleanup(leave)
+	s := &seen{hosts: map[string]bool{}}
+	require.NoError(t, chromedp.Listen(page, s.listen)) // starts the browser, which ends with this context
+	_, err := chromedp.Call(page, network.Enable, network.EnableParams{})
+	require.NoError(t, err)
 	page, expire := context.WithTimeout(page, 2*process.Patience)
 	t.Cleanup(expire)
-	s := &seen{hosts: map[string]bool{}}
-	chromedp.ListenTarget(page, s.listen)
-	require.NoError(t, chromedp.Run(page, network.Enable(), runtime.Enable(), log.Enable()))
 	return page, s
 }
 
@@ -85,11 +85,11 @@ func TestSwaggerPagesCallTheAPI(t *testing.T) {
 	} {
 		t.Run(page.name, func(t *testing.T) {
 			ctx, seen := newPage(t)
-			require.NoError(t, chromedp.Run(ctx, chromedp.Navigate(page.server.URL(t, "/swagger/"+page.name+"/"))))
-			require.Contains(t, try(t, ctx, "post", page.path, page.body), "from the browser")
-			require.Equal(t, "201", status(t, ctx, "post", page.path))
-			require.Contains(t, try(t, ctx, "get", page.path, ""), "from the browser")
-			require.Equal(t, "200", status(t, ctx, "get", page.path))
+			require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(page.server.URL(t, "/swagger/"+page.name+"/"))))
+			require.Contains(t, try(ctx, t, "post", page.path, page.body), "from the browser")
+			require.Equal(t, "201", status(ctx, t, "post", page.path))
+			require.Contains(t, try(ctx, t, "get", page.path, ""), "from the browser")
+			require.Equal(t, "200", status(ctx, t, "get", page.path))
 
 			answer, err := process.Ask("GET", page.server.URL(t, page.path), nil)
 			require.NoError(t, err)
@@ -110,41 +110,40 @@ func operation(method, path string) string {
 
 // try expands an operation, executes it and returns the body of the answer as
 // the page shows it.
-func try(t *testing.T, ctx context.Context, method, path, body string) (answer string) {
+func try(ctx context.Context, t *testing.T, method, path, body string) string {
 	t.Helper()
 	block := operation(method, path)
-	actions := chromedp.Tasks{
-		chromedp.Click(block+`//button[contains(@class,"opblock-summary-control")]`, chromedp.BySearch),
-		chromedp.Click(block+`//button[contains(@class,"try-out__btn")]`, chromedp.BySearch),
-	}
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.Click(block+`//button[contains(@class,"opblock-summary-control")]`),
+		chromedp.Click(block+`//button[contains(@class,"try-out__btn")]`),
+	))
 	if body != "" {
-		actions = append(actions, fill(block+`//textarea[contains(@class,"body-param__text")]`, body)...)
+		fill(ctx, t, block+`//textarea[contains(@class,"body-param__text")]`, body)
 	}
-	actions = append(actions,
-		chromedp.Click(block+`//button[contains(@class,"execute")]`, chromedp.BySearch),
-		chromedp.Text(block+`//table[contains(@class,"live-responses-table")]//div[contains(@class,"highlight-code")]`, &answer, chromedp.BySearch),
-	)
-	require.NoError(t, chromedp.Run(ctx, actions))
+	require.NoError(t, chromedp.Do(ctx, chromedp.Click(block+`//button[contains(@class,"execute")]`)))
+	answer, err := chromedp.Run(ctx, chromedp.Text(block+`//table[contains(@class,"live-responses-table")]//div[contains(@class,"highlight-code")]`))
+	require.NoError(t, err)
 	return answer
 }
 
-// fill replaces a text as a person does, key by key.
-func fill(field, text string) chromedp.Tasks {
-	return chromedp.Tasks{
-		chromedp.WaitVisible(field, chromedp.BySearch),
-		chromedp.Focus(field, chromedp.BySearch),
-		chromedp.ActionFunc(func(ctx context.Context) error {
-			return chromedp.Evaluate(`document.activeElement.select()`, nil).Do(ctx)
-		}),
-		chromedp.SendKeys(field, text, chromedp.BySearch),
-		chromedp.Sleep(200 * time.Millisecond), // the page takes the text over a moment later
-	}
+// fill replaces a text as a person does: selects all of it and types.
+func fill(ctx context.Context, t *testing.T, field, text string) {
+	t.Helper()
+	require.NoError(t, chromedp.Do(ctx, chromedp.WaitVisible(field), chromedp.Focus(field)))
+	_, err := chromedp.Run(ctx, chromedp.Evaluate[chromedp.Void](`document.activeElement.select()`))
+	require.NoError(t, err)
+	require.NoError(t, chromedp.Do(ctx, chromedp.KeyEvent(text)))
+	process.Await(t, "the page to take the text over", func() bool {
+		value, err := chromedp.Run(ctx, chromedp.Value(field))
+		return err == nil && value == text
+	})
 }
 
 // status is the one that the page shows for the answer.
-func status(t *testing.T, ctx context.Context, method, path string) (text string) {
+func status(ctx context.Context, t *testing.T, method, path string) string {
 	t.Helper()
-	cell := operation(method, path) + `//table[contains(@class,"live-responses-table")]//td[contains(@class,"response-col_status")]`
-	require.NoError(t, chromedp.Run(ctx, chromedp.Text(cell, &text, chromedp.BySearch)))
+	text, err := chromedp.Run(ctx, chromedp.Text(operation(method, path)+
+		`//table[contains(@class,"live-responses-table")]//tbody//td[contains(@class,"response-col_status")]`))
+	require.NoError(t, err)
 	return text
 }

@@ -19,7 +19,7 @@ import (
 // Config are the settings of the article service, a section each.
 type Config struct {
 	Server   server.Config
-	App      AppConfig
+	App      APIConfig
 	Database database.Config
 	Log      logging.Config
 	Health   health.Config
@@ -31,15 +31,15 @@ func (c Config) service() service.Config {
 	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health}
 }
 
-// AppConfig is the section App.
-type AppConfig struct {
+// APIConfig is the section App: what the API allows.
+type APIConfig struct {
 	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"articles on a page when the client names no number"`
 	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"most articles on a page"`
 	MaxContentBytes int `mapstructure:"MaxContentBytes" usage:"largest content of an article, in bytes"`
 }
 
 // Validate says what is wrong with the section.
-func (c AppConfig) Validate() error {
+func (c APIConfig) Validate() error {
 	// MariaDB takes 16 MiB in one packet by default, and escaping may double
 	// the content there.
 	const most = 7 << 20
@@ -50,13 +50,13 @@ func (c AppConfig) Validate() error {
 	return err
 }
 
-func (c AppConfig) paging() requests.Paging {
+func (c APIConfig) paging() requests.Paging {
 	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize}
 }
 
 // maxBodyBytes is the largest body that an article may need: JSON may write a
 // byte as six, a form as three, and beside the content there is a little else.
-func (c AppConfig) maxBodyBytes() int64 {
+func (c APIConfig) maxBodyBytes() int64 {
 	return 6*int64(c.MaxContentBytes) + 64<<10
 }
 
@@ -91,7 +91,7 @@ func (c FeedConfig) Validate() error {
 func Defaults() Config {
 	config := Config{
 		Server:   server.Default(),
-		App:      AppConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxContentBytes: 1 << 20},
+		App:      APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxContentBytes: 1 << 20},
 		Database: database.Default(),
 		Log:      logging.Default(),
 		Health:   health.Default(),

@@ -263,6 +263,9 @@ func TestMovesThatTakeLong(t *testing.T) {
 		for id := range uint64(tags) {
 			all = append(all, id+1)
 		}
+		patient := open(t, cfg)
+		patient.replace(t, snapshot(1, 1, 2))
+		patient.fill(t, articles, "1", "2")
 		cfg.Timeout = 200 * time.Millisecond
 		s := open(t, cfg)
 		eventually := func(what string, try func() error) {
@@ -275,14 +278,12 @@ func TestMovesThatTakeLong(t *testing.T) {
 				return err == nil
 			}, patience, time.Millisecond, what)
 		}
-		eventually("first snapshot", func() error { return s.Replace(t.Context(), tagfeed.Position{}, snapshot(1, all...)) })
-		require.EqualValues(t, tags, s.count(t, "tag_copy", "1 = 1"))
-
-		s.fill(t, articles, "1", "2")
-		eventually("deletion of a tag that every article has", func() error { return s.apply(t.Context(), remove(2, 1)) })
-		eventually("a snapshot without such a tag", func() error { return s.Replace(t.Context(), s.position(t), snapshot(3, all[2:]...)) })
-		require.Zero(t, s.count(t, "article_tag", "1 = 1"))
-		require.EqualValues(t, tags-2, s.count(t, "tag_copy", "1 = 1"))
+		eventually("a large snapshot", func() error { return s.Replace(t.Context(), patient.position(t), snapshot(2, all...)) })
+		require.EqualValues(t, tags, patient.count(t, "tag_copy", "1 = 1"))
+		eventually("deletion of a tag that every article has", func() error { return s.apply(t.Context(), remove(3, 1)) })
+		eventually("a snapshot without such a tag", func() error { return s.Replace(t.Context(), patient.position(t), snapshot(4, all[2:]...)) })
+		require.Zero(t, patient.count(t, "article_tag", "1 = 1"))
+		require.EqualValues(t, tags-2, patient.count(t, "tag_copy", "1 = 1"))
 	})
 }
 

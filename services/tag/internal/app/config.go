@@ -16,7 +16,7 @@ import (
 // Config are the settings of the tag service, a section each.
 type Config struct {
 	Server   server.Config
-	App      AppConfig
+	App      APIConfig
 	Database database.Config
 	Redis    cache.Config
 	Log      logging.Config
@@ -28,18 +28,18 @@ func (c Config) service() service.Config {
 	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health}
 }
 
-// AppConfig is the section App.
-type AppConfig struct {
+// APIConfig is the section App: what the API allows.
+type APIConfig struct {
 	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"tags on a page when the client names no number"`
 	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"most tags on a page"`
 }
 
 // Validate says what is wrong with the section.
-func (c AppConfig) Validate() error {
+func (c APIConfig) Validate() error {
 	return c.paging().Validate()
 }
 
-func (c AppConfig) paging() requests.Paging {
+func (c APIConfig) paging() requests.Paging {
 	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize}
 }
 
@@ -69,7 +69,7 @@ func (c FeedConfig) Validate() error {
 func Defaults() Config {
 	config := Config{
 		Server:   server.Default(),
-		App:      AppConfig{DefaultPageSize: 10, MaxPageSize: 100},
+		App:      APIConfig{DefaultPageSize: 10, MaxPageSize: 100},
 		Database: database.Default(),
 		Redis:    cache.Default(),
 		Log:      logging.Default(),

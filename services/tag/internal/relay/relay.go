@@ -59,7 +59,10 @@ func (r *Relay) Publish(ctx context.Context) error {
 // While Redis is away it tries again and again.
 func (r *Relay) Listen(ctx context.Context) error {
 	subscription := r.client.Subscribe(ctx, channel)
-	defer func() { _ = subscription.Close() }()
+	closeIt := func() { _ = subscription.Close() }
+	defer closeIt()
+	// Receiving does not end with the context, only with the connection.
+	defer context.AfterFunc(ctx, closeIt)()
 	for {
 		_, err := subscription.ReceiveMessage(ctx)
 		switch {

@@ -108,7 +108,7 @@ func (s *Store) Trim(ctx context.Context, before time.Time, limit int) (int64, e
 		if err := changes.Select("MIN(sequence)").Scan(&first).Error; err != nil || first == nil {
 			return err
 		}
-		result := tx.Where("sequence <= ?", min(*last, *first+uint64(limit)-1)).Delete(&changeRow{})
+		result := tx.Where("sequence <= ?", min(*last, *first+uint64(limit)-1)).Delete(&changeRow{}) // #nosec G115 -- limit is positive
 		removed = result.RowsAffected
 		return result.Error
 	})

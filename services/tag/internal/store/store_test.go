@@ -103,6 +103,7 @@ func TestListAgreesWithItsCount(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		_, s := open(t, cfg)
 		done := make(chan struct{})
+		defer func() { <-done }()
 		go func() {
 			defer close(done)
 			for range 30 {

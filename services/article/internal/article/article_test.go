@@ -1,0 +1,170 @@
+package article_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+)
+
+// memory is a store that keeps the drafts it gets and knows some tags; it has
+// the tags' part of the contract, for which no database is needed.
+type memory struct {
+	article.Store
+	known  map[uint64]bool
+	drafts []article.Draft
+	fail   error
+}
+
+func (m *memory) Create(_ context.Context, draft article.Draft) (article.Article, error) {
+	return m.write(1, draft)
+}
+
+func (m *memory) Update(_ context.Context, id uint64, draft article.Draft) (article.Article, error) {
+	return m.write(id, draft)
+}
+
+func (m *memory) write(id uint64, draft article.Draft) (article.Article, error) {
+	m.drafts = append(m.drafts, draft)
+	if m.fail != nil {
+		return article.Article{}, m.fail
+	}
+	var unknown []uint64
+	if draft.TagIDs != nil {
+		for _, tag := range *draft.TagIDs {
+			if !m.known[tag] {
+				unknown = append(unknown, tag)
+			}
+		}
+	}
+	if unknown != nil {
+		return article.Article{}, fmt.Errorf("store: %w", &article.UnknownTagsError{IDs: unknown})
+	}
+	return article.Article{ID: id}, nil
+}
+
+// writes are the two ways to write an article, which obey the same rules.
+var writes = map[string]func(*article.Service, article.Draft) error{
+	"create": func(s *article.Service, d article.Draft) error { _, err := s.Create(context.Background(), d); return err },
+	"update": func(s *article.Service, d article.Draft) error {
+		_, err := s.Update(context.Background(), 7, d)
+		return err
+	},
+}
+
+func eachWrite(t *testing.T, test func(t *testing.T, write func(*article.Service, article.Draft) error)) {
+	t.Helper()
+	for name, write := range writes {
+		t.Run(name, func(t *testing.T) { test(t, write) })
+	}
+}
+
+func nothingNew(context.Context) error { return nil }
+
+func pointer[T any](v T) *T { return &v }
+
+func requireCode(t *testing.T, err error, code errcode.Code, detail string) {
+	t.Helper()
+	var coded *errcode.Error
+	require.ErrorAs(t, err, &coded)
+	require.Equal(t, code, coded.Code)
+	require.Len(t, coded.Details, 1)
+	require.Equal(t, detail, coded.Details[0].EN)
+}
+
+func TestTagsAreASet(t *testing.T) {
+	eachWrite(t, func(t *testing.T, write func(*article.Service, article.Draft) error) {
+		given := []uint64{3, 1, 3, 2, 1}
+		m := &memory{known: map[uint64]bool{1: true, 2: true, 3: true}}
+		require.NoError(t, write(article.NewService(m, nothingNew, 10), article.Draft{TagIDs: &given}))
+		require.Equal(t, []uint64{1, 2, 3}, *m.drafts[0].TagIDs)
+		require.Equal(t, []uint64{3, 1, 3, 2, 1}, given, "the caller's own")
+
+		require.NoError(t, write(article.NewService(m, nothingNew, 10), article.Draft{}))
+		require.Nil(t, m.drafts[1].TagIDs, "to leave the tags is not to take them off")
+		require.NoError(t, write(article.NewService(m, nothingNew, 10), article.Draft{TagIDs: &[]uint64{}}))
+		require.Empty(t, *m.drafts[2].TagIDs)
+		require.NotNil(t, m.drafts[2].TagIDs)
+	})
+}
+
+func TestMostTags(t *testing.T) {
+	eachWrite(t, func(t *testing.T, write func(*article.Service, article.Draft) error) {
+		m := &memory{known: map[uint64]bool{}}
+		var ids []uint64
+		for id := range uint64(article.MaxTags) {
+			m.known[id+1] = true
+			ids = append(ids, id+1, id+1)
+		}
+		require.NoError(t, write(article.NewService(m, nothingNew, 10), article.Draft{TagIDs: &ids}))
+		ids = append(ids, article.MaxTags+1)
+		requireCode(t, write(article.NewService(m, nothingNew, 10), article.Draft{TagIDs: &ids}),
+			errcode.InvalidParams, "tag_ids must contain at most 20 items")
+		require.Len(t, m.drafts, 1)
+	})
+}
+
+func TestContentLimitCountsBytes(t *testing.T) {
+	eachWrite(t, func(t *testing.T, write func(*article.Service, article.Draft) error) {
+		m := &memory{}
+		s := article.NewService(m, nothingNew, 6)
+		require.NoError(t, write(s, article.Draft{Content: pointer("中文")}))
+		requireCode(t, write(s, article.Draft{Content: pointer("中文a")}), errcode.TooLarge, "content must be at most 6 bytes")
+		requireCode(t, write(s, article.Draft{Content: pointer(strings.Repeat("a", 7))}), errcode.TooLarge, "content must be at most 6 bytes")
+		require.Len(t, m.drafts, 1)
+	})
+}
+
+func TestStateOfANewArticle(t *testing.T) {
+	m := &memory{}
+	s := article.NewService(m, nothingNew, 10)
+	for _, draft := range []article.Draft{{}, {State: pointer(article.Disabled)}} {
+		_, err := s.Create(t.Context(), draft)
+		require.NoError(t, err)
+	}
+	_, err := s.Update(t.Context(), 1, article.Draft{})
+	require.NoError(t, err)
+	require.Equal(t, article.Enabled, *m.drafts[0].State)
+	require.Equal(t, article.Disabled, *m.drafts[1].State)
+	require.Nil(t, m.drafts[2].State, "an update without a state keeps it")
+}
+
+func TestUnknownTags(t *testing.T) {
+	eachWrite(t, func(t *testing.T, write func(*article.Service, article.Draft) error) {
+		calls := 0
+		count := func(context.Context) error { calls++; return nil }
+		m := &memory{known: map[uint64]bool{1: true}}
+		err := write(article.NewService(m, count, 10), article.Draft{TagIDs: &[]uint64{9, 1, 8}})
+		requireCode(t, err, errcode.UnknownTags, "tag_ids has unknown tags: 8, 9")
+		require.Equal(t, 1, calls)
+		require.Len(t, m.drafts, 2)
+
+		learn := func(context.Context) error { calls++; m.known[8] = true; return nil }
+		err = write(article.NewService(m, learn, 10), article.Draft{TagIDs: &[]uint64{9, 1, 8}})
+		requireCode(t, err, errcode.UnknownTags, "tag_ids has unknown tags: 9")
+		require.NoError(t, write(article.NewService(m, learn, 10), article.Draft{TagIDs: &[]uint64{1, 8}}))
+		require.Equal(t, 2, calls, "known tags need no catching up")
+
+		unavailable := &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second}
+		before := len(m.drafts)
+		err = write(article.NewService(m, func(context.Context) error { return unavailable }, 10), article.Draft{TagIDs: &[]uint64{9}})
+		require.ErrorIs(t, err, unavailable)
+		require.Len(t, m.drafts, before+1, "nobody knows whether the tag is unknown")
+	})
+}
+
+func TestOtherErrorsPass(t *testing.T) {
+	eachWrite(t, func(t *testing.T, write func(*article.Service, article.Draft) error) {
+		m := &memory{fail: errors.New("broken")}
+		s := article.NewService(m, func(context.Context) error { t.Error("there is nothing to catch up with"); return nil }, 10)
+		require.ErrorIs(t, write(s, article.Draft{}), m.fail)
+		require.Len(t, m.drafts, 1)
+	})
+}

@@ -1,0 +1,122 @@
+package tagfeed_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
+)
+
+func TestClientReadsTheFeed(t *testing.T) {
+	f := newFeed(t)
+	f.put(1, "一 😀")
+	f.remove(1)
+	f.put(2, "two")
+	for name, base := range map[string]string{"plain": f.URL, "slash": f.URL + "/"} {
+		t.Run(name, func(t *testing.T) {
+			client := newClient(t, base, token, time.Second)
+			changes, err := client.Changes(t.Context(), 0, 2, 0)
+			require.NoError(t, err)
+			require.Equal(t, tagfeed.Changes{Epoch: "first", Last: 3, Changes: []tagfeed.Change{
+				{Sequence: 1, TagID: 1, Kind: tagfeed.Put, Name: "一 😀", State: 1}, {Sequence: 2, TagID: 1, Kind: tagfeed.Delete},
+			}}, changes)
+			snapshot, err := client.Snapshot(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, tagfeed.Snapshot{Epoch: "first", Sequence: 3, Tags: []tagfeed.Tag{{ID: 2, Name: "two", State: 1}}}, snapshot)
+		})
+	}
+}
+
+func TestClientWaits(t *testing.T) {
+	f := newFeed(t)
+	client := newClient(t, f.URL, token, 5*time.Second)
+	var changes tagfeed.Changes
+	var err error
+	done := make(chan struct{})
+	go func() { defer close(done); changes, err = client.Changes(t.Context(), 0, 10, 9*time.Second) }()
+	require.Eventually(t, func() bool { return f.count(changesPath) == 1 }, patience, time.Millisecond)
+	f.put(1, "a")
+	requireWithin(t, 5*time.Second, func() { <-done })
+	require.NoError(t, err)
+	require.Len(t, changes.Changes, 1)
+	require.Equal(t, []string{"9"}, f.waits)
+}
+
+func TestClientRefuses(t *testing.T) {
+	text := func(body string) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, _ *http.Request) bool { _, _ = io.WriteString(w, body); return true }
+	}
+	for name, c := range map[string]struct {
+		instead func(http.ResponseWriter, *http.Request) bool
+		want    string
+	}{
+		"wrong token":    {status(http.StatusUnauthorized), "the tag service refuses the token; give both services the same Feed.Token"},
+		"unavailable":    {status(http.StatusServiceUnavailable), "the tag service answered 503 Service Unavailable"},
+		"not found":      {status(http.StatusNotFound), "the tag service answered 404 Not Found"},
+		"no JSON":        {text("<html>"), "reading the tag feed: "},
+		"half an answer": {text(`{"data":{"epoch":"first","chan`), "reading the tag feed: "},
+		"nothing":        {text(""), "reading the tag feed: "},
+		"other JSON":     {text(`{"status":"ok"}`), "check Feed.URL"},
+		"no epoch":       {text(`{"data":{"changes":[],"tags":[],"last":0}}`), "check Feed.URL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFeed(t)
+			f.answer(c.instead)
+			client := newClient(t, f.URL, token, time.Second)
+			_, err := client.Changes(t.Context(), 0, 10, 0)
+			require.ErrorContains(t, err, c.want)
+			require.NotErrorIs(t, err, tagfeed.ErrStartOver)
+			require.NotContains(t, err.Error(), token.Reveal())
+			_, err = client.Snapshot(t.Context())
+			require.ErrorContains(t, err, c.want)
+			require.NotContains(t, err.Error(), token.Reveal())
+		})
+	}
+}
+
+func TestClientIsToldToStartOver(t *testing.T) {
+	f := newFeed(t)
+	f.put(1, "a")
+	f.trim()
+	_, err := newClient(t, f.URL, token, time.Second).Changes(t.Context(), 0, 10, 0)
+	require.ErrorIs(t, err, tagfeed.ErrStartOver)
+}
+
+func TestClientWithTheWrongToken(t *testing.T) {
+	f := newFeed(t)
+	_, err := newClient(t, f.URL, "wrong", time.Second).Snapshot(t.Context())
+	require.ErrorContains(t, err, "Feed.Token")
+	require.NotContains(t, err.Error(), "wrong")
+}
+
+// A service that accepts and stays silent, or that is not there, costs no more
+// than the timeout.
+func TestClientIsBounded(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, silent.Close()) }()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	for name, address := range map[string]string{"silent": silent.Addr().String(), "not there": closed.Addr().String()} {
+		t.Run(name, func(t *testing.T) {
+			client := newClient(t, "http://"+address, token, 100*time.Millisecond)
+			requireWithin(t, 1500*time.Millisecond, func() {
+				_, err := client.Changes(t.Context(), 0, 10, 0)
+				require.Error(t, err)
+				_, err = client.Snapshot(t.Context())
+				require.Error(t, err)
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_, err := client.Changes(ctx, 0, 10, 9*time.Second)
+			require.ErrorIs(t, err, context.Canceled)
+		})
+	}
+}

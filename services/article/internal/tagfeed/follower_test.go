@@ -1,0 +1,480 @@
+package tagfeed_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/services/article/internal/store"
+	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
+	"github.com/achilles-blog/achilles/services/article/migrations"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// replica is a follower with the real store below it.
+type replica struct {
+	*tagfeed.Follower
+	store    *store.Store
+	db       *database.DB
+	registry *prometheus.Registry
+	logs     *observer.ObservedLogs
+	ready    atomic.Int64
+}
+
+// options are what a test wants to be otherwise.
+type options struct {
+	url            string
+	token          settings.Secret
+	wait           time.Duration
+	catchUpTimeout time.Duration
+}
+
+func newReplica(t *testing.T, cfg database.Config, f *feed, change ...func(*options)) *replica {
+	t.Helper()
+	o := options{url: f.URL, token: token, wait: 5 * time.Second, catchUpTimeout: 5 * time.Second}
+	for _, c := range change {
+		c(&o)
+	}
+	db := dbtest.Open(t, cfg)
+	_, _, err := database.Migrate(t.Context(), db, migrations.All())
+	require.NoError(t, err)
+	core, logs := observer.New(zapcore.DebugLevel)
+	r := &replica{store: store.New(db), db: db, registry: prometheus.NewRegistry(), logs: logs}
+	r.Follower, err = tagfeed.NewFollower(newClient(t, o.url, o.token, time.Second), r.store, tagfeed.Options{
+		Wait: o.wait, CatchUpTimeout: o.catchUpTimeout, Ready: func() { r.ready.Add(1) }, Log: zap.New(core),
+	}, r.registry)
+	require.NoError(t, err)
+	return r
+}
+
+// follow runs the follower until the end of the test.
+func (r *replica) follow(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+		case <-time.After(patience):
+			t.Error("the follower does not end")
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// tags are the copy.
+func (r *replica) tags(t *testing.T) map[uint64]string {
+	t.Helper()
+	var rows []struct {
+		ID   uint64
+		Name string
+	}
+	require.NoError(t, r.db.Read(t.Context(), func(db *gorm.DB) error { return db.Table("blog_tag_copy").Find(&rows).Error }))
+	tags := map[uint64]string{}
+	for _, row := range rows {
+		tags[row.ID] = row.Name
+	}
+	return tags
+}
+
+func (r *replica) eventually(t *testing.T, want map[uint64]string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return fmt.Sprint(r.tags(t)) == fmt.Sprint(want) }, patience, time.Millisecond, "%v", want)
+}
+
+func (r *replica) metric(t *testing.T, name string) float64 {
+	t.Helper()
+	families, err := r.registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		if family.GetName() == "achilles_tag_feed_"+name {
+			metric := family.GetMetric()[0]
+			return metric.GetGauge().GetValue() + metric.GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
+}
+
+func TestFollow(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		f := newFeed(t)
+		f.put(1, "one")
+		r := newReplica(t, cfg, f)
+		require.Zero(t, r.ready.Load())
+		r.follow(t)
+		r.eventually(t, map[uint64]string{1: "one"})
+		require.Eventually(t, func() bool { return r.ready.Load() > 0 }, patience, time.Millisecond)
+
+		requireWithin(t, 4*time.Second, func() { // a long poll lasts five
+			f.put(2, "two")
+			r.eventually(t, map[uint64]string{1: "one", 2: "two"})
+			f.put(1, "first")
+			f.remove(2)
+			r.eventually(t, map[uint64]string{1: "first"})
+		})
+		require.Equal(t, 1, f.count(snapshotPath))
+		// More than one batch at once.
+		want := map[uint64]string{1: "first"}
+		for id := range uint64(350) {
+			f.put(100+id, "x")
+			want[100+id] = "x"
+		}
+		r.eventually(t, want)
+		require.Equal(t, 1, f.count(snapshotPath))
+		require.Contains(t, f.waits, "5")
+	})
+}
+
+func TestFollowStopsInTheMiddleOfALongPoll(t *testing.T) {
+	f := newFeed(t)
+	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.wait = 10 * time.Second })
+	stop := r.follow(t)
+	require.Eventually(t, func() bool { return f.count(changesPath) == 1 }, patience, time.Millisecond)
+	requireWithin(t, 2*time.Second, stop)
+	require.Zero(t, r.logs.FilterLevelExact(zapcore.WarnLevel).Len())
+	require.Zero(t, r.metric(t, "failures_total"))
+}
+
+// An old copy serves while its source is away.
+func TestReadyWithAnOldCopy(t *testing.T) {
+	f, cfg := newFeed(t), dbtest.SQLite(t)
+	f.put(1, "one")
+	require.NoError(t, newReplica(t, cfg, f).CatchUp(t.Context()))
+	f.answer(status(http.StatusServiceUnavailable))
+	r := newReplica(t, cfg, f)
+	r.follow(t)
+	require.Eventually(t, func() bool { return r.ready.Load() > 0 }, patience, time.Millisecond)
+	empty := newReplica(t, dbtest.SQLite(t), f)
+	empty.follow(t)
+	require.Eventually(t, func() bool { return empty.metric(t, "failures_total") >= 2 }, patience, time.Millisecond)
+	require.Zero(t, empty.ready.Load(), "without a copy every tag would be unknown")
+}
+
+func TestFollowRecovers(t *testing.T) {
+	f := newFeed(t)
+	f.put(1, "one")
+	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.wait = time.Second })
+	r.follow(t)
+	r.eventually(t, map[uint64]string{1: "one"})
+	f.answer(status(http.StatusInternalServerError))
+	f.CloseClientConnections()
+	f.put(2, "two")
+	before := f.count(changesPath)
+	began := time.Now()
+	require.Eventually(t, func() bool { return r.metric(t, "failures_total") >= 4 }, patience, time.Millisecond)
+	// Pauses of at least 50, 100 and 200 ms lie between four failures.
+	require.Greater(t, time.Since(began), 350*time.Millisecond)
+	require.LessOrEqual(t, f.count(changesPath)-before, 6)
+	warnings := r.logs.FilterLevelExact(zapcore.WarnLevel)
+	require.Equal(t, 1, warnings.Len(), "it is said once")
+	require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
+
+	f.answer(nil)
+	r.eventually(t, map[uint64]string{1: "one", 2: "two"})
+	require.Eventually(t, func() bool { return r.logs.FilterMessage("the tag feed is followed again").Len() == 1 }, patience, time.Millisecond)
+}
+
+func TestWrongTokenIsSaid(t *testing.T) {
+	f := newFeed(t)
+	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.token = "wrong" })
+	r.follow(t)
+	require.Eventually(t, func() bool { return r.logs.FilterLevelExact(zapcore.WarnLevel).Len() == 1 }, patience, time.Millisecond)
+	text := fmt.Sprint(r.logs.FilterLevelExact(zapcore.WarnLevel).All()[0].ContextMap())
+	require.Contains(t, text, "give both services the same Feed.Token")
+	require.NotContains(t, text, "wrong")
+	require.Zero(t, r.ready.Load())
+}
+
+func TestStartOver(t *testing.T) {
+	for name, break_ := range map[string]func(f *feed){
+		"the feed was trimmed":        func(f *feed) { f.put(3, "three"); f.trim() },
+		"another epoch":               func(f *feed) { f.restart("second", 900); f.put(3, "three") },
+		"another epoch, same place":   func(f *feed) { f.put(3, "three"); f.restart("second", 3) },
+		"another epoch, further back": func(f *feed) { f.put(3, "three"); f.restart("second", 1) },
+		"an old backup":               func(f *feed) { f.put(3, "three"); f.restart("first", 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFeed(t)
+			f.put(1, "one")
+			f.put(2, "two")
+			r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.wait = time.Second })
+			stop := r.follow(t)
+			r.eventually(t, map[uint64]string{1: "one", 2: "two"})
+			stop()
+			f.mu.Lock()
+			delete(f.tags, 2) // a change that nobody will tell of
+			f.mu.Unlock()
+			break_(f)
+			r.follow(t)
+			r.eventually(t, map[uint64]string{1: "one", 3: "three"})
+			f.put(4, "four")
+			r.eventually(t, map[uint64]string{1: "one", 3: "three", 4: "four"})
+			require.Equal(t, 2, f.count(snapshotPath))
+		})
+	}
+}
+
+// What is not a feed must not be taken for one that has no tags.
+func TestAnotherProgramDoesNotEmptyTheCopy(t *testing.T) {
+	f := newFeed(t)
+	f.put(1, "one")
+	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.wait = time.Second })
+	require.NoError(t, r.CatchUp(t.Context()))
+	f.answer(func(w http.ResponseWriter, _ *http.Request) bool {
+		write(w, map[string]string{"status": "ok"})
+		return true
+	})
+	r.follow(t)
+	require.Eventually(t, func() bool { return r.metric(t, "failures_total") >= 2 }, patience, time.Millisecond)
+	require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
+}
+
+// Whatever a source answers at once must not keep its reader busy.
+func TestNoBusyLoop(t *testing.T) {
+	const watched, most = 600 * time.Millisecond, 10
+	at := func(path string, data any) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != path {
+				return false
+			}
+			if data == nil {
+				w.WriteHeader(http.StatusGone)
+			} else {
+				write(w, data)
+			}
+			return true
+		}
+	}
+	for name, instead := range map[string]func(http.ResponseWriter, *http.Request) bool{
+		"nothing new, without waiting": at(changesPath, tagfeed.Changes{Epoch: "first", Last: 1}),
+		"always gone":                  at(changesPath, nil),
+		"always another epoch":         at(changesPath, tagfeed.Changes{Epoch: "other", Last: 1}),
+		"always a gap":                 at(changesPath, tagfeed.Changes{Epoch: "first", Changes: []tagfeed.Change{{Sequence: 9, Kind: tagfeed.Put, TagID: 1}}, Last: 9}),
+		"errors":                       status(http.StatusBadGateway),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFeed(t)
+			f.put(1, "one")
+			r := newReplica(t, dbtest.SQLite(t), f)
+			require.NoError(t, r.CatchUp(t.Context()))
+			f.answer(instead)
+			before := f.count(changesPath)
+			stop := r.follow(t)
+			<-time.After(watched)
+			stop()
+			served := f.count(changesPath) - before
+			require.Positive(t, served)
+			require.LessOrEqual(t, served, most)
+			require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
+		})
+	}
+}
+
+func TestCatchUp(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		f := newFeed(t)
+		f.put(1, "one")
+		r := newReplica(t, cfg, f)
+		require.NoError(t, r.CatchUp(t.Context()), "from nothing")
+		require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
+		want := map[uint64]string{1: "one"}
+		for id := range uint64(250) {
+			f.put(2+id, "x")
+			want[2+id] = "x"
+		}
+		require.NoError(t, r.CatchUp(t.Context()), "more than one batch")
+		require.Equal(t, want, r.tags(t))
+		f.remove(1)
+		f.trim()
+		delete(want, 1)
+		require.NoError(t, r.CatchUp(t.Context()), "past what was trimmed")
+		require.Equal(t, want, r.tags(t))
+		f.restart("second", 7)
+		f.put(1, "again")
+		want[1] = "again"
+		require.NoError(t, r.CatchUp(t.Context()), "into another epoch")
+		require.Equal(t, want, r.tags(t))
+		require.Empty(t, strings.Trim(strings.Join(f.waits, ""), "0"), "a client waits for it: it must not wait for changes")
+	})
+}
+
+// A call that finds another one under way may not be content with what that one
+// has read before: it sees all that was committed when it began.
+func TestCatchUpSeesWhatWasCommittedBefore(t *testing.T) {
+	const joining = 10
+	f := newFeed(t)
+	r := newReplica(t, dbtest.SQLite(t), f)
+	require.NoError(t, r.CatchUp(t.Context()))
+	held, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f.hold(func(*http.Request) { once.Do(func() { close(held); <-release }) })
+
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := r.CatchUp(t.Context()); err != nil {
+			t.Errorf("the first: %v", err)
+		}
+	})
+	<-held // it has looked, and found nothing
+	before := f.count(changesPath)
+	f.put(1, "one")
+	var begun atomic.Int64
+	for range joining {
+		group.Go(func() {
+			begun.Add(1)
+			if err := r.CatchUp(t.Context()); err != nil {
+				t.Errorf("one that joined: %v", err)
+			}
+			if tags := r.tags(t); tags[1] != "one" {
+				t.Errorf("one that joined has missed the change: %v", tags)
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return begun.Load() == joining }, patience, time.Millisecond)
+	close(release)
+	group.Wait()
+	require.LessOrEqual(t, f.count(changesPath)-before, joining/2, "they share their reads")
+}
+
+// However many wait, each is told in time.
+func TestCatchUpIsBounded(t *testing.T) {
+	const callers, timeout = 16, 300 * time.Millisecond
+	f := newFeed(t)
+	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.catchUpTimeout = timeout })
+	require.NoError(t, r.CatchUp(t.Context()))
+	f.answer(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
+	var group sync.WaitGroup
+	requireWithin(t, 4*timeout, func() {
+		for range callers {
+			group.Go(func() {
+				err := r.CatchUp(t.Context())
+				var coded *errcode.Error
+				if !errors.As(err, &coded) || coded.Code != errcode.Unavailable || coded.RetryAfter != time.Second {
+					t.Errorf("unexpected: %v", err)
+				}
+			})
+		}
+		group.Wait()
+	})
+	f.answer(nil)
+	require.NoError(t, r.CatchUp(t.Context()), "nothing is left behind")
+}
+
+func TestCatchUpFails(t *testing.T) {
+	for name, instead := range map[string]func(http.ResponseWriter, *http.Request) bool{
+		"unavailable": status(http.StatusServiceUnavailable), "wrong token": status(http.StatusUnauthorized),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFeed(t)
+			f.answer(instead)
+			var coded *errcode.Error
+			require.ErrorAs(t, newReplica(t, dbtest.SQLite(t), f).CatchUp(t.Context()), &coded)
+			require.Equal(t, errcode.Unavailable, coded.Code)
+			require.Equal(t, time.Second, coded.RetryAfter)
+		})
+	}
+}
+
+// The end of the request is not the tag service's fault.
+func TestCatchUpEndsWithItsCaller(t *testing.T) {
+	f := newFeed(t)
+	r := newReplica(t, dbtest.SQLite(t), f)
+	f.answer(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, r.CatchUp(ctx), context.DeadlineExceeded)
+	gone, leave := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, leave)
+	require.ErrorIs(t, r.CatchUp(gone), context.Canceled)
+}
+
+// Three replicas follow into one copy, and catch up besides.
+func TestReplicasShareACopy(t *testing.T) {
+	const replicas, changes = 3, 300
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		f := newFeed(t)
+		all := make([]*replica, 0, replicas)
+		for range replicas {
+			r := newReplica(t, cfg, f, func(o *options) { o.wait = time.Second })
+			r.follow(t)
+			all = append(all, r)
+		}
+		var group sync.WaitGroup
+		for n := range uint64(changes) {
+			f.put(1+n%20, fmt.Sprint("as of ", n))
+			if n%7 == 0 {
+				f.remove(1 + n%20)
+			}
+			if n == changes/2 {
+				f.trim()
+			}
+			if n%50 == 0 {
+				group.Go(func() {
+					if err := all[n%replicas].CatchUp(t.Context()); err != nil {
+						t.Errorf("catch up: %v", err)
+					}
+				})
+			}
+		}
+		group.Wait()
+		want := map[uint64]string{}
+		for id, tag := range f.tags {
+			want[id] = tag.Name
+		}
+		all[0].eventually(t, want)
+		for _, r := range all {
+			require.Zero(t, r.metric(t, "failures_total"), "%v", r.logs.FilterLevelExact(zapcore.WarnLevel).All())
+		}
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	f := newFeed(t)
+	r := newReplica(t, dbtest.SQLite(t), f)
+	for id := range uint64(250) {
+		f.put(id+1, "x")
+	}
+	require.NoError(t, r.CatchUp(t.Context()))
+	require.EqualValues(t, 250, r.metric(t, "position"))
+	require.Zero(t, r.metric(t, "lag_changes"))
+	require.InDelta(t, time.Now().Unix(), r.metric(t, "last_sync_timestamp_seconds"), 60)
+
+	for range 250 {
+		f.put(1, "y")
+	}
+	// The second of three batches cannot be read.
+	var reads atomic.Int64
+	f.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		return reads.Add(1) > 1 && status(http.StatusServiceUnavailable)(w, r)
+	})
+	require.Error(t, r.CatchUp(t.Context()))
+	require.EqualValues(t, 350, r.metric(t, "position"))
+	require.EqualValues(t, 150, r.metric(t, "lag_changes"))
+	require.Zero(t, r.metric(t, "failures_total"), "those are of the one that follows")
+
+	_, err := tagfeed.NewFollower(nil, nil, tagfeed.Options{}, r.registry)
+	require.ErrorContains(t, err, "registering the metrics of the tag feed")
+}

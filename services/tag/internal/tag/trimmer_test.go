@@ -20,31 +20,26 @@ func TestTrimmer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// Two full batches and a rest; nothing; a failure; and on it goes.
 		f := &fake{trims: []int64{1000, 1000, 7, 0, 1000, -1, 5}}
-		var reports []report
+		reports := make(chan report, 10)
 		trimmer := tag.Trimmer{
 			Store: f, Retention: 24 * time.Hour, Interval: 10 * time.Minute,
-			Report: func(removed int64, err error) { reports = append(reports, report{removed, err}) },
+			Report: func(removed int64, err error) { reports <- report{removed, err} },
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		began := time.Now()
 		go func() { ended <- trimmer.Run(ctx) }()
-		synctest.Wait()
-		require.Equal(t, []report{{2007, nil}}, reports, "it trims at once, all there is")
-		time.Sleep(10 * time.Minute)
-		synctest.Wait()
-		require.Equal(t, []report{{2007, nil}, {0, nil}}, reports)
-		time.Sleep(10 * time.Minute)
-		synctest.Wait()
-		require.Equal(t, report{1000, errTrim}, reports[2])
-		time.Sleep(10 * time.Minute)
-		synctest.Wait()
-		require.Equal(t, report{5, nil}, reports[3], "a failure is not the end")
-		require.Equal(t, began.Add(-24*time.Hour), f.before[0])
-		require.Equal(t, began.Add(30*time.Minute-24*time.Hour), f.before[len(f.before)-1])
+		require.Equal(t, report{2007, nil}, <-reports, "it trims at once, all there is")
+		require.Zero(t, time.Since(began))
+		for i, want := range []report{{0, nil}, {1000, errTrim}, {5, nil}} { // a failure is not the end
+			require.Equal(t, want, <-reports)
+			require.Equal(t, time.Duration(i+1)*10*time.Minute, time.Since(began))
+		}
 		cancel()
 		require.NoError(t, <-ended)
-		require.Len(t, reports, 4)
+		require.Empty(t, reports)
+		require.Equal(t, began.Add(-24*time.Hour), f.before[0])
+		require.Equal(t, began.Add(30*time.Minute-24*time.Hour), f.before[len(f.before)-1])
 	})
 }
 

@@ -207,6 +207,25 @@ func TestASlowStatementIsEnded(t *testing.T) {
 	})
 }
 
+func TestAnotherBoundForAUnit(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		cfg.Timeout = 200 * time.Millisecond
+		db := withNotes(t, cfg)
+		// Many statements, each of them short.
+		long := func(tx *gorm.DB) error {
+			for began := time.Now(); time.Since(began) < 2*cfg.Timeout; {
+				if err := tx.Exec("UPDATE blog_note SET name = 'x' WHERE id = 0").Error; err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		requireUnavailable(t, db.InTx(t.Context(), long))
+		require.NoError(t, db.WithTimeout(time.Minute).InTx(t.Context(), long))
+		requireUnavailable(t, db.InTx(t.Context(), long))
+	})
+}
+
 // A request that was over before its work began must not count as done.
 func TestNothingHappensAfterTheEndOfTheContext(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {

@@ -13,7 +13,9 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
@@ -45,7 +47,7 @@ type Normalizer interface{ Normalize() }
 // struct does not have are ignored. Errors carry the code InvalidParams,
 // UnsupportedMediaType, TooLarge or SlowRequest.
 func (b *Binder) Body(c *gin.Context, dst any) error {
-	kind, err := mediaType(c.GetHeader("Content-Type"))
+	kind, err := mediaType(c.Request.Header)
 	if err != nil {
 		return err
 	}
@@ -54,33 +56,57 @@ func (b *Binder) Body(c *gin.Context, dst any) error {
 		return err
 	}
 	if kind == formType {
-		if body, err = parseForm(body, dst); err != nil {
-			return err
-		}
+		return b.form(string(body), dst)
 	}
-	if err := decode(body, dst); err != nil {
+	sent, err := parseJSON(body)
+	if err != nil {
 		return err
 	}
-	return b.check(dst)
+	return b.bind(sent, problems{}, dst)
 }
 
 // Query reads the request's query by the same rules as a form.
 func (b *Binder) Query(c *gin.Context, dst any) error {
-	body, err := parseForm([]byte(c.Request.URL.RawQuery), dst)
+	return b.form(c.Request.URL.RawQuery, dst)
+}
+
+func (b *Binder) form(encoded string, dst any) error {
+	values, err := parseForm(encoded)
 	if err != nil {
 		return err
 	}
-	if err := decode(body, dst); err != nil {
-		return err
-	}
-	return b.check(dst)
+	sent, found := formToJSON(values, reflect.TypeOf(dst))
+	return b.bind(sent, found, dst)
 }
 
-func (b *Binder) check(dst any) error {
+// object are the fields that a client sent, each as JSON.
+type object map[string]json.RawMessage
+
+// problems are what is wrong with fields, by their names.
+type problems map[string]errcode.Text
+
+// bind decodes each field by itself, so that every wrong one can be told of.
+func (b *Binder) bind(sent object, found problems, dst any) error {
+	value := reflect.ValueOf(dst).Elem()
+	for field := range fields(value.Type()) {
+		name := jsonName(field)
+		raw, ok := sent[name]
+		if !ok {
+			continue
+		}
+		err := json.Unmarshal(raw, value.FieldByIndex(field.Index).Addr().Interface())
+		var wrong *json.UnmarshalTypeError
+		switch {
+		case errors.As(err, &wrong):
+			found[name] = wrongType(name, wrong.Type)
+		case err != nil:
+			found[name] = wrongType(name, field.Type)
+		}
+	}
 	if n, ok := dst.(Normalizer); ok {
 		n.Normalize()
 	}
-	return b.rules.check(dst)
+	return b.rules.check(dst, found)
 }
 
 const (
@@ -88,15 +114,14 @@ const (
 	formType = "application/x-www-form-urlencoded"
 )
 
-func mediaType(header string) (string, error) {
-	kind, params, err := mime.ParseMediaType(header)
-	charset := params["charset"]
+func mediaType(header http.Header) (string, error) {
+	kind, params, err := mime.ParseMediaType(header.Get("Content-Type"))
+	charset, encoding := params["charset"], header.Get("Content-Encoding")
 	if err != nil || kind != jsonType && kind != formType || charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return "", errcode.New(errcode.UnsupportedMediaType, errcode.Text{
-			ZH:       "Content-Type 必须是 application/json 或 application/x-www-form-urlencoded, 字符集为 UTF-8",
-			EN:       "Content-Type must be application/json or application/x-www-form-urlencoded, in UTF-8",
-			ZHHantTW: "Content-Type 必須是 application/json 或 application/x-www-form-urlencoded, 字元集為 UTF-8",
-		})
+		return "", errcode.New(errcode.UnsupportedMediaType, otherMediaType)
+	}
+	if encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return "", errcode.New(errcode.UnsupportedMediaType, compressed)
 	}
 	return kind, nil
 }
@@ -117,8 +142,8 @@ func readAll(body io.Reader) ([]byte, error) {
 	}
 }
 
-func parseForm(body []byte, dst any) ([]byte, error) {
-	values, err := url.ParseQuery(string(body))
+func parseForm(encoded string) (url.Values, error) {
+	values, err := url.ParseQuery(encoded)
 	if err != nil {
 		return nil, errcode.New(errcode.InvalidParams, formMalformed)
 	}
@@ -129,27 +154,60 @@ func parseForm(body []byte, dst any) ([]byte, error) {
 			}
 		}
 	}
-	return formToJSON(values, reflect.TypeOf(dst))
+	return values, nil
 }
 
-// decode is strict where encoding/json is lenient: one object, nothing behind
-// it, and no invalid UTF-8, which would be replaced in silence.
-func decode(body []byte, dst any) error {
+// parseJSON is strict where encoding/json is lenient: one object, nothing
+// behind it, and no text that is not Unicode, which would be replaced in
+// silence.
+func parseJSON(body []byte) (object, error) {
 	body = bytes.TrimSpace(body)
 	if !utf8.Valid(body) {
-		return errcode.New(errcode.InvalidParams, notUTF8)
+		return nil, errcode.New(errcode.InvalidParams, notUTF8)
 	}
 	if len(body) == 0 || body[0] != '{' {
-		return errcode.New(errcode.InvalidParams, notAnObject)
+		return nil, errcode.New(errcode.InvalidParams, notAnObject)
 	}
-	err := json.Unmarshal(body, dst)
-	var wrong *json.UnmarshalTypeError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &wrong):
-		return errcode.New(errcode.InvalidParams, *wrongType(wrong.Field, wrong.Type))
-	default:
-		return errcode.New(errcode.InvalidParams, malformedJSON)
+	var sent object
+	if err := json.Unmarshal(body, &sent); err != nil {
+		return nil, errcode.New(errcode.InvalidParams, malformedJSON)
 	}
+	if halfCharacter(body) {
+		return nil, errcode.New(errcode.InvalidParams, notUTF8)
+	}
+	return sent, nil
+}
+
+// halfCharacter tells whether valid JSON has one half of a surrogate pair
+// without the other, such as "\ud800".
+func halfCharacter(body []byte) bool {
+	for i := 0; i < len(body); i++ {
+		if body[i] != '\\' {
+			continue
+		}
+		i++ // what is escaped
+		if body[i] != 'u' {
+			continue
+		}
+		first := escaped(body[i+1:])
+		i += 4
+		if !utf16.IsSurrogate(first) {
+			continue
+		}
+		rest, paired := bytes.CutPrefix(body[i+1:], []byte(`\u`))
+		if !paired || utf16.DecodeRune(first, escaped(rest)) == utf8.RuneError {
+			return true
+		}
+		i += 6
+	}
+	return false
+}
+
+// escaped is the number that the four hexadecimal digits at the front mean.
+func escaped(digits []byte) rune {
+	number, err := strconv.ParseUint(string(digits[:4]), 16, 16)
+	if err != nil {
+		return utf8.RuneError
+	}
+	return rune(number)
 }

@@ -66,6 +66,7 @@ func TestBodyAccepts(t *testing.T) {
 		"normalized, then judged": {asForm, "title=++abcde++", post{Title: pointer("abcde")}},
 		"a URL":                   {asJSON, `{"title":"a","url":"https://example.org/x.png"}`, post{Title: pointer("a"), URL: pointer("https://example.org/x.png")}},
 		"a URL taken away":        {asForm, "title=a&url=", post{Title: pointer("a"), URL: pointer("")}},
+		"escaped":                 {asJSON, `{"title":"\ud83d\ude00\\\\u\u00e9"}`, post{Title: pointer("😀\\\\ué")}},
 		"characters, not bytes":   {asJSON, `{"title":"😀😀😀😀😀"}`, post{Title: pointer("😀😀😀😀😀")}},
 	}
 	binder := newBinder(t)
@@ -94,6 +95,11 @@ func TestBodyRefuses(t *testing.T) {
 		"script as URL":           {asJSON, `{"title":"a","url":"javascript:alert(1)"}`, errcode.InvalidParams, []string{"url must be an http or https URL"}},
 		"empty state in a form":   {asForm, "title=a&state=", errcode.InvalidParams, []string{"state must be an integer"}},
 		"word for a number":       {asForm, "title=a&state=on&tag_ids=x", errcode.InvalidParams, []string{"state must be an integer", "tag_ids must be a positive integer"}},
+		"types and rules, JSON":   {asJSON, `{"url":"x","tag_ids":"x","state":"1","title":5}`, errcode.InvalidParams, []string{"title must be a string", "state must be an integer", "url must be an http or https URL", "tag_ids must be an array"}},
+		"types and rules, form":   {asForm, "url=x&tag_ids=x&state=on", errcode.InvalidParams, []string{"title is a required field", "state must be an integer", "url must be an http or https URL", "tag_ids must be a positive integer"}},
+		"half a character":        {asJSON, `{"title":"a\\\ud83d"}`, errcode.InvalidParams, []string{"the content must be UTF-8"}},
+		"halves the wrong way":    {asJSON, `{"title":"\udE00\ud83d"}`, errcode.InvalidParams, []string{"the content must be UTF-8"}},
+		"another case":            {asJSON, `{"TITLE":"a"}`, errcode.InvalidParams, []string{"title is a required field"}},
 		"string for a number":     {asJSON, `{"title":"a","state":"1"}`, errcode.InvalidParams, []string{"state must be an integer"}},
 		"number for a string":     {asJSON, `{"title":5}`, errcode.InvalidParams, []string{"title must be a string"}},
 		"negative id":             {asJSON, `{"title":"a","tag_ids":[-1]}`, errcode.InvalidParams, []string{"tag_ids must be a positive integer"}},
@@ -142,6 +148,14 @@ func TestRefusalsSpeakEachLanguage(t *testing.T) {
 		{ZH: "title长度不能超过5个字符", EN: "title must be a maximum of 5 characters in length", ZHHantTW: "title長度不能超過5個字元"},
 		{ZH: "state必须是[0 1]中的一个", EN: "state must be one of [0 1]", ZHHantTW: "state必須是[0 1]中的一個"},
 	}, refused.Details)
+}
+
+func TestCompressedBodyIsRefused(t *testing.T) {
+	c := request(asJSON, strings.NewReader(`{"title":"a"}`))
+	c.Request.Header.Set("Content-Encoding", "gzip")
+	var refused *errcode.Error
+	require.ErrorAs(t, newBinder(t).Body(c, &post{}), &refused)
+	require.Equal(t, errcode.UnsupportedMediaType, refused.Code)
 }
 
 type failingReader struct{ err error }

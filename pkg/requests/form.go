@@ -6,86 +6,67 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
-
-	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
 // integer is what a form field of an integer kind may hold. An empty value is
 // not one: "state=" says something was meant and nothing was said.
 var integer = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,19})$`)
 
-// formToJSON rewrites form values as the JSON object a client could have sent
-// instead, by the json names and kinds of the fields of dst. So a form is held
-// to the very rules of JSON. Fields that dst does not have are dropped, as
-// they are in JSON.
-func formToJSON(values url.Values, dst reflect.Type) ([]byte, error) {
-	object := map[string]json.RawMessage{}
-	var details []errcode.Text
+// formToJSON rewrites form values as the JSON a client could have sent instead,
+// by the json names and kinds of the fields of dst. So a form is held to the
+// very rules of JSON. Fields that dst does not have are dropped, as they are in
+// JSON.
+func formToJSON(values url.Values, dst reflect.Type) (object, problems) {
+	sent, found := object{}, problems{}
 	for field := range fields(dst) {
 		name := jsonName(field)
 		given, ok := values[name]
 		if !ok {
 			continue
 		}
-		raw, problem := formValue(name, given, field.Type)
-		if problem != nil {
-			details = append(details, *problem)
-			continue
+		kind := field.Type
+		for kind.Kind() == reflect.Pointer {
+			kind = kind.Elem()
 		}
-		object[name] = raw
+		switch {
+		case kind.Kind() == reflect.Slice:
+			sent[name] = formList(given, kind.Elem())
+		case len(given) > 1:
+			found[name] = onlyOnce(name)
+		default:
+			sent[name] = formScalar(given[0], kind)
+		}
 	}
-	if len(details) > 0 {
-		return nil, errcode.New(errcode.InvalidParams, details...)
-	}
-	return json.Marshal(object)
+	return sent, found
 }
 
-func formValue(name string, given []string, kind reflect.Type) (json.RawMessage, *errcode.Text) {
-	for kind.Kind() == reflect.Pointer {
-		kind = kind.Elem()
-	}
-	if kind.Kind() == reflect.Slice {
-		return formList(name, given, kind.Elem())
-	}
-	if len(given) > 1 {
-		return nil, onlyOnce(name)
-	}
-	return formScalar(name, given[0], kind)
-}
-
-// formList reads a repeated field. One empty value is the empty list, which a
+// formList writes a repeated field. One empty value is the empty list, which a
 // form could not express otherwise.
-func formList(name string, given []string, kind reflect.Type) (json.RawMessage, *errcode.Text) {
-	list := []json.RawMessage{}
+func formList(given []string, kind reflect.Type) json.RawMessage {
 	if len(given) == 1 && given[0] == "" {
 		given = nil
 	}
-	for _, text := range given {
-		raw, problem := formScalar(name, text, kind)
-		if problem != nil {
-			return nil, problem
+	list := []byte{'['}
+	for i, text := range given {
+		if i > 0 {
+			list = append(list, ',')
 		}
-		list = append(list, raw)
+		list = append(list, formScalar(text, kind)...)
 	}
-	raw, err := json.Marshal(list)
-	if err != nil {
-		return nil, wrongType(name, kind)
-	}
-	return raw, nil
+	return append(list, ']')
 }
 
-func formScalar(name, text string, kind reflect.Type) (json.RawMessage, *errcode.Text) {
-	if kind.Kind() == reflect.String {
-		raw, err := json.Marshal(text)
-		if err != nil {
-			return nil, wrongType(name, kind)
-		}
-		return raw, nil
+// formScalar writes what is no number as a string, which is then of the wrong
+// type where a number is wanted.
+func formScalar(text string, kind reflect.Type) json.RawMessage {
+	if kind.Kind() != reflect.String && integer.MatchString(text) {
+		return json.RawMessage(text)
 	}
-	if !integer.MatchString(text) {
-		return nil, wrongType(name, kind)
+	quoted, err := json.Marshal(text)
+	if err != nil { // a string always has a JSON form
+		return json.RawMessage("null")
 	}
-	return json.RawMessage(text), nil
+	return quoted
 }
 
 // fields yields the exported fields of a struct type, or of the type a pointer

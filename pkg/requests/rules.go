@@ -66,20 +66,29 @@ func (r *rules) register(tag string, translator ut.Translator, text string) erro
 		})
 }
 
-// check returns nil or an InvalidParams error with one detail per refused
-// field, in the order of the struct's fields.
-func (r *rules) check(dst any) error {
+// check returns nil, or an InvalidParams error with a detail for each field that
+// a rule refuses or that has a problem already, in the order of the struct's
+// fields.
+func (r *rules) check(dst any, found problems) error {
 	err := r.validate.Struct(dst)
 	var refused validator.ValidationErrors
-	switch {
-	case err == nil:
-		return nil
-	case !errors.As(err, &refused):
+	if err != nil && !errors.As(err, &refused) {
 		return fmt.Errorf("validating %T: %w", dst, err)
 	}
-	details := make([]errcode.Text, 0, len(refused))
-	for _, f := range refused {
-		details = append(details, errcode.Text{ZH: f.Translate(r.zh), EN: f.Translate(r.en), ZHHantTW: f.Translate(r.tw)})
+	var details []errcode.Text
+	for field := range fields(reflect.TypeOf(dst)) {
+		if text, ok := found[jsonName(field)]; ok {
+			details = append(details, text) // and what the rules say of it follows from that
+			continue
+		}
+		for _, f := range refused {
+			if name, _, _ := strings.Cut(f.StructField(), "["); name == field.Name {
+				details = append(details, errcode.Text{ZH: f.Translate(r.zh), EN: f.Translate(r.en), ZHHantTW: f.Translate(r.tw)})
+			}
+		}
+	}
+	if details == nil {
+		return nil
 	}
 	return errcode.New(errcode.InvalidParams, details...)
 }

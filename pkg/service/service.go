@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -16,10 +17,12 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
 	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/metrics"
+	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
@@ -30,6 +33,8 @@ const StopTimeout = 2 * time.Second
 // schemaInterval is the pause between two looks at a database that is not
 // there, or not migrated, yet.
 const schemaInterval = 500 * time.Millisecond
+
+var errNotMigrated = errors.New("the database was not reached yet, or has no schema")
 
 // Config are the sections of settings that every service has.
 type Config struct {
@@ -54,6 +59,7 @@ type Service struct {
 	migrations database.Migrations
 	logger     *logging.Logger
 	schema     *health.Gate
+	migrated   atomic.Bool
 }
 
 // New connects the parts. It binds the admin port, but neither listens for
@@ -85,7 +91,16 @@ func New(ctx context.Context, config Config, migrations database.Migrations, sig
 	if err != nil {
 		return nil, errors.Join(err, s.DB.Close(), logger.Close())
 	}
+	s.Engine.Use(s.requireSchema)
 	return s, nil
+}
+
+// requireSchema refuses the service's own routes until the database was reached
+// and migrated. It applies to the routes that are registered after it.
+func (s *Service) requireSchema(c *gin.Context) {
+	if !s.migrated.Load() {
+		responses.Error(c, &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second, Cause: errNotMigrated})
+	}
 }
 
 func (s *Service) openDatabase() (err error) {
@@ -119,6 +134,7 @@ func (s *Service) awaitSchema(ctx context.Context) error {
 		err := database.SchemaCurrent(ctx, s.DB, s.migrations)
 		s.schema.Set(err)
 		if err == nil {
+			s.migrated.Store(true)
 			s.Log.Info("the database is there and its schema is current")
 			return nil
 		}

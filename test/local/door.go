@@ -1,18 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"html/template"
+	"io"
 	"log"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"path"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/locale"
@@ -26,11 +31,16 @@ type door struct {
 	negotiator *locale.Negotiator
 }
 
+// maxBody is the largest body that the door takes in; the services' own limits
+// are lower.
+const maxBody = 16 << 20
+
 // newDoor returns a door that answers 503 until open is called. tag and
 // article are the base addresses of the services.
 func newDoor(tag, article *url.URL, log *log.Logger) *door {
 	d := &door{opened: make(chan struct{}), negotiator: locale.NewNegotiator()}
-	transport := &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, DisableCompression: true}
+	transport := &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, DisableCompression: true,
+		ExpectContinueTimeout: time.Second}
 	toTag, toArticle := d.proxy(tag, transport, log), d.proxy(article, transport, log)
 	d.routes = map[string]http.Handler{
 		"/api/v1/tags":     toTag,
@@ -53,6 +63,9 @@ func (d *door) proxy(target *url.URL, transport http.RoundTripper, log *log.Logg
 			r.Out.Host = r.In.Host
 			// What is wrong with a query is the service's to say.
 			r.Out.URL.RawQuery = r.In.URL.RawQuery
+			if r.Out.ContentLength > waitForConsent {
+				r.Out.Header.Set("Expect", "100-continue")
+			}
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if errors.Is(err, context.Canceled) {
@@ -62,6 +75,37 @@ func (d *door) proxy(target *url.URL, transport http.RoundTripper, log *log.Logg
 			d.problem(w, r, errcode.Unavailable)
 		},
 	}
+}
+
+// waitForConsent is the size from which a service is asked before a body is
+// sent: it may refuse the size and close the connection while the door is still
+// sending, which would hide the refusal.
+const waitForConsent = 64 << 10
+
+// takeIn reads the whole body, as proxies do, so that what is wrong with it is
+// known to be the client's fault.
+func (d *door) takeIn(w http.ResponseWriter, r *http.Request) bool {
+	if r.ContentLength > maxBody {
+		d.problem(w, r, errcode.TooLarge)
+		return false
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
+		if len(body) == 0 {
+			r.Body = http.NoBody
+		}
+		return true
+	case errors.As(err, &tooLarge):
+		d.problem(w, r, errcode.TooLarge)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		d.problem(w, r, errcode.SlowRequest)
+	default:
+		d.problem(w, r, errcode.InvalidParams)
+	}
+	return false
 }
 
 // ServeHTTP implements http.Handler.
@@ -81,7 +125,9 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.problem(w, r, errcode.NotFound)
 		return
 	}
-	handler.ServeHTTP(w, r)
+	if d.takeIn(w, r) {
+		handler.ServeHTTP(w, r)
+	}
 }
 
 // match finds the route of a path: the prefix itself or something below it.
@@ -112,6 +158,7 @@ func (d *door) index(w http.ResponseWriter, r *http.Request) {
 		d.problem(w, r, errcode.MethodNotAllowed)
 		return
 	}
+	w.Header().Set("X-Request-ID", uuid.NewString())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	_ = indexPage.Execute(w, []string{"/api/v1/tags", "/api/v1/articles", "/swagger/tag/", "/swagger/article/"})
@@ -126,6 +173,7 @@ func (d *door) problem(w http.ResponseWriter, r *http.Request, code errcode.Code
 		Details []string `json:"details"`
 	}{int(code), code.Message(language), []string{}})
 	header := w.Header()
+	header.Set("X-Request-ID", uuid.NewString())
 	header.Set("Content-Type", "application/json; charset=utf-8")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	header.Set("Cache-Control", "no-store")

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -148,5 +150,47 @@ func TestDoorSpeaksCleartextHTTP2(t *testing.T) {
 		require.Equal(t, version, response.ProtoMajor)
 		require.Equal(t, http.StatusCreated, response.StatusCode)
 		transport.CloseIdleConnections()
+	}
+}
+
+// A body that is wrong is the client's fault, and never a 503, which would
+// invite it to try again.
+func TestDoorTellsWhoseFaultABodyIs(t *testing.T) {
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > 1<<20 {
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+		}
+	}))
+	defer refusing.Close()
+	service, err := url.Parse(refusing.URL)
+	require.NoError(t, err)
+	d := newDoor(service, service, log.New(io.Discard, "", 0))
+	d.open()
+	front := httptest.NewServer(d)
+	defer front.Close()
+	cases := map[string]struct {
+		request string
+		status  string
+	}{
+		"fits":                {"Content-Length: 2\r\n\r\n{}", "200"},
+		"a service's limit":   {"Content-Length: 4194304\r\n\r\n" + strings.Repeat("x", 4<<20), "413"},
+		"the door's limit":    {"Content-Length: 1000000000\r\n\r\n", "413"},
+		"a broken chunk":      {"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "400"},
+		"chunks over a limit": {"Transfer-Encoding: chunked\r\n\r\n200000\r\n" + strings.Repeat("x", 2<<20) + "\r\n0\r\n\r\n", "413"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			for range 5 {
+				conn, err := net.Dial("tcp", front.Listener.Addr().String())
+				require.NoError(t, err)
+				// The answer may come, and the connection close, before all is sent.
+				_, _ = io.WriteString(conn, "POST /api/v1/articles HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+c.request)
+				answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				require.NoError(t, err)
+				require.Equal(t, c.status, answer.Status[:3])
+				_ = answer.Body.Close()
+				_ = conn.Close()
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -24,7 +25,18 @@ Try, in another terminal: create a tag, an article with that tag, list the artic
 	for _, line := range curlLines(s.base, s.unusedName(ctx)) {
 		s.say("  %s\n", line)
 	}
-	s.say("\nmake demo fills it with 1,000 articles. Ctrl-C stops it.\n")
+	s.say("\n%smake demo fills it with 1,000 articles. Ctrl-C stops it.\n", setPort(s.base))
+}
+
+// defaultPort is the one that make takes.
+const defaultPort = "8080"
+
+// setPort is what goes in front of make for it to find the system.
+func setPort(base string) string {
+	if port := base[strings.LastIndexByte(base, ':')+1:]; port != defaultPort {
+		return "PORT=" + port + " "
+	}
+	return ""
 }
 
 // curlLines are commands for any POSIX shell. The second looks the tag's id up,

@@ -40,7 +40,7 @@ func dispatch(args, environ []string, stdout, stderr io.Writer) error {
 	}
 	flags := flag.NewFlagSet("local "+args[0], flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	port := flags.String("port", "8080", "port of the front door")
+	port := flags.String("port", defaultPort, "port of the front door")
 	switch args[0] {
 	case "run":
 		data := flags.String("data", "var", "directory of databases and logs")

@@ -163,11 +163,12 @@ func TestATrimmedFeedIsFollowedFromASnapshot(t *testing.T) {
 			require.Equal(t, 200, ask(t, tag, "PUT", "/api/v1/tags/"+id(kept), newTag("renamed")).Status)
 			create(t, tag, "/api/v1/tags", newTag("gone")) // the name is free again
 			trimmed()
-			create(t, tag, "/api/v1/tags", newTag("after the gap"))
 			article = process.Serve(t, articleProgram, settings)
 			exact(t, tagDatabase, articleDatabase, 10*time.Second)
 			require.NotEmpty(t, article.Log("starting over from a snapshot of the tags"))
 			require.Equal(t, []tagRow{{kept, "renamed", 1}}, tagsOf(t, article, articleID))
+			create(t, tag, "/api/v1/tags", newTag("after the gap"))
+			exact(t, tagDatabase, articleDatabase, 5*time.Second)
 		})
 	}
 }

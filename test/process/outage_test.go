@@ -74,10 +74,10 @@ func worksAgain(t *testing.T, tag, article *process.Process, name string) {
 }
 
 func TestDatabaseOutages(t *testing.T) {
+	tagProgram, articleProgram := process.Service(t, "tag"), process.Service(t, "article")
 	server := dbtest.NewMySQL(t)
 	tagDatabase, articleDatabase := server.Config(t), server.Config(t)
 	production := process.Settings{"Database.Timeout": "1500ms", "Health.CheckInterval": "500ms"}
-	tagProgram, articleProgram := process.Service(t, "tag"), process.Service(t, "article")
 	tagSettings := process.On(tagDatabase).With(production)
 
 	server.Stop(t)
@@ -144,8 +144,9 @@ func TestDatabaseOutages(t *testing.T) {
 
 // A stop in the middle of an outage is a stop like any other.
 func TestSIGTERMWhileTheDatabaseIsAway(t *testing.T) {
+	program := process.Service(t, "tag")
 	server := dbtest.NewMySQL(t)
-	p := process.Ready(t, process.Service(t, "tag"), process.On(server.Config(t)).With(process.Settings{"Database.Timeout": "1500ms"}))
+	p := process.Ready(t, program, process.On(server.Config(t)).With(process.Settings{"Database.Timeout": "1500ms"}))
 	server.Pause(t)
 	began := time.Now()
 	p.Signal(t, sigterm)

@@ -9,6 +9,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 	"github.com/achilles-blog/achilles/services/article/internal/store"
@@ -31,6 +32,9 @@ func Command() command.Service[Config] {
 
 func serve(ctx context.Context, run command.Run[Config]) error {
 	config := run.Config
+	if config.Feed.Token == "" { // the command migrate can do without
+		return settings.Invalid("Feed.Token", "", "the secret that the tag service has as Feed.Token")
+	}
 	base, err := service.New(ctx, config.service(), migrations.All(), run.Signals, run.Stdout)
 	if err != nil {
 		return err

@@ -81,7 +81,6 @@ func (c FeedConfig) Validate() error {
 	base, err := url.Parse(c.URL)
 	check(err == nil && (base.Scheme == "http" || base.Scheme == "https") && base.Host != "", "URL", c.URL,
 		"the tag service's base URL, such as http://achilles-tag:8080")
-	check(c.Token != "", "Token", "", "the secret that the tag service has as Feed.Token")
 	check(c.Wait >= time.Second && c.Wait <= 10*time.Second && c.Wait%time.Second == 0, "Wait", c.Wait.String(), "whole seconds from 1s to 10s")
 	check(c.Timeout >= 100*time.Millisecond, "Timeout", c.Timeout.String(), "at least 100ms")
 	return errors.Join(errs...)

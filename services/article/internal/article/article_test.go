@@ -52,7 +52,10 @@ func (m *memory) write(id uint64, draft article.Draft) (article.Article, error) 
 
 // writes are the two ways to write an article, which obey the same rules.
 var writes = map[string]func(*article.Service, article.Draft) error{
-	"create": func(s *article.Service, d article.Draft) error { _, err := s.Create(context.Background(), d); return err },
+	"create": func(s *article.Service, d article.Draft) error {
+		_, err := s.Create(context.Background(), d)
+		return err
+	},
 	"update": func(s *article.Service, d article.Draft) error {
 		_, err := s.Update(context.Background(), 7, d)
 		return err

@@ -65,7 +65,7 @@ func apply(tx *gorm.DB, change tagfeed.Change) error {
 // associations.
 func (s *Store) Replace(ctx context.Context, from tagfeed.Position, snapshot tagfeed.Snapshot) error {
 	return s.move(ctx, func(tx *gorm.DB, position *positionRow) error {
-		if false {
+		if position.Epoch != from.Epoch || position.Sequence != from.Sequence {
 			return nil // another replica was faster
 		}
 		gone, changed, err := difference(tx, snapshot.Tags)

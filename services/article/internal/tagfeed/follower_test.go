@@ -212,7 +212,8 @@ func TestStartOver(t *testing.T) {
 	for name, break_ := range map[string]func(f *feed){
 		"the feed was trimmed":        func(f *feed) { f.put(3, "three"); f.trim() },
 		"another epoch":               func(f *feed) { f.restart("second", 900); f.put(3, "three") },
-		"another epoch, same place":   func(f *feed) { f.put(3, "three"); f.restart("second", 3) },
+		"another epoch, same place":   func(f *feed) { f.put(3, "three"); f.restart("second", 2) },
+		"another epoch, further on":   func(f *feed) { f.put(3, "three"); f.restart("second", 3) },
 		"another epoch, further back": func(f *feed) { f.put(3, "three"); f.restart("second", 1) },
 		"an old backup":               func(f *feed) { f.put(3, "three"); f.restart("first", 1) },
 	} {

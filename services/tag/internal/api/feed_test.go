@@ -67,6 +67,18 @@ func TestFeedNeedsTheToken(t *testing.T) {
 	}
 }
 
+// An HTTP client cannot even send white space at the end of a header.
+func TestNoTokenAdmitsNobody(t *testing.T) {
+	s := start(t, dbtest.SQLite(t), withToken(""))
+	for _, header := range []string{"", "Bearer", "Bearer "} {
+		request := httptest.NewRequest(http.MethodGet, snapshotPath, nil)
+		request.Header.Set("Authorization", header)
+		answer := httptest.NewRecorder()
+		s.handler.ServeHTTP(answer, request)
+		require.Equal(t, http.StatusUnauthorized, answer.Code)
+	}
+}
+
 func TestFeedTellsEveryChange(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -62,6 +63,7 @@ type replica struct {
 	log     *output
 	signals chan os.Signal
 	ended   chan error
+	stopped bool
 }
 
 func settingsFor(db database.Config) app.Config {
@@ -69,7 +71,7 @@ func settingsFor(db database.Config) app.Config {
 	config.Database = db
 	config.Server.Host, config.Server.AdminHost = "127.0.0.1", "127.0.0.1"
 	config.Server.HTTPPort, config.Server.AdminPort = 0, 0
-	config.Server.DrainDelay = 100 * time.Millisecond
+	config.Server.DrainDelay = 500 * time.Millisecond
 	config.Feed.Token = token
 	return config
 }
@@ -82,10 +84,10 @@ func start(t *testing.T, config app.Config) *replica {
 	r := &replica{log: &output{}, signals: make(chan os.Signal, 2), ended: make(chan error, 1)}
 	run := command.Run[app.Config]{Config: config, Stdout: r.log, Stderr: r.log, Signals: r.signals}
 	require.NoError(t, service.Migrate(t.Context(), run))
-	ctx := t.Context()
+	ctx := context.WithoutCancel(t.Context()) // that of a test ends before its cleanup
 	go func() { r.ended <- service.Serve(ctx, run) }()
 	t.Cleanup(func() {
-		if r.ended != nil {
+		if !r.stopped {
 			r.stop(t)
 		}
 	})
@@ -101,15 +103,14 @@ func start(t *testing.T, config app.Config) *replica {
 // stop ends the service as a cluster does; it must end in order, and soon.
 func (r *replica) stop(t *testing.T) {
 	t.Helper()
-	ended := r.ended
-	r.ended = nil
+	r.stopped = true
 	r.signals <- syscall.SIGTERM
 	select {
-	case err := <-ended:
+	case err := <-r.ended:
 		require.NoError(t, err, "%s", r.log)
 	case <-time.After(4 * time.Second): // less than it would wait for a worker that does not end
 		t.Errorf("the service does not stop:\n%s", r.log)
-		<-ended
+		<-r.ended
 	}
 }
 
@@ -155,7 +156,9 @@ func TestReplicasTellEachOther(t *testing.T) {
 	// The first announcements may come before the other one listens.
 	require.Eventually(t, func() bool {
 		_, position := other.do(t, http.MethodGet, "/internal/v1/tag-snapshot", "")
-		var snapshot struct{ Data struct{ Sequence json.Number } }
+		var snapshot struct {
+			Data struct{ Sequence json.Number }
+		}
 		require.NoError(t, json.Unmarshal([]byte(position), &snapshot))
 		type result struct {
 			took time.Duration
@@ -188,6 +191,7 @@ func TestStop(t *testing.T) {
 			r := start(t, config)
 			answered := make(chan int, 1)
 			go func() {
+				defer close(answered)
 				status, _ := r.do(t, http.MethodGet, "/internal/v1/tag-changes?wait=10", "")
 				answered <- status
 			}()

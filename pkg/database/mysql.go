@@ -60,16 +60,23 @@ func newMySQLConnector(cfg Config, timeout time.Duration, log *zap.Logger) (*mys
 	return &mysqlConnector{Connector: connector, session: session(timeout)}, nil
 }
 
+// isolation is what Snapshot promises, however the server was set up.
+const isolation = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+
 // session is the statement that a connection begins with. The comments make
 // each server read its own variable only. With a limit the server itself ends a
-// statement whose client has gone.
+// statement whose client has gone, and a transaction whose client has vanished
+// without closing the connection (a lost node, a partition): its locks would
+// hold up everybody else's writes. MySQL has only wait_timeout for the latter;
+// the pool notices connections that the server has closed.
 func session(timeout time.Duration) string {
 	set := "SET NAMES utf8mb4 COLLATE utf8mb4_bin, time_zone = '+00:00', sql_mode = '" + sqlMode + "'"
 	if timeout <= 0 {
 		return set + ", lock_wait_timeout = 30 /*M!100101 , max_statement_time = 0 */ /*!80000 , max_execution_time = 0 */"
 	}
 	return set + fmt.Sprintf(
-		", innodb_lock_wait_timeout = %d /*M!100101 , max_statement_time = %.3f */ /*!80000 , max_execution_time = %d */",
+		", innodb_lock_wait_timeout = %d, lock_wait_timeout = %[1]d, wait_timeout = 90"+
+			" /*M!100300 , idle_transaction_timeout = 5, max_statement_time = %.3[2]f */ /*!80000 , max_execution_time = %[3]d */",
 		max(1, int(timeout/time.Second)), timeout.Seconds(), timeout.Milliseconds())
 }
 
@@ -84,9 +91,11 @@ func (c *mysqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		_ = raw.Close()
 		return nil, fmt.Errorf("the MySQL driver's connection %T lacks a method that Achilles needs", raw)
 	}
-	if _, err := conn.ExecContext(ctx, c.session, nil); err != nil {
-		_ = conn.Close()
-		return nil, &connectError{fmt.Errorf("set up the session: %w", err)}
+	for _, statement := range []string{c.session, isolation} {
+		if _, err := conn.ExecContext(ctx, statement, nil); err != nil {
+			_ = conn.Close()
+			return nil, &connectError{fmt.Errorf("set up the session: %w", err)}
+		}
 	}
 	return mysqlConn{conn}, nil
 }

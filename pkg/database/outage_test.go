@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"sync"
@@ -274,4 +275,46 @@ func TestTheServersSetupDoesNotMatter(t *testing.T) {
 	require.NoError(t, db.Gorm(t.Context()).Raw("SELECT NOW(3)").Scan(&serverNow).Error)
 	require.WithinDuration(t, time.Now(), serverNow, time.Minute)
 	require.Error(t, db.Gorm(t.Context()).Exec("INSERT INTO blog_note (name, body) VALUES (REPEAT('x', 101), '')").Error, "nothing is cut off silently")
+}
+
+// A client that vanishes within a transaction, as with a lost node, leaves its
+// locks behind until the server gives up on it.
+func TestLocksOfAVanishedClientAreReleased(t *testing.T) {
+	cfg := dbtest.MySQL(t)
+	cfg.Timeout = 500 * time.Millisecond
+	db := withNotes(t, cfg)
+	require.NoError(t, insert(t.Context(), db, "wanted"))
+	vanished, err := db.SQL().Conn(t.Context())
+	require.NoError(t, err)
+	defer func() { // the server has closed it: the pool is not to have it back
+		_ = vanished.Raw(func(any) error { return driver.ErrBadConn })
+		_ = vanished.Close()
+	}()
+	_, err = vanished.ExecContext(t.Context(), "BEGIN")
+	require.NoError(t, err)
+	_, err = vanished.ExecContext(t.Context(), "UPDATE blog_note SET body = 'locked' WHERE name = 'wanted'")
+	require.NoError(t, err)
+	write := func() error {
+		return db.InTx(t.Context(), func(tx *gorm.DB) error {
+			return tx.Model(&note{}).Where("name = ?", "wanted").Update("body", "written").Error
+		})
+	}
+	requireUnavailable(t, write())
+	require.Eventually(t, func() bool { return write() == nil }, 30*time.Second, 100*time.Millisecond, "the lock stays for ever")
+}
+
+// What Snapshot promises does not depend on the server's own default.
+func TestSnapshotOnAServerWithAnotherIsolation(t *testing.T) {
+	db := withNotes(t, dbtest.NewMySQL(t, "--transaction-isolation=READ-COMMITTED").Config(t))
+	var before, after int64
+	require.NoError(t, db.Snapshot(t.Context(), func(tx *gorm.DB) error {
+		if err := tx.Model(&note{}).Count(&before).Error; err != nil {
+			return err
+		}
+		if err := insert(t.Context(), db, "meanwhile"); err != nil {
+			return err
+		}
+		return tx.Model(&note{}).Count(&after).Error
+	}))
+	require.Equal(t, before, after)
 }

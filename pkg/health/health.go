@@ -92,17 +92,28 @@ func (h *Health) Gate(name string) *Gate {
 // the gauge show. Run calls check over and over, never twice at the same time;
 // check has to return when its context ends. Add dependencies before Run.
 func (h *Health) Dependency(name string, check func(ctx context.Context) error) {
+	d := h.observe(name, check)
+	if h.opts.Strict {
+		h.strict.AddReadinessCheck(name, d.judged)
+	}
+}
+
+// Observe is Dependency for what the process can do without: it is shown, but
+// does not make the process unready in strict mode either.
+func (h *Health) Observe(name string, check func(ctx context.Context) error) {
+	h.observe(name, check)
+}
+
+func (h *Health) observe(name string, check func(ctx context.Context) error) *dependency {
 	d := newDependency(name, check, h.opts)
 	h.mu.Lock()
 	h.watched = append(h.watched, d)
 	h.mu.Unlock()
 	h.dependencies.AddReadinessCheck(name, d.latest)
-	if h.opts.Strict {
-		h.strict.AddReadinessCheck(name, d.judged)
-	}
 	if h.opts.Registerer != nil {
 		h.opts.Registerer.MustRegister(d.gauge())
 	}
+	return d
 }
 
 // Run watches the dependencies until ctx ends.

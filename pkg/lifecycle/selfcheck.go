@@ -32,21 +32,30 @@ func selfCheck(ctx context.Context, url string, limit time.Duration) error {
 	// Own transport: a proxy from the environment must not answer for us, and
 	// no idle connection may stay behind to be drained later.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: selfCheckTry}
-	expired := time.After(limit)
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	ticker := time.NewTicker(selfCheckInterval)
 	defer ticker.Stop()
+	var met error // by the last try that had its time
 	for {
-		err := probe(ctx, client, url)
+		err := probe(limited, client, url)
 		if err == nil {
 			return nil
 		}
+		if met == nil || limited.Err() == nil {
+			met = err
+		}
 		select {
-		case <-ctx.Done():
-			return fmt.Errorf("self check: %w", ctx.Err())
-		case <-expired:
-			return fmt.Errorf("%w within %s: %w; check that this host can reach the address it listens on",
-				ErrNotUp, limit, err)
 		case <-ticker.C:
+		case <-limited.Done():
+		}
+		// A select would choose at random between several that are ready.
+		if ctx.Err() != nil {
+			return fmt.Errorf("self check: %w", ctx.Err())
+		}
+		if limited.Err() != nil {
+			return fmt.Errorf("%w within %s: %w; check that this host can reach the address it listens on",
+				ErrNotUp, limit, met)
 		}
 	}
 }

@@ -50,3 +50,18 @@ func TestSelfCheckGivesUp(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorIs(t, err, ErrNotUp)
 }
+
+// A server that accepts and hangs must not stretch the limit.
+func TestSelfCheckKeepsItsLimit(t *testing.T) {
+	hang := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
+	defer srv.Close()
+	defer close(hang)
+	for range 5 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		began := time.Now()
+		require.ErrorIs(t, selfCheck(ctx, srv.URL, 200*time.Millisecond), ErrNotUp)
+		require.Less(t, time.Since(began), selfCheckTry, "it waited for a probe beyond its limit")
+		cancel()
+	}
+}

@@ -22,8 +22,8 @@ func crossOrigin(origins []string) (gin.HandlerFunc, error) {
 		AllowMethods: []string{
 			http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 		},
-		AllowHeaders:  []string{"Content-Type", "Authorization", "Idempotency-Key", "If-Match", "Locale", requestIDHeader},
-		ExposeHeaders: []string{"ETag", "Location", "Retry-After", requestIDHeader},
+		AllowHeaders:  []string{"Content-Type", "Authorization", "Locale", requestIDHeader},
+		ExposeHeaders: []string{"Location", "Retry-After", requestIDHeader},
 		MaxAge:        time.Hour,
 	}
 	if err := cfg.Validate(); err != nil {

@@ -43,7 +43,7 @@ func TestCORSWithOrigins(t *testing.T) {
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 			require.Contains(t, preflight.Header.Get("Access-Control-Allow-Methods"), method)
 		}
-		for _, name := range []string{"Content-Type", "Locale", "Authorization", "Idempotency-Key"} {
+		for _, name := range []string{"Content-Type", "Locale", "Authorization"} {
 			require.Contains(t, preflight.Header.Get("Access-Control-Allow-Headers"), name)
 		}
 		require.Equal(t, "3600", preflight.Header.Get("Access-Control-Max-Age"))

@@ -44,6 +44,15 @@ type Config struct {
 	Health   health.Config
 }
 
+// Validate says which values of different sections cannot work together.
+func (c Config) Validate() error {
+	if c.Database.Timeout >= c.Server.RequestTimeout {
+		return settings.Invalid("Database.Timeout", c.Database.Timeout.String(),
+			fmt.Sprintf("less than Server.RequestTimeout (%s), so that a slow database is answered with 503", c.Server.RequestTimeout))
+	}
+	return nil
+}
+
 // Service is what the parts of one service are built on. A service registers
 // its routes with Engine, its workers and closers with Process, and then calls
 // Run.
@@ -132,7 +141,7 @@ func (s *Service) awaitSchema(ctx context.Context) error {
 	said := ""
 	for {
 		err := database.SchemaCurrent(ctx, s.DB, s.migrations)
-		s.schema.Set(err)
+		s.schema.Set(shown(err))
 		if err == nil {
 			s.migrated.Store(true)
 			s.Log.Info("the database is there and its schema is current")
@@ -151,6 +160,14 @@ func (s *Service) awaitSchema(ctx context.Context) error {
 		case <-time.After(schemaInterval):
 		}
 	}
+}
+
+// shown lets /readyz say what a person can do about it.
+func shown(err error) error {
+	if errors.Is(err, database.ErrSchemaBehind) {
+		return fmt.Errorf("%w: %w", health.Reason("the schema is behind: run the command migrate"), err)
+	}
+	return err
 }
 
 func (s *Service) listenAdmin(ctx context.Context) error {
@@ -190,7 +207,7 @@ func (s *Service) WatchSettings(file string, reload func() (logging.Config, erro
 		return
 	}
 	s.Process.Go("settings", func(ctx context.Context) error {
-		return settings.Watch(ctx, file, func() {
+		err := settings.Watch(ctx, file, func() {
 			config, err := reload()
 			if err == nil {
 				err = s.logger.SetLevel(config.Level)
@@ -201,6 +218,10 @@ func (s *Service) WatchSettings(file string, reload func() (logging.Config, erro
 			}
 			s.Log.Info("settings read again; only the log level takes effect without a restart", zap.String("level", config.Level))
 		})
+		if err != nil { // such as no inotify watches left: no reason to stop serving
+			s.Log.Warn("changes of the settings will not be noticed", zap.Error(err))
+		}
+		return nil
 	})
 }
 
@@ -219,7 +240,7 @@ func Migrate(ctx context.Context, config Config, migrations database.Migrations,
 	defer func() { err = errors.Join(err, db.Close()) }()
 	from, to, err := database.Migrate(ctx, db, migrations)
 	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
+		return err
 	}
 	logger.Info("the schema is current", zap.Int64("from", from), zap.Int64("to", to))
 	return nil

@@ -45,8 +45,8 @@ func (f *front) accept() {
 func (f *front) forward(client net.Conn) {
 	defer f.keep(client)()
 	for range 3 {
-		addr, any := f.pick()
-		if !any {
+		addr, ok := f.pick()
+		if !ok {
 			return
 		}
 		server, err := net.Dial("tcp", addr)
@@ -79,7 +79,7 @@ func (f *front) keep(conn net.Conn) (drop func()) {
 }
 
 func (f *front) close() {
-	_ = f.Listener.Close()
+	_ = f.Close()
 	f.mu.Lock()
 	for conn := range f.conns {
 		_ = conn.Close()

@@ -71,8 +71,8 @@ func (c *h2cConn) get(tr *traffic) (*http2.ClientConn, error) {
 	if c.conn != nil && c.conn.CanTakeNewRequest() {
 		return c.conn, nil
 	}
-	addr, any := tr.pick()
-	if !any {
+	addr, ok := tr.pick()
+	if !ok {
 		return nil, nil
 	}
 	raw, err := net.Dial("tcp", addr)

@@ -34,7 +34,7 @@ func (e *endpoints) remove(addr string) {
 	e.addrs = slices.DeleteFunc(e.addrs, func(a string) bool { return a == addr })
 }
 
-func (e *endpoints) pick() (addr string, any bool) {
+func (e *endpoints) pick() (addr string, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.addrs) == 0 {
@@ -80,8 +80,8 @@ func (tr *traffic) client(name string, pause time.Duration) {
 	}()
 	for n := 0; !tr.wait(rand.N(pause)); n++ {
 		if conn == nil {
-			addr, any := tr.pick()
-			if !any {
+			addr, ok := tr.pick()
+			if !ok {
 				return
 			}
 			var err error

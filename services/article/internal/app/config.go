@@ -26,6 +26,16 @@ type Config struct {
 	Feed     FeedConfig
 }
 
+// Validate says which values of different sections cannot work together.
+func (c Config) Validate() error {
+	err := c.service().Validate()
+	if c.Feed.Timeout >= c.Server.RequestTimeout {
+		err = errors.Join(err, settings.Invalid("Feed.Timeout", c.Feed.Timeout.String(),
+			"less than Server.RequestTimeout ("+c.Server.RequestTimeout.String()+")"))
+	}
+	return err
+}
+
 func (c Config) service() service.Config {
 	c.Server.MaxBodyBytes = cmp.Or(c.Server.MaxBodyBytes, c.App.maxBodyBytes())
 	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health}

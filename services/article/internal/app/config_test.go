@@ -84,6 +84,12 @@ func TestRefusedSettings(t *testing.T) {
 	}
 }
 
+func TestTimeoutsThatCannotWorkTogether(t *testing.T) {
+	_, err := load(t, "", "ACHILLES_DATABASE_TIMEOUT=15s", "ACHILLES_FEED_TIMEOUT=15s")
+	require.ErrorContains(t, err, "Database.Timeout")
+	require.ErrorContains(t, err, "Feed.Timeout")
+}
+
 func TestAllProblemsAtOnce(t *testing.T) {
 	_, err := load(t, "", "ACHILLES_FEED_URL=x", "ACHILLES_FEED_WAIT=60", "ACHILLES_APP_MAXPAGESIZE=1")
 	for _, key := range []string{"Feed.URL", "Feed.Wait", "App.MaxPageSize"} {

@@ -44,6 +44,21 @@ func (r *articleRow) apply(draft article.Draft) {
 	}
 }
 
+// columns are those that a draft changes: to disable an article must not write
+// its content again.
+func columns(draft article.Draft) []string {
+	changed := []string{"updated_at"}
+	for column, given := range map[string]bool{
+		"title": draft.Title != nil, "desc": draft.Desc != nil, "cover_image_url": draft.CoverImageURL != nil,
+		"content": draft.Content != nil, "state": draft.State != nil,
+	} {
+		if given {
+			changed = append(changed, column)
+		}
+	}
+	return changed
+}
+
 func replace(field *string, with *string) {
 	if with != nil {
 		*field = *with

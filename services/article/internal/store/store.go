@@ -48,7 +48,7 @@ func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft) (art
 			return row, err
 		}
 		row.apply(draft)
-		return row, tx.Select("title", "desc", "cover_image_url", "content", "state", "updated_at").Updates(&row).Error
+		return row, tx.Select(columns(draft)).Updates(&row).Error
 	})
 }
 

@@ -170,7 +170,7 @@ func TestTagGoesInTheMiddleOfAWrite(t *testing.T) {
 	s.replace(t, snapshot(1, 1, 2))
 	existing := s.create(t, "existing", 1)
 	var once sync.Once
-	s.failOn(t, "article_tag", func(tx *gorm.DB) bool {
+	s.failOn(t, "article_tag", func(*gorm.DB) bool {
 		once.Do(func() { require.NoError(t, other.apply(t.Context(), remove(2, 2))) })
 		return false
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,6 +48,8 @@ type Follower struct {
 
 	// catching holds a token while a catch-up is under way.
 	catching chan struct{}
+	// failure is what the last step of Run ended with.
+	failure atomic.Pointer[error]
 	// caughtUp is when the last successful catch-up began, guarded by catching.
 	caughtUp time.Time
 }
@@ -86,6 +89,7 @@ func (f *Follower) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		began := time.Now()
 		progress, err := f.step(ctx, f.options.Wait)
+		f.failure.Store(&err)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
@@ -105,6 +109,14 @@ func (f *Follower) Run(ctx context.Context) error {
 			// that contradicts itself must not keep this one busy.
 			pause(ctx, firstBackoff)
 		}
+	}
+	return nil
+}
+
+// Check tells why the feed cannot be followed now; nil when it can.
+func (f *Follower) Check(context.Context) error {
+	if err := f.failure.Load(); err != nil {
+		return *err
 	}
 	return nil
 }
@@ -205,7 +217,11 @@ func (f *Follower) startOver(ctx context.Context, from Position) error {
 	}
 	f.options.Log.Info("starting over from a snapshot of the tags",
 		zap.Int("tags", len(snapshot.Tags)), zap.Uint64("position", snapshot.Sequence))
-	return f.copy.Replace(ctx, from, snapshot)
+	if err := f.copy.Replace(ctx, from, snapshot); err != nil {
+		return err
+	}
+	f.observe(snapshot.Sequence, snapshot.Sequence)
+	return nil
 }
 
 func (f *Follower) observe(position, last uint64) {

@@ -209,7 +209,7 @@ func TestWrongTokenIsSaid(t *testing.T) {
 }
 
 func TestStartOver(t *testing.T) {
-	for name, break_ := range map[string]func(f *feed){
+	for name, sabotage := range map[string]func(f *feed){
 		"the feed was trimmed":        func(f *feed) { f.put(3, "three"); f.trim() },
 		"another epoch":               func(f *feed) { f.restart("second", 900); f.put(3, "three") },
 		"another epoch, same place":   func(f *feed) { f.put(3, "three"); f.restart("second", 2) },
@@ -228,7 +228,7 @@ func TestStartOver(t *testing.T) {
 			f.mu.Lock()
 			delete(f.tags, 2) // a change that nobody will tell of
 			f.mu.Unlock()
-			break_(f)
+			sabotage(f)
 			r.follow(t)
 			r.eventually(t, map[uint64]string{1: "one", 3: "three"})
 			f.put(4, "four")
@@ -244,6 +244,7 @@ func TestAnotherProgramDoesNotEmptyTheCopy(t *testing.T) {
 	f.put(1, "one")
 	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.wait = time.Second })
 	require.NoError(t, r.CatchUp(t.Context()))
+	require.NoError(t, r.Check(t.Context()))
 	f.answer(func(w http.ResponseWriter, _ *http.Request) bool {
 		write(w, map[string]string{"status": "ok"})
 		return true
@@ -251,6 +252,7 @@ func TestAnotherProgramDoesNotEmptyTheCopy(t *testing.T) {
 	r.follow(t)
 	require.Eventually(t, func() bool { return r.metric(t, "failures_total") >= 2 }, patience, time.Millisecond)
 	require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
+	require.ErrorContains(t, r.Check(t.Context()), "not that of a tag service")
 }
 
 // Whatever a source answers at once must not keep its reader busy.

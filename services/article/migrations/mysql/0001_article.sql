@@ -1,4 +1,6 @@
 -- +goose Up
+-- The key on is_deleted alone lists in the order of the ids, which every key of
+-- InnoDB ends with, without sorting.
 CREATE TABLE IF NOT EXISTS blog_article (
     id              bigint unsigned  NOT NULL AUTO_INCREMENT,
     created_at      datetime(3)      NOT NULL,

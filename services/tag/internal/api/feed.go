@@ -13,12 +13,8 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// Bounds of one read of the feed.
-const (
-	defaultChanges = 100
-	mostChanges    = 1000
-	longestWait    = 10 * time.Second
-)
+// defaultChanges is how many changes a reader gets that names no number.
+const defaultChanges = 100
 
 // requireFeedToken admits only who shows the services' token. Hashing first
 // makes the comparison take the same time whatever is shown.
@@ -73,11 +69,11 @@ func (a *API) listChanges(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	limit := min(request.Limit, mostChanges)
+	limit := request.Limit
 	if limit == 0 {
 		limit = defaultChanges
 	}
-	wait := min(time.Duration(request.Wait)*time.Second, longestWait)
+	wait := time.Duration(request.Wait) * time.Second
 	if deadline, ok := c.Request.Context().Deadline(); ok {
 		// A quiet feed answers, however little time requests are allowed.
 		wait = min(wait, time.Until(deadline)*2/3)

@@ -110,7 +110,7 @@ func (r *replica) stop(t *testing.T) {
 		require.NoError(t, err, "%s", r.log)
 	case <-time.After(4 * time.Second): // less than it would wait for a worker that does not end
 		t.Errorf("the service does not stop:\n%s", r.log)
-		<-r.ended
+		require.NoError(t, <-r.ended)
 	}
 }
 

@@ -24,6 +24,11 @@ type Config struct {
 	Feed     FeedConfig
 }
 
+// Validate says which values of different sections cannot work together.
+func (c Config) Validate() error {
+	return c.service().Validate()
+}
+
 func (c Config) service() service.Config {
 	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health}
 }

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"crypto/rand"
 	"strings"
 	"sync"
 	"testing"
@@ -151,34 +152,32 @@ func TestARequestsEndEndsItsWrite(t *testing.T) {
 func TestAcknowledgedWritesSurviveACrash(t *testing.T) {
 	mysql := dbtest.NewMySQL(t, "--innodb-flush-log-at-trx-commit=1")
 	db, s := open(t, mysql.Config(t))
-	var acknowledged []uint64
-	stop := make(chan struct{})
-	writing := make(chan struct{})
+	ids, failed := make(chan uint64), make(chan error, 1)
 	go func() {
-		defer close(writing)
-		for n := 0; ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			created, err := s.Create(t.Context(), draft(time.Now().String(), tag.Enabled))
+		defer close(ids)
+		for {
+			created, err := s.Create(t.Context(), draft(rand.Text(), tag.Enabled))
 			if err != nil {
+				failed <- err
 				return
 			}
-			acknowledged = append(acknowledged, created.ID)
-			if n == 20 {
-				go mysql.Kill(t)
-			}
+			ids <- created.ID
 		}
 	}()
-	select {
-	case <-writing:
-	case <-time.After(patience):
-		close(stop)
-		t.Fatal("the crash went unnoticed")
+	var acknowledged []uint64
+	for range 20 {
+		acknowledged = append(acknowledged, <-ids)
 	}
-	require.Eventually(t, func() bool { return !mysql.Running() }, patience, time.Millisecond)
+	killed := make(chan struct{})
+	go func() {
+		defer close(killed)
+		mysql.Kill(t)
+	}()
+	for id := range ids { // in the middle of which it is killed
+		acknowledged = append(acknowledged, id)
+	}
+	requireCode(t, errcode.Unavailable, <-failed)
+	<-killed
 	mysql.Start(t)
 	require.Eventually(t, func() bool { return db.Ping(t.Context()) == nil }, patience, 10*time.Millisecond)
 	snapshot, err := s.Snapshot(t.Context())

@@ -212,7 +212,7 @@ func TestBell(t *testing.T) {
 	<-second
 }
 
-func TestBellUnderLoad(t *testing.T) {
+func TestBellUnderLoad(*testing.T) {
 	bell := tag.NewBell()
 	var waiting, ringing sync.WaitGroup
 	for range 8 {

@@ -1,4 +1,6 @@
 -- +goose Up
+-- The key on is_deleted alone lists in the order of the ids, which every key of
+-- InnoDB ends with, without sorting.
 -- active_name is the name while the tag is not deleted and null afterwards:
 -- under a unique key it keeps living names apart and lets a name be deleted
 -- any number of times.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/locale"
+	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
 // door is the one address in front of both services. It routes what the
@@ -167,11 +168,7 @@ func (d *door) index(w http.ResponseWriter, r *http.Request) {
 // problem answers in the envelope of the API's errors.
 func (d *door) problem(w http.ResponseWriter, r *http.Request, code errcode.Code) {
 	language := d.negotiator.Negotiate(r.Header.Get("locale"), r.Header.Get("Accept-Language"))
-	body, _ := json.Marshal(struct {
-		Code    int      `json:"code"`
-		Msg     string   `json:"msg"`
-		Details []string `json:"details"`
-	}{int(code), code.Message(language), []string{}})
+	body, _ := json.Marshal(responses.Problem{Code: int(code), Msg: code.Message(language), Details: []string{}})
 	header := w.Header()
 	header.Set("X-Request-ID", uuid.NewString())
 	header.Set("Content-Type", "application/json; charset=utf-8")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -34,6 +35,9 @@ func accessLog(log *zap.Logger) gin.HandlerFunc {
 				zap.String("client", c.ClientIP()),
 				zap.String("request_id", RequestID(c.Request.Context())),
 			}
+			if span := trace.SpanContextFromContext(c.Request.Context()); span.IsValid() {
+				fields = append(fields, zap.Stringer("trace_id", span.TraceID()))
+			}
 			line.Write(append(fields, problems(c, status)...)...)
 		}()
 		c.Next()
@@ -43,7 +47,7 @@ func accessLog(log *zap.Logger) gin.HandlerFunc {
 
 func accessLevel(route string, status int) zapcore.Level {
 	switch {
-	case route == healthzPath || route == readyzPath:
+	case isProbe(route):
 		return zapcore.DebugLevel
 	case status >= http.StatusInternalServerError:
 		return zapcore.ErrorLevel

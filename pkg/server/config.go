@@ -50,6 +50,7 @@ type Config struct {
 	ShutdownTimeout    time.Duration `mapstructure:"ShutdownTimeout" usage:"how long requests may take to finish after DrainDelay"`
 	CORSAllowedOrigins []string      `mapstructure:"CorsAllowedOrigins" usage:"origins whose pages may call the API, such as https://blog.example; empty: none; *: all"`
 	TrustedProxies     []string      `mapstructure:"TrustedProxies" usage:"addresses or networks of proxies whose X-Forwarded-For is believed; empty: none"`
+	ServedBy           string        `mapstructure:"ServedBy" usage:"name of this instance, sent as X-Served-By with every answer, for tests and diagnosis; empty: not sent"`
 }
 
 // Default returns the section's defaults.
@@ -107,6 +108,7 @@ func (c Config) Validate() error {
 	for _, proxy := range c.TrustedProxies {
 		check(validNetwork(proxy), "TrustedProxies", proxy, "IP addresses, or networks such as 10.0.0.0/8")
 	}
+	check(fitServedBy(c.ServedBy), "ServedBy", c.ServedBy, "up to 253 letters, digits, dots, dashes and underscores")
 	return errors.Join(errs...)
 }
 

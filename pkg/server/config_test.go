@@ -49,6 +49,8 @@ func TestValidate(t *testing.T) {
 		"all origins": {func(c *server.Config) { c.CORSAllowedOrigins = []string{"*"} }, ""},
 		"all and one": {func(c *server.Config) { c.CORSAllowedOrigins = []string{"*", "https://a.example"} }, "CorsAllowedOrigins: * is not allowed"},
 		"proxies":     {func(c *server.Config) { c.TrustedProxies = []string{"10.0.0.0/8", "::1"} }, ""},
+		"served by":   {func(c *server.Config) { c.ServedBy = "achilles-tag-5d8f" }, ""},
+		"two lines":   {func(c *server.Config) { c.ServedBy = "a\nb" }, `ServedBy: "a\nb" is not allowed`},
 		"proxy name":  {func(c *server.Config) { c.TrustedProxies = []string{"ingress"} }, "TrustedProxies: ingress is not allowed"},
 	} {
 		t.Run(name, func(t *testing.T) {

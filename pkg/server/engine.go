@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
@@ -24,12 +25,16 @@ const (
 	versionPath = "/version"
 )
 
-// Deps is what an engine works with; all of it is needed.
+func isProbe(route string) bool { return route == healthzPath || route == readyzPath }
+
+// Deps is what an engine works with; all of it is needed but the tracer.
 type Deps struct {
 	Log     *zap.Logger
 	Metrics *metrics.Metrics
 	Health  *health.Health
 	Info    buildinfo.Info
+	// Tracer makes spans of the requests; nil for none.
+	Tracer trace.Tracer
 }
 
 // NewEngine returns an engine with the chain of middleware and the routes that
@@ -51,12 +56,15 @@ func NewEngine(cfg Config, deps Deps) (*gin.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	engine.Use(recovery(deps.Log, deps.Metrics), requestID())
+	if deps.Tracer != nil {
+		engine.Use(traceRequests(deps.Tracer))
+	}
 	engine.Use(
-		recovery(deps.Log, deps.Metrics),
-		requestID(),
 		accessLog(deps.Log),
 		measure(deps.Metrics),
 		securityHeaders(),
+		servedBy(cfg.ServedBy),
 		// Before everything that may refuse: refusals are in the client's language too.
 		language(locale.NewNegotiator()),
 		crossOrigin,

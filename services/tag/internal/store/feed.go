@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gorm.io/gorm"
@@ -10,31 +11,33 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// write runs fn in a transaction that has taken the next number of the feed.
-// Its row lock is the first lock of every tag write: the writes queue up here,
-// numbers are committed in order, and a rollback gives the number back.
-func (s *Store) write(ctx context.Context, fn func(tx *gorm.DB, sequence uint64) error) error {
-	return s.db.InTx(ctx, func(tx *gorm.DB) error {
-		err := tx.Model(&sequenceRow{ID: 1}).Update("value", gorm.Expr("value + 1")).Error
-		if err != nil {
-			return err
-		}
-		counter, err := position(tx)
-		if err != nil {
-			return err
-		}
-		return fn(tx, counter.Value)
-	})
-}
-
 func position(tx *gorm.DB) (sequenceRow, error) {
 	var row sequenceRow
-	return row, tx.Take(&row, 1).Error
+	err := tx.Take(&row, 1).Error
+	return row, err
 }
 
-func appendChange(tx *gorm.DB, sequence uint64, kind tag.Kind, row tagRow) error {
-	return tx.Create(&changeRow{Sequence: sequence, TagID: row.ID, Kind: string(kind), Name: row.Name, State: row.State}).Error
+// appendChange gives a change of a tag the next number of the feed. The number
+// is the last lock that a write takes, after that of the tag's own row: writes
+// queue up here for as short as can be, never hold it while they wait for
+// anything else, and each commits before the next one gets its number. So the
+// numbers are committed in order, and a rollback gives its number back.
+func (s *Store) appendChange(tx *gorm.DB, kind tag.Kind, row tagRow) error {
+	if err := tx.Model(&sequenceRow{ID: 1}).Update("value", gorm.Expr("value + 1")).Error; err != nil {
+		return err
+	}
+	// Not read first: every round trip counts while others wait.
+	result := tx.Exec("INSERT INTO "+s.db.Table("tag_change")+" (sequence, created_at, tag_id, kind, name, state) SELECT value, ?, ?, ?, ?, ? FROM "+
+		s.db.Table("tag_sequence")+" WHERE id = 1", tx.NowFunc(), row.ID, string(kind), row.Name, row.State)
+	if result.Error == nil && result.RowsAffected != 1 {
+		return errNoSequence
+	}
+	return result.Error
 }
+
+// errNoSequence means that somebody has emptied the table that numbers the
+// changes.
+var errNoSequence = errors.New("the table tag_sequence has no row with id 1: restore it from a backup, with a new epoch")
 
 // Changes returns at most limit changes behind the position after.
 func (s *Store) Changes(ctx context.Context, after uint64, limit int) (tag.Changes, error) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
@@ -28,12 +29,12 @@ func New(db *database.DB) *Store {
 // Create inserts a tag; its name must not be in use.
 func (s *Store) Create(ctx context.Context, draft tag.Draft) (tag.Tag, error) {
 	var row tagRow
-	err := s.write(ctx, func(tx *gorm.DB, sequence uint64) error {
+	err := s.db.InTx(ctx, func(tx *gorm.DB) error {
 		row = tagRow{Name: draft.Name, State: uint8(*draft.State)}
 		if err := tx.Create(&row).Error; err != nil {
 			return named(err)
 		}
-		return appendChange(tx, sequence, tag.Put, row)
+		return s.appendChange(tx, tag.Put, row)
 	})
 	return row.tag(), err
 }
@@ -81,9 +82,9 @@ func filtered(filter tag.Filter) func(*gorm.DB) *gorm.DB {
 // Update replaces the tag's name, and its state if the draft has one.
 func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft) (tag.Tag, error) {
 	var row tagRow
-	err := s.write(ctx, func(tx *gorm.DB, sequence uint64) error {
-		row = tagRow{}
-		if err := found(tx.Take(&row, id).Error); err != nil {
+	err := s.db.InTx(ctx, func(tx *gorm.DB) error {
+		var err error
+		if row, err = locked(tx, id); err != nil {
 			return err
 		}
 		row.Name = draft.Name
@@ -93,24 +94,32 @@ func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft) (tag.Tag
 		if err := tx.Select("name", "state", "updated_at").Updates(&row).Error; err != nil {
 			return named(err)
 		}
-		return appendChange(tx, sequence, tag.Put, row)
+		return s.appendChange(tx, tag.Put, row)
 	})
 	return row.tag(), err
 }
 
 // Delete marks the tag as deleted, which frees its name.
 func (s *Store) Delete(ctx context.Context, id uint64) error {
-	return s.write(ctx, func(tx *gorm.DB, sequence uint64) error {
-		var row tagRow
-		if err := found(tx.Take(&row, id).Error); err != nil {
+	return s.db.InTx(ctx, func(tx *gorm.DB) error {
+		row, err := locked(tx, id)
+		if err != nil {
 			return err
 		}
 		now := tx.NowFunc()
 		if err := tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": now}).Error; err != nil {
 			return err
 		}
-		return appendChange(tx, sequence, tag.Delete, row)
+		return s.appendChange(tx, tag.Delete, row)
 	})
+}
+
+// locked returns the tag as it is now, and keeps others from changing it until
+// the transaction ends.
+func locked(tx *gorm.DB, id uint64) (tagRow, error) {
+	var row tagRow
+	err := found(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
+	return row, err
 }
 
 func found(err error) error {

@@ -1,0 +1,54 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/achilles-blog/achilles/pkg/metrics"
+)
+
+// internalRoutes are what services ask each other all the time, such as the
+// feed's long polls.
+const internalRoutes = "/internal/"
+
+// traceRequests makes each request a span, below that of a caller who names
+// one. Like the access log it repeats nothing the client sent but the method.
+func traceRequests(tracer trace.Tracer) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		ctx := propagation.TraceContext{}.Extract(c.Request.Context(), propagation.HeaderCarrier(c.Request.Header))
+		route := c.FullPath()
+		if isProbe(route) || strings.HasPrefix(route, internalRoutes) && !trace.SpanContextFromContext(ctx).IsValid() {
+			return
+		}
+		method, name := c.Request.Method, c.Request.Method
+		if metrics.Method(method) != method {
+			method, name = "_OTHER", "HTTP" // as the conventions have it
+		}
+		ctx, span := tracer.Start(ctx, strings.TrimSpace(name+" "+route), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
+			semconv.HTTPRequestMethodKey.String(method), semconv.URLScheme("http"), semconv.ClientAddress(c.ClientIP())))
+		if route != "" {
+			span.SetAttributes(semconv.HTTPRoute(route))
+		}
+		c.Request = c.Request.WithContext(ctx)
+		returned := false
+		defer func() { endSpan(span, outcome(c, returned)) }()
+		c.Next()
+		returned = true
+	}
+}
+
+func endSpan(span trace.Span, status int) {
+	span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+	if status >= http.StatusInternalServerError {
+		span.SetAttributes(semconv.ErrorTypeKey.String(strconv.Itoa(status)))
+		span.SetStatus(codes.Error, "")
+	}
+	span.End()
+}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/glebarez/sqlite"
+	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.uber.org/zap"
 	"gorm.io/driver/mysql"
 	"gorm.io/gorm"
@@ -19,6 +21,7 @@ import (
 	"gorm.io/gorm/schema"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
 const (
@@ -111,7 +114,7 @@ func (db *DB) Gorm(ctx context.Context) *gorm.DB { return db.gorm.WithContext(ct
 
 // Ping asks the server for a sign of life, as one unit of work.
 func (db *DB) Ping(ctx context.Context) error {
-	return db.unit(ctx, func(ctx context.Context) error { return db.sql.PingContext(ctx) })
+	return db.unit(ctx, "ping", func(ctx context.Context) error { return db.sql.PingContext(ctx) })
 }
 
 // Read runs fn as one unit of work without a transaction; it is for a single
@@ -119,13 +122,13 @@ func (db *DB) Ping(ctx context.Context) error {
 // Config.Timeout, with errcode.Unavailable; when ctx ends first, the error is
 // context.Canceled or context.DeadlineExceeded.
 func (db *DB) Read(ctx context.Context, fn func(db *gorm.DB) error) error {
-	return db.unit(ctx, func(ctx context.Context) error { return fn(db.Gorm(ctx)) })
+	return db.unit(ctx, "read", func(ctx context.Context) error { return fn(db.Gorm(ctx)) })
 }
 
 // Snapshot is Read for several queries that must agree with each other, such as
 // a page and its count: all see the same state of the data. Do not write in fn.
 func (db *DB) Snapshot(ctx context.Context, fn func(tx *gorm.DB) error) error {
-	return db.unit(ctx, func(ctx context.Context) error {
+	return db.unit(ctx, "snapshot", func(ctx context.Context) error {
 		return db.Gorm(ctx).Transaction(fn, &sql.TxOptions{ReadOnly: true})
 	})
 }
@@ -139,7 +142,7 @@ func (db *DB) Snapshot(ctx context.Context, fn func(tx *gorm.DB) error) error {
 // When the connection is lost during the commit the error is
 // errcode.Unavailable too, and nobody knows whether the transaction counts.
 func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
-	return db.unit(ctx, func(ctx context.Context) error {
+	return db.unit(ctx, "transaction", func(ctx context.Context) error {
 		if db.writer != nil {
 			select {
 			case db.writer <- struct{}{}:
@@ -161,11 +164,18 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	})
 }
 
-// unit bounds one unit of work and says what its failure means.
-func (db *DB) unit(parent context.Context, work func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(parent, db.cfg.Timeout)
+// unit bounds one unit of work, makes it a span of the request's trace, and
+// says what its failure means.
+func (db *DB) unit(parent context.Context, name string, work func(context.Context) error) error {
+	ctx, span := tracing.StartClient(parent, "database "+name, semconv.DBSystemNameKey.String(db.cfg.DBType))
+	defer span.End()
+	ctx, cancel := context.WithTimeout(ctx, db.cfg.Timeout)
 	defer cancel()
-	return outcome(parent, ctx, work(ctx))
+	err := outcome(parent, ctx, work(ctx))
+	if failed(err) {
+		span.SetStatus(codes.Error, "")
+	}
+	return err
 }
 
 func outcome(parent, unit context.Context, err error) error {

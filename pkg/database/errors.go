@@ -65,6 +65,22 @@ func isSentinel(err error) bool {
 	return errors.Is(err, ErrDuplicate) || errors.Is(err, ErrForeignKey) || errors.Is(err, ErrNotFound)
 }
 
+// failed tells a unit of work that the database could not do from one whose
+// answer is no, or that its caller gave up for a reason of its own.
+func failed(err error) bool {
+	var coded *errcode.Error
+	var fromMySQL *mysql.MySQLError
+	var fromSQLite *gosqlite.Error
+	switch {
+	case isSentinel(err):
+		return false
+	case errors.As(err, &coded):
+		return coded.Code == errcode.Unavailable
+	}
+	return errors.As(err, &fromMySQL) || errors.As(err, &fromSQLite) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
 // kind is what an error of a driver means for the one who asked.
 type kind int
 

@@ -1,5 +1,5 @@
 // Package service connects what every service of Achilles has: log, metrics,
-// health, database, engine and lifecycle, in the one order in which they start
+// traces, health, database, engine and lifecycle, in the one order in which they start
 // and, the other way round, stop.
 package service
 
@@ -25,6 +25,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
 // StopTimeout bounds the closing of each thing that a service closes.
@@ -42,6 +43,7 @@ type Config struct {
 	Database database.Config
 	Log      logging.Config
 	Health   health.Config
+	Tracing  tracing.Config
 }
 
 // Validate says which values of different sections cannot work together.
@@ -67,6 +69,7 @@ type Service struct {
 	config     Config
 	migrations database.Migrations
 	logger     *logging.Logger
+	traces     *tracing.Tracing
 	schema     *health.Gate
 	migrated   atomic.Bool
 }
@@ -92,13 +95,17 @@ func New(ctx context.Context, config Config, migrations database.Migrations, sig
 	if err := s.listenAdmin(ctx); err != nil {
 		return nil, errors.Join(err, logger.Close())
 	}
+	s.traces = tracing.New(config.Tracing, "achilles-"+migrations.Service, info.Version, log)
+	s.Process.OnStop("tracing", StopTimeout, s.traces.Close)
 	if err := s.openDatabase(); err != nil {
-		return nil, errors.Join(err, logger.Close())
+		return nil, errors.Join(err, s.traces.Close(ctx), logger.Close())
 	}
 	s.Health = s.newHealth()
-	s.Engine, err = server.NewEngine(config.Server, server.Deps{Log: log, Metrics: s.Metrics, Health: s.Health, Info: info})
+	s.Engine, err = server.NewEngine(config.Server, server.Deps{
+		Log: log, Metrics: s.Metrics, Health: s.Health, Info: info, Tracer: s.traces.Tracer(),
+	})
 	if err != nil {
-		return nil, errors.Join(err, s.DB.Close(), logger.Close())
+		return nil, errors.Join(err, s.DB.Close(), s.traces.Close(ctx), logger.Close())
 	}
 	s.Engine.Use(s.requireSchema)
 	return s, nil
@@ -185,7 +192,7 @@ func (s *Service) listenAdmin(ctx context.Context) error {
 func (s *Service) Run(ctx context.Context) error {
 	listener, err := server.Listen(ctx, s.config.Server)
 	if err != nil {
-		return errors.Join(err, s.DB.Close(), s.logger.Close())
+		return errors.Join(err, s.DB.Close(), s.traces.Close(ctx), s.logger.Close())
 	}
 	s.Process.Listen("http", server.NewHTTPServer(s.config.Server, s.Engine, s.Log), listener)
 	s.Process.Go("schema", s.awaitSchema)

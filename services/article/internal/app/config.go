@@ -14,6 +14,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
 // Config are the settings of the article service, a section each.
@@ -23,6 +24,7 @@ type Config struct {
 	Database database.Config
 	Log      logging.Config
 	Health   health.Config
+	Tracing  tracing.Config
 	Feed     FeedConfig
 }
 
@@ -38,7 +40,7 @@ func (c Config) Validate() error {
 
 func (c Config) service() service.Config {
 	c.Server.MaxBodyBytes = cmp.Or(c.Server.MaxBodyBytes, c.App.maxBodyBytes())
-	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health}
+	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health, Tracing: c.Tracing}
 }
 
 // APIConfig is the section App: what the API allows.
@@ -104,6 +106,7 @@ func Defaults() Config {
 		Database: database.Default(),
 		Log:      logging.Default(),
 		Health:   health.Default(),
+		Tracing:  tracing.Default(),
 		Feed:     FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond},
 	}
 	// A file beside the service: production names a server.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
 // errNotTheFeed keeps the answer of some other program from being taken for a
@@ -29,7 +30,7 @@ type Client struct {
 // NewClient returns a client of the tag service at the base URL. Each call may
 // take timeout beyond the time it asks the service to wait.
 func NewClient(base string, token settings.Secret, timeout time.Duration) *Client {
-	transport := &http.Transport{MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second}
+	transport := tracing.Transport{Transport: &http.Transport{MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second}}
 	return &Client{base: strings.TrimSuffix(base, "/"), token: token, timeout: timeout, http: &http.Client{Transport: transport}}
 }
 

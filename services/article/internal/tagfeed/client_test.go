@@ -2,6 +2,7 @@ package tagfeed_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -9,7 +10,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
+	"github.com/achilles-blog/achilles/pkg/tracetest"
+	"github.com/achilles-blog/achilles/pkg/tracing"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 )
 
@@ -119,4 +123,26 @@ func TestClientIsBounded(t *testing.T) {
 			require.ErrorIs(t, err, context.Canceled)
 		})
 	}
+}
+
+// What is asked for an article's sake belongs to the trace of its request; what
+// the follower asks by itself to none.
+func TestClientHandsOnTheTrace(t *testing.T) {
+	f, collector := newFeed(t), tracetest.New(t)
+	var told []string
+	f.hold(func(r *http.Request) { told = append(told, r.Header.Get("Traceparent")) })
+	traces := tracing.New(tracing.Config{Endpoint: collector.URL, SampleRatio: 1}, "article", "v1", zap.NewNop())
+	ctx, request := traces.Tracer().Start(t.Context(), "request")
+	client := newClient(t, f.URL, token, time.Second)
+	for _, ctx := range []context.Context{ctx, t.Context()} {
+		_, err := client.Changes(ctx, 0, 10, 0)
+		require.NoError(t, err)
+	}
+	request.End()
+	require.NoError(t, traces.Close(t.Context()))
+	spans := collector.Spans()
+	require.Len(t, spans, 2)
+	require.Equal(t, spans[1].ID, spans[0].Parent)
+	require.Equal(t, []string{"00-" + spans[1].TraceID + "-" + spans[0].ID + "-01", ""}, told)
+	require.NotContains(t, fmt.Sprint(spans), token.Reveal())
 }

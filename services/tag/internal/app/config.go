@@ -11,6 +11,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
 // Config are the settings of the tag service, a section each.
@@ -21,6 +22,7 @@ type Config struct {
 	Redis    cache.Config
 	Log      logging.Config
 	Health   health.Config
+	Tracing  tracing.Config
 	Feed     FeedConfig
 }
 
@@ -30,7 +32,7 @@ func (c Config) Validate() error {
 }
 
 func (c Config) service() service.Config {
-	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health}
+	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health, Tracing: c.Tracing}
 }
 
 // APIConfig is the section App: what the API allows.
@@ -79,6 +81,7 @@ func Defaults() Config {
 		Redis:    cache.Default(),
 		Log:      logging.Default(),
 		Health:   health.Default(),
+		Tracing:  tracing.Default(),
 		Feed: FeedConfig{
 			Retention:    7 * 24 * time.Hour,
 			TrimInterval: 10 * time.Minute,

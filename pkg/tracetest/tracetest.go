@@ -1,0 +1,86 @@
+// Package tracetest gives tests a collector of traces that speaks OTLP over
+// HTTP.
+package tracetest
+
+import (
+	"encoding/hex"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// Span is a span as it arrived, with its ids in hex.
+type Span struct {
+	Name, TraceID, ID, Parent string
+	Kind                      tracepb.Span_SpanKind
+	Failed                    bool
+	Attributes                map[string]any
+	Resource                  map[string]any
+}
+
+// Collector keeps the spans that it is sent to its URL.
+type Collector struct {
+	*httptest.Server
+	mu    sync.Mutex
+	spans []Span
+}
+
+// New returns a collector, which is closed at the end of the test.
+func New(t testing.TB) *Collector {
+	c := &Collector{}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var traces tracepb.TracesData
+		if assert.NoError(t, err) && assert.Equal(t, "POST /v1/traces", r.Method+" "+r.URL.Path) &&
+			assert.Equal(t, "application/x-protobuf", r.Header.Get("Content-Type")) && assert.NoError(t, proto.Unmarshal(body, &traces)) {
+			c.take(&traces)
+		}
+		w.WriteHeader(http.StatusOK)
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Spans returns what has arrived, in the order in which the spans ended.
+func (c *Collector) Spans() []Span {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spans
+}
+
+func (c *Collector) take(traces *tracepb.TracesData) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, source := range traces.ResourceSpans {
+		for _, scope := range source.ScopeSpans {
+			for _, span := range scope.Spans {
+				c.spans = append(c.spans, Span{
+					Name: span.Name, TraceID: hex.EncodeToString(span.TraceId), ID: hex.EncodeToString(span.SpanId),
+					Parent: hex.EncodeToString(span.ParentSpanId), Kind: span.Kind,
+					Failed:     span.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR,
+					Attributes: values(span.Attributes), Resource: values(source.Resource.Attributes),
+				})
+			}
+		}
+	}
+}
+
+func values(attributes []*commonpb.KeyValue) map[string]any {
+	all := map[string]any{}
+	for _, a := range attributes {
+		switch value := a.Value.Value.(type) {
+		case *commonpb.AnyValue_IntValue:
+			all[a.Key] = value.IntValue
+		default:
+			all[a.Key] = a.Value.GetStringValue()
+		}
+	}
+	return all
+}

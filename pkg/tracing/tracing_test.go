@@ -1,0 +1,232 @@
+package tracing_test
+
+import (
+	"context"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/achilles-blog/achilles/pkg/tracetest"
+	"github.com/achilles-blog/achilles/pkg/tracing"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, endpoint string, ratio float64) (*tracing.Tracing, *observer.ObservedLogs) {
+	t.Helper()
+	core, logs := observer.New(zapcore.DebugLevel)
+	traces := tracing.New(tracing.Config{Endpoint: endpoint, SampleRatio: ratio}, "toy", "v1.2.3", zap.New(core))
+	t.Cleanup(func() { require.NoError(t, traces.Close(context.Background())) })
+	return traces, logs
+}
+
+func TestSpansArrive(t *testing.T) {
+	collector := tracetest.New(t)
+	traces, logs := start(t, collector.URL+"/", 1)
+	ctx, request := traces.Tracer().Start(t.Context(), "request")
+	_, call := tracing.StartClient(ctx, "call", attribute.String("to", "somebody"))
+	call.End()
+	request.End()
+	require.NoError(t, traces.Close(t.Context()))
+
+	spans := collector.Spans()
+	require.Len(t, spans, 2)
+	require.Equal(t, "call", spans[0].Name)
+	require.Equal(t, "SPAN_KIND_CLIENT", spans[0].Kind.String())
+	require.Equal(t, map[string]any{"to": "somebody"}, spans[0].Attributes)
+	require.Equal(t, spans[1].ID, spans[0].Parent)
+	require.Equal(t, "request", spans[1].Name)
+	require.Equal(t, request.SpanContext().TraceID().String(), spans[1].TraceID)
+	require.Empty(t, spans[1].Parent)
+	host, err := os.Hostname()
+	require.NoError(t, err)
+	for key, want := range map[string]string{"service.name": "toy", "service.version": "v1.2.3", "service.instance.id": host} {
+		require.Equal(t, want, spans[1].Resource[key], key)
+	}
+	require.Empty(t, logs.All())
+}
+
+func TestOff(t *testing.T) {
+	traces, _ := start(t, "", 1)
+	require.Nil(t, traces)
+	require.Nil(t, traces.Tracer())
+	ctx, span := tracing.StartClient(t.Context(), "call")
+	require.Equal(t, t.Context(), ctx, "there is nothing to carry")
+	require.False(t, span.SpanContext().IsValid())
+	span.End()
+}
+
+// The share decides where nobody else has; the caller's decision holds for all
+// that is done for it.
+func TestSampling(t *testing.T) {
+	from := func(flags trace.TraceFlags) context.Context {
+		return trace.ContextWithRemoteSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
+			TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: flags, Remote: true,
+		}))
+	}
+	for about, c := range map[string]struct {
+		ratio  float64
+		caller context.Context
+		want   int
+	}{
+		"all": {1, t.Context(), 2}, "none": {0, t.Context(), 0},
+		"the caller wants it": {0, from(trace.FlagsSampled), 2}, "the caller does not": {1, from(0), 0},
+	} {
+		t.Run(about, func(t *testing.T) {
+			collector := tracetest.New(t)
+			traces, _ := start(t, collector.URL, c.ratio)
+			ctx, request := traces.Tracer().Start(c.caller, "request")
+			_, call := tracing.StartClient(ctx, "call")
+			call.End()
+			require.Equal(t, c.want == 2, request.IsRecording(), "ended by a span that is not its own")
+			request.End()
+			require.NoError(t, traces.Close(t.Context()))
+			require.Len(t, collector.Spans(), c.want)
+		})
+	}
+}
+
+// hanging is a collector that takes everything and never answers; waiting are
+// those who wait for it.
+func hanging(t *testing.T) (url string, waiting *atomic.Int32) {
+	waiting = &atomic.Int32{}
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		waiting.Add(1)
+		defer waiting.Add(-1)
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, waiting
+}
+
+func gone() string {
+	server := httptest.NewServer(nil)
+	defer server.Close()
+	return server.URL
+}
+
+// Whatever the collector does, spans cost their makers nothing, the stop is
+// bounded and no failure, and the log has a line rather than a flood.
+func TestBadCollectors(t *testing.T) {
+	handler := otel.GetErrorHandler() // a global one, which would write where and how it likes
+	defer otel.SetErrorHandler(handler)
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { t.Errorf("not ours to report: %v", err) }))
+	wrong := httptest.NewServer(http.NotFoundHandler())
+	defer wrong.Close()
+	hangs, waiting := hanging(t)
+	for about, c := range map[string]struct{ url, says string }{
+		"gone":    {gone(), "connection refused"},
+		"wrong":   {wrong.URL, "/v1/traces answered 404 Not Found"},
+		"hanging": {hangs, "the last traces are lost"},
+	} {
+		t.Run(about, func(t *testing.T) {
+			traces, logs := start(t, c.url, 1)
+			began := time.Now()
+			for range 10_000 { // several times what the queue holds
+				_, span := traces.Tracer().Start(t.Context(), "request")
+				span.End()
+			}
+			require.Less(t, time.Since(began), time.Second, "the spans' makers were held up")
+			began = time.Now()
+			require.NoError(t, traces.Close(t.Context()))
+			require.Less(t, time.Since(began), 1500*time.Millisecond, "the stop was held up")
+			require.Eventually(t, func() bool { return waiting.Load() == 0 }, 3*time.Second, time.Millisecond, "something is still being sent")
+			require.Equal(t, 1, logs.Len(), "%v", logs.All())
+			line := logs.All()[0]
+			require.Equal(t, zapcore.WarnLevel, line.Level)
+			require.Contains(t, line.Message+line.ContextMap()["error"].(string), c.says)
+		})
+	}
+}
+
+func TestTransport(t *testing.T) {
+	collector := tracetest.New(t)
+	var header http.Header
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header = r.Header
+		if r.URL.Path == "/away" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer server.Close()
+	transport := tracing.Transport{Transport: &http.Transport{}}
+	client := http.Client{Transport: transport}
+	defer client.CloseIdleConnections()
+	get := func(ctx context.Context, url string) (string, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		require.NoError(t, err)
+		answer, err := client.Do(request)
+		require.Empty(t, request.Header, "the caller's request was changed")
+		if err != nil {
+			return "", err
+		}
+		return header.Get("Traceparent"), answer.Body.Close()
+	}
+	traces, _ := start(t, collector.URL, 1)
+	ctx, parent := traces.Tracer().Start(t.Context(), "request")
+	var told []string
+	for _, path := range []string{"/fine?n=1", "/away"} {
+		traceparent, err := get(ctx, server.URL+path)
+		require.NoError(t, err)
+		told = append(told, traceparent)
+	}
+	_, err := get(ctx, gone())
+	require.Error(t, err)
+	traceparent, err := get(t.Context(), server.URL)
+	require.NoError(t, err)
+	require.Empty(t, traceparent, "a trace out of nothing")
+	parent.End()
+	require.NoError(t, traces.Close(t.Context()))
+
+	spans := collector.Spans()
+	require.Len(t, spans, 4)
+	for i, span := range spans[:3] {
+		require.Equal(t, "GET", span.Name)
+		require.Equal(t, "SPAN_KIND_CLIENT", span.Kind.String())
+		require.Equal(t, parent.SpanContext().SpanID().String(), span.Parent)
+		require.Equal(t, i > 0, span.Failed)
+		if i < 2 {
+			require.Equal(t, "00-"+span.TraceID+"-"+span.ID+"-01", told[i])
+		}
+	}
+	require.Equal(t, map[string]any{
+		"http.request.method": "GET", "url.full": server.URL + "/fine?n=1", "server.address": "127.0.0.1", "http.response.status_code": int64(200),
+	}, spans[0].Attributes)
+	require.Equal(t, "503", spans[1].Attributes["error.type"])
+}
+
+func TestConfig(t *testing.T) {
+	require.NoError(t, tracing.Default().Validate())
+	require.Empty(t, tracing.Default().Endpoint)
+	for _, endpoint := range []string{"", "http://jaeger:4318", "https://collector.example/otlp/", "http://[::1]:4318"} {
+		require.NoError(t, tracing.Config{Endpoint: endpoint}.Validate(), endpoint)
+	}
+	for _, endpoint := range []string{
+		"jaeger:4318", "grpc://jaeger:4317", "http://", "http://:4318", "http://jaeger:4318/v1/traces", "http://jaeger:4318/v1/traces/",
+		"http://jaeger:4318?token=1", "http://me:secret@jaeger:4318", "http://jaeger:4318/#there", "/v1/traces", "http://jaeger:port",
+	} {
+		require.ErrorContains(t, tracing.Config{Endpoint: endpoint}.Validate(), "http://jaeger:4318, without user, query or /v1/traces", endpoint)
+	}
+	for _, ratio := range []float64{-0.1, 1.1, math.NaN(), math.Inf(1)} {
+		require.ErrorContains(t, tracing.Config{SampleRatio: ratio}.Validate(), "from 0 to 1")
+	}
+	err := tracing.Config{Endpoint: "http://me:secret@jaeger:4318", SampleRatio: 2}.Validate()
+	require.NotContains(t, err.Error(), "secret")
+	require.Len(t, strings.Split(err.Error(), "\n"), 2, "%s", err)
+}

@@ -1,4 +1,4 @@
-// Package command makes a service's command line: serve, migrate, version and help, with a flag for every setting.
+// Package command makes a service's command line: serve, migrate, healthcheck, version and help, with a flag for every setting.
 package command
 
 import (
@@ -29,6 +29,8 @@ type Service[C any] struct {
 	// Migrate brings the database's schema up to date; its context ends on the first signal. A service without one has no
 	// command migrate.
 	Migrate func(ctx context.Context, run Run[C]) error
+	// Commands are further ones, which take none of the settings.
+	Commands []*cobra.Command
 }
 
 // Run is what a command has to work with.
@@ -75,10 +77,11 @@ func (p program[C]) root() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(p.serve(), versionCommand())
+	root.AddCommand(p.serve(), versionCommand(), healthcheckCommand())
 	if p.Migrate != nil {
 		root.AddCommand(p.migrate())
 	}
+	root.AddCommand(p.Commands...)
 	return root
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -133,7 +134,7 @@ func TestReload(t *testing.T) {
 }
 
 func TestMistakesGetOneLine(t *testing.T) {
-	const commands = "help, migrate, serve, version"
+	const commands = "healthcheck, help, migrate, serve, version"
 	for name, test := range map[string]struct {
 		args []string
 		want string
@@ -216,7 +217,7 @@ func TestServiceWithoutMigrate(t *testing.T) {
 	service := command.Service[config]{Name: "tag", Defaults: defaults, Serve: func(context.Context, run) error { return nil }}
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, 1, service.Main([]string{"migrate"}, nil, &stdout, &stderr))
-	require.Equal(t, "tag: unknown command \"migrate\"; the commands are help, serve, version\n", stderr.String())
+	require.Equal(t, "tag: unknown command \"migrate\"; the commands are healthcheck, help, serve, version\n", stderr.String())
 }
 
 func TestBrokenOutputIsAnError(t *testing.T) {
@@ -229,3 +230,20 @@ func TestBrokenOutputIsAnError(t *testing.T) {
 type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken") }
+
+func TestCommandsOfTheService(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	service := command.Service[config]{
+		Name: "tag", Defaults: defaults, Commands: []*cobra.Command{{
+			Use: "greet", Short: "Greet", RunE: func(cmd *cobra.Command, _ []string) error {
+				_, err := cmd.OutOrStdout().Write([]byte("hello"))
+				return errors.Join(err, errors.New("nobody there"))
+			},
+		}},
+	}
+	require.Equal(t, 1, service.Main([]string{"greet"}, nil, &stdout, &stderr))
+	require.Equal(t, "hello", stdout.String())
+	require.Equal(t, "tag: nobody there\n", stderr.String())
+	require.Zero(t, service.Main([]string{"--help"}, nil, &stdout, &stderr))
+	require.Contains(t, stdout.String(), "greet       Greet")
+}

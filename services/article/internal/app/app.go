@@ -5,6 +5,8 @@ package app
 import (
 	"context"
 
+	"github.com/spf13/cobra"
+
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/requests"
@@ -27,6 +29,7 @@ func Command() command.Service[Config] {
 		Migrate: func(ctx context.Context, run command.Run[Config]) error {
 			return service.Migrate(ctx, run.Config.service(), migrations.All(), run.Stdout)
 		},
+		Commands: []*cobra.Command{checkCommand()},
 	}
 }
 

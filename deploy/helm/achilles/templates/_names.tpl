@@ -1,0 +1,114 @@
+{{/* The beginning of every object's name: "achilles" for the release of that name. */}}
+{{- define "achilles.fullname" -}}
+{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "achilles.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "achilles.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- end -}}
+
+{{/* What a Service or NetworkPolicy finds the pods of a component by; never changes. Takes root and component. */}}
+{{- define "achilles.selector" -}}
+app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* Labels of an object, or of a pod. Takes root and optionally component and labels; the chart's own can't be replaced. */}}
+{{- define "achilles.labels" -}}
+{{- $own := dict "app.kubernetes.io/version" .root.Chart.AppVersion "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- merge $own (include "achilles.steadyLabels" . | fromYaml) | toYaml -}}
+{{- end -}}
+
+{{/* The labels that another release of the chart doesn't change: a bundled server would restart for them. */}}
+{{- define "achilles.steadyLabels" -}}
+{{- $own := dict
+    "app.kubernetes.io/name" (.root.Values.nameOverride | default .root.Chart.Name)
+    "app.kubernetes.io/instance" .root.Release.Name
+    "app.kubernetes.io/part-of" "achilles"
+-}}
+{{- with .component -}}
+{{- $_ := set $own "app.kubernetes.io/component" . -}}
+{{- end -}}
+{{- merge $own (.labels | default dict) .root.Values.commonLabels | toYaml -}}
+{{- end -}}
+
+{{/* Metadata of an object. Takes root, name, and optionally component, labels and annotations. */}}
+{{- define "achilles.metadata" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "achilles.labels" . | nindent 2 }}
+{{- with merge dict (.annotations | default dict) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* An image by its digest, else by its tag, else by the release of the chart. Takes root and image. */}}
+{{- define "achilles.image" -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" .image.repository .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A host with its port, as an address to connect to. Takes host and port. */}}
+{{- define "achilles.address" -}}
+{{- printf "%s:%d" (contains ":" .host | ternary (printf "[%s]" .host) .host) (int .port) -}}
+{{- end -}}
+
+{{/* What every pod has: no token, no links, and what placement asks for. Takes root and values. */}}
+{{- define "achilles.podDefaults" -}}
+serviceAccountName: {{ include "achilles.serviceAccountName" .root }}
+automountServiceAccountToken: false
+# Variables for every Service of the namespace would look like settings.
+enableServiceLinks: false
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Security context of a pod, by the Pod Security Standard restricted. Takes user. */}}
+{{- define "achilles.podSecurity" -}}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ .user }}
+  runAsGroup: {{ .user }}
+  fsGroup: {{ .user }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- end -}}
+
+{{- define "achilles.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end -}}

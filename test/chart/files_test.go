@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// What is made of other files is up to date.
+func TestMadeFilesAreCurrent(t *testing.T) {
+	made, err := generate(root)
+	require.NoError(t, err)
+	require.Len(t, made, 4)
+	for _, file := range made {
+		require.True(t, bytes.Equal(file.content, file.old), "%s is stale: run make chart", file.path)
+	}
+}
+
+// The schema knows every value and nothing else, and its types are those of the values, read without the generator.
+func TestSchemaAgreesWithTheValues(t *testing.T) {
+	var values, schema map[string]any
+	text, err := os.ReadFile(chart + "/values.yaml")
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(text, &values))
+	text, err = os.ReadFile(chart + "/values.schema.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &schema))
+	agree(t, "values", values, schema)
+	closed(t, "schema", schema)
+}
+
+func agree(t *testing.T, path string, value any, schema map[string]any) {
+	properties, _ := schema["properties"].(map[string]any)
+	if values, ok := value.(map[string]any); ok && properties != nil {
+		require.Equal(t, slices.Sorted(maps.Keys(values)), slices.Sorted(maps.Keys(properties)), path)
+		for key, value := range values {
+			agree(t, path+"."+key, value, properties[key].(map[string]any))
+		}
+		return
+	}
+	if schema["$ref"] != nil {
+		return
+	}
+	require.NotEmpty(t, schema["description"], path)
+	kinds, several := schema["type"].([]any)
+	if !several {
+		kinds = []any{schema["type"]}
+	}
+	require.True(t, slices.ContainsFunc(kinds, func(kind any) bool { return isOf(value, kind) }), "%s is %v, and should be %v", path, value, kinds)
+}
+
+func isOf(value, kind any) bool {
+	switch value := value.(type) {
+	case nil:
+		return kind == "null"
+	case bool:
+		return kind == "boolean"
+	case float64:
+		return kind == "integer" && value == float64(int(value))
+	case string:
+		return kind == "string"
+	case []any:
+		return kind == "array"
+	}
+	return kind == "object"
+}
+
+// closed holds that no map takes keys that nobody reads, except where the keys are the user's own.
+func closed(t *testing.T, path string, schema map[string]any) {
+	if schema["type"] == "object" && schema["properties"] != nil {
+		require.Equal(t, false, schema["additionalProperties"], path)
+	}
+	for key, value := range schema {
+		if inner, ok := value.(map[string]any); ok {
+			closed(t, path+"."+key, inner)
+		}
+	}
+}
+
+func TestUnknownValuesAreRefused(t *testing.T) {
+	for _, values := range []string{
+		`replicas: 2`, `tag: {replica: 2}`, `tag: {image: {name: x}}`, `rollout: {drain: 3}`, `mariadb: {persistence: {enable: true}}`,
+		`ingress: {host: x}`, `monitoring: {serviceMonitor: {enabled: true}}`, `networkPolicy: {egress: {cidrs: []}}`,
+		`tag: {config: {Server: {Drain: 1s}}}`, `tag: {config: {Servers: {}}}`, `article: {config: {Redis: {}}}`, `tag: {config: {server: {}}}`,
+		`tag: {resources: {limit: {}}}`, `tag: {autoscaling: {behavior: {down: {}}}}`, `networkPolicy: {extraFrom: [{podSelectors: {}}]}`,
+		`gateway: {parentRefs: [{names: x}]}`, `ingress: {tls: [{secret: x}]}`, `tag: {topologySpread: [{topologyKey: x, whenUnsatisfiable: y}]}`,
+		`tag: {replicas: "2"}`, `tag: {image: {tag: 1.0}}`, `logLevel: loud`, `commonLabels: {a: 1}`, `rollout: {drainSeconds: 1.5}`,
+		`tag: {image: {pullPolicy: never}}`, `database: {tls: true}`, "database: {username: \"a'b\"}", "tag: {database: {name: \"a`b\"}}",
+		`tag: {autoscaling: null}`,
+	} {
+		t.Run(values, func(t *testing.T) {
+			got := refusal(t, values)
+			require.Contains(t, got, "schema")
+		})
+	}
+	render(t, `global: {anything: true}`)
+}
+
+func TestMonitoring(t *testing.T) {
+	for _, key := range []string{"PodMonitor achilles", "PrometheusRule achilles", "ConfigMap achilles-dashboard"} {
+		require.NotContains(t, render(t, ``), key)
+	}
+	all := render(t, matrix(t)["monitoring"])
+
+	dashboard := get[corev1.ConfigMap](t, all, "achilles-dashboard")
+	require.Equal(t, "1", dashboard.Labels["grafana_dashboard"])
+	require.Equal(t, "Blog", dashboard.Annotations["grafana_folder"])
+	source, err := os.ReadFile(filepath.Join(root, "deploy/observability/dashboard.json"))
+	require.NoError(t, err)
+	require.JSONEq(t, string(source), dashboard.Data["achilles.json"])
+
+	var rules map[string]any
+	source, err = os.ReadFile(filepath.Join(root, "deploy/observability/alerts.yaml"))
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(source, &rules))
+	rule := *all["PrometheusRule achilles"].(*map[string]any)
+	require.Equal(t, rules, rule["spec"])
+	require.Equal(t, "prometheus", rule["metadata"].(map[string]any)["labels"].(map[string]any)["release"])
+
+	monitor := (*all["PodMonitor achilles"].(*map[string]any))["spec"].(map[string]any)
+	endpoint := monitor["podMetricsEndpoints"].([]any)[0].(map[string]any)
+	require.Equal(t, "admin", endpoint["port"])
+	require.Equal(t, "15s", endpoint["interval"])
+	require.Equal(t, "service", endpoint["relabelings"].([]any)[0].(map[string]any)["targetLabel"])
+}
+
+// A Prometheus without the operator finds the pods by their annotations; one with it needs none.
+func TestScrapeAnnotations(t *testing.T) {
+	with, without := render(t, ``), render(t, `monitoring: {podAnnotations: false}`)
+	for _, service := range services {
+		annotations := podAnnotations(t, with, service)
+		require.Equal(t, []string{"true", "9090", "/metrics"},
+			[]string{annotations["prometheus.io/scrape"], annotations["prometheus.io/port"], annotations["prometheus.io/path"]})
+		require.NotContains(t, podAnnotations(t, without, service), "prometheus.io/scrape")
+	}
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Every values file passes Helm's own check, and every release of Helm makes the same of it.
+func TestMatrix(t *testing.T) {
+	programs := helms(t)
+	for name, values := range matrix(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var first objects
+			for _, helm := range programs {
+				report, problems, err := runProgram(t, values, helm, "lint", "--strict", chart, "--values", "-")
+				require.NoError(t, err, "%s%s", report, problems)
+				text, problems, err := template(t, helm, values)
+				require.NoError(t, err, problems)
+				require.Empty(t, problems, "no warning")
+				all := withoutChance(decode(t, text))
+				if first == nil {
+					first = all
+				}
+				require.Equal(t, slices.Sorted(maps.Keys(first)), slices.Sorted(maps.Keys(all)), helm)
+				for key := range all {
+					require.Equal(t, first[key], all[key], "%s by %s", key, helm)
+				}
+			}
+		})
+	}
+}
+
+// withoutChance replaces what is drawn anew in each render.
+func withoutChance(all objects) objects {
+	eachOf(all, func(_ string, s *corev1.Secret) {
+		for key, value := range s.Data {
+			s.Data[key] = fmt.Append(nil, len(value))
+		}
+	})
+	eachOf(all, func(_ string, d *appsv1.Deployment) { delete(d.Spec.Template.Annotations, "checksum/secrets") })
+	return all
+}

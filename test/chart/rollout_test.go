@@ -1,0 +1,263 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/yaml"
+)
+
+// The windows reach Kubernetes and the services from the same values.
+func TestWindows(t *testing.T) {
+	for _, c := range []struct {
+		name, values                          string
+		preStop, grace                        int64
+		drain, shutdown, request, read, write string
+	}{
+		{"default", ``, 3, 43, "5s", "20s", "15s", "15s", "18s"},
+		{"others", `rollout: {preStopSeconds: 4, drainSeconds: 6, shutdownSeconds: 40, requestSeconds: 30, marginSeconds: 16}`,
+			4, 66, "6s", "40s", "30s", "30s", "33s"},
+		{"more than the sum", `rollout: {terminationGracePeriodSeconds: 100}`, 3, 100, "5s", "20s", "15s", "15s", "18s"},
+		{"the sum", `rollout: {terminationGracePeriodSeconds: 43}`, 3, 43, "5s", "20s", "15s", "15s", "18s"},
+		{"the least", `rollout: {preStopSeconds: 1, drainSeconds: 0, propagationSeconds: 0, shutdownSeconds: 6, requestSeconds: 2}`,
+			1, 22, "0s", "6s", "2s", "2s", "5s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			all := render(t, c.values)
+			for _, service := range services {
+				pod := get[appsv1.Deployment](t, all, "achilles-"+service).Spec.Template.Spec
+				require.Equal(t, c.grace, *pod.TerminationGracePeriodSeconds)
+				require.Equal(t, &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: c.preStop}}},
+					pod.Containers[0].Lifecycle, "natively, and not by a shell that isn't there")
+				server := settingsOf(t, all, service)["Server"]
+				require.Equal(t, []any{c.drain, c.shutdown, c.request, c.read, c.write},
+					[]any{server["DrainDelay"], server["ShutdownTimeout"], server["RequestTimeout"], server["ReadTimeout"], server["WriteTimeout"]})
+			}
+		})
+	}
+}
+
+// A client that is allowed two seconds for a request can't have five for its header.
+func TestReadHeaderTimeoutFollows(t *testing.T) {
+	require.Equal(t, "5s", settingsOf(t, render(t, ``), "tag")["Server"]["ReadHeaderTimeout"])
+	all := render(t, `{rollout: {requestSeconds: 2}, article: {config: {Server: {ReadHeaderTimeout: 1s}}}}`)
+	require.Equal(t, "2s", settingsOf(t, all, "tag")["Server"]["ReadHeaderTimeout"])
+	require.Equal(t, "1s", settingsOf(t, all, "article")["Server"]["ReadHeaderTimeout"])
+}
+
+func TestRollout(t *testing.T) {
+	for _, c := range []struct {
+		values   string
+		surge    intstr.IntOrString
+		ready    int32
+		deadline int32
+		history  int32
+	}{
+		{``, intstr.FromInt32(1), 3, 300, 5},
+		{`rollout: {maxSurge: 25%, minReadySeconds: 10, progressDeadlineSeconds: 60, revisionHistoryLimit: 2}`, intstr.FromString("25%"), 10, 60, 2},
+	} {
+		all := render(t, c.values)
+		for _, service := range services {
+			spec := get[appsv1.Deployment](t, all, "achilles-"+service).Spec
+			none := intstr.FromInt32(0)
+			require.Equal(t, appsv1.DeploymentStrategy{
+				Type: appsv1.RollingUpdateDeploymentStrategyType, RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: &none, MaxSurge: &c.surge},
+			}, spec.Strategy)
+			require.Equal(t, []int32{c.ready, c.deadline, c.history}, []int32{spec.MinReadySeconds, *spec.ProgressDeadlineSeconds, *spec.RevisionHistoryLimit})
+		}
+	}
+}
+
+// Probes ask by HTTP: a probe that starts a program costs more than the service. Liveness asks nothing that can be away, and
+// nothing that changes in a drain.
+func TestProbes(t *testing.T) {
+	all := render(t, ``)
+	for _, service := range services {
+		c := container(t, all, service)
+		for name, probe := range map[string]*corev1.Probe{"/healthz": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
+			require.Equal(t, &corev1.HTTPGetAction{Path: name, Port: intstr.FromString("http")}, probe.HTTPGet)
+		}
+		require.Equal(t, c.LivenessProbe.HTTPGet, c.StartupProbe.HTTPGet, "a database that takes long must not get a starting pod killed")
+		require.LessOrEqual(t, c.ReadinessProbe.PeriodSeconds, int32(2))
+		require.LessOrEqual(t, c.StartupProbe.PeriodSeconds, int32(2))
+		require.GreaterOrEqual(t, c.LivenessProbe.PeriodSeconds*c.LivenessProbe.FailureThreshold, int32(30))
+		require.Contains(t, c.Ports, corev1.ContainerPort{Name: "http", ContainerPort: 8080})
+		require.Contains(t, c.Ports, corev1.ContainerPort{Name: "admin", ContainerPort: 9090})
+		server := settingsOf(t, all, service)["Server"]
+		require.EqualValues(t, 8080, server["HttpPort"])
+		require.EqualValues(t, 9090, server["AdminPort"])
+		require.Empty(t, server["Host"])
+		require.Empty(t, server["AdminHost"])
+	}
+}
+
+// What makes every release of a deployment restart safely, in every combination of values.
+func TestEveryCombinationRollsSafely(t *testing.T) {
+	for name, values := range matrix(t) {
+		t.Run(name, func(t *testing.T) {
+			deployments := 0
+			eachOf(render(t, values), func(key string, d *appsv1.Deployment) {
+				deployments++
+				pod := d.Spec.Template.Spec
+				main := pod.Containers[0]
+				require.Zero(t, d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue(), key)
+				require.NotEqual(t, "0", d.Spec.Strategy.RollingUpdate.MaxSurge.String(), key)
+				require.Positive(t, main.Lifecycle.PreStop.Sleep.Seconds, key)
+				require.Greater(t, *pod.TerminationGracePeriodSeconds, main.Lifecycle.PreStop.Sleep.Seconds+15, key)
+				require.Contains(t, d.Spec.Template.Annotations, "checksum/settings", key)
+				require.Contains(t, d.Spec.Template.Annotations, "checksum/secrets", key)
+				require.NotNil(t, main.StartupProbe, key)
+				require.NotNil(t, main.ReadinessProbe, key)
+				require.NotNil(t, main.LivenessProbe, key)
+				require.Len(t, pod.InitContainers, 1, key)
+			})
+			require.Equal(t, len(services), deployments)
+		})
+	}
+}
+
+// A migration runs in each pod, with the pod's own image and settings. In a hook it would wait for Secrets and databases
+// that the same release brings only later, and a Job couldn't be changed by the next release.
+func TestMigrations(t *testing.T) {
+	for name, values := range matrix(t) {
+		t.Run(name, func(t *testing.T) {
+			all := render(t, values)
+			for key := range all {
+				require.NotContains(t, key, "Job ")
+			}
+			eachOf(all, func(key string, d *appsv1.Deployment) {
+				require.Empty(t, d.Annotations["helm.sh/hook"])
+				migrate, main := d.Spec.Template.Spec.InitContainers[0], d.Spec.Template.Spec.Containers[0]
+				require.Equal(t, []string{"migrate", "--config", "/etc/achilles/settings.yaml"}, migrate.Args, key)
+				require.Equal(t, []string{"serve", "--config", "/etc/achilles/settings.yaml"}, main.Args, key)
+				require.Equal(t, main.Image, migrate.Image)
+				require.Equal(t, main.ImagePullPolicy, migrate.ImagePullPolicy)
+				require.Equal(t, main.Env, migrate.Env)
+				require.Equal(t, main.VolumeMounts, migrate.VolumeMounts)
+				require.Equal(t, main.Resources, migrate.Resources)
+				require.Equal(t, main.SecurityContext, migrate.SecurityContext)
+			})
+			for key, object := range all { // the one hook is the test, which runs only when it is asked for
+				if pod, ok := object.(*corev1.Pod); ok {
+					require.Equal(t, "test", pod.Annotations["helm.sh/hook"], key)
+				}
+			}
+		})
+	}
+}
+
+// Fields that can't be changed are the same whatever the values, so that no upgrade is refused.
+func TestUpgradesNeverTouchWhatIsImmutable(t *testing.T) {
+	first := render(t, ``)
+	for name, values := range matrix(t) {
+		if name == "everything" || name == "servers" { // other names, other objects
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			next := render(t, values)
+			for _, service := range services {
+				require.Equal(t, get[appsv1.Deployment](t, first, "achilles-"+service).Spec.Selector, get[appsv1.Deployment](t, next, "achilles-"+service).Spec.Selector)
+			}
+			eachOf(next, func(key string, s *appsv1.StatefulSet) {
+				before := first[key].(*appsv1.StatefulSet).Spec
+				require.Equal(t, before.Selector, s.Spec.Selector, key)
+				require.Equal(t, before.ServiceName, s.Spec.ServiceName, key)
+				require.Empty(t, s.Spec.VolumeClaimTemplates, key)
+			})
+		})
+	}
+}
+
+// Replicas are the autoscaler's alone where there is one: an upgrade would else throw its choice away.
+func TestReplicas(t *testing.T) {
+	all := render(t, `{tag: {replicas: 5}, article: {replicas: 3, autoscaling: {enabled: true, minReplicas: 4, maxReplicas: 8, targetCPUUtilizationPercentage: 55}}}`)
+	require.EqualValues(t, 5, *get[appsv1.Deployment](t, all, "achilles-tag").Spec.Replicas)
+	require.Nil(t, get[appsv1.Deployment](t, all, "achilles-article").Spec.Replicas)
+	require.NotContains(t, all, "HorizontalPodAutoscaler achilles-tag")
+	spec := get[autoscalingv2.HorizontalPodAutoscaler](t, all, "achilles-article").Spec
+	require.Equal(t, autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "achilles-article"}, spec.ScaleTargetRef)
+	require.EqualValues(t, 4, *spec.MinReplicas)
+	require.EqualValues(t, 8, spec.MaxReplicas)
+	require.EqualValues(t, 55, *spec.Metrics[0].Resource.Target.AverageUtilization)
+	require.EqualValues(t, 300, *spec.Behavior.ScaleDown.StabilizationWindowSeconds)
+	require.Contains(t, container(t, all, "article").Resources.Requests, corev1.ResourceCPU, "what the target is a percentage of")
+}
+
+func TestPodDisruptionBudget(t *testing.T) {
+	all := render(t, `article: {podDisruptionBudget: {enabled: false}}`)
+	require.NotContains(t, all, "PodDisruptionBudget achilles-article")
+	spec := get[policyv1.PodDisruptionBudget](t, all, "achilles-tag").Spec
+	require.Equal(t, "1", spec.MaxUnavailable.String())
+	require.Nil(t, spec.MinAvailable)
+	require.Equal(t, policyv1.AlwaysAllow, *spec.UnhealthyPodEvictionPolicy)
+	require.Equal(t, get[appsv1.Deployment](t, all, "achilles-tag").Spec.Selector, spec.Selector)
+}
+
+// Without the revision the old pods, which are about to go, would decide where the new ones come.
+func TestTopologySpread(t *testing.T) {
+	deployment := get[appsv1.Deployment](t, render(t, ``), "achilles-tag")
+	spread := deployment.Spec.Template.Spec.TopologySpreadConstraints
+	require.Len(t, spread, 2)
+	for i, key := range []string{"kubernetes.io/hostname", "topology.kubernetes.io/zone"} {
+		require.Equal(t, corev1.TopologySpreadConstraint{
+			MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: corev1.ScheduleAnyway,
+			LabelSelector: deployment.Spec.Selector, MatchLabelKeys: []string{"pod-template-hash"},
+		}, spread[i])
+	}
+	require.Empty(t, get[appsv1.Deployment](t, render(t, `tag: {topologySpread: []}`), "achilles-tag").Spec.Template.Spec.TopologySpreadConstraints)
+}
+
+// podTemplate returns what makes new pods when it changes, without the checksum of secrets, which are new in each render.
+func podTemplate(t *testing.T, service, values string) string {
+	t.Helper()
+	template := get[appsv1.Deployment](t, render(t, values), "achilles-"+service).Spec.Template
+	delete(template.Annotations, "checksum/secrets")
+	text, err := yaml.Marshal(template)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// Pods roll when a setting changes that they read only once, and for nothing else.
+func TestSettingsRollPods(t *testing.T) {
+	for _, c := range []struct {
+		values string
+		rolled []string
+	}{
+		{`logLevel: debug`, nil},
+		{`tag: {config: {Log: {Level: warn}}}`, nil},
+		{`article: {replicas: 7}`, nil},
+		{`article: {podDisruptionBudget: {enabled: false}}`, nil},
+		{`ingress: {enabled: true}`, nil},
+		{`tag: {config: {Health: {Strict: true}}}`, []string{"tag"}},
+		{`article: {config: {App: {MaxPageSize: 50}}}`, []string{"article"}},
+		{`tracing: {endpoint: "http://otel:4318"}`, services},
+		{`rollout: {drainSeconds: 6}`, services},
+		{`redis: {enabled: false}`, []string{"tag"}},
+		{`database: {username: other}`, services},
+	} {
+		t.Run(c.values, func(t *testing.T) {
+			for _, service := range services {
+				changed := podTemplate(t, service, ``) != podTemplate(t, service, c.values)
+				require.Equal(t, slices.Contains(c.rolled, service), changed, service)
+			}
+		})
+	}
+}
+
+// A log level that reaches the file reaches the running service.
+func TestLogLevel(t *testing.T) {
+	all := render(t, `{logLevel: warn, article: {config: {Log: {Level: debug}}}}`)
+	require.Equal(t, "warn", settingsOf(t, all, "tag")["Log"]["Level"])
+	require.Equal(t, "debug", settingsOf(t, all, "article")["Log"]["Level"])
+	for _, service := range services {
+		for _, mount := range container(t, all, service).VolumeMounts {
+			require.Empty(t, mount.SubPath, "a file mounted by itself never changes")
+		}
+	}
+}

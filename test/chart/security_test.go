@@ -1,0 +1,215 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Every pod there can be, the bundled servers and the test among them, is as locked down as the strictest standard asks,
+// and beyond.
+func TestPodsAreRestricted(t *testing.T) {
+	for name, values := range matrix(t) {
+		t.Run(name, func(t *testing.T) {
+			for key, pod := range podSpecs(render(t, values)) {
+				require.False(t, *pod.AutomountServiceAccountToken, key)
+				require.False(t, *pod.EnableServiceLinks, key)
+				require.True(t, *pod.SecurityContext.RunAsNonRoot, key)
+				require.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type, key)
+				require.False(t, pod.HostNetwork || pod.HostPID || pod.HostIPC, key)
+				for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+					require.False(t, *c.SecurityContext.AllowPrivilegeEscalation, key)
+					require.True(t, *c.SecurityContext.ReadOnlyRootFilesystem, key)
+					require.Equal(t, []corev1.Capability{"ALL"}, c.SecurityContext.Capabilities.Drop, key)
+					require.Empty(t, c.SecurityContext.Capabilities.Add, key)
+				}
+			}
+		})
+	}
+}
+
+func TestUsers(t *testing.T) {
+	specs := podSpecs(render(t, ``))
+	for key, user := range map[string]int64{
+		"Deployment achilles-tag": 65532, "Deployment achilles-article": 65532, "Pod achilles-check": 65532,
+		"StatefulSet achilles-mariadb": 999, "StatefulSet achilles-redis": 999,
+	} {
+		require.Equal(t, user, *specs[key].SecurityContext.RunAsUser, key)
+		require.Equal(t, user, *specs[key].SecurityContext.FSGroup, "the secrets are readable for this group")
+	}
+	require.Len(t, specs, 5)
+}
+
+// No secret is in a setting or in the environment, where whoever may read pods would see it.
+func TestSecretsComeFromSecrets(t *testing.T) {
+	for name, values := range matrix(t) {
+		t.Run(name, func(t *testing.T) {
+			all := render(t, values)
+			secret := map[string]bool{}
+			eachOf(all, func(_ string, s *corev1.Secret) {
+				for _, value := range s.Data {
+					require.GreaterOrEqual(t, len(value), 32)
+					secret[strings.TrimSpace(strings.TrimPrefix(string(value), "requirepass "))] = true
+				}
+			})
+			eachOf(all, func(key string, c *corev1.ConfigMap) {
+				for value := range secret {
+					for _, text := range c.Data {
+						require.NotContains(t, text, value, key)
+					}
+				}
+			})
+			for key, pod := range podSpecs(all) {
+				for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+					for _, variable := range c.Env {
+						require.False(t, secret[variable.Value], key)
+						if from := variable.ValueFrom; from != nil && from.SecretKeyRef != nil {
+							require.Equal(t, "ACHILLES_DATABASE_USERNAME", variable.Name, key)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// filesOf returns the Secret files of a service: each file's name, and the Secret and key that it shows.
+func filesOf(t *testing.T, all objects, deployment string) map[string][2]string {
+	t.Helper()
+	files := map[string][2]string{}
+	for _, volume := range get[appsv1.Deployment](t, all, deployment).Spec.Template.Spec.Volumes {
+		if volume.Projected == nil {
+			continue
+		}
+		for _, source := range volume.Projected.Sources {
+			for _, item := range source.Secret.Items {
+				files[item.Path] = [2]string{source.Secret.Name, item.Key}
+			}
+		}
+	}
+	return files
+}
+
+func TestSecretsOfTheServices(t *testing.T) {
+	all := render(t, ``)
+	require.Equal(t, map[string][2]string{
+		"database-password": {"achilles-mariadb", "password"}, "feed-token": {"achilles-feed", "token"}, "redis-password": {"achilles-redis", "password"},
+	}, filesOf(t, all, "achilles-tag"))
+	require.Equal(t, map[string][2]string{
+		"database-password": {"achilles-mariadb", "password"}, "feed-token": {"achilles-feed", "token"},
+	}, filesOf(t, all, "achilles-article"))
+
+	all = render(t, matrix(t)["production"])
+	require.Equal(t, map[string][2]string{
+		"database-password": {"blog-database", "password"}, "feed-token": {"blog-feed", "token"}, "redis-password": {"blog-redis", "password"},
+	}, filesOf(t, all, "achilles-tag"))
+	eachOf(all, func(key string, _ *corev1.Secret) {
+		t.Errorf("%s is made, though all of them are somebody else's", key)
+	})
+
+	all = render(t, matrix(t)["servers"])
+	require.Equal(t, map[string][2]string{
+		"database-password": {"tags-database", "secret"}, "feed-token": {"blog-feed", "token"},
+	}, filesOf(t, all, "blog-tag"))
+	require.Equal(t, [2]string{"articles-database", "secret"}, filesOf(t, all, "blog-article")["database-password"])
+	for service, secret := range map[string]string{"tag": "tags-database", "article": "articles-database"} {
+		env := get[appsv1.Deployment](t, all, "blog-"+service).Spec.Template.Spec.Containers[0].Env
+		require.Contains(t, env, corev1.EnvVar{Name: "ACHILLES_DATABASE_USERNAME", ValueFrom: &corev1.EnvVarSource{
+			SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: secret}, Key: "username"},
+		}})
+	}
+}
+
+// The passwords that the chart makes are the ones it hands out.
+func TestGeneratedSecrets(t *testing.T) {
+	all := render(t, ``)
+	other := render(t, ``)
+	for name, keys := range map[string][]string{"achilles-mariadb": {"password", "root-password"}, "achilles-redis": {"password", "redis.conf"}, "achilles-feed": {"token"}} {
+		secret := get[corev1.Secret](t, all, name)
+		require.Equal(t, keys, slices.Sorted(maps.Keys(secret.Data)))
+		for _, key := range keys {
+			require.NotEqual(t, secret.Data[key], get[corev1.Secret](t, other, name).Data[key], "drawn anew for each installation")
+		}
+	}
+	redis := get[corev1.Secret](t, all, "achilles-redis").Data
+	require.Equal(t, "requirepass "+string(redis["password"])+"\n", string(redis["redis.conf"]))
+	require.NotEqual(t, get[corev1.Secret](t, all, "achilles-mariadb").Data["password"], get[corev1.Secret](t, all, "achilles-mariadb").Data["root-password"])
+}
+
+func TestResources(t *testing.T) {
+	for _, service := range services {
+		c := container(t, render(t, ``), service)
+		require.Contains(t, c.Resources.Requests, corev1.ResourceCPU)
+		require.Contains(t, c.Resources.Requests, corev1.ResourceMemory)
+		require.NotContains(t, c.Resources.Limits, corev1.ResourceCPU, "throttling adds latency")
+		require.Equal(t, resource.MustParse("256Mi"), c.Resources.Limits[corev1.ResourceMemory])
+		require.Contains(t, c.Env, corev1.EnvVar{Name: "GOMEMLIMIT", ValueFrom: &corev1.EnvVarSource{
+			ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.memory"},
+		}})
+	}
+}
+
+func TestServiceAccount(t *testing.T) {
+	all := render(t, ``)
+	require.False(t, *get[corev1.ServiceAccount](t, all, "achilles").AutomountServiceAccountToken)
+	for key, pod := range podSpecs(all) {
+		require.Equal(t, "achilles", pod.ServiceAccountName, key)
+	}
+	for key, pod := range podSpecs(render(t, `serviceAccount: {create: false}`)) {
+		require.Equal(t, "default", pod.ServiceAccountName, key)
+	}
+	for key, pod := range podSpecs(render(t, `serviceAccount: {create: false, name: mine}`)) {
+		require.Equal(t, "mine", pod.ServiceAccountName, key)
+	}
+}
+
+// The release that a person looks for by a label is found, and no label of theirs can break a selector.
+func TestLabels(t *testing.T) {
+	all := render(t, `{commonLabels: {team: blog, app.kubernetes.io/component: x}, tag: {podLabels: {app.kubernetes.io/name: other, tier: backend}, podAnnotations: {prometheus.io/port: "1", a: b}}}`)
+	deployment := get[appsv1.Deployment](t, all, "achilles-tag")
+	want := map[string]string{"app.kubernetes.io/name": "achilles", "app.kubernetes.io/instance": "achilles", "app.kubernetes.io/component": "tag"}
+	require.Equal(t, want, deployment.Spec.Selector.MatchLabels)
+	for _, labels := range []map[string]string{deployment.Labels, deployment.Spec.Template.Labels} {
+		for key, value := range want {
+			require.Equal(t, value, labels[key])
+		}
+		require.Equal(t, "achilles", labels["app.kubernetes.io/part-of"])
+		require.Equal(t, "0.1.0", labels["app.kubernetes.io/version"])
+		require.Equal(t, "Helm", labels["app.kubernetes.io/managed-by"])
+		require.Equal(t, "blog", labels["team"])
+	}
+	require.Equal(t, "backend", deployment.Spec.Template.Labels["tier"])
+	require.Equal(t, "b", deployment.Spec.Template.Annotations["a"])
+	require.Equal(t, "1", deployment.Spec.Template.Annotations["prometheus.io/port"])
+}
+
+// The pods of the bundled servers change only when a value of theirs does: each change costs the data that is on an emptyDir.
+func TestBundledServersStay(t *testing.T) {
+	for _, name := range []string{"achilles-mariadb", "achilles-redis"} {
+		before := get[appsv1.StatefulSet](t, render(t, ``), name).Spec.Template
+		require.NotContains(t, before.Labels, "app.kubernetes.io/version")
+		require.NotContains(t, before.Labels, "helm.sh/chart")
+		after := get[appsv1.StatefulSet](t, render(t, `{logLevel: debug, rollout: {drainSeconds: 9}, tag: {replicas: 4, config: {Health: {Strict: true}}}}`), name)
+		require.Equal(t, before, after.Spec.Template)
+	}
+}
+
+func TestImages(t *testing.T) {
+	image := func(values, service string) string { return container(t, render(t, values), service).Image }
+	require.Equal(t, "achilles-blog/tag:0.1.0", image(``, "tag"))
+	require.Equal(t, "achilles-blog/article:2.0", image(`article: {image: {tag: "2.0"}}`, "article"))
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	require.Equal(t, "r.example/t@"+digest, image(`tag: {image: {repository: r.example/t, tag: x, digest: "`+digest+`"}}`, "tag"))
+	all := render(t, ``)
+	require.Equal(t, "mariadb:11.4", podSpecs(all)["StatefulSet achilles-mariadb"].Containers[0].Image)
+	require.Equal(t, "redis:7.2", podSpecs(all)["StatefulSet achilles-redis"].Containers[0].Image)
+	for key, pod := range podSpecs(render(t, `imagePullSecrets: [{name: registry}]`)) {
+		require.Equal(t, []corev1.LocalObjectReference{{Name: "registry"}}, pod.ImagePullSecrets, key)
+	}
+}

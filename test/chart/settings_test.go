@@ -1,0 +1,183 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/achilles-blog/achilles/test/process"
+)
+
+func TestDatabaseSettings(t *testing.T) {
+	all := render(t, ``)
+	for service, name := range map[string]string{"tag": "achilles_tag", "article": "achilles_article"} {
+		require.Equal(t, map[string]any{
+			"DBType": "mysql", "Host": "achilles-mariadb:3306", "Username": "achilles", "DBName": name, "TLS": "false",
+			"PasswordFile": "/run/secrets/achilles/database-password",
+		}, settingsOf(t, all, service)["Database"])
+	}
+	all = render(t, `{mariadb: {enabled: false}, database: {host: db, port: 3310, username: blog, tls: preferred, existingSecret: s},
+		article: {database: {host: other, port: 3311, name: articles, username: writer, tls: "true"}, config: {Database: {MaxOpenConns: 7}}}}`)
+	require.Equal(t, map[string]any{
+		"DBType": "mysql", "Host": "db:3310", "Username": "blog", "DBName": "achilles_tag", "TLS": "preferred",
+		"PasswordFile": "/run/secrets/achilles/database-password",
+	}, settingsOf(t, all, "tag")["Database"])
+	require.Equal(t, map[string]any{
+		"DBType": "mysql", "Host": "other:3311", "Username": "writer", "DBName": "articles", "TLS": "true", "MaxOpenConns": 7.0,
+		"PasswordFile": "/run/secrets/achilles/database-password",
+	}, settingsOf(t, all, "article")["Database"])
+}
+
+func TestRedisSettings(t *testing.T) {
+	require.Equal(t, map[string]any{"Host": "achilles-redis:6379", "PasswordFile": "/run/secrets/achilles/redis-password", "TLS": false},
+		settingsOf(t, render(t, ``), "tag")["Redis"])
+	require.NotContains(t, settingsOf(t, render(t, ``), "article"), "Redis")
+
+	none := render(t, `redis: {enabled: false}`)
+	require.NotContains(t, settingsOf(t, none, "tag"), "Redis", "Redis is optional")
+	require.NotContains(t, none, "StatefulSet achilles-redis")
+	require.NotContains(t, none, "NetworkPolicy achilles-redis")
+	require.NotContains(t, filesOf(t, none, "achilles-tag"), "redis-password")
+
+	open := render(t, `{redis: {enabled: false}, externalRedis: {host: r}}`)
+	require.Equal(t, map[string]any{"Host": "r:6379", "TLS": false}, settingsOf(t, open, "tag")["Redis"], "a server without a password")
+	require.NotContains(t, filesOf(t, open, "achilles-tag"), "redis-password")
+
+	own := render(t, `{redis: {enabled: false}, externalRedis: {host: "fd00::1", port: 6390, username: u, tls: true, existingSecret: s, passwordKey: k}, tag: {config: {Redis: {DB: 3}}}}`)
+	require.Equal(t, map[string]any{"Host": "[fd00::1]:6390", "Username": "u", "TLS": true, "DB": 3.0, "PasswordFile": "/run/secrets/achilles/redis-password"},
+		settingsOf(t, own, "tag")["Redis"])
+	require.Equal(t, [2]string{"s", "k"}, filesOf(t, own, "achilles-tag")["redis-password"])
+}
+
+func TestFeedAndTracingSettings(t *testing.T) {
+	all := render(t, `{fullnameOverride: achilles, feed: {existingSecret: f, tokenKey: k}, tracing: {endpoint: "http://otel:4318"}}`)
+	require.Equal(t, map[string]any{"TokenFile": "/run/secrets/achilles/feed-token"}, settingsOf(t, all, "tag")["Feed"])
+	require.Equal(t, map[string]any{"TokenFile": "/run/secrets/achilles/feed-token", "URL": "http://achilles-tag"}, settingsOf(t, all, "article")["Feed"])
+	for _, service := range services {
+		require.Equal(t, [2]string{"f", "k"}, filesOf(t, all, "achilles-"+service)["feed-token"])
+		require.Equal(t, map[string]any{"Endpoint": "http://otel:4318"}, settingsOf(t, all, service)["Tracing"])
+	}
+	require.NotContains(t, settingsOf(t, render(t, ``), "tag"), "Tracing")
+}
+
+// What config says stands, also where it says false, 0 or nothing.
+func TestConfig(t *testing.T) {
+	all := render(t, `{tag: {config: {Server: {RunMode: debug, IdleTimeout: 0, TrustedProxies: []}, Health: {Strict: false}, Feed: {Retention: 24h}}},
+		article: {config: {App: {MaxContentBytes: 7340032}, Server: {CorsAllowedOrigins: ["https://a.example"]}}}}`)
+	tag := settingsOf(t, all, "tag")
+	require.Equal(t, "debug", tag["Server"]["RunMode"])
+	require.Equal(t, 0.0, tag["Server"]["IdleTimeout"])
+	require.Equal(t, []any{}, tag["Server"]["TrustedProxies"])
+	require.Equal(t, "5s", tag["Server"]["DrainDelay"], "beside it stands what the chart derives")
+	require.Equal(t, map[string]any{"Strict": false}, tag["Health"])
+	require.Equal(t, "24h", tag["Feed"]["Retention"])
+	require.Contains(t, get[corev1.ConfigMap](t, all, "achilles-article").Data["settings.yaml"], "MaxContentBytes: 7340032\n", "and not 7.34e+06")
+}
+
+func TestExtraEnvironment(t *testing.T) {
+	all := render(t, `tag: {extraEnv: [{name: A, value: b}, {name: ACHILLES_SERVER_SERVEDBY, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}`)
+	env := container(t, all, "tag").Env
+	require.Contains(t, env, corev1.EnvVar{Name: "A", Value: "b"})
+	require.Contains(t, env, corev1.EnvVar{Name: "ACHILLES_SERVER_SERVEDBY", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}})
+	require.Len(t, container(t, all, "article").Env, 1)
+}
+
+// The bundled MariaDB makes both databases and gives its one account every right on them, and on nothing else.
+func TestBundledDatabases(t *testing.T) {
+	all := render(t, `{database: {username: blog}, tag: {database: {name: my_tags}}}`)
+	script := get[corev1.ConfigMap](t, all, "achilles-mariadb").Data["databases.sql"]
+	for _, line := range []string{
+		"CREATE DATABASE IF NOT EXISTS `my_tags` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;", "GRANT ALL ON `my\\_tags`.* TO 'blog'@'%';",
+		"CREATE DATABASE IF NOT EXISTS `achilles_article` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;", "GRANT ALL ON `achilles\\_article`.* TO 'blog'@'%';",
+	} {
+		require.Contains(t, script+"\n", line+"\n")
+	}
+	server := get[appsv1.StatefulSet](t, all, "achilles-mariadb").Spec.Template.Spec.Containers[0]
+	require.Contains(t, server.Env, corev1.EnvVar{Name: "MARIADB_USER", Value: "blog"})
+	require.Contains(t, server.Env, corev1.EnvVar{Name: "MARIADB_ROOT_HOST", Value: "localhost"})
+	require.Equal(t, "blog", settingsOf(t, all, "article")["Database"]["Username"])
+}
+
+func TestPersistence(t *testing.T) {
+	volume := func(all objects) corev1.VolumeSource {
+		for _, v := range get[appsv1.StatefulSet](t, all, "achilles-mariadb").Spec.Template.Spec.Volumes {
+			if v.Name == "data" {
+				return v.VolumeSource
+			}
+		}
+		return corev1.VolumeSource{}
+	}
+	all := render(t, ``)
+	require.NotNil(t, volume(all).EmptyDir, "an empty cluster has no storage")
+	require.NotContains(t, all, "PersistentVolumeClaim achilles-mariadb")
+	require.NotContains(t, get[corev1.Secret](t, all, "achilles-mariadb").Annotations, "helm.sh/resource-policy")
+
+	all = render(t, `mariadb: {persistence: {enabled: true, size: 3Gi, storageClass: fast}}`)
+	require.Equal(t, "achilles-mariadb", volume(all).PersistentVolumeClaim.ClaimName)
+	claim := get[corev1.PersistentVolumeClaim](t, all, "achilles-mariadb")
+	require.Equal(t, "3Gi", claim.Spec.Resources.Requests.Storage().String())
+	require.Equal(t, "fast", *claim.Spec.StorageClassName)
+	require.Equal(t, "keep", claim.Annotations["helm.sh/resource-policy"])
+	require.Equal(t, "keep", get[corev1.Secret](t, all, "achilles-mariadb").Annotations["helm.sh/resource-policy"], "data without its password is lost")
+
+	all = render(t, `mariadb: {persistence: {enabled: true, existingClaim: mine}}`)
+	require.Equal(t, "mine", volume(all).PersistentVolumeClaim.ClaimName)
+	require.NotContains(t, all, "PersistentVolumeClaim achilles-mariadb")
+	require.Nil(t, get[corev1.PersistentVolumeClaim](t, render(t, `mariadb: {persistence: {enabled: true}}`), "achilles-mariadb").Spec.StorageClassName, "the cluster's default")
+}
+
+// The services themselves take what the chart writes: they complain about the database, which isn't there, and about no
+// setting.
+func TestServicesAcceptTheirSettings(t *testing.T) {
+	for name, values := range matrix(t) {
+		all := render(t, values)
+		eachOf(all, func(key string, c *corev1.ConfigMap) {
+			text, ok := c.Data["settings.yaml"]
+			if !ok {
+				return
+			}
+			service := key[strings.LastIndexByte(key, '-')+1:]
+			t.Run(name+" "+service, func(t *testing.T) {
+				t.Parallel()
+				p, exit := process.Run(t, process.Service(t, service), process.Settings{"Database.Username": "from-a-secret"},
+					"migrate", "--config", localCopy(t, text))
+				require.Equal(t, 1, exit)
+				require.Contains(t, p.Stderr(), "cannot be used")
+				require.NotContains(t, p.Stderr(), "settings.yaml", "a setting is refused")
+				require.NotContains(t, p.Stderr(), "no such setting")
+			})
+		})
+	}
+}
+
+// localCopy writes the settings to a file, with secrets that exist and a database that refuses at once.
+func localCopy(t *testing.T, text string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"database-password", "feed-token", "redis-password"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("secret"), 0o600))
+	}
+	var settings map[string]map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(text, "/run/secrets/achilles", dir)), &settings))
+	settings["Database"]["Host"] = "127.0.0.1:1"
+	content, err := yaml.Marshal(settings)
+	require.NoError(t, err)
+	file := filepath.Join(dir, "settings.yaml")
+	require.NoError(t, os.WriteFile(file, content, 0o600))
+	return file
+}
+
+// The test of the release does with real services what it promises.
+func TestCheckPod(t *testing.T) {
+	all := render(t, ``)
+	pod := get[corev1.Pod](t, all, "achilles-check")
+	require.Equal(t, []string{"check", "--tags", "http://achilles-tag", "--articles", "http://achilles-article"}, pod.Spec.Containers[0].Args)
+	require.Equal(t, container(t, all, "article").Image, pod.Spec.Containers[0].Image)
+	require.Equal(t, corev1.RestartPolicyNever, pod.Spec.RestartPolicy)
+}

@@ -1,0 +1,233 @@
+package compose_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/server"
+)
+
+const observability = "observability"
+
+func TestProfiles(t *testing.T) {
+	without := []string{"article", "article-migrate", "mariadb", "proxy", "redis", "tag", "tag-migrate"}
+	require.ElementsMatch(t, without, load(t).ServiceNames())
+	require.ElementsMatch(t, append(without, "prometheus", "grafana", "jaeger"), load(t, observability).ServiceNames())
+}
+
+func TestEveryContainerIsHardened(t *testing.T) {
+	for name, s := range load(t, observability).Services {
+		require.True(t, s.ReadOnly, "%s can write to its own image", name)
+		require.Equal(t, []string{"ALL"}, s.CapDrop, name)
+		require.Empty(t, s.CapAdd, name)
+		require.Contains(t, s.SecurityOpt, "no-new-privileges:true", name)
+		require.False(t, s.Privileged, name)
+		require.Empty(t, s.NetworkMode, name)
+		require.NotEmpty(t, s.User, name)
+		require.NotRegexp(t, `^(root|0)(:|$)`, s.User, "%s runs as root", name)
+		require.NotEmpty(t, s.Restart, name)
+		require.Regexp(t, `^[^:]+:[^:]+$`, s.Image, "the image of %s has no version", name)
+		require.NotContains(t, s.Image, "latest", name)
+		limits := s.Deploy.Resources.Limits
+		require.NotZero(t, limits.MemoryBytes, name)
+		require.NotZero(t, limits.NanoCPUs, name)
+		require.NotZero(t, limits.Pids, name)
+		for _, volume := range s.Volumes {
+			if volume.Type == types.VolumeTypeBind {
+				require.True(t, volume.ReadOnly, "%s can write to %s", name, volume.Source)
+				require.FileExists(t, volume.Source, "%s mounts it", name)
+			}
+		}
+	}
+}
+
+// The front door is the one way in; what is there to look at listens on the
+// loopback alone.
+func TestPublishedPorts(t *testing.T) {
+	ports := map[string][]string{}
+	for name, s := range load(t, observability).Services {
+		for _, port := range s.Ports {
+			require.Equal(t, "127.0.0.1", port.HostIP, name)
+			ports[name] = append(ports[name], port.Published)
+		}
+	}
+	require.Equal(t, map[string][]string{"proxy": {"8080"}, "prometheus": {"9090"}, "grafana": {"3000"}, "jaeger": {"16686"}}, ports)
+}
+
+func TestNetworks(t *testing.T) {
+	project := load(t, observability)
+	members := map[string][]string{}
+	for name, s := range project.Services {
+		for network := range s.Networks {
+			members[network] = append(members[network], name)
+		}
+	}
+	require.True(t, project.Networks["front"].Internal)
+	require.True(t, project.Networks["back"].Internal)
+	require.Equal(t, []string{"proxy"}, members["edge"])
+	require.ElementsMatch(t, []string{"proxy", "tag", "article"}, members["front"])
+	require.NotContains(t, members["back"], "proxy", "the proxy would reach the databases")
+	require.ElementsMatch(t, []string{"prometheus", "grafana", "jaeger"}, members["monitoring"])
+}
+
+func TestSecretsAreFilesThatNobodyCommits(t *testing.T) {
+	project := load(t, observability)
+	dir, err := filepath.Abs(folder + "/secrets")
+	require.NoError(t, err)
+	for name, secret := range project.Secrets {
+		require.Equal(t, filepath.Join(dir, name), secret.File)
+	}
+	require.Contains(t, read(t, folder+"/.gitignore"), "/secrets/\n")
+	for name, s := range project.Services {
+		for variable, value := range s.Environment {
+			if regexp.MustCompile(`PASSWORD|TOKEN|SECRET`).MatchString(variable) {
+				require.Regexp(t, `^/run/secrets/`, *value, "%s of %s", variable, name)
+				requireSecret(t, s, filepath.Base(*value))
+			}
+		}
+	}
+}
+
+func requireSecret(t *testing.T, s types.ServiceConfig, name string) {
+	t.Helper()
+	for _, secret := range s.Secrets {
+		if secret.Source == name {
+			return
+		}
+	}
+	t.Errorf("%s reads the secret %s, but does not get it", s.Name, name)
+}
+
+// What is stopped too early loses requests.
+func TestTheGracePeriodsFitTheDrain(t *testing.T) {
+	windows := server.Default().Lifecycle()
+	project := load(t)
+	for _, name := range []string{"tag", "article"} {
+		s := service(t, project, name)
+		for variable := range s.Environment {
+			require.NotRegexp(t, `DRAINDELAY|SHUTDOWNTIMEOUT`, variable, "this test compares with the defaults")
+		}
+		require.GreaterOrEqual(t, time.Duration(*s.StopGracePeriod), windows.DrainDelay+windows.ShutdownTimeout+15*time.Second, name)
+		require.Empty(t, s.StopSignal, "%s drains on SIGTERM", name)
+		require.GreaterOrEqual(t, s.GetScale(), 2, "one replica cannot be restarted without a gap")
+	}
+	stop := regexp.MustCompile(`hard-stop-after (\d+)s`).FindStringSubmatch(read(t, folder+"/haproxy.cfg"))
+	require.NotNil(t, stop)
+	seconds, err := strconv.Atoi(stop[1])
+	require.NoError(t, err)
+	proxy := service(t, project, "proxy")
+	require.Greater(t, time.Duration(*proxy.StopGracePeriod), time.Duration(seconds)*time.Second)
+	require.Equal(t, "SIGUSR1", proxy.StopSignal)
+}
+
+func TestMigrationsComeFirst(t *testing.T) {
+	project := load(t)
+	for _, name := range []string{"tag", "article"} {
+		migrate, serve := service(t, project, name+"-migrate"), service(t, project, name)
+		require.Equal(t, types.ServiceConditionHealthy, migrate.DependsOn["mariadb"].Condition)
+		require.Equal(t, types.ServiceConditionCompletedSuccessfully, serve.DependsOn[name+"-migrate"].Condition)
+		require.Equal(t, types.ShellCommand{"migrate"}, migrate.Command)
+		require.Equal(t, types.ShellCommand{"serve"}, serve.Command)
+		require.Equal(t, serve.Image, migrate.Image)
+		require.Equal(t, serve.Environment, migrate.Environment)
+		require.Equal(t, serve.Secrets, migrate.Secrets)
+		require.NotEqual(t, types.RestartPolicyUnlessStopped, migrate.Restart, "a migration that is done would be started again")
+	}
+	mariadb := service(t, project, "mariadb")
+	require.Equal(t, "mariadb:11.4", mariadb.Image)
+	require.Equal(t, types.HealthCheckTest{"CMD", "healthcheck.sh", "--connect", "--innodb_initialized"}, mariadb.HealthCheck.Test)
+}
+
+// The images are those that go into a cluster.
+func TestImages(t *testing.T) {
+	var chart struct {
+		AppVersion string `yaml:"appVersion"`
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(read(t, "../../deploy/helm/achilles/Chart.yaml")), &chart))
+	project := load(t)
+	for _, name := range []string{"tag", "article"} {
+		s := service(t, project, name)
+		require.Equal(t, "achilles-blog/"+name+":"+chart.AppVersion, s.Image)
+		require.FileExists(t, filepath.Join(s.Build.Context, s.Build.Dockerfile))
+		require.Regexp(t, regexp.MustCompile(`(?m)^ENTRYPOINT \["/`+name+`"\]$`), read(t, filepath.Join(s.Build.Context, s.Build.Dockerfile)))
+		require.Equal(t, "/"+name, s.HealthCheck.Test[1])
+	}
+}
+
+// An update runs twice as many replicas for a while.
+func TestThereIsRoomForAnUpdate(t *testing.T) {
+	project := load(t)
+	replicas := 0
+	for _, name := range []string{"tag", "article"} {
+		s := service(t, project, name)
+		scale := s.GetScale()
+		replicas += scale
+		slots := regexp.MustCompile(`server-template ` + name + ` (\d+) `).FindStringSubmatch(read(t, folder+"/haproxy.cfg"))
+		require.NotNil(t, slots)
+		room, err := strconv.Atoi(slots[1])
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, room, 2*scale)
+	}
+	limit, ok := strings.CutPrefix(service(t, project, "mariadb").Command[0], "--max-connections=")
+	require.True(t, ok)
+	connections, err := strconv.Atoi(limit)
+	require.NoError(t, err)
+	require.Greater(t, connections, 2*replicas*database.Default().MaxOpenConns)
+}
+
+// Grafana has to find the dashboard and the data source, Prometheus the rules
+// and the labels that they need.
+func TestObservability(t *testing.T) {
+	project := load(t, observability)
+	mounts := map[string]string{}
+	for _, name := range []string{"grafana", "prometheus"} {
+		for _, volume := range service(t, project, name).Volumes {
+			mounts[volume.Target] = volume.Source
+		}
+	}
+	var provider struct {
+		Providers []struct{ Options struct{ Path string } }
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(read(t, mounts["/etc/grafana/provisioning/dashboards/achilles.yaml"])), &provider))
+	dashboard := provider.Providers[0].Options.Path + "/achilles.json"
+	require.Contains(t, read(t, mounts[dashboard]), `"uid": "achilles"`)
+	require.Equal(t, dashboard, *service(t, project, "grafana").Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+	require.Contains(t, read(t, mounts["/etc/grafana/provisioning/datasources/achilles.yaml"]), "url: http://prometheus:9090\n")
+
+	var config struct {
+		RuleFiles []string `yaml:"rule_files"`
+		Scrape    []struct {
+			Job   string                     `yaml:"job_name"`
+			DNS   []struct{ Names []string } `yaml:"dns_sd_configs"`
+			Rules []map[string]any           `yaml:"relabel_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(read(t, mounts["/etc/prometheus/prometheus.yaml"])), &config))
+	for _, file := range config.RuleFiles {
+		require.NotEmpty(t, mounts["/etc/prometheus/"+file])
+	}
+	require.Len(t, config.Scrape, 2)
+	for _, job := range config.Scrape {
+		labels := map[any]any{}
+		for _, rule := range job.Rules {
+			labels[rule["target_label"]] = rule["replacement"]
+		}
+		require.Equal(t, []string{job.Job}, job.DNS[0].Names)
+		require.Equal(t, map[any]any{"namespace": "compose", "service": job.Job, "pod": nil}, labels)
+	}
+	dir := t.TempDir()
+	for _, file := range []string{"prometheus.yaml", "alerts.yaml"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(read(t, mounts["/etc/prometheus/"+file])), 0o600))
+	}
+	run(t, dir, nil, "promtool", "check", "config", "prometheus.yaml")
+}

@@ -1,0 +1,177 @@
+package compose_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/test/process"
+)
+
+// run runs a program of this machine and returns what it printed.
+func run(t *testing.T, dir string, environ []string, program string, args ...string) string {
+	t.Helper()
+	command := exec.Command(process.Installed(t, program), args...)
+	command.Dir = dir
+	command.Env = append(os.Environ(), environ...)
+	output, err := command.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	return string(output)
+}
+
+// configured are the settings of a service as they stand in the file, with
+// what is only to be found in the containers replaced.
+func configured(t *testing.T, s types.ServiceConfig, instead process.Settings) process.Settings {
+	t.Helper()
+	dir := t.TempDir()
+	found := process.Settings{}
+	for variable, value := range s.Environment {
+		key, ours := strings.CutPrefix(variable, "ACHILLES_")
+		if !ours {
+			continue
+		}
+		key = strings.Replace(key, "_", ".", 1)
+		found[key] = *value
+		if name, secret := strings.CutPrefix(*value, "/run/secrets/"); secret {
+			found[key] = filepath.Join(dir, name)
+			require.NoError(t, os.WriteFile(found[key], []byte("the "+name+"\n"), 0o600))
+		}
+	}
+	for key := range instead {
+		require.Contains(t, found, key)
+	}
+	return found.With(instead)
+}
+
+// The services take every setting in the file, grants in mariadb.sql are enough
+// to migrate, and the health check tells what is so.
+func TestTheServicesRunOnTheseSettings(t *testing.T) {
+	project := load(t)
+	mysql := dbtest.NewMySQL(t)
+	execute(t, mysql, "CREATE USER achilles IDENTIFIED BY 'the database'")
+	execute(t, mysql, read(t, folder+"/mariadb.sql"))
+	own := process.Settings{"SERVER.HTTPPORT": "0", "SERVER.ADMINPORT": "0", "DATABASE.HOST": mysql.Addr()}
+	redis := dbtest.NewRedis(t, "--requirepass", "the redis")
+
+	tag := start(t, project, "tag", own.With(process.Settings{"REDIS.HOST": redis.Addr()}))
+	article := start(t, project, "article", own.With(process.Settings{"FEED.URL": "http://" + tag.Addr(t)}))
+	for name, p := range map[string]*process.Process{"tag": tag, "article": article} {
+		check := service(t, project, name).HealthCheck.Test
+		require.Equal(t, types.HealthCheckTest{"CMD", "/" + name, "healthcheck", "http://127.0.0.1:8080/readyz"}, check)
+		_, exit := process.Run(t, process.Service(t, name), nil, check[2], p.URL(t, "/readyz"))
+		require.Zero(t, exit)
+	}
+	process.Await(t, "redis to be used", func() bool {
+		answer, err := process.Ask("GET", tag.URL(t, "/readyz?full=1"), nil)
+		return err == nil && strings.Contains(string(answer.Body), `"redis":"OK"`)
+	})
+}
+
+// start migrates and serves as the file says. An unknown or a wrong setting
+// would end either at once.
+func start(t *testing.T, project *types.Project, name string, instead process.Settings) *process.Process {
+	t.Helper()
+	program := process.Service(t, name)
+	s := configured(t, service(t, project, name), instead)
+	ran, exit := process.Run(t, program, s, service(t, project, name+"-migrate").Command...)
+	require.Zero(t, exit, ran.Stderr()+ran.Stdout())
+	p := process.Start(t, program, s, service(t, project, name).Command...)
+	p.AwaitReady(t)
+	return p
+}
+
+func execute(t *testing.T, mysql *dbtest.Server, statements string) {
+	t.Helper()
+	cfg := database.Default()
+	cfg.DBType, cfg.Host, cfg.Username, cfg.DBName = database.MySQL, mysql.Addr(), "root", "mysql"
+	for _, statement := range strings.Split(statements, ";\n") {
+		if strings.TrimSpace(statement) != "" {
+			_, err := dbtest.Open(t, cfg).SQL().ExecContext(context.WithoutCancel(t.Context()), statement)
+			require.NoError(t, err, statement)
+		}
+	}
+}
+
+// The command of redis is a shell's, which has to hand the password over and
+// then be gone: it would keep the signals to itself.
+func TestRedisAsItIsStarted(t *testing.T) {
+	process.Installed(t, "redis-server")
+	redis := service(t, load(t), "redis")
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "redis"), []byte("the password"), 0o600))
+	port := freePort(t)
+	here := strings.NewReplacer("/run/secrets/", dir+"/", "maxmemory", fmt.Sprintf("bind 127.0.0.1\nport %d\nmaxmemory", port),
+		"redis-cli", fmt.Sprintf("redis-cli -p %d", port), "$$", "$")
+	shell := redis.Command
+	require.Equal(t, types.ShellCommand{"sh", "-c"}, shell[:2])
+	p := process.Start(t, "/bin/sh", nil, "-c", here.Replace(shell[2]))
+
+	check := redis.HealthCheck.Test
+	require.Equal(t, "CMD-SHELL", check[0])
+	process.Await(t, "redis to be healthy", func() bool {
+		return exec.Command("/bin/sh", "-c", here.Replace(check[1])).Run() == nil || p.Ended()
+	})
+	require.False(t, p.Ended(), p.Stdout()+p.Stderr())
+	output, _ := exec.Command("redis-cli", "-p", fmt.Sprint(port), "ping").CombinedOutput()
+	require.Contains(t, string(output), "NOAUTH")
+	p.Signal(t, os.Interrupt)
+	require.Zero(t, p.Exit(t))
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+func TestSecretsAreMadeOnce(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "secrets.sh")
+	require.NoError(t, os.WriteFile(script, []byte(read(t, folder+"/secrets.sh")), 0o600))
+	run(t, dir, nil, "sh", script)
+	seen := map[string]bool{}
+	for name := range load(t).Secrets {
+		secret := read(t, filepath.Join(dir, "secrets", name))
+		require.Regexp(t, "^[0-9a-f]{48}$", secret)
+		require.False(t, seen[secret])
+		seen[secret] = true
+	}
+	info, err := os.Stat(filepath.Join(dir, "secrets"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	require.Empty(t, run(t, dir, nil, "sh", script))
+	for name := range load(t).Secrets {
+		require.True(t, seen[read(t, filepath.Join(dir, "secrets", name))], "%s was made anew", name)
+	}
+}
+
+// roll.sh with a docker that only notes what it is asked to do.
+func TestRollReplacesOneByOne(t *testing.T) {
+	dir := t.TempDir()
+	const docker = `#!/bin/sh
+echo "$*" >>"$NOTES"
+case "$*" in "compose ps "*) printf 'one\ntwo\n' ;; esac
+`
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "docker"), []byte(docker), 0o700))
+	notes := filepath.Join(dir, "notes")
+	environ := []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "NOTES=" + notes}
+	run(t, ".", environ, "sh", folder+"/roll.sh", "article")
+	require.Equal(t, []string{
+		"compose ps --quiet article",
+		"compose run --rm --no-deps article-migrate",
+		"compose up --detach --wait --no-deps --no-recreate --scale article=4 article",
+		"stop one", "rm one", "stop two", "rm two",
+	}, strings.Split(strings.TrimSpace(read(t, notes)), "\n"))
+}

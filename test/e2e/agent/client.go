@@ -1,0 +1,68 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/achilles-blog/achilles/test/e2e/load"
+)
+
+// Client speaks to the agent of one node.
+type Client struct {
+	Node string
+	// URL is where its Handler is reached.
+	URL string
+}
+
+// Start starts a load.
+func (c *Client) Start(ctx context.Context, name string, config load.Config) error {
+	return c.do(ctx, http.MethodPost, "/loads/"+name, config, nil)
+}
+
+// Count returns what a load has seen so far.
+func (c *Client) Count(ctx context.Context, name string) (count load.Count, err error) {
+	return count, c.do(ctx, http.MethodGet, "/loads/"+name, nil, &count)
+}
+
+// Nudge is load.Load.Nudge.
+func (c *Client) Nudge(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodPost, "/loads/"+name+"/nudge", nil, nil)
+}
+
+// Stop ends a load and returns what it has seen.
+func (c *Client) Stop(ctx context.Context, name string) (result load.Result, err error) {
+	return result, c.do(ctx, http.MethodPost, "/loads/"+name+"/stop", nil, &result)
+}
+
+// Kill kills the processes of a pod on this agent's node.
+func (c *Client) Kill(ctx context.Context, uid string) error {
+	return c.do(ctx, http.MethodPost, "/kill/"+uid, nil, nil)
+}
+
+func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.URL+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("the agent on %s: %w", c.Node, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the agent on %s: %s %s: status %d: %.300s: %w", c.Node, method, path, response.StatusCode, text, err)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(text, out)
+}

@@ -1,0 +1,95 @@
+// Package agent runs loads on the nodes of a cluster, where the Services can be
+// reached as other pods reach them, and kills processes there.
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/achilles-blog/achilles/test/e2e/load"
+)
+
+// Handler serves one node's agent:
+//
+//	POST   /loads/NAME        starts a load (load.Config)
+//	GET    /loads/NAME        its load.Count so far
+//	POST   /loads/NAME/nudge  see load.Load.Nudge
+//	POST   /loads/NAME/stop   ends it and returns its load.Result
+//	POST   /kill/UID          SIGKILLs the processes of a pod on this node
+func Handler() http.Handler {
+	a := &server{loads: map[string]*load.Load{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /loads/{name}", a.start)
+	mux.HandleFunc("GET /loads/{name}", a.with(func(w http.ResponseWriter, l *load.Load) { answer(w, l.Count()) }))
+	mux.HandleFunc("POST /loads/{name}/nudge", a.with(func(w http.ResponseWriter, l *load.Load) { l.Nudge(); answer(w, nil) }))
+	mux.HandleFunc("POST /loads/{name}/stop", a.stop)
+	mux.HandleFunc("POST /kill/{uid}", kill)
+	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	return mux
+}
+
+type server struct {
+	mu    sync.Mutex
+	loads map[string]*load.Load
+}
+
+func (a *server) start(w http.ResponseWriter, r *http.Request) {
+	var config load.Config
+	if err := json.NewDecoder(r.Body).Decode(&config); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.loads[r.PathValue("name")] != nil {
+		http.Error(w, "there is such a load already", http.StatusConflict)
+		return
+	}
+	a.loads[r.PathValue("name")] = load.Start(config)
+	answer(w, nil)
+}
+
+func (a *server) with(do func(http.ResponseWriter, *load.Load)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		l := a.loads[r.PathValue("name")]
+		a.mu.Unlock()
+		if l == nil {
+			http.Error(w, "there is no such load", http.StatusNotFound)
+			return
+		}
+		do(w, l)
+	}
+}
+
+func (a *server) stop(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	l := a.loads[r.PathValue("name")]
+	delete(a.loads, r.PathValue("name"))
+	a.mu.Unlock()
+	if l == nil {
+		http.Error(w, "there is no such load", http.StatusNotFound)
+		return
+	}
+	answer(w, l.Stop())
+}
+
+func kill(w http.ResponseWriter, r *http.Request) {
+	killed, err := killPod(r.PathValue("uid"))
+	if err == nil && killed == 0 {
+		err = errors.New("no process of this pod is on this node")
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	answer(w, fmt.Sprintf("%d processes", killed))
+}
+
+func answer(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(value) // the driver notices a broken answer
+}

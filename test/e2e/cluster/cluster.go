@@ -1,0 +1,188 @@
+// Package cluster drives a Kubernetes cluster with the programs that its users
+// drive it with: kubectl and helm.
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Cluster is a cluster with the servers that a system on it needs. Its fields
+// come from the environment; see FromEnvironment.
+type Cluster struct {
+	// IngressURL is where an Ingress without a class is served.
+	IngressURL string
+	// Registry is where images are pushed, Images how their names begin in a
+	// manifest.
+	Registry, Images string
+	// Insecure allows a registry without TLS.
+	Insecure bool
+	// MySQL and Redis are reachable from the pods and from here.
+	MySQL Server
+	Redis string
+	// CrashMySQL and CrashRedis are shell commands that kill the server with
+	// SIGKILL and start it again; without one, that crash is left out.
+	CrashMySQL, CrashRedis string
+}
+
+// Server is a database server with an account that may create databases.
+type Server struct{ Addr, User, Password string }
+
+// FromEnvironment reads the variables that describe a cluster. KUBECONFIG is
+// used by kubectl and helm themselves.
+func FromEnvironment() (*Cluster, error) {
+	c := &Cluster{
+		IngressURL: os.Getenv("E2E_INGRESS_URL"), Registry: os.Getenv("E2E_REGISTRY"), Images: os.Getenv("E2E_IMAGES"),
+		Insecure:   os.Getenv("E2E_REGISTRY_INSECURE") != "",
+		MySQL:      Server{os.Getenv("E2E_MYSQL_ADDR"), os.Getenv("E2E_MYSQL_USER"), os.Getenv("E2E_MYSQL_PASSWORD")},
+		Redis:      os.Getenv("E2E_REDIS_ADDR"),
+		CrashMySQL: os.Getenv("E2E_CRASH_MYSQL"), CrashRedis: os.Getenv("E2E_CRASH_REDIS"),
+	}
+	if c.Images == "" {
+		c.Images = c.Registry
+	}
+	var missing []string
+	for name, value := range map[string]string{
+		"KUBECONFIG": os.Getenv("KUBECONFIG"), "E2E_INGRESS_URL": c.IngressURL, "E2E_REGISTRY": c.Registry,
+		"E2E_MYSQL_ADDR": c.MySQL.Addr, "E2E_MYSQL_USER": c.MySQL.User, "E2E_REDIS_ADDR": c.Redis,
+	} {
+		if value == "" {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("set %s: they describe the cluster to test on (see e2e --help)", strings.Join(missing, ", "))
+	}
+	for _, program := range []string{"kubectl", "helm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return nil, fmt.Errorf("%s is needed: %w", program, err)
+		}
+	}
+	return c, nil
+}
+
+// Image is the name of an image in a manifest, Push where it is pushed to.
+func (c *Cluster) Image(name string) string { return c.Images + "/" + name }
+
+// Push is where the image of that name is pushed to.
+func (c *Cluster) Push(name string) string { return c.Registry + "/" + name }
+
+// Kubectl runs kubectl and returns what it prints.
+func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
+	return run(ctx, nil, "kubectl", args...)
+}
+
+// Helm runs helm and returns what it prints.
+func (c *Cluster) Helm(ctx context.Context, args ...string) (string, error) {
+	return run(ctx, nil, "helm", args...)
+}
+
+// Apply creates or changes the objects of a manifest.
+func (c *Cluster) Apply(ctx context.Context, manifest string) error {
+	_, err := run(ctx, strings.NewReader(manifest), "kubectl", "apply", "-f", "-")
+	return err
+}
+
+// run is bounded by ctx alone; its error has what the program said.
+func run(ctx context.Context, stdin io.Reader, program string, args ...string) (string, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, program, args...) // #nosec G204 -- kubectl and helm
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
+
+// Namespace creates a namespace that enforces the given Pod Security Standard,
+// after deleting one that an earlier run has left behind.
+func (c *Cluster) Namespace(ctx context.Context, name, standard string) error {
+	if _, err := c.Kubectl(ctx, "delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=120s"); err != nil {
+		return err
+	}
+	return c.Apply(ctx, fmt.Sprintf(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q,"labels":{"pod-security.kubernetes.io/enforce":%q}}}`, name, standard))
+}
+
+// Pod is what the proof needs to know of a pod.
+type Pod struct {
+	Name, Node, IP, UID, Component string
+	Ready, Terminating             bool
+}
+
+// Pods returns the pods that a selector selects.
+func (c *Cluster) Pods(ctx context.Context, namespace, selector string) ([]Pod, error) {
+	printed, err := c.Kubectl(ctx, "get", "pods", "-n", namespace, "-l", selector, "-o", "json")
+	if err != nil {
+		return nil, err
+	}
+	var list struct{ Items []podObject }
+	if err := json.Unmarshal([]byte(printed), &list); err != nil {
+		return nil, fmt.Errorf("read the pods of %s: %w", namespace, err)
+	}
+	pods := make([]Pod, 0, len(list.Items))
+	for _, item := range list.Items {
+		pods = append(pods, item.pod())
+	}
+	return pods, nil
+}
+
+type podObject struct {
+	Metadata struct {
+		Name, UID         string
+		Labels            map[string]string
+		DeletionTimestamp *time.Time
+	}
+	Spec   struct{ NodeName string }
+	Status struct {
+		PodIP      string
+		Conditions []struct{ Type, Status string }
+	}
+}
+
+func (o podObject) pod() Pod {
+	p := Pod{
+		Name: o.Metadata.Name, UID: o.Metadata.UID, Node: o.Spec.NodeName, IP: o.Status.PodIP,
+		Component: o.Metadata.Labels["app.kubernetes.io/component"], Terminating: o.Metadata.DeletionTimestamp != nil,
+	}
+	for _, condition := range o.Status.Conditions {
+		p.Ready = p.Ready || condition.Type == "Ready" && condition.Status == "True"
+	}
+	return p
+}
+
+// Gone waits until none of the pods that a selector selects is terminating.
+func (c *Cluster) Gone(ctx context.Context, namespace, selector string) error {
+	for {
+		pods, err := c.Pods(ctx, namespace, selector)
+		if err != nil {
+			return err
+		}
+		terminating := 0
+		for _, p := range pods {
+			if p.Terminating {
+				terminating++
+			}
+		}
+		if terminating == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d pods of %s are still terminating: %w", terminating, namespace, ctx.Err())
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// Nodes returns the names of the nodes.
+func (c *Cluster) Nodes(ctx context.Context) ([]string, error) {
+	printed, err := c.Kubectl(ctx, "get", "nodes", "-o", "jsonpath={.items[*].metadata.name}")
+	return strings.Fields(printed), err
+}

@@ -1,0 +1,225 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// podHeader names the pod that answers; see Server.ServedBy in the settings of
+// the services.
+const podHeader = "X-Served-By"
+
+// failuresKept bounds the failures that are kept whole; all are counted.
+const failuresKept = 1000
+
+var (
+	errCutShort = errors.New("the answer was cut short")
+	// errRefused is no failure of the service: by the protocol it has said that
+	// it did not process the request, and any client may send it again. It is
+	// counted apart.
+	errRefused = errors.New("refused by GOAWAY, not processed")
+)
+
+type statusError struct {
+	status int
+	body   string
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.body) }
+
+// Result is what a load has seen.
+type Result struct {
+	Count
+	Source string
+	// Seconds holds the requests by the Unix second in which they ended.
+	Seconds map[int64]*Second
+	// Pods counts the answers of each pod by second.
+	Pods map[string]map[int64]int
+	// Kinds counts the failures by kind; Failures has the first of them whole.
+	Kinds    map[string]int
+	Failures []Failure
+	// Writers is the ledger, by the name of the worker.
+	Writers map[string]*Writer
+}
+
+// Count is a short form of a Result.
+type Count struct {
+	Requests, Posts, Failed int
+	// Overloaded are those of the failed requests that a service refused
+	// because its database, or itself, was too slow.
+	Overloaded int
+	// Refused counts requests over HTTP/2 that the server has said not to have
+	// processed; they are not among the failed ones.
+	Refused int
+	// Connections were opened; Reconnects of them replace one that the server
+	// had closed while it was idle.
+	Connections, Reconnects int
+}
+
+// Second is one second of a load.
+type Second struct {
+	Requests, Failed int
+	// Latency counts the answers by Bucket.
+	Latency map[int]int
+}
+
+// Failure is one request that was not answered as it should.
+type Failure struct {
+	At                   time.Time
+	Worker, Method, Path string
+	Kind, Error          string
+	Pod                  string
+	Connection           uint64
+	Latency              time.Duration
+	Source               string
+}
+
+// perOctave is the number of buckets between a latency and its double.
+const perOctave = 8
+
+// Bucket returns the number of the bucket of a latency: they grow by 9 %.
+func Bucket(d time.Duration) int {
+	return int(math.Round(perOctave * math.Log2(max(1, float64(d.Microseconds())))))
+}
+
+// BucketLatency returns the latency in the middle of a bucket.
+func BucketLatency(bucket int) time.Duration {
+	return time.Duration(math.Exp2(float64(bucket)/perOctave) * float64(time.Microsecond))
+}
+
+type recorder struct {
+	mu  sync.Mutex
+	all Result
+}
+
+func newRecorder(source string) *recorder {
+	return &recorder{all: Result{
+		Source: source, Seconds: map[int64]*Second{}, Pods: map[string]map[int64]int{},
+		Kinds: map[string]int{}, Writers: map[string]*Writer{},
+	}}
+}
+
+func (r *recorder) writer(name string) *Writer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := &Writer{}
+	r.all.Writers[name] = w
+	return w
+}
+
+func (r *recorder) reconnected() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all.Reconnects++
+}
+
+func (r *recorder) count() Count {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all.Count
+}
+
+func (r *recorder) result() Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all
+}
+
+// record takes one request; the time of a slow upload is not counted as
+// latency.
+func (r *recorder) record(worker string, sent request, got answer, err error) {
+	now := time.Now()
+	latency := max(0, now.Sub(got.began)-sent.over)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if errors.Is(err, errRefused) {
+		r.all.Refused++
+		return
+	}
+	r.all.Requests++
+	if sent.method == http.MethodPost {
+		r.all.Posts++
+	}
+	r.all.Connections = max(r.all.Connections, int(got.conn)) // #nosec G115 -- a count of connections
+	second := r.second(now)
+	second.Requests++
+	second.Latency[Bucket(latency)]++
+	if got.pod != "" && err == nil {
+		if r.all.Pods[got.pod] == nil {
+			r.all.Pods[got.pod] = map[int64]int{}
+		}
+		r.all.Pods[got.pod][now.Unix()]++
+	}
+	if err != nil {
+		r.fail(now, worker, sent, got, kind(err), err.Error(), latency)
+	}
+}
+
+// wrong takes an answer whose status was right and whose content was not.
+func (r *recorder) wrong(worker string, got answer, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	r.fail(now, worker, request{}, got, "wrong content", why, now.Sub(got.began))
+}
+
+func (r *recorder) fail(now time.Time, worker string, sent request, got answer, kind, text string, latency time.Duration) {
+	r.all.Failed++
+	r.second(now).Failed++
+	r.all.Kinds[kind]++
+	if overload(kind) {
+		r.all.Overloaded++
+	}
+	if len(r.all.Failures) < failuresKept {
+		r.all.Failures = append(r.all.Failures, Failure{
+			At: now, Worker: worker, Method: sent.method, Path: sent.path, Kind: kind, Error: text,
+			Pod: got.pod, Connection: got.conn, Latency: latency, Source: r.all.Source,
+		})
+	}
+}
+
+func (r *recorder) second(now time.Time) *Second {
+	s := r.all.Seconds[now.Unix()]
+	if s == nil {
+		s = &Second{Latency: map[int]int{}}
+		r.all.Seconds[now.Unix()] = s
+	}
+	return s
+}
+
+// overload tells whether a service refused a request because its database, or
+// itself, was too slow.
+func overload(kind string) bool {
+	return kind == "status 503 by the service" || kind == "status 504 by the service"
+}
+
+func kind(err error) string {
+	var status *statusError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &status) && strings.HasPrefix(status.body, `{"code":`):
+		return fmt.Sprintf("status %d by the service", status.status)
+	case errors.As(err, &status):
+		return fmt.Sprintf("status %d by a proxy", status.status)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection reset"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	case errors.Is(err, errCutShort):
+		return "answer cut short"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "closed without an answer"
+	default:
+		return "other"
+	}
+}

@@ -1,0 +1,241 @@
+package load
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// tagsKept is how many of its own tags a worker writes articles with.
+	tagsKept = 3
+	// nudgeSpread is the time after a nudge in which idle connections speak
+	// and slow uploads begin: it covers the stop of a pod from before its
+	// first signal to beyond its drain.
+	nudgeSpread = 16 * time.Second
+	// idleFor is the longest that an idle connection is silent without one.
+	idleFor = 25 * time.Second
+)
+
+// worker writes and reads its own objects, one request after the other.
+type worker struct {
+	load      *Load
+	name      string
+	transport transport
+	// template is changed before each request of a slow worker.
+	over time.Duration
+	last bool
+
+	ledger  *Writer
+	tags    []object // the last acknowledged ones
+	article object
+}
+
+type object struct {
+	id   uint64
+	name string
+	// revision is that of the last acknowledged PUT; tags how many there are.
+	revision, tags int
+}
+
+func newWorker(l *Load, name string, t transport) *worker {
+	return &worker{load: l, name: name, transport: t, ledger: l.results.writer(name)}
+}
+
+func (w *worker) reused(ctx context.Context) {
+	for w.pause(ctx, w.think()) {
+		w.step(ctx)
+	}
+}
+
+func (w *worker) fresh(ctx context.Context) {
+	w.last = true
+	w.reused(ctx)
+}
+
+func (w *worker) idle(ctx context.Context) {
+	for w.await(ctx, idleFor) {
+		w.step(ctx)
+	}
+}
+
+func (w *worker) slow(ctx context.Context) {
+	for w.pause(ctx, w.think()) {
+		w.over = rand.N(2 * time.Second)
+		w.writeArticle(ctx)
+	}
+}
+
+func (w *worker) slowest(ctx context.Context) {
+	for w.await(ctx, time.Hour) {
+		w.over = w.load.config.Window*4/5 + rand.N(w.load.config.Window/10)
+		w.writeArticle(ctx)
+	}
+}
+
+func (w *worker) think() time.Duration { return rand.N(2*w.load.config.Think + 1) }
+
+func (w *worker) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// await waits for a moment after the next nudge, or for a moment within most.
+func (w *worker) await(ctx context.Context, most time.Duration) bool {
+	timer := time.NewTimer(rand.N(most))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-w.load.nudged():
+		return w.pause(ctx, rand.N(nudgeSpread))
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// step makes one request; more than half of them create something.
+func (w *worker) step(ctx context.Context) {
+	dice := rand.IntN(100)
+	switch {
+	case dice < 24 || len(w.tags) == 0:
+		w.writeTag(ctx)
+	case dice < 58 || w.article.id == 0:
+		w.writeArticle(ctx)
+	case dice < 72:
+		w.readArticle(ctx)
+	case dice < 82:
+		w.readTag(ctx)
+	case dice < 90:
+		w.listArticles(ctx)
+	default:
+		w.editArticle(ctx)
+	}
+}
+
+func (w *worker) writeTag(ctx context.Context) {
+	seq := w.ledger.beginTag()
+	name := Name(w.load.config.Run, w.load.config.Source, w.name, seq)
+	created, ok := w.create(ctx, w.load.config.Tags, "/api/v1/tags", map[string]any{"name": name})
+	if !ok {
+		return
+	}
+	w.ledger.ackTag(seq, created)
+	w.tags = append(w.tags, object{id: created, name: name})
+	if len(w.tags) > tagsKept {
+		w.tags = w.tags[1:]
+	}
+}
+
+func (w *worker) writeArticle(ctx context.Context) {
+	ids := make([]uint64, 0, len(w.tags))
+	for _, t := range w.tags {
+		ids = append(ids, t.id)
+	}
+	seq := w.ledger.beginArticle()
+	title := Name(w.load.config.Run, w.load.config.Source, w.name, seq)
+	created, ok := w.create(ctx, w.load.config.Articles, "/api/v1/articles",
+		map[string]any{"title": title, "desc": Revision(0), "content": strings.Repeat("Sing, O goddess. ", 20), "tag_ids": ids})
+	if !ok {
+		return
+	}
+	w.ledger.ackArticle(seq, created, len(ids))
+	w.article = object{id: created, name: title, tags: len(ids)}
+}
+
+func (w *worker) editArticle(ctx context.Context) {
+	next := w.article.revision + 1
+	w.ledger.beginEdit(w.article.id, next)
+	body := w.encode(map[string]any{"title": w.article.name, "desc": Revision(next)})
+	got, ok := w.exchange(ctx, w.load.config.Articles, request{method: http.MethodPut, path: fmt.Sprintf("/api/v1/articles/%d", w.article.id), body: body}, http.StatusOK)
+	if ok && w.expect(got, "desc", Revision(next)) {
+		w.ledger.ackEdit(w.article.id, next)
+		w.article.revision = next
+	}
+}
+
+func (w *worker) readArticle(ctx context.Context) {
+	path := fmt.Sprintf("/api/v1/articles/%d", w.article.id)
+	if got, ok := w.exchange(ctx, w.load.config.Articles, request{method: http.MethodGet, path: path}, http.StatusOK); ok {
+		w.expect(got, "title", w.article.name)
+	}
+}
+
+func (w *worker) readTag(ctx context.Context) {
+	t := w.tags[rand.IntN(len(w.tags))]
+	path := fmt.Sprintf("/api/v1/tags/%d", t.id)
+	if got, ok := w.exchange(ctx, w.load.config.Tags, request{method: http.MethodGet, path: path}, http.StatusOK); ok {
+		w.expect(got, "name", t.name)
+	}
+}
+
+func (w *worker) listArticles(ctx context.Context) {
+	t := w.tags[len(w.tags)-1]
+	path := fmt.Sprintf("/api/v1/articles?tag_id=%d", t.id)
+	if got, ok := w.exchange(ctx, w.load.config.Articles, request{method: http.MethodGet, path: path}, http.StatusOK); ok {
+		w.expect(got, "list", "")
+	}
+}
+
+// create posts an object and returns the id that the answer acknowledges.
+func (w *worker) create(ctx context.Context, to Endpoint, path string, body map[string]any) (uint64, bool) {
+	got, ok := w.exchange(ctx, to, request{method: http.MethodPost, path: path, body: w.encode(body), over: w.over}, http.StatusCreated)
+	if !ok {
+		return 0, false
+	}
+	var envelope struct {
+		Data struct{ ID uint64 }
+	}
+	if err := json.Unmarshal(got.body, &envelope); err != nil || envelope.Data.ID == 0 {
+		w.load.results.wrong(w.name, got, fmt.Sprintf("an acknowledgement without an id: %.200s", got.body))
+		return 0, false
+	}
+	return envelope.Data.ID, true
+}
+
+func (w *worker) encode(body map[string]any) []byte {
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // maps of strings and numbers
+	}
+	return encoded
+}
+
+// exchange makes one request and records what came of it.
+func (w *worker) exchange(ctx context.Context, to Endpoint, r request, want int) (answer, bool) {
+	r.last = w.last
+	got, err := w.transport.send(ctx, to, r)
+	if err == nil && got.status != want {
+		err = &statusError{status: got.status, body: fmt.Sprintf("%.300s", got.body)}
+	}
+	w.load.results.record(w.name, r, got, err)
+	return got, err == nil
+}
+
+// expect checks an answer of 200: its data has the field with the value, or
+// for lists, there is a list.
+func (w *worker) expect(got answer, field, value string) bool {
+	var envelope struct {
+		Data map[string]any
+		List []any
+	}
+	err := json.Unmarshal(got.body, &envelope)
+	switch {
+	case err == nil && field == "list" && envelope.List != nil:
+		return true
+	case err == nil && field != "list" && envelope.Data[field] == value:
+		return true
+	}
+	w.load.results.wrong(w.name, got, fmt.Sprintf("wanted %s %q, got %.300s", field, value, got.body))
+	return false
+}

@@ -1,0 +1,149 @@
+// Command e2e proves on a Kubernetes cluster that no client notices when pods
+// of Achilles come and go, and that no acknowledged write is lost in a crash.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/achilles-blog/achilles/test/e2e/agent"
+	"github.com/achilles-blog/achilles/test/e2e/cluster"
+	"github.com/achilles-blog/achilles/test/e2e/proof"
+)
+
+const usage = `Usage: e2e run [flags]    run the proof; e2e run --help lists the flags
+       e2e agent          what runs on each node of the cluster
+       e2e crash FILE     kill -9 the process whose id is in FILE and start it again
+
+The cluster is the one that --local starts, or any that these variables describe:
+
+  KUBECONFIG                           for kubectl and helm, which have to be installed
+  E2E_INGRESS_URL                      http://HOST[:PORT] of an ingress controller for Ingresses without a class
+  E2E_REGISTRY                         where images are pushed, such as HOST:PORT/PREFIX
+  E2E_REGISTRY_INSECURE                not empty: without TLS
+  E2E_IMAGES                           how their names begin in a manifest; default: E2E_REGISTRY
+  E2E_MYSQL_ADDR, _USER, _PASSWORD     a MySQL or MariaDB that pods and this program reach; the account may create databases
+  E2E_REDIS_ADDR                       a Redis without a password that pods reach
+  E2E_CRASH_MYSQL, E2E_CRASH_REDIS     optional shell commands that kill -9 these servers and start them again
+
+Exit code: 0 when the proof has passed, 1 when it has failed, 2 when it could not be run.
+`
+
+const (
+	failed   = 1
+	unusable = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string) int {
+	command := ""
+	if len(args) > 0 {
+		command = args[0]
+	}
+	switch {
+	case command == "run":
+		return prove(ctx, args[1:])
+	case command == "agent":
+		return report(serveAgent(ctx))
+	case command == "crash" && len(args) > 1:
+		return report(cluster.Crash(args[1], args[2:]...))
+	default:
+		fmt.Fprint(os.Stderr, usage)
+		return unusable
+	}
+}
+
+func report(err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return unusable
+	}
+	return 0
+}
+
+func serveAgent(ctx context.Context) error {
+	server := &http.Server{Addr: ":8080", Handler: agent.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan error, 1)
+	go func() { ended <- server.ListenAndServe() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return server.Close()
+	}
+}
+
+func prove(ctx context.Context, args []string) int {
+	options := proof.Options{Stdout: os.Stdout}
+	flags := flag.NewFlagSet("e2e run", flag.ContinueOnError)
+	local := flags.String("local", "", "program that starts a cluster on this machine (up, down, env, exec)")
+	parts := flags.String("parts", "", "only these parts: graceful,crashes,controls,bundled")
+	flags.StringVar(&options.Mode, "mode", "short", "name of this kind of run, for the report")
+	flags.IntVar(&options.Disturbances, "disturbances", 10, "least number of graceful disturbances")
+	flags.IntVar(&options.Requests, "requests", 50_000, "least number of requests under them")
+	flags.IntVar(&options.CrashRounds, "crash-rounds", 2, "how often each crash happens")
+	flags.DurationVar(&options.Think, "think", 80*time.Millisecond, "mean pause of a client between two requests")
+	flags.StringVar(&options.Root, "root", ".", "the repository")
+	flags.StringVar(&options.Out, "out", "bin/e2e-report", "folder for report.html and report.json")
+	if err := flags.Parse(args); err != nil {
+		return unusable
+	}
+	if *parts != "" {
+		options.Parts = strings.Split(*parts, ",")
+	}
+	if *local != "" {
+		return onLocalCluster(ctx, cluster.Local{Tool: *local}, args)
+	}
+	c, err := cluster.FromEnvironment()
+	if err != nil {
+		return report(err)
+	}
+	found, err := proof.Run(ctx, c, options)
+	if err != nil {
+		return report(err)
+	}
+	fmt.Print(found.Summary())
+	if !found.Passed() {
+		return failed
+	}
+	return 0
+}
+
+// onLocalCluster runs this program again where the cluster is reachable.
+func onLocalCluster(ctx context.Context, local cluster.Local, args []string) (code int) {
+	environment, started, err := local.Up(ctx)
+	if started {
+		defer func() {
+			if err := local.Down(); err != nil {
+				code = report(err)
+			}
+		}()
+	}
+	if err != nil {
+		return report(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return report(err)
+	}
+	err = local.Exec(ctx, environment, append([]string{self, "run"}, append(args, "--local=")...)...)
+	var exit interface{ ExitCode() int }
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return report(err)
+}

@@ -1,0 +1,121 @@
+package proof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"time"
+)
+
+// afterCrash is how long a crash is watched before the next one.
+const afterCrash = 6 * time.Second
+
+// crash is an event that clients notice; what was acknowledged has to survive
+// it all the same.
+type crash struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+// crashes are rounds of kill -9: of pods, of the database server and of Redis.
+func (p *Proof) crashes(s *system, rounds int) []crash {
+	var all []crash
+	for range rounds {
+		all = append(all,
+			crash{"kill -9 a tag pod", p.killPod(s, tag)},
+			crash{"kill -9 an article pod", p.killPod(s, article)},
+		)
+		if p.cluster.CrashMySQL != "" {
+			all = append(all, crash{"kill -9 the database server", shell(p.cluster.CrashMySQL)})
+		}
+		if p.cluster.CrashRedis != "" {
+			all = append(all, crash{"kill -9 Redis", shell(p.cluster.CrashRedis)})
+		}
+	}
+	return all
+}
+
+func (p *Proof) killPod(s *system, c component) func(context.Context) error {
+	return func(ctx context.Context) error {
+		pods, err := p.cluster.Pods(ctx, s.namespace, "app.kubernetes.io/component="+string(c))
+		if err != nil {
+			return err
+		}
+		if len(pods) == 0 {
+			return fmt.Errorf("there is no pod of %s to kill", c)
+		}
+		victim := pods[rand.IntN(len(pods))]
+		killer := p.agents.clients[victim.Node]
+		if killer == nil {
+			return fmt.Errorf("there is no agent on %s to kill %s", victim.Node, victim.Name)
+		}
+		return killer.Kill(ctx, victim.UID)
+	}
+}
+
+func shell(command string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		output, err := exec.CommandContext(ctx, "sh", "-c", command).CombinedOutput() // #nosec G204 -- the operator's own
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", command, err, output)
+		}
+		return nil
+	}
+}
+
+// crashRun kills what can be killed under load.
+func (p *Proof) crashRun(ctx context.Context, s *system) error {
+	t, err := startTraffic(ctx, s, p.agents, "g2", p.mixes)
+	if err != nil {
+		return err
+	}
+	err = pause(ctx, 3*time.Second)
+	for _, c := range p.crashes(s, p.options.CrashRounds) {
+		if err != nil {
+			break
+		}
+		p.say("  %s", c.name)
+		err = t.during(c.name, true, func() error {
+			return errors.Join(c.run(ctx), pause(ctx, afterCrash))
+		})
+	}
+	if err == nil {
+		err = s.rolledOut(ctx) // every container is back
+	}
+	calm := time.Now()
+	err = errors.Join(err, pause(ctx, 5*time.Second))
+	results, stopErr := t.stop(context.WithoutCancel(ctx))
+	if err = errors.Join(err, stopErr); err != nil {
+		return err
+	}
+	run := t.summarise(results)
+	if run.Ledger, err = p.compare(ctx, s, t.name, results); err != nil {
+		return err
+	}
+	p.report.Crashes = run
+	failedSince := 0
+	for _, point := range run.Timeline {
+		if point.At.After(calm) {
+			failedSince += point.Failed
+		}
+	}
+	l := run.Ledger
+	p.verdict("G2: no acknowledged write is lost or doubled by a crash", l.Exact() && l.Acknowledged > 0,
+		"%d crashes by kill -9 under %d requests, of which %d failed; of %d acknowledged writes %d were lost, %d doubled, %d altered; %d were applied without having been acknowledged",
+		len(run.Events), run.Requests, run.Failed, l.Acknowledged, l.Lost, l.Doubled, l.Wrong, l.Applied)
+	p.verdict("G2: the system recovers by itself", failedSince == 0, "%d requests failed after everything was back", failedSince)
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

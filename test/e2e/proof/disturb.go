@@ -1,0 +1,87 @@
+package proof
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// disturbance is a graceful event that no client may notice.
+type disturbance struct {
+	name string
+	run  func(ctx context.Context, s *system) error
+}
+
+// disturbances are all that a platform does to a healthy system. They leave
+// it as they found it.
+func disturbances(nodes []string, newer string) []disturbance {
+	all := []disturbance{
+		{"restart tag", restart(tag)},
+		{"restart article", restart(article)},
+		{"restart both", restart(tag, article)},
+		{"restart during a restart", restartTwice},
+		{"helm upgrade: configuration", changeConfiguration},
+		{"scale up to 4", scaleTo(4, tag, article)},
+		{"scale down to 2", scaleTo(2, tag, article)},
+		{"helm upgrade: new schema", newSchema(newer)},
+		{"helm rollback", func(ctx context.Context, s *system) error { return s.rollback(ctx) }},
+	}
+	for _, node := range nodes {
+		all = append(all, disturbance{"drain " + node, drain(node)})
+	}
+	return append(all,
+		disturbance{"scale down to 1", scaleTo(1, tag, article)},
+		disturbance{"restart of single replicas", restart(tag, article)},
+		disturbance{"scale up to 2", scaleTo(2, tag, article)},
+	)
+}
+
+func restart(components ...component) func(context.Context, *system) error {
+	return func(ctx context.Context, s *system) error { return s.restart(ctx, components...) }
+}
+
+func restartTwice(ctx context.Context, s *system) error {
+	if err := s.restart(ctx, tag, article); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(4 * time.Second): // the first pods have been replaced by then
+	}
+	return s.restart(ctx, tag, article)
+}
+
+// changeConfiguration changes what the pods have to be restarted for.
+func changeConfiguration(ctx context.Context, s *system) error {
+	size := 10 + time.Now().Second()%50
+	changes := map[string]any{"config": map[string]any{"App": map[string]any{"DefaultPageSize": size}}}
+	return s.upgrade(ctx, map[component]map[string]any{tag: changes, article: changes})
+}
+
+// newSchema upgrades to a release with a further migration: the old pods serve
+// on the new schema meanwhile.
+func newSchema(version string) func(context.Context, *system) error {
+	return func(ctx context.Context, s *system) error {
+		old := s.versions
+		s.versions = map[component]string{tag: version, article: version}
+		err := s.upgrade(ctx, nil)
+		s.versions = old // a rollback follows
+		return err
+	}
+}
+
+func scaleTo(replicas int, components ...component) func(context.Context, *system) error {
+	return func(ctx context.Context, s *system) error { return s.scale(ctx, replicas, components...) }
+}
+
+func drain(node string) func(context.Context, *system) error {
+	return func(ctx context.Context, s *system) error {
+		_, err := s.cluster.Kubectl(ctx, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", patience.String(),
+			"--pod-selector", "app.kubernetes.io/instance="+release)
+		if _, uncordon := s.cluster.Kubectl(ctx, "uncordon", node); uncordon != nil {
+			return fmt.Errorf("the node %s stays cordoned: %w", node, uncordon)
+		}
+		return err
+	}
+}

@@ -1,0 +1,36 @@
+package proof
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/achilles-blog/achilles/test/oci"
+)
+
+// push puts the image of a static program into the cluster's registry.
+func (p *Proof) push(ctx context.Context, program, name, version string) error {
+	image, err := oci.Service(program, name, v1.Platform{OS: "linux", Architecture: runtime.GOARCH}, oci.Build{Version: version, Created: time.Unix(0, 0)})
+	if err != nil {
+		return err
+	}
+	return oci.Push(ctx, image, p.cluster.Push(name+":"+version), p.cluster.Insecure)
+}
+
+// pushStandIns puts stand-ins for the official images of MariaDB and Redis
+// there, for clusters that cannot pull those.
+func (p *Proof) pushStandIns(ctx context.Context) error {
+	for name, make := range map[string]func() (v1.Image, error){"mariadb": oci.StandInMariaDB, "redis": oci.StandInRedis} {
+		image, err := make()
+		if err != nil {
+			return fmt.Errorf("a stand-in for the image %s: %w", name, err)
+		}
+		if err := oci.Push(ctx, image, p.cluster.Push(name+":"+current), p.cluster.Insecure); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,29 @@
+package proof
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// write leaves the report as JSON and as a page.
+func (p *Proof) write() error {
+	if err := os.MkdirAll(p.options.Out, 0o750); err != nil {
+		return err
+	}
+	for name, write := range map[string]func(io.Writer) error{
+		"report.json": p.report.WriteJSON, "report.html": p.report.WriteHTML,
+	} {
+		file, err := os.Create(filepath.Join(p.options.Out, name)) // #nosec G304 -- the folder that the caller names
+		if err != nil {
+			return err
+		}
+		if err := write(file); err != nil {
+			return err
+		}
+		if err := file.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+package proof
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/achilles-blog/achilles/test/e2e/cluster"
+	"github.com/achilles-blog/achilles/test/e2e/load"
+)
+
+const (
+	release = "achilles"
+	// patience is how long an installation or a rollout may take.
+	patience = 4 * time.Minute
+	services = "app.kubernetes.io/component in (tag,article)"
+)
+
+// component is one of the two services.
+type component string
+
+const (
+	tag     component = "tag"
+	article component = "article"
+)
+
+func (c component) deployment() string { return "deployment/" + release + "-" + string(c) }
+
+// system is one installation of the chart.
+type system struct {
+	cluster   *cluster.Cluster
+	chart     string
+	namespace string
+	host      string // of its Ingress
+	folder    string // for values files
+	// versions are the tags of the images.
+	versions map[component]string
+	// window is rollout.requestSeconds.
+	window time.Duration
+	// wrote is what each run has written.
+	wrote map[string][]load.Result
+}
+
+func newSystem(c *cluster.Cluster, chart, folder, namespace, version string) *system {
+	return &system{
+		cluster: c, chart: chart, namespace: namespace, host: namespace + ".test", folder: folder,
+		versions: map[component]string{tag: version, article: version}, window: 15 * time.Second,
+		wrote: map[string][]load.Result{},
+	}
+}
+
+func (s *system) database(c component) string {
+	return strings.ReplaceAll(s.namespace, "-", "_") + "_" + string(c)
+}
+
+// values are the chart's defaults but for the servers, the way in, and the
+// header that tells which pod has answered.
+func (s *system) values(changes map[component]map[string]any) map[string]any {
+	host, port, _ := net.SplitHostPort(s.cluster.MySQL.Addr)
+	redisHost, redisPort, _ := net.SplitHostPort(s.cluster.Redis)
+	values := map[string]any{
+		"mariadb":       map[string]any{"enabled": false},
+		"database":      map[string]any{"host": host, "port": number(port), "username": s.cluster.MySQL.User, "existingSecret": "database"},
+		"redis":         map[string]any{"enabled": false},
+		"externalRedis": map[string]any{"host": redisHost, "port": number(redisPort)},
+		"ingress":       map[string]any{"enabled": true, "hosts": []string{s.host}},
+		"networkPolicy": map[string]any{"extraFrom": []any{map[string]any{"namespaceSelector": map[string]any{
+			"matchLabels": map[string]any{"kubernetes.io/metadata.name": agentNamespace}}}}},
+	}
+	for _, c := range []component{tag, article} {
+		service := map[string]any{
+			"image":    map[string]any{"repository": s.cluster.Image(string(c)), "tag": s.versions[c]},
+			"database": map[string]any{"name": s.database(c)},
+			"extraEnv": []any{map[string]any{"name": "ACHILLES_SERVER_SERVEDBY",
+				"valueFrom": map[string]any{"fieldRef": map[string]any{"fieldPath": "metadata.name"}}}},
+		}
+		maps.Copy(service, changes[c])
+		values[string(c)] = service
+	}
+	return values
+}
+
+func number(text string) (n int) {
+	_, _ = fmt.Sscan(text, &n)
+	return n
+}
+
+// install installs the chart in a fresh namespace, on empty databases.
+func (s *system) install(ctx context.Context) error {
+	if err := s.cluster.Namespace(ctx, s.namespace, "restricted"); err != nil {
+		return err
+	}
+	for _, c := range []component{tag, article} {
+		if err := s.drop(ctx, s.database(c)); err != nil {
+			return err
+		}
+	}
+	if err := s.cluster.Apply(ctx, fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"database","namespace":%q},"stringData":{"password":%q}}`,
+		s.namespace, s.cluster.MySQL.Password)); err != nil {
+		return err
+	}
+	return s.helm(ctx, "install", nil)
+}
+
+// upgrade applies the chart with the changed values.
+func (s *system) upgrade(ctx context.Context, changes map[component]map[string]any) error {
+	return s.helm(ctx, "upgrade", changes)
+}
+
+func (s *system) helm(ctx context.Context, verb string, changes map[component]map[string]any) error {
+	text, err := json.MarshalIndent(s.values(changes), "", "  ")
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(s.folder, s.namespace+"-values.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return err
+	}
+	_, err = s.cluster.Helm(ctx, verb, release, s.chart, "-n", s.namespace, "-f", file, "--wait", "--timeout", patience.String())
+	return err
+}
+
+func (s *system) rollback(ctx context.Context) error {
+	_, err := s.cluster.Helm(ctx, "rollback", release, "-n", s.namespace, "--wait", "--timeout", patience.String())
+	return err
+}
+
+// restart begins a rollout; rolledOut waits for its end.
+func (s *system) restart(ctx context.Context, components ...component) error {
+	args := []string{"rollout", "restart", "-n", s.namespace}
+	for _, c := range components {
+		args = append(args, c.deployment())
+	}
+	_, err := s.cluster.Kubectl(ctx, args...)
+	return err
+}
+
+func (s *system) rolledOut(ctx context.Context) error {
+	for _, c := range []component{tag, article} {
+		if _, err := s.cluster.Kubectl(ctx, "rollout", "status", "-n", s.namespace, c.deployment(), "--timeout", patience.String()); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return s.cluster.Gone(ctx, s.namespace, services)
+}
+
+func (s *system) scale(ctx context.Context, replicas int, components ...component) error {
+	args := []string{"scale", "-n", s.namespace, fmt.Sprintf("--replicas=%d", replicas)}
+	for _, c := range components {
+		args = append(args, c.deployment())
+	}
+	_, err := s.cluster.Kubectl(ctx, args...)
+	return err
+}
+
+func (s *system) uninstall(ctx context.Context) error {
+	_, err := s.cluster.Kubectl(ctx, "delete", "namespace", s.namespace, "--wait=false")
+	return err
+}
+
+// throughIngress is how the driver reaches the services.
+func (s *system) throughIngress() (tags, articles load.Endpoint) {
+	addr := strings.TrimPrefix(strings.TrimSuffix(s.cluster.IngressURL, "/"), "http://")
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		addr = net.JoinHostPort(addr, "80")
+	}
+	way := load.Endpoint{Addr: addr, Host: s.host}
+	return way, way
+}
+
+// throughServices is how pods of the cluster reach the services.
+func (s *system) throughServices() (tags, articles load.Endpoint) {
+	at := func(c component) load.Endpoint {
+		host := release + "-" + string(c) + "." + s.namespace + ".svc"
+		return load.Endpoint{Addr: host + ":80", Host: host}
+	}
+	return at(tag), at(article)
+}
+
+// open connects to the database of a service, past the service.
+func (s *system) open(c component) (*sql.DB, error) { return s.connect(s.database(c)) }
+
+func (s *system) connect(database string) (*sql.DB, error) {
+	config := mysql.NewConfig()
+	config.Net, config.Addr, config.DBName = "tcp", s.cluster.MySQL.Addr, database
+	config.User, config.Passwd = s.cluster.MySQL.User, s.cluster.MySQL.Password
+	return sql.Open("mysql", config.FormatDSN())
+}
+
+func (s *system) drop(ctx context.Context, database string) error {
+	db, err := s.connect("")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+database+"`") // #nosec G202 -- our own name
+	return err
+}

@@ -1,0 +1,386 @@
+package report
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/html"
+
+	"github.com/achilles-blog/achilles/test/e2e/load"
+)
+
+// page is a report as HTML, parsed.
+type page struct{ *html.Node }
+
+// source is the page of a report as it is written.
+func source(t *testing.T, r *Report) string {
+	t.Helper()
+	var b bytes.Buffer
+	require.NoError(t, r.WriteHTML(&b))
+	return b.String()
+}
+
+func parse(t *testing.T, r *Report) page {
+	t.Helper()
+	root, err := html.Parse(strings.NewReader(source(t, r)))
+	require.NoError(t, err)
+	return page{root}
+}
+
+// elements are all with that tag and class; either may be empty.
+func (p page) elements(tag, class string) []page {
+	var found []page
+	for n := range p.Descendants() {
+		if n.Type == html.ElementNode && (tag == "" || n.Data == tag) &&
+			(class == "" || slices.Contains(strings.Fields(page{n}.attribute("class")), class)) {
+			found = append(found, page{n})
+		}
+	}
+	return found
+}
+
+// section is the part of the page with that id.
+func (p page) section(t *testing.T, id string) page {
+	t.Helper()
+	for _, s := range p.elements("section", "") {
+		if s.attribute("id") == id {
+			return s
+		}
+	}
+	t.Fatalf("the page has no section %q", id)
+	return page{}
+}
+
+func (p page) attribute(name string) string {
+	for _, a := range p.Attr {
+		if a.Key == name {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+// text is what a person reads, its spaces folded.
+func (p page) text() string {
+	var b strings.Builder
+	for n := range p.Descendants() {
+		if n.Type == html.TextNode && n.Parent.Data != "style" {
+			b.WriteString(n.Data + " ")
+		}
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+func (p page) number(t *testing.T, name string) float64 {
+	t.Helper()
+	n, err := strconv.ParseFloat(p.attribute(name), 64)
+	require.NoError(t, err, "%s of %s", name, p.Data)
+	return n
+}
+
+// cells are the texts of a table, row by row.
+func (p page) cells(class string) [][]string {
+	var rows [][]string
+	for _, table := range p.elements("table", class) {
+		for _, row := range table.elements("tr", "") {
+			var cells []string
+			for n := range row.ChildNodes() {
+				if n.Type == html.ElementNode {
+					cells = append(cells, page{n}.text())
+				}
+			}
+			rows = append(rows, cells)
+		}
+	}
+	return rows
+}
+
+// noticedReport is a run in which two requests failed.
+func noticedReport() *Report {
+	r := fakeReport()
+	g := r.Graceful
+	g.Failed, g.Kinds, g.Confidence = 2, map[string]int{"connection reset": 1, "status 503": 1}, 0
+	g.Timeline[40].Failed, g.Timeline[41].Failed, g.Events[1].Failed = 1, 1, 2
+	for n, kind := range []string{"connection reset", "status 503"} {
+		g.Failures = append(g.Failures, load.Failure{
+			At: g.Timeline[40+n].At, Worker: "idle3", Method: "POST", Path: "/api/v1/tags", Kind: kind, Error: kind + ": what the service said",
+			Pod: "achilles-tag-7d9f8b6c5-x2x9k", Connection: 412, Latency: 3 * time.Millisecond, Source: "ingress",
+		})
+	}
+	g.Ledger.Lost, g.Ledger.Examples = 1, []string{"tag g1/ingress/idle3/17 was acknowledged as 4711 and is not there"}
+	r.Verdicts[1] = Verdict{Name: "G1: no client notices a graceful event", Why: "2 failed"}
+	r.Controls[3].Noticed, r.Controls[3].How = false, "NOT noticed in 6114 requests"
+	r.Monitoring.Queries[5] = Query{Panel: "Broken panel", Expr: "sum(", Error: "parse error: unclosed left parenthesis"}
+	return r
+}
+
+// reports are all that a page has to cope with.
+func reports() map[string]*Report {
+	noGraceful, noCrashes, onlyVerdict := fakeReport(), fakeReport(), &Report{Verdicts: []Verdict{{Name: "helm test passes", Passed: true}}}
+	noGraceful.Graceful, noCrashes.Crashes, noCrashes.Monitoring, noCrashes.Controls = nil, nil, nil, nil
+	moment := time.Unix(1_800_000_000, 0).UTC()
+	return map[string]*Report{
+		"short": fakeReport(), "soak": soakReport(), "noticed": noticedReport(), "hostile": fill(noticedReport(), hostile),
+		"no graceful run": noGraceful, "only the graceful run": noCrashes, "only a verdict": onlyVerdict, "nothing": {},
+		"empty runs": {Graceful: &Run{}, Crashes: &Run{Events: []Event{{}}}, Monitoring: &Monitoring{}},
+		"a moment": {Graceful: &Run{Started: moment, Finished: moment.Add(time.Millisecond), Events: []Event{{Name: "e", Start: moment}},
+			Timeline: []Point{{At: moment, Requests: 1, P50: 1, P99: 1}}, Pods: []Pod{{Name: "pod", From: moment, To: moment}}}},
+	}
+}
+
+const hostile = `</title></style></pre><script>alert(1)</script><img src=x onerror="alert('2')"> {{.}} & "` + "\x1b[31m\x00\u202e\xff"
+
+// fill sets every text of a report.
+func fill(r *Report, text string) *Report {
+	fillValue(reflect.ValueOf(r).Elem(), text)
+	return r
+}
+
+func fillValue(v reflect.Value, text string) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Pointer:
+		if !v.IsNil() {
+			fillValue(v.Elem(), text)
+		}
+	case reflect.Slice:
+		for n := range v.Len() {
+			fillValue(v.Index(n), text)
+		}
+	case reflect.Map:
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		for n, key := range keys {
+			value := v.MapIndex(key)
+			v.SetMapIndex(key, reflect.Value{})
+			v.SetMapIndex(reflect.ValueOf(fmt.Sprint(n, text)), value)
+		}
+	case reflect.Struct:
+		for n := range v.NumField() {
+			if v.Field(n).CanSet() {
+				fillValue(v.Field(n), text)
+			}
+		}
+	}
+}
+
+// A parser repairs what is wrong; it has nothing to repair when the tags are
+// those that were written, in that order, and each is closed.
+func TestPageIsWellFormed(t *testing.T) {
+	for name, r := range reports() {
+		t.Run(name, func(t *testing.T) {
+			written, open := []string{}, []string{}
+			text := source(t, r)
+			require.NotContains(t, text, "ZgotmplZ", "the template refuses a value")
+			require.NotContains(t, text, "NaN")
+			require.NotContains(t, text, "Inf")
+			for tokens := html.NewTokenizer(strings.NewReader(text)); ; {
+				kind := tokens.Next()
+				if kind == html.ErrorToken {
+					require.ErrorIs(t, tokens.Err(), io.EOF)
+					break
+				}
+				tag := tokens.Token()
+				switch kind {
+				case html.StartTagToken:
+					written = append(written, tag.Data)
+					if !slices.Contains([]string{"meta", "link", "br"}, tag.Data) {
+						open = append(open, tag.Data)
+					}
+				case html.SelfClosingTagToken:
+					written = append(written, tag.Data)
+				case html.EndTagToken:
+					require.NotEmpty(t, open, "</%s>", tag.Data)
+					require.Equal(t, open[len(open)-1], tag.Data)
+					open = open[:len(open)-1]
+				}
+			}
+			require.Empty(t, open)
+			root, err := html.Parse(strings.NewReader(text))
+			require.NoError(t, err)
+			var parsed []string
+			for _, element := range (page{root}).elements("", "") {
+				parsed = append(parsed, strings.ToLower(element.Data))
+			}
+			require.Equal(t, written, parsed)
+		})
+	}
+}
+
+func TestPageNeedsNothingElse(t *testing.T) {
+	for name, r := range reports() {
+		t.Run(name, func(t *testing.T) {
+			p := parse(t, r)
+			for _, element := range p.elements("", "") {
+				require.NotContains(t, []string{"script", "img", "iframe", "object", "embed", "base", "form", "use", "image", "a"}, element.Data)
+				for _, a := range element.Attr {
+					require.False(t, strings.HasPrefix(a.Key, "on"), a.Key)
+					require.NotContains(t, a.Val, "//", "%s of %s", a.Key, element.Data)
+					if a.Key == "href" {
+						require.Equal(t, "data:,", a.Val)
+					}
+				}
+			}
+			for _, style := range p.elements("style", "") {
+				require.NotContains(t, style.FirstChild.Data, "url(")
+				require.NotContains(t, style.FirstChild.Data, "@import")
+			}
+		})
+	}
+}
+
+// What is said of the system under test, by whomever, is text and only text.
+func TestPageEscapes(t *testing.T) {
+	shape := func(r *Report) (tags []string) {
+		for _, element := range parse(t, r).elements("", "") {
+			tags = append(tags, element.Data+"."+element.attribute("class"))
+		}
+		return tags
+	}
+	require.Equal(t, shape(fill(noticedReport(), "harmless")), shape(fill(noticedReport(), hostile)))
+
+	failure := parse(t, fill(noticedReport(), hostile)).section(t, "graceful").elements("div", "failure")[0]
+	require.Contains(t, failure.text(), `</title></style></pre><script>alert(1)</script><img src=x onerror="alert('2')"> {{.}} & "`+"\uFFFD[31m\uFFFD\uFFFD\uFFFD")
+}
+
+func TestPageOfASuccess(t *testing.T) {
+	r := fakeReport()
+	p := parse(t, r)
+	require.Equal(t, "No client noticed", p.elements("h1", "")[0].text())
+	require.Contains(t, p.elements("title", "")[0].text(), "24,286 requests, 0 failed, 14 disturbances")
+	require.Len(t, p.elements("li", "passed"), len(r.Verdicts))
+	for n, verdict := range p.elements("li", "passed") {
+		require.Contains(t, verdict.text(), r.Verdicts[n].Name)
+		require.Contains(t, verdict.text(), r.Verdicts[n].Why)
+	}
+	require.Empty(t, p.elements("li", "failed"))
+
+	graceful := p.section(t, "graceful")
+	require.Equal(t, "none", graceful.elements("p", "none")[0].text())
+	require.Empty(t, graceful.elements("", "failure"))
+	require.Empty(t, graceful.elements("", "fail"), "no bar of failures")
+	require.Empty(t, graceful.elements("tr", "alarm"))
+	require.Equal(t, [][]string{
+		{"", "answers", "p50", "p90", "p99", "slowest"},
+		{"Steady", "6,071", "3.1 ms", "8.4 ms", "17 ms", "61 ms"},
+		{"During disturbances", "18,214", "3.3 ms", "9.2 ms", "34 ms", "412 ms"},
+		{"Compared", "", "×1.1", "×1.1", "×2.0", "×6.8"},
+	}, graceful.cells("latency"))
+	sources := graceful.cells("sources")
+	require.Equal(t, []string{"ingress", "12,144", "7,287", "0", "1", "2,429", "21"}, sources[1])
+	require.Equal(t, []string{"All", "24,286", "14,571", "0", "17", "4,857", "61"}, sources[4])
+	require.Equal(t, []string{"Acknowledged", "14,571", "of 14,571 that were sent"}, graceful.cells("ledger")[1])
+	require.Contains(t, graceful.elements("p", "words")[0].text(), "at most 1 request in 8,095 fails (0.012 %)")
+
+	events := graceful.cells("events")
+	require.Len(t, events, 1+len(r.Graceful.Events))
+	require.Equal(t, []string{"6", "scale up to 4", "09:32:32", "10 s", "955", "0", "50 ms"}, events[6])
+	require.Equal(t, []string{"exits at SIGTERM, no preStop exit-no-prestop", "noticed", r.Controls[0].How, "6,114", "31 s"}, p.section(t, "controls").cells("controls")[1])
+	require.Contains(t, p.section(t, "monitoring").text(), "All 24 have data.")
+	require.Equal(t, []string{"Kubernetes", "v1.36.0"}, p.section(t, "environment").cells("facts")[0])
+}
+
+func TestPageOfCrashes(t *testing.T) {
+	r := fakeReport()
+	crashes := parse(t, r).section(t, "crashes")
+	require.Contains(t, crashes.elements("p", "words")[0].text(),
+		fmt.Sprintf("%d of 5,797 requests failed (0.95 %%), in 8 crashes; the slowest recovery took 2.9 s (kill -9 an article pod). Of 3,478 acknowledged writes 0 were lost", r.Crashes.Failed))
+	events := crashes.cells("events")
+	require.Equal(t, []string{"#", "crash", "at", "requests", "failed", "recovered after"}, events[0])
+	for n, e := range r.Crashes.Events {
+		want := "nothing failed"
+		if e.Failed > 0 {
+			want = duration(e.Recovery)
+		}
+		require.Equal(t, []string{e.Name, strconv.Itoa(e.Failed), want}, []string{events[n+1][1], events[n+1][4], events[n+1][5]})
+	}
+	require.Len(t, crashes.elements("rect", "crash"), len(r.Crashes.Events))
+	require.Len(t, crashes.elements("div", "failure"), mostFailures)
+	require.Contains(t, crashes.text(), fmt.Sprintf("The first 50 of %d", r.Crashes.Failed))
+}
+
+func TestPageOfAFailure(t *testing.T) {
+	p := parse(t, noticedReport())
+	require.Equal(t, "Clients noticed", p.elements("h1", "")[0].text())
+	require.Len(t, p.elements("div", "verdict"), 1)
+	require.Equal(t, "verdict bad", p.elements("div", "verdict")[0].attribute("class"))
+	require.Len(t, p.elements("li", "failed"), 1)
+	require.Equal(t, "G1: no client notices a graceful event failed 2 failed", p.elements("li", "failed")[0].text())
+
+	graceful := p.section(t, "graceful")
+	require.Empty(t, graceful.elements("p", "none"))
+	require.Equal(t, [][]string{{"kind", "requests"}, {"connection reset", "1"}, {"status 503", "1"}}, graceful.cells("kinds"))
+	require.Len(t, graceful.elements("rect", "fail"), 2)
+	failures := graceful.elements("div", "failure")
+	require.Len(t, failures, 2)
+	require.Equal(t, "09:30:53 · status 503 · POST /api/v1/tags · ingress, idle3, connection 412 · achilles-tag-7d9f8b6c5-x2x9k · after 3 ms status 503: what the service said",
+		failures[1].text())
+	var alarms []string
+	for _, row := range p.elements("tr", "alarm") {
+		alarms = append(alarms, row.elements("th", "")[0].text())
+	}
+	require.Equal(t, []string{"Lost", "restart article", "SetKeepAlivesEnabled(false) in place of the header keepalives-off", "Broken panel", "Broken panel"}, alarms,
+		"the ledger, the event, the control, the query where it stands out and in the list")
+	require.Contains(t, graceful.text(), "is not there")
+	require.Contains(t, p.section(t, "controls").text(), "NOT noticed")
+	require.Contains(t, p.section(t, "monitoring").text(), "1 of 24 queries without data")
+}
+
+func TestAbsentPartsAreLeftOut(t *testing.T) {
+	all := reports()
+	for name, want := range map[string][]string{
+		"short":                 {"graceful", "crashes", "controls", "monitoring", "environment"},
+		"no graceful run":       {"crashes", "controls", "monitoring", "environment"},
+		"only the graceful run": {"graceful", "environment"},
+		"nothing":               nil,
+	} {
+		var sections []string
+		for _, s := range parse(t, all[name]).elements("section", "") {
+			sections = append(sections, s.attribute("id"))
+		}
+		require.Equal(t, want, sections, name)
+	}
+	require.Contains(t, parse(t, &Report{}).text(), "There is no verdict")
+}
+
+func TestPageStaysSmall(t *testing.T) {
+	const limit = 2 << 20
+	r := soakReport()
+	require.Greater(t, len(r.Graceful.Timeline), 7000)
+	require.Greater(t, len(r.Graceful.Pods), 1000)
+	require.Less(t, len(source(t, r)), limit)
+	p := parse(t, r).section(t, "graceful")
+	require.LessOrEqual(t, len(p.elements("g", "column")), mostSamples)
+	require.Len(t, p.elements("rect", "band"), 300)
+	require.Contains(t, p.elements("figcaption", "")[0].text(), "The 1,104 pods that answered share 6 rows")
+	require.Len(t, p.cells("names"), 1+6, "summed up by name")
+	require.Len(t, p.cells("events"), 1+300)
+
+	for range 1000 {
+		r.Crashes.Failures = append(r.Crashes.Failures, load.Failure{Kind: strings.Repeat("k", 1<<13), Error: strings.Repeat("<", 1<<13)})
+	}
+	r.Crashes.Failures = r.Crashes.Failures[len(r.Crashes.Failures)-1000:]
+	require.Less(t, len(source(t, r)), limit)
+	require.Contains(t, source(t, r), "(6,192 characters more)")
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, errBroken }
+
+var errBroken = errors.New("broken pipe")
+
+func TestWritingReportsErrors(t *testing.T) {
+	require.ErrorIs(t, fakeReport().WriteHTML(brokenPipe{}), errBroken)
+	require.ErrorIs(t, fakeReport().WriteJSON(brokenPipe{}), errBroken)
+}

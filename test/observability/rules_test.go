@@ -1,0 +1,161 @@
+package observability_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/test/observability"
+)
+
+var update = flag.Bool("update", false, "write prometheusrule.yaml anew")
+
+func rules(t *testing.T) []observability.Rule {
+	t.Helper()
+	groups, err := observability.ReadRules(alerts)
+	require.NoError(t, err)
+	var all []observability.Rule
+	for _, group := range groups {
+		all = append(all, group.Rules...)
+	}
+	require.NotEmpty(t, all)
+	return all
+}
+
+func TestRulesDoWhatTheyAreMeantTo(t *testing.T) {
+	promtool(t, folder, "check", "rules", "alerts.yaml")
+	promtool(t, folder, "test", "rules", "alerts_test.yaml")
+}
+
+// Each alert, and where several have one name each of them, has to be seen
+// firing, and to keep silent.
+func TestEveryAlertHasItsCases(t *testing.T) {
+	var file struct {
+		Tests []struct {
+			AlertRuleTest []struct {
+				AlertName string `yaml:"alertname"`
+				ExpAlerts []struct {
+					ExpLabels map[string]string `yaml:"exp_labels"`
+				} `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		}
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(read(t, folder+"/alerts_test.yaml")), &file))
+	firing, silent := map[string]bool{}, map[string]bool{}
+	for _, group := range file.Tests {
+		for _, c := range group.AlertRuleTest {
+			seen := map[string]bool{}
+			for _, alert := range c.ExpAlerts {
+				seen[variant(c.AlertName, alert.ExpLabels)] = true
+			}
+			for _, rule := range rules(t) {
+				if name := variant(rule.Alert, rule.Labels); rule.Alert == c.AlertName {
+					firing[name] = firing[name] || seen[name]
+					silent[name] = silent[name] || !seen[name]
+				}
+			}
+		}
+	}
+	for _, rule := range rules(t) {
+		if rule.Alert != "" {
+			name := variant(rule.Alert, rule.Labels)
+			require.True(t, firing[name], "no case in alerts_test.yaml sees %s firing", name)
+			require.True(t, silent[name], "no case in alerts_test.yaml sees %s silent", name)
+		}
+	}
+}
+
+// variant tells rules of one name apart.
+func variant(name string, labels map[string]string) string {
+	return strings.TrimSpace(name + " " + labels["severity"] + " " + labels["window"])
+}
+
+func TestEveryAlertSaysWhatToDo(t *testing.T) {
+	const page = "https://github.com/achilles-blog/achilles/blob/main/docs/runbooks.md#"
+	sections := map[string]string{}
+	for _, section := range strings.Split(read(t, runbooks), "\n## ")[1:] {
+		title, text, _ := strings.Cut(section, "\n")
+		sections[title] = text
+	}
+	named := map[string]bool{}
+	for _, rule := range rules(t) {
+		if rule.Alert == "" {
+			continue
+		}
+		named[rule.Alert] = true
+		require.Contains(t, []string{"critical", "warning"}, rule.Labels["severity"], rule.Alert)
+		require.NotEmpty(t, rule.Annotations["summary"], rule.Alert)
+		require.NotEmpty(t, rule.Annotations["description"], rule.Alert)
+		require.Equal(t, page+strings.ToLower(rule.Alert), rule.Annotations["runbook_url"])
+		for _, part := range []string{"What it means", "Who is hurt", "How to look", "What to do", "When it is harmless"} {
+			require.Contains(t, sections[rule.Alert], "**"+part+".**", "docs/runbooks.md, section %s", rule.Alert)
+		}
+	}
+	for title := range sections {
+		require.True(t, named[title], "docs/runbooks.md has a section %s, but there is no such alert", title)
+	}
+}
+
+func TestReferencesInRunbooks(t *testing.T) {
+	text := read(t, runbooks)
+	for _, link := range regexp.MustCompile(`\]\(#([a-z]+)\)`).FindAllStringSubmatch(text, -1) {
+		require.Contains(t, strings.ToLower(text), "\n## "+link[1]+"\n")
+	}
+}
+
+// A ratio over another time than its name says would judge by the wrong window.
+func TestWindowsAreWhatTheirNamesSay(t *testing.T) {
+	found := 0
+	for _, rule := range rules(t) {
+		_, window, ok := strings.Cut(rule.Record, ":ratio_rate")
+		if !ok {
+			continue
+		}
+		found++
+		for _, used := range regexp.MustCompile(`\[(\w+)\]`).FindAllStringSubmatch(rule.Expr, -1) {
+			require.Equal(t, window, used[1], rule.Record)
+		}
+	}
+	require.Equal(t, 7, found)
+}
+
+func TestTheStopWindowIsThatOfTheServices(t *testing.T) {
+	windows := server.Default().Lifecycle()
+	want := fmt.Sprintf("vector(%g)", (windows.DrainDelay + windows.ShutdownTimeout).Seconds())
+	for _, rule := range rules(t) {
+		if rule.Record == "achilles:stop_window:seconds" {
+			require.Equal(t, want, rule.Expr)
+			return
+		}
+	}
+	t.Fatal("the recording rule achilles:stop_window:seconds is not there")
+}
+
+func TestPrometheusRuleHasTheSameRules(t *testing.T) {
+	const head = `# alerts.yaml as a resource of the Prometheus operator. Made from it:
+#   cd test && go test ./observability -run PrometheusRule -update
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: achilles
+  labels:
+    app.kubernetes.io/name: achilles
+    app.kubernetes.io/part-of: achilles
+spec:
+`
+	_, groups, ok := strings.Cut(read(t, alerts), "\ngroups:")
+	require.True(t, ok)
+	want := head + regexp.MustCompile(`(?m)^(.)`).ReplaceAllString("groups:"+groups, "  $1")
+	file := folder + "/prometheusrule.yaml"
+	if *update {
+		require.NoError(t, os.WriteFile(file, []byte(want), 0o600))
+	}
+	require.Equal(t, want, read(t, file), "prometheusrule.yaml is stale: run the command at its top")
+}

@@ -1,0 +1,124 @@
+// Package oci makes container images without a container engine: of a static
+// program, as the services' Dockerfiles make them, and stand-ins for the
+// official images of MariaDB and Redis from the programs of this machine.
+package oci
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/crypto/x509roots/fallback/bundle"
+)
+
+// searchPath is what BuildKit gives an image that is made from scratch.
+const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Build says which build of a program an image holds. Created is also the time
+// of all in the image, so that the same build makes the same image.
+type Build struct {
+	Version string
+	Commit  string
+	Created time.Time
+}
+
+// Service returns the image of one static program, which becomes /name: what
+// services/name/Dockerfile makes of the same source.
+func Service(program, name string, platform v1.Platform, build Build) (v1.Image, error) {
+	body, err := os.ReadFile(program)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkStatic(body, platform); err != nil {
+		return nil, fmt.Errorf("%s: %w", program, err)
+	}
+	return image([]file{
+		{path: "etc/ssl/certs/ca-certificates.crt", mode: 0o644, body: certificates()},
+		{path: "tmp", mode: fs.ModeDir | fs.ModeSticky | 0o777},
+		{path: name, mode: 0o755, body: body},
+	}, platform, v1.Config{
+		User: "65532:65532", WorkingDir: "/", Env: []string{searchPath},
+		Entrypoint: []string{"/" + name}, Cmd: []string{"serve"},
+		ExposedPorts: ports(name), Labels: build.labels(name),
+		ArgsEscaped: true, // of no meaning on Linux, but BuildKit says it, and the two are held equal
+	}, build.Created)
+}
+
+// Index returns the images of one program for several platforms as one.
+func Index(images ...v1.Image) (v1.ImageIndex, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, image := range images {
+		config, err := image.ConfigFile()
+		if err != nil {
+			return nil, err
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add: image, Descriptor: v1.Descriptor{Platform: config.Platform()},
+		})
+	}
+	return index, nil
+}
+
+func (b Build) labels(name string) map[string]string {
+	const prefix = "org.opencontainers.image."
+	return map[string]string{
+		prefix + "title":       "achilles-" + name,
+		prefix + "description": "The " + name + " service of Achilles",
+		prefix + "version":     b.Version,
+		prefix + "revision":    b.Commit,
+		prefix + "created":     b.Created.UTC().Format(time.RFC3339),
+		prefix + "source":      "https://github.com/achilles-blog/achilles",
+		prefix + "licenses":    "Apache-2.0",
+	}
+}
+
+// ports are those that a service listens on unless it is told otherwise.
+func ports(name string) map[string]struct{} {
+	switch name {
+	case "tag":
+		return map[string]struct{}{"8081/tcp": {}, "9081/tcp": {}}
+	case "article":
+		return map[string]struct{}{"8082/tcp": {}, "9082/tcp": {}}
+	}
+	return nil
+}
+
+// checkStatic refuses what could not start alone on the platform.
+func checkStatic(program []byte, platform v1.Platform) error {
+	parsed, err := elf.NewFile(bytes.NewReader(program))
+	if err != nil {
+		return fmt.Errorf("not a program for Linux (%w): build it with GOOS=linux", err)
+	}
+	machine := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[platform.Architecture]
+	if platform.OS != "linux" || machine != parsed.Machine {
+		return fmt.Errorf("a program for %v, not for %s: build it with GOOS=%s GOARCH=%s",
+			parsed.Machine, platform, platform.OS, platform.Architecture)
+	}
+	for _, segment := range parsed.Progs {
+		if segment.Type == elf.PT_INTERP {
+			return errors.New("needs shared libraries, which the image has none of: build it with CGO_ENABLED=0")
+		}
+	}
+	return nil
+}
+
+// certificates are the authorities that browsers trust, as Go keeps them; not
+// those that are trusted in part, which this form cannot say.
+func certificates() []byte {
+	var text bytes.Buffer
+	for root := range bundle.Roots() {
+		if root.Constraint == nil {
+			_ = pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate})
+		}
+	}
+	return text.Bytes()
+}

@@ -10,7 +10,7 @@ DIST     := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 # What the tests can do without, as program:Debian-package. With
 # ACHILLES_TEST_REQUIRE=all, as in CI, nothing may be missing.
-TEST_PROGRAMS := mariadbd:mariadb-server redis-server:redis-server chromium:chromium promtool:prometheus
+TEST_PROGRAMS := mariadbd:mariadb-server redis-server:redis-server chromium:chromium promtool:prometheus haproxy:haproxy
 
 GOLANGCI_VERSION := v2.15.0
 LINT             := bin/golangci-lint-$(GOLANGCI_VERSION)
@@ -146,6 +146,22 @@ $(HELM3): | go
 $(HELM4): | $(HELM3)
 	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install -ldflags '-s -w' helm.sh/helm/v4/cmd/helm@$(HELM4_VERSION)
 	mv bin/helm $@
+
+.PHONY: bin-e2e
+bin-e2e: go
+	@CGO_ENABLED=0 go build -buildvcs=false -o bin/e2e ./test/e2e
+
+# On the cluster of KUBECONFIG and the E2E_ variables (bin/e2e lists them), else
+# on one that the cluster tool starts.
+E2E = bin/e2e run $(if $(KUBECONFIG),,--local '$(abspath $(CLUSTER))')
+
+.PHONY: e2e
+e2e: bin-e2e ## Prove on a Kubernetes cluster that no client notices a restart; report in bin/e2e-report
+	@$(E2E) $(E2E_FLAGS)
+
+.PHONY: soak
+soak: bin-e2e ## The same for hours: 300 disturbances, 3,000,000 requests
+	@$(E2E) --mode soak --disturbances 300 --requests 3000000 --crash-rounds 20 $(E2E_FLAGS)
 
 .PHONY: fuzz
 fuzz: go ## Run every fuzz target for FUZZTIME (FUZZTIME=10s)

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -46,4 +48,16 @@ func withoutChance(all objects) objects {
 	})
 	eachOf(all, func(_ string, d *appsv1.Deployment) { delete(d.Spec.Template.Annotations, "checksum/secrets") })
 	return all
+}
+
+// The example of the README works as it stands there.
+func TestReadmeExample(t *testing.T) {
+	text, err := os.ReadFile(chart + "/README.md")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(text), "```yaml\n")
+	example, _, closed := strings.Cut(rest, "```")
+	require.True(t, ok && closed, "there is one")
+	all := render(t, example)
+	require.Equal(t, "registry.example/blog/tag:0.1.0", container(t, all, "tag").Image)
+	require.Equal(t, "mysql.databases.svc:3306", settingsOf(t, all, "article")["Database"]["Host"])
 }

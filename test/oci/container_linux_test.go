@@ -97,7 +97,8 @@ func (c *container) start(environ []string, args ...string) *running {
 	go func() { r.ended <- r.process.Wait(); close(r.ended) }()
 	c.t.Cleanup(func() {
 		_ = r.process.Process.Kill()
-		<-r.ended
+		for range r.ended { // until it has ended
+		}
 	})
 	return r
 }

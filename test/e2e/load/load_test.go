@@ -89,7 +89,7 @@ func serve(t *testing.T, fault func(n int, w http.ResponseWriter) bool) (*backen
 	return b, load.Endpoint{Addr: strings.TrimPrefix(server.URL, "http://"), Host: "blog.example"}
 }
 
-func run(t *testing.T, at load.Endpoint, mix load.Mix, during func(*load.Load)) load.Result {
+func run(at load.Endpoint, mix load.Mix, during func(*load.Load)) load.Result {
 	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: mix, Think: time.Millisecond, Window: time.Second})
 	during(l)
 	return l.Stop()
@@ -106,7 +106,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestLedgerOfAHealthySystem(t *testing.T) {
 	b, at := serve(t, nil)
 	mix := load.Mix{Reused: 3, Fresh: 2, Idle: 2, Slow: 1, Slowest: 1, H2C: 2, H2CShared: 4}
-	result := run(t, at, mix, func(l *load.Load) {
+	result := run(at, mix, func(l *load.Load) {
 		until(t, l, func(c load.Count) bool { return c.Requests > 1500 })
 	})
 	require.Zero(t, result.Failed, result.Failures)
@@ -156,7 +156,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 				fault(w)
 				return true
 			})
-			result := run(t, at, load.Mix{Reused: 4, Fresh: 2}, func(l *load.Load) {
+			result := run(at, load.Mix{Reused: 4, Fresh: 2}, func(l *load.Load) {
 				until(t, l, func(c load.Count) bool { return c.Failed > 20 })
 			})
 			require.Equal(t, b.requests, result.Requests)
@@ -221,7 +221,7 @@ func TestIdleConnectionsThatWereClosedAreReplaced(t *testing.T) {
 // After a nudge idle connections speak, and the slowest uploads begin.
 func TestNudge(t *testing.T) {
 	b, at := serve(t, nil)
-	run(t, at, load.Mix{Idle: 20, Slowest: 5}, func(l *load.Load) {
+	run(at, load.Mix{Idle: 20, Slowest: 5}, func(l *load.Load) {
 		before := l.Count().Requests
 		l.Nudge()
 		until(t, l, func(c load.Count) bool { return c.Requests > before+5 })

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"maps"
 	"slices"
 	"strings"
@@ -113,6 +116,11 @@ func TestSecretsOfTheServices(t *testing.T) {
 		t.Errorf("%s is made, though all of them are somebody else's", key)
 	})
 
+	all = render(t, `{mariadb: {enabled: false}, database: {host: db, existingSecret: a}, article: {database: {existingSecret: b, passwordKey: k, usernameKey: u}}}`)
+	require.Equal(t, [2]string{"a", "password"}, filesOf(t, all, "achilles-tag")["database-password"])
+	require.Equal(t, [2]string{"b", "k"}, filesOf(t, all, "achilles-article")["database-password"])
+	require.Equal(t, "u", container(t, all, "article").Env[1].ValueFrom.SecretKeyRef.Key)
+
 	all = render(t, matrix(t)["servers"])
 	require.Equal(t, map[string][2]string{
 		"database-password": {"tags-database", "secret"}, "feed-token": {"blog-feed", "token"},
@@ -126,7 +134,7 @@ func TestSecretsOfTheServices(t *testing.T) {
 	}
 }
 
-// The passwords that the chart makes are the ones it hands out.
+// The passwords that the chart makes are the ones it hands out, and the ones that roll the pods when they change.
 func TestGeneratedSecrets(t *testing.T) {
 	all := render(t, ``)
 	other := render(t, ``)
@@ -137,6 +145,10 @@ func TestGeneratedSecrets(t *testing.T) {
 			require.NotEqual(t, secret.Data[key], get[corev1.Secret](t, other, name).Data[key], "drawn anew for each installation")
 		}
 	}
+	password := get[corev1.Secret](t, all, "achilles-mariadb").Data["password"]
+	token := get[corev1.Secret](t, all, "achilles-feed").Data["token"]
+	sum := sha256.Sum256([]byte(base64.StdEncoding.EncodeToString(password) + "\n" + base64.StdEncoding.EncodeToString(token)))
+	require.Equal(t, hex.EncodeToString(sum[:]), podAnnotations(t, all, "article")["checksum/secrets"])
 	redis := get[corev1.Secret](t, all, "achilles-redis").Data
 	require.Equal(t, "requirepass "+string(redis["password"])+"\n", string(redis["redis.conf"]))
 	require.NotEqual(t, get[corev1.Secret](t, all, "achilles-mariadb").Data["password"], get[corev1.Secret](t, all, "achilles-mariadb").Data["root-password"])

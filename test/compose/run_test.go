@@ -115,6 +115,9 @@ func TestRedisAsItIsStarted(t *testing.T) {
 	shell := redis.Command
 	require.Equal(t, types.ShellCommand{"sh", "-c"}, shell[:2])
 	p := process.Start(t, "/bin/sh", nil, "-c", here.Replace(shell[2]))
+	t.Cleanup(func() { // where the shell kept the signal to itself
+		_ = exec.Command("redis-cli", "-p", fmt.Sprint(port), "-a", "the password", "shutdown").Run()
+	})
 
 	check := redis.HealthCheck.Test
 	require.Equal(t, "CMD-SHELL", check[0])

@@ -95,7 +95,7 @@ func open(t *testing.T, archive, service string) v1.ImageIndex {
 	manifest, err := all.IndexManifest()
 	require.NoError(t, err)
 	require.Len(t, manifest.Manifests, 1)
-	assert.Equal(t, "index.docker.io/achilles-blog/"+service+":"+imageTag, manifest.Manifests[0].Annotations["io.containerd.image.name"])
+	assert.Equal(t, "docker.io/achilles-blog/"+service+":"+imageTag, manifest.Manifests[0].Annotations["io.containerd.image.name"])
 	assert.Equal(t, imageTag, manifest.Manifests[0].Annotations["org.opencontainers.image.ref.name"])
 	index, err := all.ImageIndex(manifest.Manifests[0].Digest)
 	require.NoError(t, err)
@@ -295,6 +295,7 @@ func TestRefusals(t *testing.T) {
 		{"an unknown flag", []string{"--no"}, "See: images --help"},
 		{"no tag", arguments("linux/amd64", "", buildTime, "small"), "--tag"},
 		{"a tag that is none", arguments("linux/amd64", "a b", buildTime, "small"), "no name of an image"},
+		{"a tag that is two", arguments("linux/amd64", "1:2", buildTime, "small"), "no name of an image"},
 		{"no time", arguments("linux/amd64", "1", "today", "small"), `"today" is no time`},
 		{"no platform", arguments("linux/amd64,", "1", buildTime, "small"), `"", which is no platform such as linux/amd64`},
 		{"another system", arguments("darwin/arm64", "1", buildTime, "small"), `"darwin/arm64", which is no platform`},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -37,30 +38,34 @@ func Push(ctx context.Context, artifact remote.Taggable, ref string, insecure bo
 // layout, which Docker, containerd, Podman and kind load under the name ref.
 // The same image makes the same file.
 func WriteArchive(path string, artifact remote.Taggable, ref string) error {
-	tag, err := name.NewTag(ref)
+	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return fmt.Errorf("%s is no name of an image, such as prefix/tag:0.1.0: %w", ref, err)
+	}
+	tagged, ok := named.(reference.NamedTagged)
+	if !ok {
+		return fmt.Errorf("%s lacks a tag: write it as in prefix/tag:0.1.0", ref)
 	}
 	dir, err := os.MkdirTemp("", "achilles-oci-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := writeLayout(dir, artifact, tag); err != nil {
+	if err := writeLayout(dir, artifact, tagged); err != nil {
 		return err
 	}
 	return packDirectory(dir, path)
 }
 
-func writeLayout(dir string, artifact remote.Taggable, tag name.Tag) error {
+func writeLayout(dir string, artifact remote.Taggable, name reference.NamedTagged) error {
 	path, err := layout.Write(dir, empty.Index)
 	if err != nil {
 		return err
 	}
-	// By these two the loaders find the name.
+	// By these two the loaders find the name, which they want written out.
 	names := layout.WithAnnotations(map[string]string{
-		"io.containerd.image.name":          tag.Name(),
-		"org.opencontainers.image.ref.name": tag.TagStr(),
+		"io.containerd.image.name":          name.String(),
+		"org.opencontainers.image.ref.name": name.Tag(),
 	})
 	switch artifact := artifact.(type) {
 	case v1.ImageIndex:

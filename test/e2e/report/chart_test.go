@@ -23,7 +23,7 @@ func TestChartHasABandForEachEvent(t *testing.T) {
 		require.InDelta(t, plotLeft+1006*e.Start.Sub(s.from).Seconds()/s.length().Seconds(), x, 0.1, e.Name)
 		require.InDelta(t, plotLeft+1006*e.End.Sub(s.from).Seconds()/s.length().Seconds(), x+width, 0.2, e.Name)
 		require.Equal(t, fmt.Sprintf("%d %s", n+1, e.Name), labels[n].text())
-		require.Contains(t, bands[n].text(), e.Name)
+		require.True(t, strings.HasPrefix(bands[n].text(), fmt.Sprintf("%d %s, %s, ", n+1, e.Name, clock(e.Start))), bands[n].text())
 	}
 }
 

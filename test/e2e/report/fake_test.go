@@ -2,8 +2,10 @@ package report
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/achilles-blog/achilles/test/e2e/load"
@@ -95,8 +97,8 @@ func (r *Report) controls() {
 	} {
 		c.Noticed, c.Requests, c.Took = true, 6114, 31*time.Second
 		c.How = fmt.Sprintf("noticed in %d requests", c.Requests)
-		for kind, n := range c.Kinds {
-			c.How += fmt.Sprintf(", %d × %s", n, kind)
+		for _, kind := range slices.Sorted(maps.Keys(c.Kinds)) {
+			c.How += fmt.Sprintf(", %d × %s", c.Kinds[kind], kind)
 		}
 		r.Controls = append(r.Controls, c)
 		r.Verdicts = append(r.Verdicts, Verdict{"Control: " + c.Broken, true, c.How})

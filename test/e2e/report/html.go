@@ -27,7 +27,7 @@ var pageHTML string
 // WriteHTML writes the report for people: one page that needs nothing else.
 func (r *Report) WriteHTML(w io.Writer) error {
 	page, err := template.New("page").Funcs(template.FuncMap{
-		"number": number, "count": count, "duration": duration, "percent": percent, "clock": clock,
+		"number": number, "count": count, "duration": duration, "clock": clock,
 		"text": func(text string) string { return clip(mostLetters, text) }, "ratio": ratio,
 		"date": func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	}).Parse(pageHTML)

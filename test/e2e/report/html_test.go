@@ -249,6 +249,9 @@ func TestPageEscapes(t *testing.T) {
 	}
 	require.Equal(t, shape(fill(noticedReport(), "harmless")), shape(fill(noticedReport(), hostile)))
 
+	for _, sign := range []string{"\x1b", "\u202e"} {
+		require.NotContains(t, source(t, fill(noticedReport(), hostile)), sign, "%q", sign)
+	}
 	failure := parse(t, fill(noticedReport(), hostile)).section(t, "graceful").elements("div", "failure")[0]
 	require.Contains(t, failure.text(), `</title></style></pre><script>alert(1)</script><img src=x onerror="alert('2')"> {{.}} & "`+"\uFFFD[31m\uFFFD\uFFFD\uFFFD")
 }
@@ -332,7 +335,7 @@ func TestPageOfAFailure(t *testing.T) {
 	require.Equal(t, []string{"Lost", "restart article", "SetKeepAlivesEnabled(false) in place of the header keepalives-off", "Broken panel", "Broken panel"}, alarms,
 		"the ledger, the event, the control, the query where it stands out and in the list")
 	require.Contains(t, graceful.text(), "is not there")
-	require.Contains(t, p.section(t, "controls").text(), "NOT noticed")
+	require.Equal(t, "NOT noticed", p.section(t, "controls").cells("controls")[4][1])
 	require.Contains(t, p.section(t, "monitoring").text(), "1 of 24 queries without data")
 }
 

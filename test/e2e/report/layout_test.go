@@ -45,6 +45,7 @@ const measure = `(() => {
     const contrast = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
     if (contrast < found.Readable) [found.Readable, found.Least] = [contrast, e.outerHTML.slice(0, 100)];
   }
+  if (document.scrollingElement.scrollWidth > innerWidth) found.Wide.push("the page");
   for (const svg of document.querySelectorAll(".chart svg")) {
     svg.scrollIntoView();
     const frame = svg.getBoundingClientRect(), lane = svg.querySelector(".column rect").getBoundingClientRect();

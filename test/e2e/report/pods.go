@@ -37,6 +37,7 @@ type podGroup struct {
 	Y    float64
 	Hue  int
 	Rows []*podRow
+	name string
 }
 
 type podRow struct {
@@ -124,7 +125,7 @@ func (p Pod) end() time.Time {
 func (l *podLanes) row(p Pod) *podRow {
 	name := workload(p.Name)
 	var group *podGroup
-	if n := len(l.Groups); n > 0 && l.Groups[n-1].Name == name {
+	if n := len(l.Groups); n > 0 && l.Groups[n-1].name == name {
 		group = l.Groups[n-1]
 	}
 	if group != nil && l.Packed {
@@ -138,7 +139,7 @@ func (l *podLanes) row(p Pod) *podRow {
 		return nil
 	}
 	if group == nil {
-		group = &podGroup{Name: name, Hue: len(l.Groups) % 3}
+		group = &podGroup{Name: brief(22, name), name: name, Hue: len(l.Groups) % 3}
 		l.Groups = append(l.Groups, group)
 	}
 	row := &podRow{}

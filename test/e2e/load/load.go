@@ -43,6 +43,8 @@ type Mix struct {
 	// Slow workers send bodies over up to two seconds, Slowest ones over
 	// almost the whole window, all of them beginning around every Nudge.
 	Slow, Slowest int
+	// Busy workers read their tag on one connection without ever pausing.
+	Busy int
 	// H2C workers speak cleartext HTTP/2, one request at a time on a
 	// connection; H2CShared of them share three connections.
 	H2C, H2CShared int
@@ -70,6 +72,7 @@ func Start(config Config) *Load {
 	l.spawn(ctx, mix.Idle, "idle", (*worker).idle)
 	l.spawn(ctx, mix.Slow, "slow", (*worker).slow)
 	l.spawn(ctx, mix.Slowest, "slowest", (*worker).slowest)
+	l.spawn(ctx, mix.Busy, "busy", (*worker).busy)
 	l.spawnH2C(ctx, mix)
 	return l
 }

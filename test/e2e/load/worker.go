@@ -26,9 +26,8 @@ type worker struct {
 	load      *Load
 	name      string
 	transport transport
-	// template is changed before each request of a slow worker.
-	over time.Duration
-	last bool
+	over      time.Duration // see request
+	last      bool
 
 	ledger  *Writer
 	tags    []object // the last acknowledged ones
@@ -74,6 +73,16 @@ func (w *worker) slowest(ctx context.Context) {
 	for w.await(ctx, time.Hour) {
 		w.over = w.load.config.Window*4/5 + rand.N(w.load.config.Window/10)
 		w.writeArticle(ctx)
+	}
+}
+
+func (w *worker) busy(ctx context.Context) {
+	for w.pause(ctx, 0) {
+		if len(w.tags) == 0 {
+			w.writeTag(ctx)
+		} else {
+			w.readTag(ctx)
+		}
 	}
 }
 

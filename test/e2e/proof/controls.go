@@ -30,21 +30,23 @@ type control struct {
 	patch string
 	// writes says that no restart is needed: the service itself is wrong.
 	writes bool
+	// busy says that the fault shows under busyMixes.
+	busy bool
 }
 
 const (
-	process = "pkg/lifecycle/process.go"
-	domain  = "services/article/internal/article/service.go"
-	create  = "	return s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Create(ctx, draft) })\n"
+	lifecycle = "pkg/lifecycle/process.go"
+	domain    = "services/article/internal/article/service.go"
+	create    = "	return s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Create(ctx, draft) })\n"
 )
 
 var (
 	exitAtOnce = builds.Edit{
-		File: process,
+		File: lifecycle,
 		Old:  "		p.log.Info(\"stopping\", zap.Stringer(\"signal\", sig))\n",
 		New:  "		p.log.Info(\"stopping\", zap.Stringer(\"signal\", sig))\n		os.Exit(0)\n",
 	}
-	noDrain = builds.Edit{File: process, Old: "time.After(p.cfg.DrainDelay)", New: "time.After(0)"}
+	noDrain = builds.Edit{File: lifecycle, Old: "time.After(p.cfg.DrainDelay)", New: "time.After(0)"}
 	noSleep = `{"spec":{"template":{"spec":{"containers":[{"name":"%s","lifecycle":null}]}}}}`
 )
 
@@ -54,8 +56,8 @@ func controls() []control {
 		{name: "exit-no-prestop", broken: "exits at SIGTERM, no preStop", component: tag, edits: []builds.Edit{exitAtOnce}, patch: noSleep},
 		{name: "shutdown-no-prestop", broken: "http.Server.Shutdown at once, no preStop", component: tag, edits: []builds.Edit{noDrain}, patch: noSleep},
 		{name: "exit-behind-prestop", broken: "exits at SIGTERM, behind the preStop", component: tag, edits: []builds.Edit{exitAtOnce}},
-		{name: "keepalives-off", broken: "SetKeepAlivesEnabled(false) in place of the header", component: tag, edits: []builds.Edit{
-			{File: process, Old: "	p.drain()\n", New: "	for _, s := range p.servers {\n		s.srv.SetKeepAlivesEnabled(false)\n	}\n	p.drain()\n"},
+		{name: "keepalives-off", broken: "SetKeepAlivesEnabled(false) in place of the header", component: tag, busy: true, edits: []builds.Edit{
+			{File: lifecycle, Old: "	p.drain()\n", New: "	for _, s := range p.servers {\n		s.srv.SetKeepAlivesEnabled(false)\n	}\n	p.drain()\n"},
 			{File: "pkg/lifecycle/drain.go", Old: "		w.Header().Set(\"Connection\", \"close\")\n", New: ""},
 		}},
 		{name: "short-grace", broken: "a grace period shorter than the windows", component: article,
@@ -96,6 +98,12 @@ func controlMixes() mixes {
 	}
 }
 
+// busyMixes keep a service so busy that at any moment some connections have a
+// request on them that it has not read yet: to it they are idle.
+func busyMixes() mixes {
+	return mixes{ingress: load.Mix{Reused: 1}, node: load.Mix{Busy: 24}}
+}
+
 // controlRuns runs two controls at a time: they are short of nothing but time.
 func (p *Proof) controlRuns(ctx context.Context) error {
 	all := controls()
@@ -127,6 +135,7 @@ func (p *Proof) controlRun(ctx context.Context, c control) (report.Control, erro
 	began := time.Now()
 	found := report.Control{Name: c.name, Broken: c.broken}
 	s := newSystem(p.cluster, p.chart, p.folder, "achilles-control-"+c.name, current)
+	s.replicas = 1
 	if _, built := c.build(); built {
 		s.versions[c.component] = c.version()
 	}
@@ -148,7 +157,11 @@ func (p *Proof) controlled(ctx context.Context, c control, s *system, found *rep
 	if err := s.rolledOut(ctx); err != nil {
 		return err
 	}
-	t, err := startTraffic(ctx, s, p.agents, c.name, controlMixes())
+	m := controlMixes()
+	if c.busy {
+		m = busyMixes()
+	}
+	t, err := startTraffic(ctx, s, p.agents, c.name, m)
 	if err != nil {
 		return err
 	}

@@ -36,8 +36,13 @@ func newBooks(run string, all map[string][]load.Result) *books {
 	return b
 }
 
+// querier is a database, or a transaction in it.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // compare reads both databases. Nothing may be writing meanwhile.
-func (b *books) compare(ctx context.Context, tags, articles *sql.DB) (report.Ledger, error) {
+func (b *books) compare(ctx context.Context, tags, articles querier) (report.Ledger, error) {
 	if err := b.readTags(ctx, tags); err != nil {
 		return b.result, err
 	}
@@ -49,7 +54,7 @@ func (b *books) compare(ctx context.Context, tags, articles *sql.DB) (report.Led
 	return b.result, err
 }
 
-func (b *books) readTags(ctx context.Context, db *sql.DB) error {
+func (b *books) readTags(ctx context.Context, db querier) error {
 	return each(ctx, db, "SELECT id, name, state FROM blog_tag WHERE is_deleted = 0", func(rows *sql.Rows) error {
 		var id uint64
 		var name string
@@ -64,7 +69,7 @@ func (b *books) readTags(ctx context.Context, db *sql.DB) error {
 	})
 }
 
-func (b *books) readArticles(ctx context.Context, db *sql.DB) error {
+func (b *books) readArticles(ctx context.Context, db querier) error {
 	query := "SELECT a.id, a.title, a.`desc`, COUNT(t.id) FROM blog_article a LEFT JOIN blog_article_tag t ON t.article_id = a.id WHERE a.is_deleted = 0 GROUP BY a.id"
 	return each(ctx, db, query, func(rows *sql.Rows) error {
 		var id uint64
@@ -88,7 +93,8 @@ func (b *books) readArticles(ctx context.Context, db *sql.DB) error {
 	})
 }
 
-// find looks a row up in the ledger; nil when it is in nobody's.
+// find looks a row up in the ledger; nil when it is in nobody's, or found for
+// the second time.
 func (b *books) find(kind string, id uint64, name string, ids func(*load.Writer) []uint64) (*load.Writer, int) {
 	run, source, worker, seq, ok := load.ParseName(name)
 	owner := run + "/" + source + "/" + worker
@@ -103,16 +109,18 @@ func (b *books) find(kind string, id uint64, name string, ids func(*load.Writer)
 		b.seen[key] = map[int]int{}
 	}
 	b.seen[key][seq]++
-	acknowledged := ids(w)[seq]
-	switch {
-	case b.seen[key][seq] > 1:
+	if b.seen[key][seq] > 1 {
 		b.result.Doubled++
 		b.example("%s %q is there %d times", kind, name, b.seen[key][seq])
+		return nil, 0
+	}
+	acknowledged := ids(w)[seq]
+	switch {
 	case acknowledged == 0 && run == b.run:
 		b.result.Applied++
 	case acknowledged == 0:
-	case acknowledged != id && kind == "tag": // names of tags are unique
-		b.wrong("tag %q has id %d and was acknowledged as %d", name, id, acknowledged)
+	case acknowledged != id:
+		b.wrong("%s %q has id %d and was acknowledged as %d", kind, name, id, acknowledged)
 	}
 	return w, seq
 }
@@ -144,7 +152,7 @@ func (b *books) settleTable(kind, worker string, ids []uint64) {
 }
 
 // compareCopy holds the articles' copy of the tags against the tags.
-func (b *books) compareCopy(ctx context.Context, tags, articles *sql.DB) error {
+func (b *books) compareCopy(ctx context.Context, tags, articles querier) error {
 	original, err := tagRows(ctx, tags, "SELECT id, name, state FROM blog_tag WHERE is_deleted = 0")
 	if err != nil {
 		return err
@@ -179,7 +187,7 @@ func (b *books) example(format string, args ...any) {
 	}
 }
 
-func tagRows(ctx context.Context, db *sql.DB, query string) (map[uint64]string, error) {
+func tagRows(ctx context.Context, db querier, query string) (map[uint64]string, error) {
 	found := map[uint64]string{}
 	return found, each(ctx, db, query, func(rows *sql.Rows) error {
 		var id uint64
@@ -191,7 +199,7 @@ func tagRows(ctx context.Context, db *sql.DB, query string) (map[uint64]string, 
 	})
 }
 
-func each(ctx context.Context, db *sql.DB, query string, row func(*sql.Rows) error) error {
+func each(ctx context.Context, db querier, query string, row func(*sql.Rows) error) error {
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return err

@@ -44,6 +44,8 @@ type system struct {
 	folder    string // for values files
 	// versions are the tags of the images.
 	versions map[component]string
+	// replicas of each service; the chart's default if 0.
+	replicas int
 	// window is rollout.requestSeconds.
 	window time.Duration
 	// wrote is what each run has written.
@@ -82,6 +84,9 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 			"database": map[string]any{"name": s.database(c)},
 			"extraEnv": []any{map[string]any{"name": "ACHILLES_SERVER_SERVEDBY",
 				"valueFrom": map[string]any{"fieldRef": map[string]any{"fieldPath": "metadata.name"}}}},
+		}
+		if s.replicas > 0 {
+			service["replicas"] = s.replicas
 		}
 		maps.Copy(service, changes[c])
 		values[string(c)] = service

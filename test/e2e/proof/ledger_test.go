@@ -1,0 +1,140 @@
+package proof
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/test/e2e/load"
+	"github.com/achilles-blog/achilles/test/e2e/report"
+	"github.com/achilles-blog/achilles/test/process"
+)
+
+func TestMain(m *testing.M) { process.Main(m) }
+
+// ledgers are a load that both services have taken, and where it is written.
+type ledgers struct {
+	tags, articles *sql.DB
+	wrote          map[string][]load.Result
+}
+
+// write puts a load on real services and returns when the articles' copy of
+// the tags is complete.
+func write(t *testing.T) *ledgers {
+	t.Helper()
+	tagDatabase, articleDatabase := dbtest.MySQL(t), dbtest.MySQL(t)
+	tags := process.Ready(t, process.Service(t, "tag"), process.On(tagDatabase))
+	articles := process.Ready(t, process.Service(t, "article"), process.Follow(articleDatabase, tags.Addr(t)))
+	written := load.Start(load.Config{
+		Run: "run", Source: "here", Mix: load.Mix{Reused: 2, Fresh: 1, H2C: 1}, Window: time.Second, Think: time.Millisecond,
+		Tags:     load.Endpoint{Addr: tags.Addr(t), Host: "tags"},
+		Articles: load.Endpoint{Addr: articles.Addr(t), Host: "articles"},
+	})
+	process.Await(t, "200 requests", func() bool { return written.Count().Requests >= 200 })
+	result := written.Stop()
+	require.Zero(t, result.Failed, result.Failures)
+	l := &ledgers{tags: open(t, tagDatabase), articles: open(t, articleDatabase), wrote: map[string][]load.Result{"run": {result}}}
+	process.Await(t, "the copy of the tags", func() bool { return l.compare(t, l.tags, l.articles).CopyDiffers == 0 })
+	return l
+}
+
+func open(t *testing.T, cfg database.Config) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)/%s", cfg.Username, cfg.Password.Reveal(), cfg.Host, cfg.DBName))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return db
+}
+
+func (l *ledgers) compare(t *testing.T, tags, articles querier) report.Ledger {
+	t.Helper()
+	found, err := newBooks("run", l.wrote).compare(t.Context(), tags, articles)
+	require.NoError(t, err)
+	return found
+}
+
+// with compares after statements that are taken back afterwards.
+func (l *ledgers) with(t *testing.T, tagStatement, articleStatement string) report.Ledger {
+	t.Helper()
+	in := func(db *sql.DB, statement string) *sql.Tx {
+		tx, err := db.BeginTx(context.Background(), nil)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, tx.Rollback()) })
+		if statement != "" {
+			done, err := tx.ExecContext(t.Context(), statement)
+			require.NoError(t, err)
+			changed, err := done.RowsAffected()
+			require.NoError(t, err)
+			require.Equal(t, int64(1), changed, statement)
+		}
+		return tx
+	}
+	return l.compare(t, in(l.tags, tagStatement), in(l.articles, articleStatement))
+}
+
+// Every way in which a database may differ from what was acknowledged is told
+// from the others.
+func TestLedger(t *testing.T) {
+	l := write(t)
+	exact := l.compare(t, l.tags, l.articles)
+	require.True(t, exact.Exact(), exact.Examples)
+	require.Equal(t, l.wrote["run"][0].Posts, exact.Acknowledged)
+	require.Equal(t, report.Ledger{Sent: exact.Sent, Acknowledged: exact.Sent}, exact)
+
+	const some = " WHERE is_deleted = 0 ORDER BY id LIMIT 1"
+	for _, c := range []struct {
+		name, tag, article string
+		change             func(*report.Ledger)
+	}{
+		{"an article that is gone", "", "DELETE FROM blog_article" + some, func(l *report.Ledger) { l.Lost++ }},
+		{"an article that is deleted", "", "UPDATE blog_article SET is_deleted = 1" + some, func(l *report.Ledger) { l.Lost++ }},
+		{"an article that is there twice", "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at) SELECT title, `desc`, content, created_at, updated_at FROM blog_article" + some,
+			func(l *report.Ledger) { l.Doubled++ }},
+		{"an article of nobody", "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at) VALUES ('run/here/reused0/1000000', '', '', NOW(), NOW())", func(l *report.Ledger) { l.Strange++ }},
+		{"an article by another name", "", "UPDATE blog_article SET title = 'by hand'" + some, func(l *report.Ledger) { l.Strange++; l.Lost++ }},
+		{"an edit that was never sent", "", "UPDATE blog_article SET `desc` = 'revision 1000'" + some, func(l *report.Ledger) { l.Wrong++ }},
+		{"an article that has lost a tag", "", "DELETE FROM blog_article_tag ORDER BY article_id LIMIT 1", func(l *report.Ledger) { l.Wrong++ }},
+		{"a tag that was switched off", "UPDATE blog_tag SET state = 0" + some, "", func(l *report.Ledger) { l.Wrong++; l.CopyDiffers++ }},
+		{"a tag that differs in the copy", "", "UPDATE blog_tag_copy SET name = 'other' ORDER BY id LIMIT 1", func(l *report.Ledger) { l.CopyDiffers++ }},
+		{"a tag that is in the copy alone", "", "INSERT INTO blog_tag_copy (id, name, state) VALUES (1000000, 'more', 1)", func(l *report.Ledger) { l.CopyDiffers++ }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			found, want := l.with(t, c.tag, c.article), exact
+			c.change(&want)
+			require.NotEmpty(t, found.Examples)
+			found.Examples = nil
+			require.Equal(t, want, found)
+			require.False(t, found.Exact())
+		})
+	}
+}
+
+// What was sent and not acknowledged may be there or not; later runs don't
+// count it.
+func TestLedgerOfTheUnacknowledged(t *testing.T) {
+	l := write(t)
+	exact := l.compare(t, l.tags, l.articles)
+	for _, w := range l.wrote["run"][0].Writers {
+		w.Articles[0] = 0                 // there, unacknowledged
+		w.Tags = append(w.Tags, 0)        // not there
+		w.Tags[len(w.Tags)-2] = 1_000_000 // acknowledged as another
+		break
+	}
+	found := l.compare(t, l.tags, l.articles)
+	require.Equal(t, exact.Acknowledged-1, found.Acknowledged)
+	require.Equal(t, 2, found.Unanswered)
+	require.Equal(t, 1, found.Applied)
+	require.Equal(t, 1, found.Wrong)
+	require.Zero(t, found.Lost+found.Doubled+found.Strange)
+
+	later, err := newBooks("later", l.wrote).compare(t.Context(), l.tags, l.articles)
+	require.NoError(t, err)
+	require.Zero(t, later.Sent+later.Acknowledged+later.Unanswered+later.Applied)
+	require.Equal(t, 1, later.Wrong, "what an earlier run wrote has to stay as it is")
+}

@@ -52,6 +52,7 @@ func (b Build) Compile(ctx context.Context, root, folder string) (string, error)
 	}
 	program := filepath.Join(folder, b.Version, b.Service)
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-overlay", overlay, // #nosec G204 -- our own source
+		"-tags=nomsgpack", "-gcflags=github.com/redis/go-redis/...=-l", // as the Makefile has it
 		"-ldflags", "-s -w -X "+versionStamp+b.Version, "-o", program, "./services/"+b.Service)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")

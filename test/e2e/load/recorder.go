@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -54,7 +55,7 @@ type Result struct {
 type Count struct {
 	Requests, Posts, Failed int
 	// Overloaded are those of the failed requests that a service refused
-	// because its database, or itself, was too slow.
+	// because its database, the upload or itself was too slow.
 	Overloaded int
 	// Refused counts requests over HTTP/2 that the server has said not to have
 	// processed; they are not among the failed ones.
@@ -195,10 +196,10 @@ func (r *recorder) second(now time.Time) *Second {
 	return s
 }
 
-// overload tells whether a service refused a request because its database, or
-// itself, was too slow.
+// overload tells whether a service refused a request because its database, the
+// upload or itself was too slow: all of them may be where processors are short.
 func overload(kind string) bool {
-	return kind == "status 503 by the service" || kind == "status 504 by the service"
+	return slices.Contains([]string{"status 408 by the service", "status 503 by the service", "status 504 by the service"}, kind)
 }
 
 func kind(err error) string {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/achilles-blog/achilles/test/e2e/builds"
@@ -104,31 +105,50 @@ func busyMixes() mixes {
 	return mixes{ingress: load.Mix{Reused: 1}, node: load.Mix{Busy: 24}}
 }
 
-// controlRuns runs two controls at a time: they are short of nothing but time.
-func (p *Proof) controlRuns(ctx context.Context) error {
-	all := controls()
-	p.report.Controls = make([]report.Control, len(all))
-	errs := make([]error, len(all))
-	limit := make(chan struct{}, 2)
-	done := make(chan struct{})
-	for i, c := range all {
-		go func() {
-			limit <- struct{}{}
-			p.report.Controls[i], errs[i] = p.controlRun(ctx, c)
-			<-limit
-			done <- struct{}{}
-		}()
+// apart runs what has a system of its own, two at a time, because it is short
+// of nothing but time.
+func (p *Proof) apart(ctx context.Context, _ *system) error {
+	var jobs []func(context.Context) error
+	if p.wants("bundled") {
+		jobs = append(jobs, p.bundledRun)
 	}
-	for range all {
-		<-done
+	if p.wants("controls") {
+		all := controls()
+		p.report.Controls = make([]report.Control, len(all))
+		for i, c := range all {
+			jobs = append(jobs, func(ctx context.Context) (err error) {
+				p.report.Controls[i], err = p.controlRun(ctx, c)
+				return err
+			})
+		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := inPairs(ctx, jobs); err != nil {
 		return err
 	}
 	for _, c := range p.report.Controls {
 		p.verdict("Control: "+c.Broken, c.Noticed, "%s", c.How)
 	}
 	return nil
+}
+
+// inPairs does all jobs in their order, two at a time.
+func inPairs(ctx context.Context, jobs []func(context.Context) error) error {
+	queue := make(chan func(context.Context) error, len(jobs))
+	for _, job := range jobs {
+		queue <- job
+	}
+	close(queue)
+	errs := make([]error, 2)
+	var both sync.WaitGroup
+	for i := range errs {
+		both.Go(func() {
+			for job := range queue {
+				errs[i] = errors.Join(errs[i], job(ctx))
+			}
+		})
+	}
+	both.Wait()
+	return errors.Join(errs...)
 }
 
 func (p *Proof) controlRun(ctx context.Context, c control) (report.Control, error) {

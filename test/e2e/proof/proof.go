@@ -82,8 +82,9 @@ func Run(ctx context.Context, c *cluster.Cluster, options Options) (*report.Repo
 	return p.report, errors.Join(err, p.write())
 }
 
-func (p *Proof) wants(part string) bool {
-	return len(p.options.Parts) == 0 || slices.Contains(p.options.Parts, part)
+// wants tells whether any of the parts was asked for.
+func (p *Proof) wants(parts ...string) bool {
+	return len(p.options.Parts) == 0 || slices.ContainsFunc(parts, func(part string) bool { return slices.Contains(p.options.Parts, part) })
 }
 
 func (p *Proof) run(ctx context.Context) error {
@@ -93,17 +94,16 @@ func (p *Proof) run(ctx context.Context) error {
 	defer p.agents.stop()
 	s := newSystem(p.cluster, p.chart, p.folder, namespace, current)
 	for _, part := range []struct {
-		name, title string
-		needs       bool // the installed system
-		run         func(context.Context, *system) error
+		title  string
+		wanted bool
+		run    func(context.Context, *system) error
 	}{
-		{"install", "helm install and helm test", true, p.install},
-		{"graceful", "G1: graceful disturbances", true, p.gracefulRun},
-		{"crashes", "G2: crashes", true, p.crashRun},
-		{"controls", "controls, which must be noticed", false, func(ctx context.Context, _ *system) error { return p.controlRuns(ctx) }},
-		{"bundled", "the bundled MariaDB and Redis", false, func(ctx context.Context, _ *system) error { return p.bundledRun(ctx) }},
+		{"helm install and helm test", p.wants("graceful", "crashes"), p.install},
+		{"G1: graceful disturbances", p.wants("graceful"), p.gracefulRun},
+		{"G2: crashes", p.wants("crashes"), p.crashRun},
+		{"controls, which must be noticed, and the bundled MariaDB and Redis", p.wants("controls", "bundled"), p.apart},
 	} {
-		if part.name != "install" && !p.wants(part.name) || part.name == "install" && !p.wants("graceful") && !p.wants("crashes") {
+		if !part.wanted {
 			continue
 		}
 		p.say("%s", part.title)
@@ -249,8 +249,8 @@ func (p *Proof) gracefulRun(ctx context.Context, s *system) error {
 	return monitor.judge(ctx, run)
 }
 
-// disturb goes through all disturbances until there were enough; in random
-// order after the first time.
+// disturb goes through all disturbances, again and again, until there were
+// enough. Their order stands, because some set up the next.
 func (p *Proof) disturb(ctx context.Context, s *system, t *traffic, all []disturbance) error {
 	for n := 0; n < max(p.options.Disturbances, len(all)); n++ {
 		d := all[n%len(all)]

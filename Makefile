@@ -125,11 +125,11 @@ chart: go ## Bring the Helm chart's README, schema and copied files up to date
 	@cd test && go run ./chart
 
 .PHONY: chart-test
-chart-test: go $(HELM3) $(HELM4) ## Test the Helm chart with Helm 3 and 4, and on an API server (KUBECONFIG, or CLUSTER=path)
+chart-test: go $(HELM3) $(HELM4) ## Test the Helm chart with Helm 3 and 4, the overlays, and both on an API server (KUBECONFIG, or CLUSTER=path)
 	@left=; \
 	if [ -z "$$KUBECONFIG" ] && [ ! -x '$(CLUSTER)' ]; then left='what needs an API server (set KUBECONFIG, or CLUSTER to the cluster tool)'; fi; \
 	CLUSTER='$(abspath $(CLUSTER))' ACHILLES_HELM='$(abspath $(HELM4)) $(abspath $(HELM3))' \
-		go test -count=1 -timeout=20m ./test/chart; code=$$?; \
+		go test -count=1 -timeout=20m ./test/chart ./test/kustomize; code=$$?; \
 	if [ -n "$$left" ]; then echo "make chart-test left out: $$left."; else echo 'make chart-test left nothing out.'; fi; \
 	if [ -n "$$left" ] && [ "$$ACHILLES_TEST_REQUIRE" = all ] && [ $$code = 0 ]; then \
 		echo 'make chart-test: ACHILLES_TEST_REQUIRE=all allows nothing to be left out' >&2; exit 1; fi; \

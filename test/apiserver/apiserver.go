@@ -1,0 +1,173 @@
+// Package apiserver gives tests a Kubernetes API server that judges objects.
+package apiserver
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/test/process"
+)
+
+// Server is an API server, by the kubectl to speak to it with and the configuration of that.
+type Server struct{ Kubeconfig, Kubectl string }
+
+// New takes the cluster that KUBECONFIG names; else it starts an API server and its etcd, which is all that judging and
+// keeping objects takes, from what the cluster tool named in CLUSTER has built.
+func New(t *testing.T) Server {
+	t.Helper()
+	if config := os.Getenv("KUBECONFIG"); config != "" {
+		return Server{config, process.Installed(t, "kubectl")}
+	}
+	tool := os.Getenv("CLUSTER")
+	if _, err := os.Stat(tool); tool == "" || err != nil {
+		skip(t, "needs an API server: set KUBECONFIG to a cluster that may be written to, or CLUSTER to the cluster tool")
+	}
+	environment, problems, err := run("", tool, "env")
+	require.NoError(t, err, problems)
+	bin := ""
+	for line := range strings.Lines(environment) {
+		if path, ok := strings.CutPrefix(line, "export PATH="); ok {
+			bin, _, _ = strings.Cut(path, ":")
+		}
+	}
+	for _, program := range []string{"etcd", "kube-apiserver", "kubectl"} {
+		if _, err := os.Stat(filepath.Join(bin, program)); err != nil {
+			skip(t, "needs "+program+": "+tool+" build makes it")
+		}
+	}
+	return start(t, bin)
+}
+
+// skip leaves a test out, where that is allowed.
+func skip(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv(dbtest.EnvRequire) == "all" {
+		t.Fatalf("%s; %s=all allows nothing to be left out", why, dbtest.EnvRequire)
+	}
+	t.Skip(why)
+}
+
+func start(t *testing.T, bin string) Server {
+	t.Helper()
+	dir := t.TempDir()
+	etcd, peers, port := freePort(t), freePort(t), freePort(t)
+	etcdURL := "http://127.0.0.1:" + etcd
+	process.Start(t, filepath.Join(bin, "etcd"), nil, "--data-dir", filepath.Join(dir, "etcd"), "--unsafe-no-fsync", "--log-level", "warn",
+		"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL, "--listen-peer-urls", "http://127.0.0.1:"+peers)
+	write(t, filepath.Join(dir, "key.pem"), newKey(t))
+	write(t, filepath.Join(dir, "tokens.csv"), "secret,admin,admin,system:masters\n")
+	process.Start(t, filepath.Join(bin, "kube-apiserver"), nil, "--etcd-servers", etcdURL, "--bind-address", "127.0.0.1", "--secure-port", port,
+		"--cert-dir", dir, "--token-auth-file", filepath.Join(dir, "tokens.csv"), "--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24",
+		"--service-account-issuer", "https://kubernetes.default.svc",
+		"--service-account-key-file", filepath.Join(dir, "key.pem"), "--service-account-signing-key-file", filepath.Join(dir, "key.pem"),
+		"--disable-admission-plugins", "ServiceAccount", "-v", "0") // nobody is there who would make the accounts
+	s := Server{filepath.Join(dir, "kubeconfig"), filepath.Join(bin, "kubectl")}
+	write(t, s.Kubeconfig, `{apiVersion: v1, kind: Config, current-context: it, contexts: [{name: it, context: {cluster: it, user: it}}],
+		users: [{name: it, user: {token: secret}}], clusters: [{name: it, cluster: {server: "https://127.0.0.1:`+port+`", insecure-skip-tls-verify: true}}]}`)
+	process.Await(t, "the API server", func() bool {
+		_, _, err := s.Run("", s.Kubectl, "get", "--raw", "/readyz")
+		return err == nil
+	})
+	return s
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	require.NoError(t, err)
+	return port
+}
+
+func newKey(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+}
+
+func write(t *testing.T, file, content string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
+}
+
+func run(stdin, program string, args ...string) (stdout, stderr string, err error) {
+	var out, problems strings.Builder
+	cmd := exec.Command(program, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &problems
+	err = cmd.Run()
+	return out.String(), problems.String(), err
+}
+
+// Run runs a program that speaks to the server, and returns what it printed on each of its outputs.
+func (s Server) Run(stdin, program string, args ...string) (stdout, stderr string, err error) {
+	return run(stdin, "env", append([]string{"KUBECONFIG=" + s.Kubeconfig, program}, args...)...)
+}
+
+// Must runs a program that has to succeed.
+func (s Server) Must(t testing.TB, stdin, program string, args ...string) string {
+	t.Helper()
+	stdout, stderr, err := s.Run(stdin, program, args...)
+	require.NoError(t, err, "%s %s: %s%s", filepath.Base(program), strings.Join(args, " "), stdout, stderr)
+	return stdout
+}
+
+// Namespace makes a namespace that refuses, and warns about, every pod that isn't restricted.
+func (s Server) Namespace(t testing.TB) string {
+	t.Helper()
+	name := fmt.Sprintf("achilles-test-%d", time.Now().UnixNano())
+	s.Must(t, "", s.Kubectl, "create", "namespace", name)
+	t.Cleanup(func() { s.Must(t, "", s.Kubectl, "delete", "namespace", name, "--wait=false") })
+	s.Must(t, "", s.Kubectl, "label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted", "pod-security.kubernetes.io/warn=restricted")
+	return name
+}
+
+// definitions are those of the custom resources that optional parts need: the module that brings them, and the files there.
+// The API server needs none of the code.
+func definitions() map[string][]string {
+	return map[string][]string{
+		"sigs.k8s.io/gateway-api@v1.6.3": {
+			"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+		},
+		"github.com/prometheus-operator/prometheus-operator@v0.85.0": {
+			"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+			"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+		},
+	}
+}
+
+// Define brings the custom resources that the cluster lacks.
+func (s Server) Define(t testing.TB) {
+	t.Helper()
+	for module, files := range definitions() {
+		var downloaded struct{ Dir, Error string }
+		out, err := exec.Command("go", "mod", "download", "-json", module).Output()
+		require.NoError(t, json.Unmarshal(out, &downloaded), "go mod download %s: %v", module, err)
+		require.Empty(t, downloaded.Error)
+		for _, file := range files {
+			path := filepath.Join(downloaded.Dir, file)
+			if _, _, err := s.Run("", s.Kubectl, "get", "-f", path); err == nil {
+				continue
+			}
+			s.Must(t, "", s.Kubectl, "create", "-f", path)
+			t.Cleanup(func() { s.Must(t, "", s.Kubectl, "delete", "-f", path, "--wait=false") })
+			s.Must(t, "", s.Kubectl, "wait", "--for=condition=Established", "-f", path)
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package kustomize_test
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+// overlay is one of overlays/, and the values by which the chart makes the same.
+type overlay struct {
+	name, namespace, values string
+	without                 []string // objects that the chart alone has
+	needs                   []string // keys of Secrets that somebody has to make
+}
+
+var overlays = []overlay{
+	{
+		name: "dev", namespace: "achilles-dev",
+		values: `
+logLevel: debug
+tag: {replicas: 1}
+article: {replicas: 1}
+mariadb: {existingSecret: achilles-database}
+redis: {existingSecret: achilles-redis}
+feed: {existingSecret: achilles-feed}`,
+		without: []string{
+			"NetworkPolicy achilles-article", "NetworkPolicy achilles-check", "NetworkPolicy achilles-deny", "NetworkPolicy achilles-tag",
+		},
+	},
+	{
+		name: "staging", namespace: "achilles-staging",
+		values: fmt.Sprintf(external, false) + `
+ingress: {enabled: true, hosts: [staging.blog.example]}`,
+		needs: []string{"achilles-database password", "achilles-feed token", "achilles-redis password"},
+	},
+	{
+		name: "production", namespace: "achilles",
+		values: fmt.Sprintf(external, true) + `
+tag: &service
+  autoscaling: {enabled: true, minReplicas: 3}
+  topologySpread:
+    - {topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: DoNotSchedule, nodeTaintsPolicy: Honor}
+    - {topologyKey: topology.kubernetes.io/zone, maxSkew: 1, whenUnsatisfiable: ScheduleAnyway}
+article: *service
+ingress: {enabled: true, hosts: [blog.example], tls: [{secretName: achilles-tls, hosts: [blog.example]}]}
+monitoring: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}`,
+		needs: []string{
+			"achilles-database password", "achilles-feed token", "achilles-redis password", "achilles-tls tls.crt", "achilles-tls tls.key",
+		},
+	},
+}
+
+// Servers of one's own, with encryption or without.
+const external = `
+mariadb: {enabled: false}
+redis: {enabled: false}
+database: {host: mysql.databases.svc, existingSecret: achilles-database, tls: "%[1]t"}
+externalRedis: {host: redis.databases.svc, existingSecret: achilles-redis, tls: %[1]t}
+feed: {existingSecret: achilles-feed}`
+
+func (o overlay) render(t testing.TB) objects {
+	t.Helper()
+	return kustomize(t, folder+"/overlays/"+o.name)
+}
+
+var services = []string{"tag", "article"}
+
+// Whoever knows one of the two knows the other: each overlay has the objects that the chart makes, and they are the same but
+// for what alike takes away.
+func TestOverlaysAreWhatTheChartMakes(t *testing.T) {
+	for _, o := range overlays {
+		t.Run(o.name, func(t *testing.T) {
+			want, got := chart(t, o.namespace, o.values), o.render(t)
+			for _, service := range services {
+				require.Equal(t, settings(t, want, service), settings(t, got, service), "what %s reads", service)
+			}
+			alike(t, want)
+			alike(t, got)
+			for _, key := range o.without {
+				require.Contains(t, want, key)
+				delete(want, key)
+			}
+			require.Equal(t, slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got)))
+			for key := range want {
+				if difference := cmp.Diff(want[key], got[key]); difference != "" {
+					t.Errorf("%s (- chart, + overlay):\n%s", key, difference)
+				}
+			}
+		})
+	}
+}
+
+// alike takes away what may differ.
+func alike(t *testing.T, all objects) {
+	asPod(all)
+	for key, object := range all {
+		switch object := object.(type) {
+		case *corev1.Namespace, *corev1.Secret: // of the development overlay alone
+			delete(all, key)
+		case *corev1.ConfigMap:
+			alikeConfigMap(all, key, object)
+		case *appsv1.Deployment:
+			object.Spec.Template.ObjectMeta = alikeMetadata(object.Spec.Template.ObjectMeta)
+			alikeSettings(object.Spec.Template.Spec.InitContainers)
+			alikeSettings(object.Spec.Template.Spec.Containers)
+		case *unstructured.Unstructured:
+			alikeText(t, object)
+		}
+		object.SetLabels(alikeLabels(object.GetLabels()))
+	}
+	require.NotEmpty(t, all)
+}
+
+// asPod replaces the CronJob of the check by the pod that it makes, which the chart has as the hook of helm test.
+func asPod(all objects) {
+	if job, ok := all["CronJob achilles-check"].(*batchv1.CronJob); ok {
+		delete(all, "CronJob achilles-check")
+		template := job.Spec.JobTemplate.Spec.Template
+		pod := corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+		pod.Name, pod.Namespace = job.Name, job.Namespace
+		all["Pod achilles-check"] = &pod
+	}
+	pod := all["Pod achilles-check"].(*corev1.Pod)
+	pod.ObjectMeta = alikeMetadata(pod.ObjectMeta)
+}
+
+// alikeConfigMap leaves the settings out, which are compared as they are read.
+func alikeConfigMap(all objects, key string, configMap *corev1.ConfigMap) {
+	switch configMap.Name {
+	case "achilles-environment", "achilles-redis":
+		delete(all, key)
+	case "achilles-tag", "achilles-article":
+		configMap.Data = nil
+	}
+	for file, text := range configMap.Data {
+		configMap.Data[file] = strings.TrimSpace(text)
+	}
+}
+
+// alikeText leaves out the empty lines that kustomize adds to folded text, where PromQL doesn't mind them.
+func alikeText(t *testing.T, object *unstructured.Unstructured) {
+	text, err := object.MarshalJSON()
+	require.NoError(t, err)
+	require.NoError(t, object.UnmarshalJSON(bytes.ReplaceAll(text, []byte(`\n\n`), []byte(`\n`))))
+}
+
+// alikeMetadata leaves out what makes pods roll in the chart, where an overlay has the hashes in names, and Helm's hooks.
+func alikeMetadata(metadata metav1.ObjectMeta) metav1.ObjectMeta {
+	maps.DeleteFunc(metadata.Annotations, func(key, _ string) bool {
+		return strings.HasPrefix(key, "checksum/") || strings.HasPrefix(key, "helm.sh/hook")
+	})
+	if len(metadata.Annotations) == 0 {
+		metadata.Annotations = nil
+	}
+	metadata.Labels = alikeLabels(metadata.Labels)
+	return metadata
+}
+
+// alikeLabels leaves out who made the object, and what has no version of Achilles.
+func alikeLabels(labels map[string]string) map[string]string {
+	labels = maps.Clone(labels)
+	delete(labels, "app.kubernetes.io/managed-by")
+	if component := labels["app.kubernetes.io/component"]; component == "mariadb" || component == "redis" {
+		delete(labels, "app.kubernetes.io/version")
+	}
+	return labels
+}
+
+func alikeSettings(containers []corev1.Container) {
+	for i := range containers {
+		containers[i].EnvFrom = nil
+		containers[i].Env = slices.DeleteFunc(containers[i].Env, func(v corev1.EnvVar) bool { return strings.HasPrefix(v.Name, "ACHILLES_") })
+	}
+}
+
+// settings are what a service reads, by the names of their variables: its file, and over it the environment.
+func settings(t *testing.T, all objects, service string) map[string]string {
+	t.Helper()
+	text, environment := configuration(t, all, service)
+	var file map[string]map[string]any
+	require.NoError(t, yaml.UnmarshalStrict([]byte(text), &file))
+	read := map[string]string{}
+	for section, values := range file {
+		for key, value := range values {
+			read[strings.ToUpper("ACHILLES_"+section+"_"+key)] = fmt.Sprint(value)
+		}
+	}
+	maps.Copy(read, environment)
+	return read
+}
+
+// configuration is the settings file of a service and its environment. Its migration reads the same but for Redis, which it
+// doesn't use.
+func configuration(t *testing.T, all objects, service string) (file string, environment map[string]string) {
+	t.Helper()
+	pod := get[appsv1.Deployment](t, all, "achilles-"+service).Spec.Template.Spec
+	environment, withoutRedis := environmentOf(t, all, pod.Containers[0]), environmentOf(t, all, pod.Containers[0])
+	maps.DeleteFunc(withoutRedis, func(name, _ string) bool { return strings.HasPrefix(name, "ACHILLES_REDIS_") })
+	require.Equal(t, withoutRedis, environmentOf(t, all, pod.InitContainers[0]))
+	volume := pod.Volumes[slices.IndexFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == "settings" })]
+	return get[corev1.ConfigMap](t, all, volume.ConfigMap.Name).Data["settings.yaml"], environment
+}
+
+// environmentOf returns the variables that are settings.
+func environmentOf(t *testing.T, all objects, container corev1.Container) map[string]string {
+	t.Helper()
+	environment := map[string]string{}
+	for _, from := range container.EnvFrom {
+		maps.Copy(environment, get[corev1.ConfigMap](t, all, from.ConfigMapRef.Name).Data)
+	}
+	for _, variable := range container.Env {
+		if strings.HasPrefix(variable.Name, "ACHILLES_") {
+			environment[variable.Name] = variable.Value
+		}
+	}
+	return environment
+}

@@ -1,0 +1,281 @@
+package kustomize_test
+
+import (
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/achilles-blog/achilles/test/process"
+)
+
+func TestEverythingIsLabelled(t *testing.T) {
+	for _, o := range overlays {
+		t.Run(o.name, func(t *testing.T) {
+			all := o.render(t)
+			labelled := func(what string, labels map[string]string) {
+				require.Equal(t, []string{"achilles", "achilles", "achilles"}, []string{
+					labels["app.kubernetes.io/name"], labels["app.kubernetes.io/instance"], labels["app.kubernetes.io/part-of"],
+				}, what)
+			}
+			for key, object := range all {
+				labelled(key, object.GetLabels())
+				require.Equal(t, "kustomize", object.GetLabels()["app.kubernetes.io/managed-by"], key)
+				if key != "Namespace "+o.namespace {
+					require.Equal(t, o.namespace, object.GetNamespace(), key)
+				}
+			}
+			for key, pod := range podTemplates(all) {
+				labelled(key, pod.Labels)
+				require.NotEmpty(t, pod.Labels["app.kubernetes.io/component"], key)
+			}
+		})
+	}
+}
+
+// What an object selects is there.
+func TestSelectors(t *testing.T) {
+	for _, o := range overlays {
+		t.Run(o.name, func(t *testing.T) {
+			all := o.render(t)
+			selects := func(key string, selector *metav1.LabelSelector) {
+				parsed, err := metav1.LabelSelectorAsSelector(selector)
+				require.NoError(t, err)
+				for _, pod := range podTemplates(all) {
+					if parsed.Matches(labels.Set(pod.Labels)) {
+						return
+					}
+				}
+				t.Errorf("%s selects no pod: %v", key, selector)
+			}
+			eachOf(all, func(key string, s *corev1.Service) { selects(key, &metav1.LabelSelector{MatchLabels: s.Spec.Selector}) })
+			eachOf(all, func(key string, p *policyv1.PodDisruptionBudget) { selects(key, p.Spec.Selector) })
+			eachOf(all, func(key string, p *networkingv1.NetworkPolicy) { selects(key, &p.Spec.PodSelector) })
+		})
+	}
+}
+
+// reference is what one object needs of another: that it is there, and has a key, or a port of that name.
+type reference struct{ kind, name, key string }
+
+// references returns all that the objects need.
+func references(all objects) []reference {
+	var found []reference
+	need := func(kind, name, key string) { found = append(found, reference{kind, name, key}) }
+	for _, pod := range podTemplates(all) {
+		need("ServiceAccount", pod.Spec.ServiceAccountName, "")
+		for _, volume := range pod.Spec.Volumes {
+			volumeNeeds(volume.VolumeSource, need)
+		}
+		for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+			containerNeeds(pod.Spec, container, need)
+		}
+	}
+	eachOf(all, func(_ string, s *appsv1.StatefulSet) { need("Service", s.Spec.ServiceName, "") })
+	eachOf(all, func(_ string, h *autoscalingv2.HorizontalPodAutoscaler) {
+		need(h.Spec.ScaleTargetRef.Kind, h.Spec.ScaleTargetRef.Name, "")
+	})
+	eachOf(all, func(_ string, i *networkingv1.Ingress) {
+		for _, rule := range i.Spec.Rules {
+			for _, path := range rule.HTTP.Paths {
+				need("Service", path.Backend.Service.Name, path.Backend.Service.Port.Name)
+			}
+		}
+		for _, certificate := range i.Spec.TLS {
+			need("Secret", certificate.SecretName, "tls.crt")
+			need("Secret", certificate.SecretName, "tls.key")
+		}
+	})
+	return found
+}
+
+func volumeNeeds(volume corev1.VolumeSource, need func(kind, name, key string)) {
+	if volume.ConfigMap != nil {
+		need("ConfigMap", volume.ConfigMap.Name, "")
+	}
+	if volume.Secret != nil {
+		need("Secret", volume.Secret.SecretName, "")
+	}
+	if volume.Projected != nil {
+		for _, source := range volume.Projected.Sources {
+			for _, item := range source.Secret.Items {
+				need("Secret", source.Secret.Name, item.Key)
+			}
+		}
+	}
+}
+
+func containerNeeds(pod corev1.PodSpec, container corev1.Container, need func(kind, name, key string)) {
+	for _, from := range container.EnvFrom {
+		need("ConfigMap", from.ConfigMapRef.Name, "")
+	}
+	files := slices.Clone(container.Args)
+	for _, variable := range container.Env {
+		files = append(files, variable.Value)
+	}
+	for _, mount := range container.VolumeMounts {
+		for _, volume := range pod.Volumes {
+			for _, file := range files {
+				if volume.Name == mount.Name && volume.Secret != nil && path.Dir(file) == mount.MountPath {
+					need("Secret", volume.Secret.SecretName, path.Base(file))
+				}
+			}
+		}
+	}
+}
+
+// missing returns the references to what isn't there.
+func missing(all objects) []reference {
+	return slices.DeleteFunc(references(all), func(r reference) bool {
+		object, ok := all[r.kind+" "+r.name]
+		if !ok || r.key == "" {
+			return ok
+		}
+		switch object := object.(type) {
+		case *corev1.ConfigMap:
+			_, ok = object.Data[r.key]
+		case *corev1.Secret:
+			_, ok = object.Data[r.key]
+		case *corev1.Service:
+			ok = slices.ContainsFunc(object.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == r.key })
+		}
+		return ok
+	})
+}
+
+// An overlay brings all that it refers to, but for the Secrets that the README asks for. The one for development asks for
+// nothing.
+func TestReferences(t *testing.T) {
+	readme, err := os.ReadFile(folder + "/README.md")
+	require.NoError(t, err)
+	for _, o := range overlays {
+		t.Run(o.name, func(t *testing.T) {
+			needs := map[string]bool{}
+			for _, r := range missing(o.render(t)) {
+				require.Equal(t, "Secret", r.kind, "%s %s isn't there, or has no %q", r.kind, r.name, r.key)
+				needs[r.name+" "+r.key] = true
+				require.Regexp(t, "(?m)^\\| `"+r.name+"` \\|.*`"+r.key+"`", string(readme), "the README has a row for the Secret")
+			}
+			require.Equal(t, o.needs, slices.Sorted(maps.Keys(needs)))
+		})
+	}
+}
+
+// Passwords, servers that keep nothing and the namespace itself, which would be deleted with all that somebody made in it,
+// are for development.
+func TestDevelopmentStaysThere(t *testing.T) {
+	for _, o := range overlays {
+		for key, object := range o.render(t) {
+			kind, _, _ := strings.Cut(key, " ")
+			if o.name != "dev" {
+				require.NotContains(t, []string{"Secret", "StatefulSet", "Namespace"}, kind, "%s in %s", key, o.name)
+			}
+			if secret, ok := object.(*corev1.Secret); ok {
+				for name, value := range secret.Data {
+					require.Contains(t, string(value), "development", "%s, %s: a password that says what it is", key, name)
+				}
+			}
+		}
+	}
+}
+
+// A change of what a service reads makes new pods, because it changes a name in the pod's template.
+func TestSettingsRollPods(t *testing.T) {
+	for _, o := range overlays {
+		t.Run(o.name, func(t *testing.T) {
+			before := decode(t, build(t, folder+"/overlays/"+o.name))
+			after := decode(t, build(t, overlayOf(t, "overlays/"+o.name, `
+configMapGenerator:
+  - {name: achilles-environment, namespace: `+o.namespace+`, behavior: merge, literals: ["ACHILLES_TRACING_ENDPOINT=http://otel:4318"]}`)))
+			for _, service := range services {
+				key := "Deployment achilles-" + service
+				require.NotEqual(t, podTemplates(before)[key], podTemplates(after)[key])
+				for _, r := range references(objects{key: before[key]}) {
+					if r.kind == "ConfigMap" {
+						require.Regexp(t, hashed, r.name)
+					}
+				}
+			}
+			eachOf(before, func(key string, server *appsv1.StatefulSet) {
+				require.Equal(t, server, after[key], "its data would be gone")
+				for _, r := range references(objects{key: server}) {
+					if r.kind == "ConfigMap" {
+						require.NotRegexp(t, hashed, r.name, "its data would be gone")
+					}
+				}
+			})
+		})
+	}
+}
+
+// The services themselves take what they are given: they complain about the database, which isn't there, and about no setting.
+func TestServicesAcceptTheirSettings(t *testing.T) {
+	for _, o := range overlays {
+		for _, service := range services {
+			t.Run(o.name+" "+service, func(t *testing.T) {
+				dir := t.TempDir()
+				for _, name := range []string{"database-password", "feed-token", "redis-password"} {
+					require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("secret"), 0o600))
+				}
+				file, environment := configuration(t, o.render(t), service)
+				file = strings.ReplaceAll(file, "/run/secrets/achilles", dir)
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "settings.yaml"), []byte(file), 0o600))
+				given := process.Settings{}
+				for name, value := range environment {
+					given[strings.TrimPrefix(name, "ACHILLES_")] = strings.ReplaceAll(value, "/run/secrets/achilles", dir)
+				}
+				given["DATABASE_HOST"] = "127.0.0.1:1"
+				p, exit := process.Run(t, process.Service(t, service), given, "migrate", "--config", filepath.Join(dir, "settings.yaml"))
+				require.Equal(t, 1, exit)
+				require.Contains(t, p.Stderr(), "cannot be used")
+				require.NotContains(t, p.Stderr(), "settings.yaml", "a setting is refused")
+				require.NotContains(t, p.Stderr(), "ACHILLES_", "a variable is refused")
+			})
+		}
+	}
+}
+
+// Each component does with the base alone.
+func TestComponents(t *testing.T) {
+	dirs, err := filepath.Glob(folder + "/components/*")
+	require.NoError(t, err)
+	require.NotEmpty(t, dirs)
+	for _, dir := range dirs {
+		name := filepath.Base(dir)
+		t.Run(name, func(t *testing.T) {
+			more := "components: [DEPLOY/components/" + name + "]\n"
+			if name == "redis" {
+				more += "configMapGenerator: [{name: achilles-redis, literals: [ACHILLES_REDIS_HOST=redis:6379]}]"
+			}
+			all := kustomize(t, overlayOf(t, "base", more))
+			for _, r := range missing(all) {
+				require.Equal(t, "Secret", r.kind, "%s %s isn't there, or has no %q", r.kind, r.name, r.key)
+			}
+			without := kustomize(t, overlayOf(t, "base", ""))
+			require.NotEqual(t, without, all, "it does something")
+		})
+	}
+}
+
+// The one component that no overlay has.
+func TestRouteIsWhatTheChartMakes(t *testing.T) {
+	all := kustomize(t, overlayOf(t, "base", "namespace: blog\ncomponents: [DEPLOY/components/httproute]"))
+	want := chart(t, "blog", "gateway: {enabled: true, parentRefs: [{name: public}]}")["HTTPRoute achilles"]
+	got := all["HTTPRoute achilles"]
+	require.NotNil(t, got)
+	want.SetLabels(nil)
+	got.SetLabels(nil)
+	require.Equal(t, want, got)
+}

@@ -39,12 +39,13 @@ GO_BUILD   = CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags=nomsgpack \
 	-gcflags='github.com/redis/go-redis/...=-l' -ldflags='$(LDFLAGS)'
 
 # ENGINE=docker makes the images for this machine and loads them into Docker,
-# ENGINE=oci makes them without Docker, in dist/images. PLATFORMS says for which
-# others; PUSH=registry/prefix pushes them. The chart asks for IMAGE_TAG.
+# ENGINE=oci makes them without Docker, in dist/images. PUSH=registry/prefix
+# pushes them, for the machines of others too (PLATFORMS). The chart asks for
+# IMAGE_TAG.
 comma     := ,
 ENGINE    ?= docker
-PLATFORMS ?= $(if $(filter oci,$(ENGINE)),linux/amd64$(comma)linux/arm64)
 PUSH      ?=
+PLATFORMS ?= $(if $(PUSH)$(filter oci,$(ENGINE)),linux/amd64$(comma)linux/arm64)
 IMAGE_DIR ?= dist/images
 IMAGE_TAG ?= $(shell awk '/^appVersion:/ {gsub(/"/, ""); print $$2}' deploy/helm/achilles/Chart.yaml)
 

@@ -65,8 +65,9 @@ type Process struct {
 }
 
 type served struct {
-	name string
-	srv  *http.Server
+	name        string
+	srv         *http.Server
+	connections connections
 }
 
 type worker struct {
@@ -104,7 +105,7 @@ func (p *Process) IsDraining() bool { return closed(p.draining) }
 func (p *Process) Context() context.Context { return p.workers }
 
 // Listen serves srv on ln, from now until the stop has drained it. It wraps
-// srv.Handler in CloseWhenDraining and sets srv.BaseContext: the contexts of
+// srv.Handler in CloseWhenDraining, adds to srv.ConnState and sets srv.BaseContext: the contexts of
 // requests outlive the signal and are cancelled only when ShutdownTimeout has
 // run out.
 func (p *Process) Listen(name string, srv *http.Server, ln net.Listener) {
@@ -114,8 +115,10 @@ func (p *Process) Listen(name string, srv *http.Server, ln net.Listener) {
 	}
 	srv.Handler = CloseWhenDraining(p.draining, handler)
 	srv.BaseContext = func(net.Listener) context.Context { return p.requests }
+	s := &served{name: name, srv: srv}
+	ln = s.connections.track(srv, ln)
 	p.mu.Lock()
-	p.servers = append(p.servers, &served{name, srv})
+	p.servers = append(p.servers, s)
 	p.mu.Unlock()
 	go p.serve(name, srv, ln)
 }
@@ -245,7 +248,10 @@ func (p *Process) shutdownServers() {
 func (p *Process) shutdown(s *served) {
 	p.log.Info("shutting down: finishing requests", zap.String("server", s.name), zap.Duration("within", p.cfg.ShutdownTimeout))
 	// A fresh context: the drain must not eat into this window.
-	err := p.shutdownWithin(s.srv, p.cfg.ShutdownTimeout)
+	ctx, cancel := context.WithTimeout(p.alive, p.cfg.ShutdownTimeout)
+	defer cancel()
+	s.connections.settle(ctx)
+	err := s.srv.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.addFailure(fmt.Errorf("%s: requests were still running %s after the drain and were cut off; "+
 			"raise the shutdown timeout or shorten the requests", s.name, p.cfg.ShutdownTimeout))

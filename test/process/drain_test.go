@@ -147,6 +147,32 @@ func TestSlowUploadFinishesAfterTheDrain(t *testing.T) {
 	}
 }
 
+// On a machine that is short of processors, requests have arrived on idle
+// connections when the drain ends, and nobody has read them yet.
+func TestRequestsThatWaitUnreadAtTheEndOfTheDrain(t *testing.T) {
+	p := process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)).With(process.Settings{"Server.DrainDelay": "1s"}))
+	conns := make([]*process.Conn, 60)
+	for i := range conns {
+		conns[i] = silentConn(t, p)
+	}
+	p.Signal(t, sigterm)
+	p.AwaitLog(t, "draining: still serving, but not ready any more")
+	time.Sleep(500 * time.Millisecond)
+	p.Signal(t, syscall.SIGSTOP)
+	for _, conn := range conns {
+		require.NoError(t, conn.Send("GET", "/version", nil, 0))
+	}
+	time.Sleep(time.Second) // the drain is over when the process wakes up
+	p.Signal(t, syscall.SIGCONT)
+	for i, conn := range conns {
+		answer, err := conn.Receive("GET")
+		require.NoError(t, err, "connection %d", i)
+		require.Equal(t, 200, answer.Status)
+		require.True(t, answer.Closing)
+	}
+	require.Zero(t, p.Exit(t), p.Stderr())
+}
+
 func TestWhatADrainingServiceAnswers(t *testing.T) {
 	p := newPair(t, sqlite, process.Settings{"Server.DrainDelay": "2s"})
 	for _, server := range []*process.Process{p.article, p.tag} {

@@ -212,6 +212,8 @@ func kind(err error) string {
 		return fmt.Sprintf("status %d by a proxy", status.status)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "no route"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "connection reset"
 	case errors.As(err, &timeout) && timeout.Timeout():

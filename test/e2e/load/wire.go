@@ -37,7 +37,8 @@ type answer struct {
 	body   []byte
 	pod    string
 	conn   uint64
-	// began is when the request was sent on an open connection.
+	// began is when the request was sent on an open connection, or when one was
+	// tried for in vain.
 	began time.Time
 }
 
@@ -71,9 +72,10 @@ func (ws *wires) close() {
 }
 
 func (ws *wires) send(ctx context.Context, to Endpoint, r request) (answer, error) {
+	began := time.Now()
 	w, err := ws.connect(ctx, to.Addr)
 	if err != nil {
-		return answer{began: time.Now()}, err
+		return answer{began: began}, err
 	}
 	got := answer{pod: w.pod, conn: w.id, began: time.Now()}
 	response, body, err := w.exchange(to.Host, r)
@@ -163,8 +165,9 @@ func (w *wire) write(host string, r request) error {
 	if _, err := w.Write(head.Bytes()); err != nil {
 		return err
 	}
+	began := time.Now()
 	for n := range chunks {
-		time.Sleep(r.over / chunks)
+		time.Sleep(time.Until(began.Add(r.over * time.Duration(n+1) / chunks)))
 		from, to := len(r.body)*n/chunks, len(r.body)*(n+1)/chunks
 		if _, err := w.Write(r.body[from:to]); err != nil {
 			return err

@@ -96,7 +96,7 @@ func prove(ctx context.Context, args []string) int {
 	flags.IntVar(&options.Disturbances, "disturbances", 10, "least number of graceful disturbances")
 	flags.IntVar(&options.Requests, "requests", 50_000, "least number of requests under them")
 	flags.IntVar(&options.CrashRounds, "crash-rounds", 2, "how often each crash happens")
-	flags.DurationVar(&options.Think, "think", 120*time.Millisecond, "mean pause of a client between two requests")
+	flags.DurationVar(&options.Think, "think", 100*time.Millisecond, "mean pause of a client between two requests")
 	flags.StringVar(&options.Root, "root", ".", "the repository")
 	flags.StringVar(&options.Out, "out", "bin/e2e-report", "folder for report.html and report.json")
 	if err := flags.Parse(args); err != nil {

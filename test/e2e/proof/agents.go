@@ -35,6 +35,7 @@ spec:
           image: %[2]s
           imagePullPolicy: Always
           args: [agent]
+          resources: {requests: {cpu: 250m}}
           securityContext: {runAsUser: 0, capabilities: {drop: [ALL], add: [KILL, SYS_PTRACE]}}
           ports: [{containerPort: 8080}]
           readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}

@@ -82,6 +82,9 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 		service := map[string]any{
 			"image":    map[string]any{"repository": s.cluster.Image(string(c)), "tag": s.versions[c]},
 			"database": map[string]any{"name": s.database(c)},
+			// The load may have the same few processors as the pods, which get
+			// no more of them than what they request.
+			"resources": map[string]any{"requests": map[string]any{"cpu": "250m"}},
 			"extraEnv": []any{map[string]any{"name": "ACHILLES_SERVER_SERVEDBY",
 				"valueFrom": map[string]any{"fieldRef": map[string]any{"fieldPath": "metadata.name"}}}},
 		}

@@ -33,6 +33,8 @@ func TestCluster(t *testing.T) {
 	t.Run("an upgrade changes what was changed", func(t *testing.T) { c.upgrades(t, first, last) })
 	t.Run("an upgrade by the other Helm", func(t *testing.T) { c.upgrades(t, last, first) })
 	t.Run("pods roll with the secrets of others", func(t *testing.T) { c.followsSecrets(t, first) })
+	t.Run("autoscaling takes over what was scaled before", func(t *testing.T) { c.autoscales(t, first, 3) })
+	t.Run("and with Helm 3 what is scaled after", func(t *testing.T) { c.autoscales(t, last, 1) })
 	t.Run("a claim keeps its password", func(t *testing.T) { c.keepsPasswords(t, last) })
 }
 
@@ -118,6 +120,16 @@ func (c cluster) followsSecrets(t *testing.T, helm string) {
 	secret("b", "second")
 	upgrade()
 	require.Equal(t, [2]int64{1, 2}, generations())
+}
+
+// autoscales scales a release and then turns autoscaling on, after which it has the replicas that the README says.
+func (c cluster) autoscales(t *testing.T, helm string, replicas int) {
+	space := c.Namespace(t)
+	c.Must(t, "", helm, "install", "achilles", chart, "-n", space)
+	c.Must(t, "", c.Kubectl, "-n", space, "scale", "deployment/achilles-tag", "--replicas=3")
+	c.Must(t, `{tag: {autoscaling: {enabled: true}}, article: {autoscaling: {enabled: true}}}`, helm, "upgrade", "achilles", chart, "-n", space, "-f", "-")
+	require.EqualValues(t, replicas, *read[appsv1.Deployment](t, c, space, "deployment", "achilles-tag").Spec.Replicas)
+	require.EqualValues(t, 1, *read[appsv1.Deployment](t, c, space, "deployment", "achilles-article").Spec.Replicas, "which nobody scaled")
 }
 
 // keepsPasswords takes a release away and installs it again: its claim is still there, and so is the password for what is on it.

@@ -94,14 +94,14 @@ func TestUnknownValuesAreRefused(t *testing.T) {
 		`gateway: {parentRefs: [{names: x}]}`, `ingress: {tls: [{secret: x}]}`, `tag: {topologySpread: [{topologyKey: x, whenUnsatisfiable: y}]}`,
 		`tag: {replicas: "2"}`, `tag: {image: {tag: 1.0}}`, `logLevel: loud`, `commonLabels: {a: 1}`, `rollout: {drainSeconds: 1.5}`,
 		`tag: {image: {pullPolicy: never}}`, `database: {tls: true}`, "database: {username: \"a'b\"}", "tag: {database: {name: \"a`b\"}}",
-		`tag: {autoscaling: null}`,
+		`tag: {autoscaling: null}`, `tag: {extraVolumes: [{emptyDir: {}}]}`, `tag: {extraVolumeMounts: [{name: ca, path: /ca}]}`, `enabled: "yes"`,
 	} {
 		t.Run(values, func(t *testing.T) {
 			got := refusal(t, values)
 			require.Contains(t, got, "schema")
 		})
 	}
-	render(t, `global: {anything: true}`)
+	render(t, `{enabled: true, global: {anything: true}}`)
 }
 
 func TestMonitoring(t *testing.T) {
@@ -130,6 +130,19 @@ func TestMonitoring(t *testing.T) {
 	require.Equal(t, "admin", endpoint["port"])
 	require.Equal(t, "15s", endpoint["interval"])
 	require.Equal(t, "service", endpoint["relabelings"].([]any)[0].(map[string]any)["targetLabel"])
+}
+
+// The alert on stops that take too long knows how long they may take, and is fed often enough to see the shortest drain.
+func TestMonitoringFollowsTheWindows(t *testing.T) {
+	const on = `monitoring: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}}`
+	rules := func(all objects) string { return marshal(t, all["PrometheusRule achilles"]) }
+	all := render(t, `{`+on+`}`)
+	require.Contains(t, rules(all), "vector(25)")
+	require.Contains(t, marshal(t, all["PodMonitor achilles"]), `"interval":"5s"`)
+	other := rules(render(t, `{rollout: {drainSeconds: 10, shutdownSeconds: 40}, `+on+`}`))
+	require.Contains(t, other, "vector(50)")
+	require.NotContains(t, other, "vector(25)")
+	require.NotContains(t, marshal(t, render(t, `monitoring: {podMonitor: {enabled: true, interval: ""}}`)["PodMonitor achilles"]), "interval")
 }
 
 // A Prometheus without the operator finds the pods by their annotations; one with it needs none.

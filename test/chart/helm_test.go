@@ -76,6 +76,12 @@ func refusal(t testing.TB, values string) string {
 
 func decode(t testing.TB, text string) objects {
 	t.Helper()
+	return decodeIn(t, namespace, text)
+}
+
+// decodeIn decodes objects that all have to be in a namespace.
+func decodeIn(t testing.TB, space, text string) objects {
+	t.Helper()
 	all := objects{}
 	for document := range strings.SplitSeq("\n"+text, "\n---\n") {
 		var meta metav1.PartialObjectMetadata
@@ -87,7 +93,7 @@ func decode(t testing.TB, text string) objects {
 		require.NoError(t, yaml.UnmarshalStrict([]byte(document), object), "%s %s:\n%s", meta.Kind, meta.Name, document)
 		key := meta.Kind + " " + meta.Name
 		require.NotContains(t, all, key, "twice")
-		require.Equal(t, namespace, meta.Namespace, key)
+		require.Equal(t, space, meta.Namespace, key)
 		all[key] = object
 	}
 	require.NotEmpty(t, all)

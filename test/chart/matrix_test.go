@@ -50,6 +50,32 @@ func withoutChance(all objects) objects {
 	return all
 }
 
+// What a person reads after an installation can be done as it stands there.
+func TestNotes(t *testing.T) {
+	newest := helms(t)[0] // the others ask a cluster for it: see TestCluster
+	notes := func(values string) string {
+		text, problems, err := runProgram(t, values, newest, "install", "achilles", chart, "--namespace", namespace, "--dry-run=client", "--values", "-")
+		require.NoError(t, err, problems)
+		_, notes, ok := strings.Cut(text, "\nNOTES:\n")
+		require.True(t, ok)
+		return notes
+	}
+	require.Contains(t, notes(``), "begins with an empty database")
+	for values, url := range map[string]string{
+		`ingress: {enabled: true}`: "http://ADDRESS-OF-THE-INGRESS/api", `ingress: {enabled: true, hosts: ["*.blog.example"]}`: "http://any-name.blog.example/api",
+		`ingress: {enabled: true, hosts: [b.example], tls: [{secretName: s}]}`:                           "https://b.example/api",
+		`gateway: {enabled: true, parentRefs: [{name: g}], hostnames: ["*.blog.example", blog.example]}`: "http://any-name.blog.example/api",
+	} {
+		require.Contains(t, notes(values), "curl "+url, values)
+	}
+	exposed := `article: {service: {type: NodePort}}`
+	require.Contains(t, notes(exposed), "nobody gets an answer from the Service achilles-article of the type NodePort")
+	require.Contains(t, notes(exposed), "networkPolicy.extraFrom[0].ipBlock.cidr=")
+	for _, answered := range []string{`networkPolicy: {enabled: false}`, `networkPolicy: {extraFrom: [{ipBlock: {cidr: 10.0.0.0/8}}]}`} {
+		require.NotContains(t, notes(`{`+exposed+`, `+answered+`}`), "nobody gets")
+	}
+}
+
 // The example of the README works as it stands there.
 func TestReadmeExample(t *testing.T) {
 	text, err := os.ReadFile(chart + "/README.md")

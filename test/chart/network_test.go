@@ -176,7 +176,7 @@ func TestWhereTheyMayGoToServersOfOnesOwn(t *testing.T) {
 }
 
 func TestTracingPort(t *testing.T) {
-	for endpointURL, port := range map[string]int32{"http://otel:4318": 4318, "http://otel/v1/traces": 80, "https://otel.example": 443, "http://[fd00::1]:9999/x": 9999} {
+	for endpointURL, port := range map[string]int32{"http://otel:4318": 4318, "http://otel/collector": 80, "https://otel.example": 443, "http://[fd00::1]:9999/x": 9999} {
 		all := render(t, `tracing: {endpoint: "`+endpointURL+`"}`)
 		require.True(t, admitted(t, all, networkingv1.PolicyTypeEgress, "article", endpoint{address: "203.0.113.7"}, port), endpointURL)
 	}

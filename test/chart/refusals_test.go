@@ -6,7 +6,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	yamlv3 "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
+
+	"github.com/achilles-blog/achilles/test/process"
 )
 
 const external = `mariadb: {enabled: false}, database: {host: db, existingSecret: s}`
@@ -53,9 +56,42 @@ func TestRefusals(t *testing.T) {
 		// Routes.
 		{`gateway: {enabled: true}`, []string{"gateway.parentRefs is empty", "name one"}},
 		{`ingress: {enabled: true, hosts: [a.example], tls: [{secretName: s, hosts: [b.example]}]}`, []string{"b.example", "none of ingress.hosts (a.example)"}},
-		{`tracing: {endpoint: "otel:4318"}`, []string{"tracing.endpoint", "no URL"}},
+		{`ingress: {hosts: ["http://blog.example"]}`, []string{"ingress/hosts/0", "pattern"}},
+		{`ingress: {hosts: ["*"]}`, []string{"ingress/hosts/0", "pattern"}},
+		{`ingress: {hosts: [10.0.0.1]}`, []string{"ingress/hosts/0", "pattern"}},
+		{`ingress: {hosts: ["blog.example:80"]}`, []string{"ingress/hosts/0", "pattern"}},
+		{`ingress: {tls: [{hosts: [blog.example/]}]}`, []string{"ingress/tls/0/hosts/0", "pattern"}},
+		{`gateway: {hostnames: [Blog.example]}`, []string{"gateway/hostnames/0", "pattern"}},
+		{`gateway: {hostnames: ["a.*.example"]}`, []string{"gateway/hostnames/0", "pattern"}},
+		{`monitoring: {podMonitor: {interval: often}}`, []string{"podMonitor/interval", "pattern"}},
+		// Traces.
+		{`tracing: {endpoint: "otel:4318"}`, []string{`tracing.endpoint is "otel:4318"`, "no base URL", "http://otel-collector.monitoring:4318"}},
+		{`tracing: {endpoint: "https://otel:abc"}`, []string{"no base URL"}},
+		{`tracing: {endpoint: "http://otel:4318?a=b"}`, []string{"no base URL", "query"}},
+		{`tracing: {endpoint: "http://otel:4318/x#b"}`, []string{"no base URL", "fragment"}},
+		{`tracing: {endpoint: "http://me:secret@otel:4318"}`, []string{`"http://…@otel:4318"`, "no base URL", "user"}},
+		{`tracing: {endpoint: "http://otel:4318/v1/traces"}`, []string{"/v1/traces by themselves", "take it out"}},
+		// Settings that don't go together; TestTheServiceRefusesTheSame has more.
+		{`tag: {config: {Database: {Timeout: 15s}}}`, []string{"tag.config.Database.Timeout is 15s", "less than 15s"}},
+		{`{rollout: {requestSeconds: 2}, article: {config: {Database: {Timeout: 2.0}}}}`, []string{"article.config.Database.Timeout is 2", "less than 2s"}},
+		{`tag: {config: {Server: {ReadHeaderTimeout: 16s}}}`, []string{"tag.config.Server.ReadHeaderTimeout is 16s", "at most 15s"}},
+		{`tag: {config: {Health: {StaleAfter: 7s}}}`, []string{"tag.config.Health.StaleAfter is 7s", "CheckInterval (5s)", "CheckTimeout (2s)"}},
+		{`tag: {config: {Database: {MaxOpenConns: 0}}}`, []string{"tag.config.Database.MaxOpenConns is 0", "1 or more"}},
+		{`tag: {config: {Database: {MaxOpenConns: 9}}}`, []string{"tag.config.Database.MaxIdleConns is 10", "at most 9"}},
+		{`tag: {config: {Feed: {Retention: a week}}}`, []string{"tag/config/Feed/Retention", "pattern"}},
+		// Values that nobody reads.
+		{`database: {port: 3307}`, []string{"database.port is for a database server of yours", "mariadb.enabled=false"}},
+		{`database: {usernameKey: u, passwordKey: p, tls: "true"}`, []string{"- database.usernameKey is", "- database.passwordKey is", "- database.tls is"}},
+		{`tag: {database: {port: 3306, username: u, usernameKey: u}}`, []string{"- tag.database.port is", "- tag.database.username is", "- tag.database.usernameKey is"}},
+		{`article: {database: {passwordKey: p, tls: "false"}}`, []string{"- article.database.passwordKey is", "- article.database.tls is"}},
+		{`article: {database: {existingSecret: s}}`, []string{"article.database.existingSecret is for"}},
+		{`externalRedis: {tls: true}`, []string{"externalRedis.tls is set", "set it to the host"}},
+		{`{redis: {enabled: false}, externalRedis: {port: 6380, username: u, existingSecret: s, passwordKey: k}}`,
+			[]string{"- externalRedis.port is set", "- externalRedis.username is set", "- externalRedis.existingSecret is set", "- externalRedis.passwordKey is set"}},
 		// Replicas.
 		{`tag: {autoscaling: {enabled: true, minReplicas: 5, maxReplicas: 4}}`, []string{"tag.autoscaling.minReplicas (5)", "maxReplicas (4)"}},
+		{`tag: {autoscaling: {enabled: true}, resources: null}`, []string{"tag.resources.requests.cpu", "such as to 100m"}},
+		{`article: {autoscaling: {enabled: true}, resources: {requests: {cpu: null}}}`, []string{"article.resources.requests.cpu", "such as to 100m"}},
 		{`article: {podDisruptionBudget: {maxUnavailable: 0}}`, []string{"article.podDisruptionBudget.maxUnavailable is 0", "node drain"}},
 		{`article: {podDisruptionBudget: {maxUnavailable: "0%"}}`, []string{"maxUnavailable is 0%"}},
 	} {
@@ -80,8 +116,73 @@ func TestNotRefused(t *testing.T) {
 		`{mariadb: {enabled: false}, tag: {database: {host: a, existingSecret: s}}, article: {database: {host: b, existingSecret: t}}}`,
 		`{` + external + `, redis: {enabled: false}}`,
 		`tag: {replicas: 0}`,
+		`ingress: {enabled: true, hosts: [localhost, "*.blog.example", xn--bcher-kva.example, 1.blog-2.example]}`,
+		`tracing: {endpoint: "http://[fd00::1]:4318/collector/"}`,
+		`{mariadb: {enabled: false}, database: {host: db, port: 3307, usernameKey: u, passwordKey: p, tls: "true", existingSecret: s}}`,
+		`{redis: {enabled: false}, externalRedis: {host: r, port: 6380, tls: true}}`,
+		`enabled: false`,
 	} {
 		t.Run(values, func(t *testing.T) { render(t, values) })
+	}
+}
+
+// What the service would refuse at its start, and no sooner, the chart refuses.
+func TestTheServiceRefusesTheSame(t *testing.T) {
+	all := render(t, `rollout: {requestSeconds: 3}`)
+	for config, refused := range map[string]bool{
+		`Database: {Timeout: 3s}`: true, `Database: {Timeout: 2999ms}`: false, `Database: {Timeout: 0m2.5s}`: false, `Database: {Timeout: 0h0m3s}`: true,
+		`Database: {Timeout: "3"}`: true, `Database: {Timeout: 2}`: false, `Database: {Timeout: 10000000}`: true, `Database: {Timeout: soon}`: true,
+		`Database: {Timeout: 0m2}`: false, `Database: {Timeout: 2s500}`: true, `Database: {Timeout: -1s}`: true, `Database: {Timeout: -1}`: true, `Database: {Timeout: ""}`: true,
+		`Server: {ReadHeaderTimeout: 3.001s}`: true, `Server: {ReadHeaderTimeout: 3s}`: false,
+		`Health: {StaleAfter: 7s}`: true, `Health: {StaleAfter: 7001ms}`: false, `Health: {CheckInterval: 28s}`: true, `Health: {CheckInterval: 27.9s}`: false,
+		`Health: {CheckTimeout: 25s}`: true, `Health: {CheckTimeout: 24s}`: false, `Health: {CheckInterval: 1m, StaleAfter: 1m2s}`: true,
+		`Health: {CheckInterval: 1m, StaleAfter: 1m3s}`: false,
+		`Database: {MaxOpenConns: 9}`:                   true, `Database: {MaxOpenConns: 10}`: false, `Database: {MaxIdleConns: 31}`: true, `Database: {MaxIdleConns: 30}`: false,
+		`Database: {MaxOpenConns: 0, MaxIdleConns: 0}`: true, `Database: {MaxOpenConns: 1, MaxIdleConns: 1}`: false,
+		`Database: {MaxOpenConns: -1}`: true,
+	} {
+		t.Run(config, func(t *testing.T) {
+			t.Parallel()
+			var own map[string]map[string]any
+			require.NoError(t, yaml.Unmarshal([]byte(config), &own))
+			settings := settingsOf(t, all, "tag")
+			for section, keys := range own {
+				if settings[section] == nil {
+					settings[section] = map[string]any{}
+				}
+				maps.Copy(settings[section], keys)
+			}
+			text, err := yaml.Marshal(settings)
+			require.NoError(t, err)
+			p, exit := process.Run(t, process.Service(t, "tag"), nil, "migrate", "--config", localCopy(t, string(text)))
+			require.Equal(t, 1, exit)
+			require.Equal(t, refused, !strings.Contains(p.Stderr(), "cannot be used"), "the service: %s", p.Stderr())
+			_, problems, err := template(t, helms(t)[0], `{rollout: {requestSeconds: 3}, tag: {config: {`+config+`}}}`)
+			require.Equal(t, refused, err != nil, "the chart: %s", problems)
+		})
+	}
+}
+
+// A null takes a default away, as Helm has it; what is left is a chart without it.
+func TestNulls(t *testing.T) {
+	values, err := readValues(chart + "/values.yaml")
+	require.NoError(t, err)
+	nulls := []string{"--set", "ingress.enabled=true,monitoring.podMonitor.enabled=true,monitoring.prometheusRule.enabled=true,monitoring.dashboard.enabled=true"}
+	var visit func(v *value)
+	visit = func(v *value) {
+		for _, child := range v.children {
+			visit(child)
+		}
+		if v.isLeaf() && v.node.Kind != yamlv3.ScalarNode {
+			nulls = append(nulls, "--set", v.key()+"=null")
+		}
+	}
+	visit(values)
+	require.Greater(t, len(nulls), 80)
+	for _, helm := range helms(t) {
+		text, problems, err := template(t, helm, ``, nulls...)
+		require.NoError(t, err, "%s: %s", helm, problems)
+		decode(t, text)
 	}
 }
 

@@ -104,6 +104,12 @@ func typeOf(node *yaml.Node) (string, error) {
 	return "", errors.New("its default doesn't tell its type: add # @schema {type: …}")
 }
 
+const (
+	durationPattern = `^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))*([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)?$`
+	// hostPattern is of a name, with or without a wildcard, and not of an address.
+	hostPattern = `^(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)*[a-z]([-a-z0-9]*[a-z0-9])?$`
+)
+
 var duration = regexp.MustCompile(`^([0-9.]+(ms|h|m|s))+$`)
 
 // configSchema describes a service's settings by the file that shows every key there is.
@@ -137,7 +143,7 @@ func settingSchema(value any) object {
 		return object{"type": "array", "items": object{"type": "string"}}
 	case string:
 		if duration.MatchString(value) { // a bare number is seconds
-			return object{"type": []string{"string", "number"}}
+			return object{"type": []string{"string", "number"}, "pattern": durationPattern, "minimum": 0}
 		}
 	}
 	return object{"type": "string"}
@@ -164,6 +170,7 @@ func sharedDefinitions() object {
 		"policies":  list(closedObject(object{"type": object{"enum": []string{"Pods", "Percent"}}, "value": whole, "periodSeconds": whole})),
 	})
 	return object{
+		"host":      object{"type": "string", "maxLength": 253, "pattern": hostPattern},
 		"resources": closedObject(object{"requests": quantities, "limits": quantities}),
 		"behavior":  closedObject(object{"scaleUp": scaling, "scaleDown": scaling}),
 		"peer": closedObject(object{

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -23,13 +24,13 @@ func TestDatabaseSettings(t *testing.T) {
 		}, settingsOf(t, all, service)["Database"])
 	}
 	all = render(t, `{mariadb: {enabled: false}, database: {host: db, port: 3310, username: blog, tls: preferred, existingSecret: s},
-		article: {database: {host: other, port: 3311, name: articles, username: writer, tls: "true"}, config: {Database: {MaxOpenConns: 7}}}}`)
+		article: {database: {host: other, port: 3311, name: articles, username: writer, tls: "true"}, config: {Database: {MaxOpenConns: 17}}}}`)
 	require.Equal(t, map[string]any{
 		"DBType": "mysql", "Host": "db:3310", "Username": "blog", "DBName": "achilles_tag", "TLS": "preferred",
 		"PasswordFile": "/run/secrets/achilles/database-password",
 	}, settingsOf(t, all, "tag")["Database"])
 	require.Equal(t, map[string]any{
-		"DBType": "mysql", "Host": "other:3311", "Username": "writer", "DBName": "articles", "TLS": "true", "MaxOpenConns": 7.0,
+		"DBType": "mysql", "Host": "other:3311", "Username": "writer", "DBName": "articles", "TLS": "true", "MaxOpenConns": 17.0,
 		"PasswordFile": "/run/secrets/achilles/database-password",
 	}, settingsOf(t, all, "article")["Database"])
 }
@@ -101,7 +102,37 @@ func TestBundledDatabases(t *testing.T) {
 	server := get[appsv1.StatefulSet](t, all, "achilles-mariadb").Spec.Template.Spec.Containers[0]
 	require.Contains(t, server.Env, corev1.EnvVar{Name: "MARIADB_USER", Value: "blog"})
 	require.Contains(t, server.Env, corev1.EnvVar{Name: "MARIADB_ROOT_HOST", Value: "localhost"})
+	require.Contains(t, server.Env, corev1.EnvVar{Name: "MARIADB_AUTO_UPGRADE", Value: "1"})
 	require.Equal(t, "blog", settingsOf(t, all, "article")["Database"]["Username"])
+}
+
+// A rollout has a pod more of each service at a time, and those that it replaces are still there while they stop.
+func TestBundledConnections(t *testing.T) {
+	all := render(t, ``)
+	const perPod = 30 // Database.MaxOpenConns
+	pods := 0
+	for _, service := range services {
+		deployment := get[appsv1.Deployment](t, all, "achilles-"+service).Spec
+		pods += 2 * (int(*deployment.Replicas) + deployment.Strategy.RollingUpdate.MaxSurge.IntValue()/2)
+	}
+	args := strings.Join(get[appsv1.StatefulSet](t, all, "achilles-mariadb").Spec.Template.Spec.Containers[0].Args, " ")
+	_, rest, ok := strings.Cut(args, "--max-connections=")
+	require.True(t, ok, args)
+	limit, err := strconv.Atoi(strings.Fields(rest)[0])
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, limit, pods*perPod)
+}
+
+func TestExtraVolumes(t *testing.T) {
+	all := render(t, `tag: {extraVolumes: [{name: ca, configMap: {name: private-ca}}], extraVolumeMounts: [{name: ca, mountPath: /etc/ca, readOnly: true}]}`)
+	pod := podSpecs(all)["Deployment achilles-tag"]
+	mount := corev1.VolumeMount{Name: "ca", MountPath: "/etc/ca", ReadOnly: true}
+	require.Contains(t, pod.Containers[0].VolumeMounts, mount)
+	require.Contains(t, pod.InitContainers[0].VolumeMounts, mount, "it connects to the same database")
+	require.Contains(t, pod.Volumes, corev1.Volume{Name: "ca", VolumeSource: corev1.VolumeSource{
+		ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "private-ca"}},
+	}})
+	require.Len(t, podSpecs(all)["Deployment achilles-article"].Volumes, 2)
 }
 
 func TestPersistence(t *testing.T) {
@@ -177,7 +208,7 @@ func localCopy(t *testing.T, text string) string {
 func TestCheckPod(t *testing.T) {
 	all := render(t, ``)
 	pod := get[corev1.Pod](t, all, "achilles-check")
-	require.Equal(t, []string{"check", "--tags", "http://achilles-tag", "--articles", "http://achilles-article"}, pod.Spec.Containers[0].Args)
+	require.Equal(t, []string{"check", "--wait", "4m", "--tags", "http://achilles-tag", "--articles", "http://achilles-article"}, pod.Spec.Containers[0].Args)
 	require.Equal(t, container(t, all, "article").Image, pod.Spec.Containers[0].Image)
 	require.Equal(t, corev1.RestartPolicyNever, pod.Spec.RestartPolicy)
 }

@@ -1,12 +1,15 @@
-{{/* The beginning of every object's name: "achilles" for the release of that name. */}}
+{{/*
+The beginning of every object's name: "achilles" for the release of that name. It leaves room for what Kubernetes makes of
+the longest, NAME-mariadb-HASH, in a label of 63 characters.
+*/}}
 {{- define "achilles.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 44 | trimSuffix "-" -}}
 {{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 44 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 44 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -16,9 +19,9 @@
 
 {{/* What a Service or NetworkPolicy finds the pods of a component by; never changes. Takes root and component. */}}
 {{- define "achilles.selector" -}}
-app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+app.kubernetes.io/component: {{ .component | quote }}
 {{- end -}}
 
 {{/* Labels of an object, or of a pod. Takes root and optionally component and labels; the chart's own can't be replaced. */}}
@@ -37,16 +40,16 @@ app.kubernetes.io/component: {{ .component }}
 {{- with .component -}}
 {{- $_ := set $own "app.kubernetes.io/component" . -}}
 {{- end -}}
-{{- merge $own (.labels | default dict) .root.Values.commonLabels | toYaml -}}
+{{- merge $own (.labels | default dict) (.root.Values.commonLabels | default dict) | toYaml -}}
 {{- end -}}
 
 {{/* Metadata of an object. Takes root, name, and optionally component, labels and annotations. */}}
 {{- define "achilles.metadata" -}}
-name: {{ .name }}
-namespace: {{ .root.Release.Namespace }}
+name: {{ .name | quote }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "achilles.labels" . | nindent 2 }}
-{{- with merge dict (.annotations | default dict) .root.Values.commonAnnotations }}
+{{- with merge dict (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -68,7 +71,7 @@ annotations:
 
 {{/* What every pod has: no token, no links, and what placement asks for. Takes root and values. */}}
 {{- define "achilles.podDefaults" -}}
-serviceAccountName: {{ include "achilles.serviceAccountName" .root }}
+serviceAccountName: {{ include "achilles.serviceAccountName" .root | quote }}
 automountServiceAccountToken: false
 # Variables for every Service of the namespace would look like settings.
 enableServiceLinks: false
@@ -77,7 +80,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector:

@@ -1,12 +1,21 @@
 {{/* Fails with a sentence for each value that cannot work, all of them at once. */}}
 {{- define "achilles.refuse" -}}
 {{- $refusals := list -}}
-{{- range list "rollout" "images" "databases" "redis" "routes" "replicas" "settings" -}}
+{{- range list "names" "rollout" "images" "databases" "redis" "routes" "tracing" "replicas" "limits" "settings" "ignored" -}}
 {{- $refusals = concat $refusals (include (printf "achilles.refusals.%s" .) $ | fromYamlArray) -}}
 {{- end -}}
 {{- if $refusals -}}
 {{- fail (printf "these values cannot work:\n- %s\n" (uniq $refusals | join "\n- ")) -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "achilles.refusals.names" -}}
+{{- $refusals := list -}}
+{{- $fullname := include "achilles.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $fullname) -}}
+{{- $refusals = append $refusals (printf "the names of all objects would begin with %q, but a Service's begins with a letter and has letters, digits and dashes only: set fullnameOverride, such as fullnameOverride=%s" $fullname .Chart.Name) -}}
+{{- end -}}
+{{- toYaml $refusals -}}
 {{- end -}}
 
 {{- define "achilles.refusals.rollout" -}}
@@ -108,9 +117,16 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- toYaml $refusals -}}
+{{- end -}}
+
+{{- define "achilles.refusals.tracing" -}}
+{{- $refusals := list -}}
 {{- with .Values.tracing.endpoint -}}
-{{- if not (regexMatch "^https?://[^/:]" .) -}}
-{{- $refusals = append $refusals (printf "tracing.endpoint is %q, which is no URL: write it as http://otel-collector.monitoring:4318" .) -}}
+{{- if not (regexMatch "^https?://([^][/:@?#[:space:]]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?(/[^?#[:space:]]*)?$" .) -}}
+{{- $refusals = append $refusals (printf "tracing.endpoint is %q, which is no base URL of a collector: write it as http://otel-collector.monitoring:4318, without user, query and fragment" (regexReplaceAll "//[^/@]*@" . "//…@")) -}}
+{{- else if regexMatch "/v1/traces/?$" . -}}
+{{- $refusals = append $refusals (printf "tracing.endpoint is %q, but the services add /v1/traces by themselves: take it out" .) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $refusals -}}
@@ -125,10 +141,56 @@
 {{- $refusals = append $refusals (printf "%s.autoscaling.minReplicas (%d) is more than maxReplicas (%d): raise the one or lower the other" $component (int .minReplicas) (int .maxReplicas)) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $values.autoscaling.enabled (not (dig "requests" "cpu" "" ($values.resources | default dict))) -}}
+{{- $refusals = append $refusals (printf "%s.autoscaling.enabled=true, but %s.resources.requests.cpu, of which its target is a percentage, is not set: set it, such as to 100m" $component $component) -}}
+{{- end -}}
 {{- with $values.podDisruptionBudget -}}
 {{- if and .enabled (not (regexMatch "^([1-9][0-9]*|[1-9][0-9]*%)$" (toString .maxUnavailable))) -}}
 {{- $refusals = append $refusals (printf "%s.podDisruptionBudget.maxUnavailable is %v, which would block every node drain: set it to 1 or more, or to a share such as \"25%%\"" $component .maxUnavailable) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $refusals -}}
+{{- end -}}
+
+{{/* Milliseconds of a duration as the services read it: "1m30s", or a bare number of seconds. */}}
+{{- define "achilles.milliseconds" -}}
+{{- $units := dict "h" 3600000.0 "m" 60000.0 "s" 1000.0 "ms" 1.0 "us" 0.001 "µs" 0.001 "ns" 0.000001 -}}
+{{- $sum := 0.0 -}}
+{{- range regexFindAll "[0-9.]+[a-zµ]*" (kindIs "string" . | ternary . (printf "%f" (float64 .))) -1 -}}
+{{- $unit := regexFind "[a-zµ]+$" . | default "s" -}}
+{{- $sum = addf $sum (mulf (regexFind "^[0-9.]+" .) (get $units $unit)) -}}
+{{- end -}}
+{{- printf "%f" $sum -}}
+{{- end -}}
+
+{{/* What a service would refuse when it starts: settings that don't go together, with each other or with the windows. */}}
+{{- define "achilles.refusals.limits" -}}
+{{- $refusals := list -}}
+{{- range $component := list "tag" "article" -}}
+{{- $settings := include "achilles.settings" (dict "root" $ "component" $component) | fromYaml -}}
+{{- $config := printf "%s.config" $component -}}
+{{- $request := int $.Values.rollout.requestSeconds -}}
+{{- $timeout := dig "Database" "Timeout" "1.5s" $settings -}}
+{{- if ge (include "achilles.milliseconds" $timeout | float64) (mul $request 1000 | float64) -}}
+{{- $refusals = append $refusals (printf "%s.Database.Timeout is %v, but a slow database must be noticed while the request (rollout.requestSeconds %d) can still be answered with 503: set it to less than %ds" $config $timeout $request $request) -}}
+{{- end -}}
+{{- $header := $settings.Server.ReadHeaderTimeout -}}
+{{- if gt (include "achilles.milliseconds" $header | float64) (mul $request 1000 | float64) -}}
+{{- $refusals = append $refusals (printf "%s.Server.ReadHeaderTimeout is %v, longer than a whole request may take (rollout.requestSeconds %d): set it to at most %ds" $config $header $request $request) -}}
+{{- end -}}
+{{- $interval := dig "Health" "CheckInterval" "5s" $settings -}}
+{{- $check := dig "Health" "CheckTimeout" "2s" $settings -}}
+{{- $stale := dig "Health" "StaleAfter" "30s" $settings -}}
+{{- if le (include "achilles.milliseconds" $stale | float64) (addf (include "achilles.milliseconds" $interval) (include "achilles.milliseconds" $check)) -}}
+{{- $refusals = append $refusals (printf "%s.Health.StaleAfter is %v, but the next result may be as late as CheckInterval (%v) and CheckTimeout (%v) together: set it to more than that" $config $stale $interval $check) -}}
+{{- end -}}
+{{- $open := dig "Database" "MaxOpenConns" 30 $settings | int -}}
+{{- $idle := dig "Database" "MaxIdleConns" 10 $settings | int -}}
+{{- if lt $open 1 -}}
+{{- $refusals = append $refusals (printf "%s.Database.MaxOpenConns is %d, and without a connection there is no database: set it to 1 or more" $config $open) -}}
+{{- else if gt $idle $open -}}
+{{- $refusals = append $refusals (printf "%s.Database.MaxIdleConns is %d, more than MaxOpenConns (%d): set it to at most %d" $config $idle $open $open) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $refusals -}}
@@ -177,13 +239,38 @@ Feed.URL: ""
 {{- $advice := $instead | empty | ternary "leave it out" (printf "set %s instead" $instead) -}}
 {{- $_ := set $variables (printf "ACHILLES_%s" ($key | replace "." "_" | upper)) $advice -}}
 {{- $path := splitList "." $key -}}
-{{- if hasKey (get $values.config (first $path) | default dict) (last $path) -}}
+{{- if hasKey (get ($values.config | default dict) (first $path) | default dict) (last $path) -}}
 {{- $refusals = append $refusals (printf "%s.config.%s is the chart's to set, because other things depend on it: %s" $component $key $advice) -}}
 {{- end -}}
 {{- end -}}
 {{- range $values.extraEnv -}}
 {{- if hasKey $variables .name -}}
 {{- $refusals = append $refusals (printf "%s.extraEnv has %s, which is the chart's to set, because other things depend on it: %s" $component .name (get $variables .name)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $refusals -}}
+{{- end -}}
+
+{{/* Values for a server of one's own, where there is none: nobody would read them. */}}
+{{- define "achilles.refusals.ignored" -}}
+{{- $refusals := list -}}
+{{- if .Values.mariadb.enabled -}}
+{{- $own := dict "port" 0 "username" "" "usernameKey" "" "passwordKey" "" "tls" "" -}}
+{{- $shared := dict "port" 3306 "usernameKey" "" "passwordKey" "password" "tls" "false" -}}
+{{- range $place, $defaults := dict "database" $shared "tag.database" $own "article.database" $own -}}
+{{- $values := hasPrefix "database" $place | ternary $.Values.database (get $.Values (trimSuffix ".database" $place)).database -}}
+{{- range $key, $default := $defaults -}}
+{{- if ne (get $values $key | toString) (toString $default) -}}
+{{- $refusals = append $refusals (printf "%s.%s is for a database server of yours, and mariadb.enabled=true asks for the bundled one: set mariadb.enabled=false, or leave %s.%s out" $place $key $place $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if not .Values.externalRedis.host -}}
+{{- range $key, $default := dict "port" 6379 "username" "" "tls" false "existingSecret" "" "passwordKey" "password" -}}
+{{- if ne (get $.Values.externalRedis $key | toString) (toString $default) -}}
+{{- $refusals = append $refusals (printf "externalRedis.%s is set, but externalRedis.host is empty: set it to the host of your Redis (and redis.enabled=false), or leave externalRedis.%s out" $key $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

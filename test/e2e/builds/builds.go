@@ -53,9 +53,9 @@ func (b Build) Compile(ctx context.Context, root, folder string) (string, error)
 	program := filepath.Join(folder, b.Version, b.Service)
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-overlay", overlay, // #nosec G204 -- our own source
 		"-tags=nomsgpack", "-gcflags=github.com/redis/go-redis/...=-l", // as the Makefile has it
-		"-ldflags", "-s -w -X "+versionStamp+b.Version, "-o", program, "./services/"+b.Service)
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+		"-ldflags", "-s -w -X "+versionStamp+b.Version, "-o", program, ".")
+	cmd.Dir = filepath.Join(root, "services", b.Service)
+	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux") // as the images are made
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s %s: %w: %s", b.Service, b.Version, err, output)
 	}

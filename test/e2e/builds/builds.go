@@ -46,6 +46,10 @@ func migration(service string) string {
 // Compile builds a static program for Linux into a folder and returns its path.
 // root is the repository.
 func (b Build) Compile(ctx context.Context, root, folder string) (string, error) {
+	root, err := filepath.Abs(root) // an overlay that names other files is silently none
+	if err != nil {
+		return "", err
+	}
 	overlay, err := b.overlay(root, folder)
 	if err != nil {
 		return "", err

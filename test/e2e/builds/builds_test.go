@@ -12,16 +12,10 @@ import (
 
 const root = "../../.."
 
-func absolute(t *testing.T) string {
-	path, err := filepath.Abs(root)
-	require.NoError(t, err)
-	return path
-}
-
 // The newer release has the migration in it, and nothing changed in the tree.
 func TestNewer(t *testing.T) {
 	folder := t.TempDir()
-	program, err := builds.Newer("tag", "newer-1").Compile(t.Context(), absolute(t), folder)
+	program, err := builds.Newer("tag", "newer-1").Compile(t.Context(), root, folder)
 	require.NoError(t, err)
 	version, err := exec.Command(program, "version").Output() // #nosec G204 -- just built
 	require.NoError(t, err)
@@ -36,7 +30,7 @@ func TestNewer(t *testing.T) {
 func TestEditsMustFit(t *testing.T) {
 	for _, old := range []string{"no such text in this file", "\n"} {
 		_, err := builds.Build{Service: "tag", Version: "stale", Edits: []builds.Edit{{File: "services/tag/main.go", Old: old}}}.
-			Compile(t.Context(), absolute(t), t.TempDir())
+			Compile(t.Context(), root, t.TempDir())
 		require.ErrorContains(t, err, "bring the edit up to date")
 	}
 }

@@ -11,7 +11,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/achilles-blog/achilles/test/manifest"
 )
 
 // What is made of other files is up to date.
@@ -110,7 +113,7 @@ func TestMonitoring(t *testing.T) {
 	}
 	all := render(t, matrix(t)["monitoring"])
 
-	dashboard := get[corev1.ConfigMap](t, all, "achilles-dashboard")
+	dashboard := manifest.Get[corev1.ConfigMap](t, all, "achilles-dashboard")
 	require.Equal(t, "1", dashboard.Labels["grafana_dashboard"])
 	require.Equal(t, "Blog", dashboard.Annotations["grafana_folder"])
 	source, err := os.ReadFile(filepath.Join(root, "deploy/observability/dashboard.json"))
@@ -121,11 +124,11 @@ func TestMonitoring(t *testing.T) {
 	source, err = os.ReadFile(filepath.Join(root, "deploy/observability/alerts.yaml"))
 	require.NoError(t, err)
 	require.NoError(t, yaml.Unmarshal(source, &rules))
-	rule := *all["PrometheusRule achilles"].(*map[string]any)
+	rule := all["PrometheusRule achilles"].(*unstructured.Unstructured).Object
 	require.Equal(t, rules, rule["spec"])
 	require.Equal(t, "prometheus", rule["metadata"].(map[string]any)["labels"].(map[string]any)["release"])
 
-	monitor := (*all["PodMonitor achilles"].(*map[string]any))["spec"].(map[string]any)
+	monitor := all["PodMonitor achilles"].(*unstructured.Unstructured).Object["spec"].(map[string]any)
 	endpoint := monitor["podMetricsEndpoints"].([]any)[0].(map[string]any)
 	require.Equal(t, "admin", endpoint["port"])
 	require.Equal(t, "15s", endpoint["interval"])
@@ -135,7 +138,7 @@ func TestMonitoring(t *testing.T) {
 // The alert on stops that take too long knows how long they may take, and is fed often enough to see the shortest drain.
 func TestMonitoringFollowsTheWindows(t *testing.T) {
 	const on = `monitoring: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}}`
-	rules := func(all objects) string { return marshal(t, all["PrometheusRule achilles"]) }
+	rules := func(all manifest.Objects) string { return marshal(t, all["PrometheusRule achilles"]) }
 	all := render(t, `{`+on+`}`)
 	require.Contains(t, rules(all), "vector(25)")
 	require.Contains(t, marshal(t, all["PodMonitor achilles"]), `"interval":"5s"`)

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/achilles-blog/achilles/test/manifest"
 )
 
 // Every values file passes Helm's own check, and every release of Helm makes the same of it.
@@ -19,7 +21,7 @@ func TestMatrix(t *testing.T) {
 	for name, values := range matrix(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var first objects
+			var first manifest.Objects
 			for _, helm := range programs {
 				report, problems, err := runProgram(t, values, helm, "lint", "--strict", chart, "--values", "-")
 				require.NoError(t, err, "%s%s", report, problems)
@@ -40,13 +42,13 @@ func TestMatrix(t *testing.T) {
 }
 
 // withoutChance replaces what is drawn anew in each render.
-func withoutChance(all objects) objects {
-	eachOf(all, func(_ string, s *corev1.Secret) {
+func withoutChance(all manifest.Objects) manifest.Objects {
+	manifest.Each(all, func(_ string, s *corev1.Secret) {
 		for key, value := range s.Data {
 			s.Data[key] = fmt.Append(nil, len(value))
 		}
 	})
-	eachOf(all, func(_ string, d *appsv1.Deployment) { delete(d.Spec.Template.Annotations, "checksum/secrets") })
+	manifest.Each(all, func(_ string, d *appsv1.Deployment) { delete(d.Spec.Template.Annotations, "checksum/secrets") })
 	return all
 }
 

@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/achilles-blog/achilles/test/manifest"
 )
 
 // words are legal names that YAML takes for something else when they stand without quotes.
@@ -94,8 +96,8 @@ func renderWord(t *testing.T, values, word, fullname string) string {
 		"template", word, chart, "--namespace", word, "--values", "-")
 	require.NoError(t, err, problems)
 	all := withoutChance(decodeIn(t, word, text))
-	eachOf(all, func(_ string, d *appsv1.Deployment) { delete(d.Spec.Template.Annotations, "checksum/settings") })
-	eachOf(all, func(_ string, c *corev1.ConfigMap) {
+	manifest.Each(all, func(_ string, d *appsv1.Deployment) { delete(d.Spec.Template.Annotations, "checksum/settings") })
+	manifest.Each(all, func(_ string, c *corev1.ConfigMap) {
 		if _, ok := c.Data["settings.yaml"]; ok {
 			c.Data = nil // compared as the services read it, by TestSettingsStayTexts
 		}
@@ -117,7 +119,7 @@ func TestTextsWithSigns(t *testing.T) {
 	require.Contains(t, marshal(t, all["Ingress achilles"]), `"ingressClassName":"a: b"`)
 	require.Contains(t, marshal(t, all["Ingress achilles"]), `"host":"y"`)
 	require.Equal(t, "a #b", podSpecs(all)["Deployment achilles-tag"].PriorityClassName)
-	claim := get[corev1.PersistentVolumeClaim](t, all, "achilles-mariadb")
+	claim := manifest.Get[corev1.PersistentVolumeClaim](t, all, "achilles-mariadb")
 	require.NotNil(t, claim.Spec.StorageClassName)
 	require.Empty(t, *claim.Spec.StorageClassName, "which is none, and not the cluster's default")
 }
@@ -135,7 +137,7 @@ func TestLongNames(t *testing.T) {
 	for _, c := range [][2]string{{long, ``}, {"r", `nameOverride: ` + long[:44]}, {"r", `fullnameOverride: ` + long[:44]}, {long[:43] + "-b", ``}} {
 		text, problems, err := runProgram(t, c[1], helms(t)[0], "template", c[0], chart, "--namespace", namespace, "--values", "-")
 		require.NoError(t, err, problems)
-		eachOf(decode(t, text), func(key string, s *appsv1.StatefulSet) {
+		manifest.Each(decode(t, text), func(key string, s *appsv1.StatefulSet) {
 			require.LessOrEqual(t, len(s.Name+"-0123456789"), 63, "the label controller-revision-hash of %s", key)
 			require.NotContains(t, s.Name, "--")
 		})

@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
+
+	"github.com/achilles-blog/achilles/test/manifest"
 )
 
 // endpoint is one side of a connection: a pod of the release by its component, another pod, or an address.
@@ -55,11 +57,11 @@ func matches(t *testing.T, selector *metav1.LabelSelector, set labels.Set) bool 
 }
 
 // admitted tells whether the policies let a connection into the pod of a component, or out of it, as a network plugin would.
-func admitted(t *testing.T, all objects, direction networkingv1.PolicyType, component string, other endpoint, port int32) bool {
+func admitted(t *testing.T, all manifest.Objects, direction networkingv1.PolicyType, component string, other endpoint, port int32) bool {
 	t.Helper()
 	restricted, ok := false, false
 	own, _ := endpoint{component: component}.pod()
-	eachOf(all, func(_ string, policy *networkingv1.NetworkPolicy) {
+	manifest.Each(all, func(_ string, policy *networkingv1.NetworkPolicy) {
 		if !slices.Contains(policy.Spec.PolicyTypes, direction) || !matches(t, &policy.Spec.PodSelector, own) {
 			return
 		}
@@ -236,7 +238,7 @@ type httpRoute struct {
 	}
 }
 
-func gatewayRoutes(t *testing.T, all objects) (httpRoute, map[string]string) {
+func gatewayRoutes(t *testing.T, all manifest.Objects) (httpRoute, map[string]string) {
 	t.Helper()
 	require.Contains(t, all, "HTTPRoute achilles")
 	text, err := yaml.Marshal(all["HTTPRoute achilles"])
@@ -260,7 +262,7 @@ func TestPublicRoutes(t *testing.T) {
 	all := render(t, `{ingress: {enabled: true}, gateway: {enabled: true, parentRefs: [{name: public}]}}`)
 	_, byGateway := gatewayRoutes(t, all)
 	for name, routes := range map[string]map[string]string{
-		"ingress": ingressRoutes(t, get[networkingv1.Ingress](t, all, "achilles"), ""), "gateway": byGateway,
+		"ingress": ingressRoutes(t, manifest.Get[networkingv1.Ingress](t, all, "achilles"), ""), "gateway": byGateway,
 	} {
 		for path, backend := range map[string]string{
 			"/api/v1/tags": "achilles-tag", "/api/v1/tags/7": "achilles-tag", "/swagger/tag/": "achilles-tag", "/swagger/tag": "achilles-tag",
@@ -275,11 +277,11 @@ func TestPublicRoutes(t *testing.T) {
 
 func TestIngress(t *testing.T) {
 	require.NotContains(t, render(t, ``), "Ingress achilles")
-	ingress := get[networkingv1.Ingress](t, render(t, `ingress: {enabled: true}`), "achilles")
+	ingress := manifest.Get[networkingv1.Ingress](t, render(t, `ingress: {enabled: true}`), "achilles")
 	require.Nil(t, ingress.Spec.IngressClassName)
 	require.Empty(t, ingress.Spec.TLS)
 
-	ingress = get[networkingv1.Ingress](t, render(t, `ingress: {enabled: true, className: nginx, annotations: {a: b}, hosts: [a.example, b.example], tls: [{secretName: s, hosts: [a.example]}]}`), "achilles")
+	ingress = manifest.Get[networkingv1.Ingress](t, render(t, `ingress: {enabled: true, className: nginx, annotations: {a: b}, hosts: [a.example, b.example], tls: [{secretName: s, hosts: [a.example]}]}`), "achilles")
 	require.Equal(t, "nginx", *ingress.Spec.IngressClassName)
 	require.Equal(t, "b", ingress.Annotations["a"])
 	require.Equal(t, []networkingv1.IngressTLS{{SecretName: "s", Hosts: []string{"a.example"}}}, ingress.Spec.TLS)
@@ -299,12 +301,12 @@ func TestGateway(t *testing.T) {
 func TestServices(t *testing.T) {
 	all := render(t, `tag: {service: {type: NodePort, annotations: {a: b}}}`)
 	for service, kind := range map[string]corev1.ServiceType{"tag": corev1.ServiceTypeNodePort, "article": corev1.ServiceTypeClusterIP} {
-		object := get[corev1.Service](t, all, "achilles-"+service)
+		object := manifest.Get[corev1.Service](t, all, "achilles-"+service)
 		require.Equal(t, kind, object.Spec.Type)
 		require.Len(t, object.Spec.Ports, 1)
 		require.EqualValues(t, 80, object.Spec.Ports[0].Port)
 		require.Equal(t, "http", object.Spec.Ports[0].TargetPort.StrVal)
 		require.Equal(t, service, object.Spec.Selector["app.kubernetes.io/component"])
 	}
-	require.Equal(t, "b", get[corev1.Service](t, all, "achilles-tag").Annotations["a"])
+	require.Equal(t, "b", manifest.Get[corev1.Service](t, all, "achilles-tag").Annotations["a"])
 }

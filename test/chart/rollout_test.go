@@ -11,6 +11,8 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
+
+	"github.com/achilles-blog/achilles/test/manifest"
 )
 
 // The windows reach Kubernetes and the services from the same values.
@@ -31,7 +33,7 @@ func TestWindows(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			all := render(t, c.values)
 			for _, service := range services {
-				pod := get[appsv1.Deployment](t, all, "achilles-"+service).Spec.Template.Spec
+				pod := manifest.Get[appsv1.Deployment](t, all, "achilles-"+service).Spec.Template.Spec
 				require.Equal(t, c.grace, *pod.TerminationGracePeriodSeconds)
 				require.Equal(t, &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: c.preStop}}},
 					pod.Containers[0].Lifecycle, "natively, and not by a shell that isn't there")
@@ -64,7 +66,7 @@ func TestRollout(t *testing.T) {
 	} {
 		all := render(t, c.values)
 		for _, service := range services {
-			spec := get[appsv1.Deployment](t, all, "achilles-"+service).Spec
+			spec := manifest.Get[appsv1.Deployment](t, all, "achilles-"+service).Spec
 			none := intstr.FromInt32(0)
 			require.Equal(t, appsv1.DeploymentStrategy{
 				Type: appsv1.RollingUpdateDeploymentStrategyType, RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: &none, MaxSurge: &c.surge},
@@ -102,7 +104,7 @@ func TestEveryCombinationRollsSafely(t *testing.T) {
 	for name, values := range matrix(t) {
 		t.Run(name, func(t *testing.T) {
 			deployments := 0
-			eachOf(render(t, values), func(key string, d *appsv1.Deployment) {
+			manifest.Each(render(t, values), func(key string, d *appsv1.Deployment) {
 				deployments++
 				pod := d.Spec.Template.Spec
 				main := pod.Containers[0]
@@ -131,7 +133,7 @@ func TestMigrations(t *testing.T) {
 			for key := range all {
 				require.NotContains(t, key, "Job ")
 			}
-			eachOf(all, func(key string, d *appsv1.Deployment) {
+			manifest.Each(all, func(key string, d *appsv1.Deployment) {
 				require.Empty(t, d.Annotations["helm.sh/hook"])
 				migrate, main := d.Spec.Template.Spec.InitContainers[0], d.Spec.Template.Spec.Containers[0]
 				require.Equal(t, []string{"migrate", "--config", "/etc/achilles/settings.yaml"}, migrate.Args, key)
@@ -162,9 +164,9 @@ func TestUpgradesNeverTouchWhatIsImmutable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			next := render(t, values)
 			for _, service := range services {
-				require.Equal(t, get[appsv1.Deployment](t, first, "achilles-"+service).Spec.Selector, get[appsv1.Deployment](t, next, "achilles-"+service).Spec.Selector)
+				require.Equal(t, manifest.Get[appsv1.Deployment](t, first, "achilles-"+service).Spec.Selector, manifest.Get[appsv1.Deployment](t, next, "achilles-"+service).Spec.Selector)
 			}
-			eachOf(next, func(key string, s *appsv1.StatefulSet) {
+			manifest.Each(next, func(key string, s *appsv1.StatefulSet) {
 				before := first[key].(*appsv1.StatefulSet).Spec
 				require.Equal(t, before.Selector, s.Spec.Selector, key)
 				require.Equal(t, before.ServiceName, s.Spec.ServiceName, key)
@@ -177,10 +179,10 @@ func TestUpgradesNeverTouchWhatIsImmutable(t *testing.T) {
 // Replicas are the autoscaler's alone where there is one: an upgrade would else throw its choice away.
 func TestReplicas(t *testing.T) {
 	all := render(t, `{tag: {replicas: 5}, article: {replicas: 3, autoscaling: {enabled: true, minReplicas: 4, maxReplicas: 8, targetCPUUtilizationPercentage: 55}}}`)
-	require.EqualValues(t, 5, *get[appsv1.Deployment](t, all, "achilles-tag").Spec.Replicas)
-	require.Nil(t, get[appsv1.Deployment](t, all, "achilles-article").Spec.Replicas)
+	require.EqualValues(t, 5, *manifest.Get[appsv1.Deployment](t, all, "achilles-tag").Spec.Replicas)
+	require.Nil(t, manifest.Get[appsv1.Deployment](t, all, "achilles-article").Spec.Replicas)
 	require.NotContains(t, all, "HorizontalPodAutoscaler achilles-tag")
-	spec := get[autoscalingv2.HorizontalPodAutoscaler](t, all, "achilles-article").Spec
+	spec := manifest.Get[autoscalingv2.HorizontalPodAutoscaler](t, all, "achilles-article").Spec
 	require.Equal(t, autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "achilles-article"}, spec.ScaleTargetRef)
 	require.EqualValues(t, 4, *spec.MinReplicas)
 	require.EqualValues(t, 8, spec.MaxReplicas)
@@ -192,16 +194,16 @@ func TestReplicas(t *testing.T) {
 func TestPodDisruptionBudget(t *testing.T) {
 	all := render(t, `article: {podDisruptionBudget: {enabled: false}}`)
 	require.NotContains(t, all, "PodDisruptionBudget achilles-article")
-	spec := get[policyv1.PodDisruptionBudget](t, all, "achilles-tag").Spec
+	spec := manifest.Get[policyv1.PodDisruptionBudget](t, all, "achilles-tag").Spec
 	require.Equal(t, "1", spec.MaxUnavailable.String())
 	require.Nil(t, spec.MinAvailable)
 	require.Equal(t, policyv1.AlwaysAllow, *spec.UnhealthyPodEvictionPolicy)
-	require.Equal(t, get[appsv1.Deployment](t, all, "achilles-tag").Spec.Selector, spec.Selector)
+	require.Equal(t, manifest.Get[appsv1.Deployment](t, all, "achilles-tag").Spec.Selector, spec.Selector)
 }
 
 // Without the revision the old pods, which are about to go, would decide where the new ones come.
 func TestTopologySpread(t *testing.T) {
-	deployment := get[appsv1.Deployment](t, render(t, ``), "achilles-tag")
+	deployment := manifest.Get[appsv1.Deployment](t, render(t, ``), "achilles-tag")
 	spread := deployment.Spec.Template.Spec.TopologySpreadConstraints
 	require.Len(t, spread, 2)
 	for i, key := range []string{"kubernetes.io/hostname", "topology.kubernetes.io/zone"} {
@@ -210,13 +212,13 @@ func TestTopologySpread(t *testing.T) {
 			LabelSelector: deployment.Spec.Selector, MatchLabelKeys: []string{"pod-template-hash"},
 		}, spread[i])
 	}
-	require.Empty(t, get[appsv1.Deployment](t, render(t, `tag: {topologySpread: []}`), "achilles-tag").Spec.Template.Spec.TopologySpreadConstraints)
+	require.Empty(t, manifest.Get[appsv1.Deployment](t, render(t, `tag: {topologySpread: []}`), "achilles-tag").Spec.Template.Spec.TopologySpreadConstraints)
 }
 
 // podTemplate returns what makes new pods when it changes, without the checksum of secrets, which are new in each render.
 func podTemplate(t *testing.T, service, values string) string {
 	t.Helper()
-	template := get[appsv1.Deployment](t, render(t, values), "achilles-"+service).Spec.Template
+	template := manifest.Get[appsv1.Deployment](t, render(t, values), "achilles-"+service).Spec.Template
 	delete(template.Annotations, "checksum/secrets")
 	text, err := yaml.Marshal(template)
 	require.NoError(t, err)

@@ -13,6 +13,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/achilles-blog/achilles/test/manifest"
 )
 
 // Every pod there can be, the bundled servers and the test among them, is as locked down as the strictest standard asks,
@@ -55,13 +57,13 @@ func TestSecretsComeFromSecrets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			all := render(t, values)
 			secret := map[string]bool{}
-			eachOf(all, func(_ string, s *corev1.Secret) {
+			manifest.Each(all, func(_ string, s *corev1.Secret) {
 				for _, value := range s.Data {
 					require.GreaterOrEqual(t, len(value), 32)
 					secret[strings.TrimSpace(strings.TrimPrefix(string(value), "requirepass "))] = true
 				}
 			})
-			eachOf(all, func(key string, c *corev1.ConfigMap) {
+			manifest.Each(all, func(key string, c *corev1.ConfigMap) {
 				for value := range secret {
 					for _, text := range c.Data {
 						require.NotContains(t, text, value, key)
@@ -83,10 +85,10 @@ func TestSecretsComeFromSecrets(t *testing.T) {
 }
 
 // filesOf returns the Secret files of a service: each file's name, and the Secret and key that it shows.
-func filesOf(t *testing.T, all objects, deployment string) map[string][2]string {
+func filesOf(t *testing.T, all manifest.Objects, deployment string) map[string][2]string {
 	t.Helper()
 	files := map[string][2]string{}
-	for _, volume := range get[appsv1.Deployment](t, all, deployment).Spec.Template.Spec.Volumes {
+	for _, volume := range manifest.Get[appsv1.Deployment](t, all, deployment).Spec.Template.Spec.Volumes {
 		if volume.Projected == nil {
 			continue
 		}
@@ -112,7 +114,7 @@ func TestSecretsOfTheServices(t *testing.T) {
 	require.Equal(t, map[string][2]string{
 		"database-password": {"blog-database", "password"}, "feed-token": {"blog-feed", "token"}, "redis-password": {"blog-redis", "password"},
 	}, filesOf(t, all, "achilles-tag"))
-	eachOf(all, func(key string, _ *corev1.Secret) {
+	manifest.Each(all, func(key string, _ *corev1.Secret) {
 		t.Errorf("%s is made, though all of them are somebody else's", key)
 	})
 
@@ -127,7 +129,7 @@ func TestSecretsOfTheServices(t *testing.T) {
 	}, filesOf(t, all, "blog-tag"))
 	require.Equal(t, [2]string{"articles-database", "secret"}, filesOf(t, all, "blog-article")["database-password"])
 	for service, secret := range map[string]string{"tag": "tags-database", "article": "articles-database"} {
-		env := get[appsv1.Deployment](t, all, "blog-"+service).Spec.Template.Spec.Containers[0].Env
+		env := manifest.Get[appsv1.Deployment](t, all, "blog-"+service).Spec.Template.Spec.Containers[0].Env
 		require.Contains(t, env, corev1.EnvVar{Name: "ACHILLES_DATABASE_USERNAME", ValueFrom: &corev1.EnvVarSource{
 			SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: secret}, Key: "username"},
 		}})
@@ -139,19 +141,19 @@ func TestGeneratedSecrets(t *testing.T) {
 	all := render(t, ``)
 	other := render(t, ``)
 	for name, keys := range map[string][]string{"achilles-mariadb": {"password", "root-password"}, "achilles-redis": {"password", "redis.conf"}, "achilles-feed": {"token"}} {
-		secret := get[corev1.Secret](t, all, name)
+		secret := manifest.Get[corev1.Secret](t, all, name)
 		require.Equal(t, keys, slices.Sorted(maps.Keys(secret.Data)))
 		for _, key := range keys {
-			require.NotEqual(t, secret.Data[key], get[corev1.Secret](t, other, name).Data[key], "drawn anew for each installation")
+			require.NotEqual(t, secret.Data[key], manifest.Get[corev1.Secret](t, other, name).Data[key], "drawn anew for each installation")
 		}
 	}
-	password := get[corev1.Secret](t, all, "achilles-mariadb").Data["password"]
-	token := get[corev1.Secret](t, all, "achilles-feed").Data["token"]
+	password := manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["password"]
+	token := manifest.Get[corev1.Secret](t, all, "achilles-feed").Data["token"]
 	sum := sha256.Sum256([]byte(base64.StdEncoding.EncodeToString(password) + "\n" + base64.StdEncoding.EncodeToString(token)))
 	require.Equal(t, hex.EncodeToString(sum[:]), podAnnotations(t, all, "article")["checksum/secrets"])
-	redis := get[corev1.Secret](t, all, "achilles-redis").Data
+	redis := manifest.Get[corev1.Secret](t, all, "achilles-redis").Data
 	require.Equal(t, "requirepass "+string(redis["password"])+"\n", string(redis["redis.conf"]))
-	require.NotEqual(t, get[corev1.Secret](t, all, "achilles-mariadb").Data["password"], get[corev1.Secret](t, all, "achilles-mariadb").Data["root-password"])
+	require.NotEqual(t, manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["password"], manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["root-password"])
 }
 
 func TestResources(t *testing.T) {
@@ -169,7 +171,7 @@ func TestResources(t *testing.T) {
 
 func TestServiceAccount(t *testing.T) {
 	all := render(t, ``)
-	require.False(t, *get[corev1.ServiceAccount](t, all, "achilles").AutomountServiceAccountToken)
+	require.False(t, *manifest.Get[corev1.ServiceAccount](t, all, "achilles").AutomountServiceAccountToken)
 	for key, pod := range podSpecs(all) {
 		require.Equal(t, "achilles", pod.ServiceAccountName, key)
 	}
@@ -184,7 +186,7 @@ func TestServiceAccount(t *testing.T) {
 // The release that a person looks for by a label is found, and no label of theirs can break a selector.
 func TestLabels(t *testing.T) {
 	all := render(t, `{commonLabels: {team: blog, app.kubernetes.io/component: x}, tag: {podLabels: {app.kubernetes.io/name: other, tier: backend}, podAnnotations: {prometheus.io/port: "1", a: b}}}`)
-	deployment := get[appsv1.Deployment](t, all, "achilles-tag")
+	deployment := manifest.Get[appsv1.Deployment](t, all, "achilles-tag")
 	want := map[string]string{"app.kubernetes.io/name": "achilles", "app.kubernetes.io/instance": "achilles", "app.kubernetes.io/component": "tag"}
 	require.Equal(t, want, deployment.Spec.Selector.MatchLabels)
 	for _, labels := range []map[string]string{deployment.Labels, deployment.Spec.Template.Labels} {
@@ -204,10 +206,10 @@ func TestLabels(t *testing.T) {
 // The pods of the bundled servers change only when a value of theirs does: each change costs the data that is on an emptyDir.
 func TestBundledServersStay(t *testing.T) {
 	for _, name := range []string{"achilles-mariadb", "achilles-redis"} {
-		before := get[appsv1.StatefulSet](t, render(t, ``), name).Spec.Template
+		before := manifest.Get[appsv1.StatefulSet](t, render(t, ``), name).Spec.Template
 		require.NotContains(t, before.Labels, "app.kubernetes.io/version")
 		require.NotContains(t, before.Labels, "helm.sh/chart")
-		after := get[appsv1.StatefulSet](t, render(t, `{logLevel: debug, rollout: {drainSeconds: 9}, tag: {replicas: 4, config: {Health: {Strict: true}}}}`), name)
+		after := manifest.Get[appsv1.StatefulSet](t, render(t, `{logLevel: debug, rollout: {drainSeconds: 9}, tag: {replicas: 4, config: {Health: {Strict: true}}}}`), name)
 		require.Equal(t, before, after.Spec.Template)
 	}
 }

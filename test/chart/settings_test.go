@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/achilles-blog/achilles/test/manifest"
 	"github.com/achilles-blog/achilles/test/process"
 )
 
@@ -78,7 +79,7 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, "5s", tag["Server"]["DrainDelay"], "beside it stands what the chart derives")
 	require.Equal(t, map[string]any{"Strict": false}, tag["Health"])
 	require.Equal(t, "24h", tag["Feed"]["Retention"])
-	require.Contains(t, get[corev1.ConfigMap](t, all, "achilles-article").Data["settings.yaml"], "MaxContentBytes: 7340032\n", "and not 7.34e+06")
+	require.Contains(t, manifest.Get[corev1.ConfigMap](t, all, "achilles-article").Data["settings.yaml"], "MaxContentBytes: 7340032\n", "and not 7.34e+06")
 }
 
 func TestExtraEnvironment(t *testing.T) {
@@ -92,14 +93,14 @@ func TestExtraEnvironment(t *testing.T) {
 // The bundled MariaDB makes both databases and gives its one account every right on them, and on nothing else.
 func TestBundledDatabases(t *testing.T) {
 	all := render(t, `{database: {username: blog}, tag: {database: {name: my_tags}}}`)
-	script := get[corev1.ConfigMap](t, all, "achilles-mariadb").Data["databases.sql"]
+	script := manifest.Get[corev1.ConfigMap](t, all, "achilles-mariadb").Data["databases.sql"]
 	for _, line := range []string{
 		"CREATE DATABASE IF NOT EXISTS `my_tags` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;", "GRANT ALL ON `my\\_tags`.* TO 'blog'@'%';",
 		"CREATE DATABASE IF NOT EXISTS `achilles_article` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;", "GRANT ALL ON `achilles\\_article`.* TO 'blog'@'%';",
 	} {
 		require.Contains(t, script+"\n", line+"\n")
 	}
-	server := get[appsv1.StatefulSet](t, all, "achilles-mariadb").Spec.Template.Spec.Containers[0]
+	server := manifest.Get[appsv1.StatefulSet](t, all, "achilles-mariadb").Spec.Template.Spec.Containers[0]
 	require.Contains(t, server.Env, corev1.EnvVar{Name: "MARIADB_USER", Value: "blog"})
 	require.Contains(t, server.Env, corev1.EnvVar{Name: "MARIADB_ROOT_HOST", Value: "localhost"})
 	require.Contains(t, server.Env, corev1.EnvVar{Name: "MARIADB_AUTO_UPGRADE", Value: "1"})
@@ -112,10 +113,10 @@ func TestBundledConnections(t *testing.T) {
 	const perPod = 30 // Database.MaxOpenConns
 	pods := 0
 	for _, service := range services {
-		deployment := get[appsv1.Deployment](t, all, "achilles-"+service).Spec
+		deployment := manifest.Get[appsv1.Deployment](t, all, "achilles-"+service).Spec
 		pods += 2 * (int(*deployment.Replicas) + deployment.Strategy.RollingUpdate.MaxSurge.IntValue()/2)
 	}
-	args := strings.Join(get[appsv1.StatefulSet](t, all, "achilles-mariadb").Spec.Template.Spec.Containers[0].Args, " ")
+	args := strings.Join(manifest.Get[appsv1.StatefulSet](t, all, "achilles-mariadb").Spec.Template.Spec.Containers[0].Args, " ")
 	_, rest, ok := strings.Cut(args, "--max-connections=")
 	require.True(t, ok, args)
 	limit, err := strconv.Atoi(strings.Fields(rest)[0])
@@ -136,8 +137,8 @@ func TestExtraVolumes(t *testing.T) {
 }
 
 func TestPersistence(t *testing.T) {
-	volume := func(all objects) corev1.VolumeSource {
-		for _, v := range get[appsv1.StatefulSet](t, all, "achilles-mariadb").Spec.Template.Spec.Volumes {
+	volume := func(all manifest.Objects) corev1.VolumeSource {
+		for _, v := range manifest.Get[appsv1.StatefulSet](t, all, "achilles-mariadb").Spec.Template.Spec.Volumes {
 			if v.Name == "data" {
 				return v.VolumeSource
 			}
@@ -147,20 +148,20 @@ func TestPersistence(t *testing.T) {
 	all := render(t, ``)
 	require.NotNil(t, volume(all).EmptyDir, "an empty cluster has no storage")
 	require.NotContains(t, all, "PersistentVolumeClaim achilles-mariadb")
-	require.NotContains(t, get[corev1.Secret](t, all, "achilles-mariadb").Annotations, "helm.sh/resource-policy")
+	require.NotContains(t, manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Annotations, "helm.sh/resource-policy")
 
 	all = render(t, `mariadb: {persistence: {enabled: true, size: 3Gi, storageClass: fast}}`)
 	require.Equal(t, "achilles-mariadb", volume(all).PersistentVolumeClaim.ClaimName)
-	claim := get[corev1.PersistentVolumeClaim](t, all, "achilles-mariadb")
+	claim := manifest.Get[corev1.PersistentVolumeClaim](t, all, "achilles-mariadb")
 	require.Equal(t, "3Gi", claim.Spec.Resources.Requests.Storage().String())
 	require.Equal(t, "fast", *claim.Spec.StorageClassName)
 	require.Equal(t, "keep", claim.Annotations["helm.sh/resource-policy"])
-	require.Equal(t, "keep", get[corev1.Secret](t, all, "achilles-mariadb").Annotations["helm.sh/resource-policy"], "data without its password is lost")
+	require.Equal(t, "keep", manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Annotations["helm.sh/resource-policy"], "data without its password is lost")
 
 	all = render(t, `mariadb: {persistence: {enabled: true, existingClaim: mine}}`)
 	require.Equal(t, "mine", volume(all).PersistentVolumeClaim.ClaimName)
 	require.NotContains(t, all, "PersistentVolumeClaim achilles-mariadb")
-	require.Nil(t, get[corev1.PersistentVolumeClaim](t, render(t, `mariadb: {persistence: {enabled: true}}`), "achilles-mariadb").Spec.StorageClassName, "the cluster's default")
+	require.Nil(t, manifest.Get[corev1.PersistentVolumeClaim](t, render(t, `mariadb: {persistence: {enabled: true}}`), "achilles-mariadb").Spec.StorageClassName, "the cluster's default")
 }
 
 // The services themselves take what the chart writes: they complain about the database, which isn't there, and about no
@@ -168,7 +169,7 @@ func TestPersistence(t *testing.T) {
 func TestServicesAcceptTheirSettings(t *testing.T) {
 	for name, values := range matrix(t) {
 		all := render(t, values)
-		eachOf(all, func(key string, c *corev1.ConfigMap) {
+		manifest.Each(all, func(key string, c *corev1.ConfigMap) {
 			text, ok := c.Data["settings.yaml"]
 			if !ok {
 				return
@@ -207,7 +208,7 @@ func localCopy(t *testing.T, text string) string {
 // The test of the release does with real services what it promises.
 func TestCheckPod(t *testing.T) {
 	all := render(t, ``)
-	pod := get[corev1.Pod](t, all, "achilles-check")
+	pod := manifest.Get[corev1.Pod](t, all, "achilles-check")
 	require.Equal(t, []string{"check", "--wait", "4m", "--tags", "http://achilles-tag", "--articles", "http://achilles-article"}, pod.Spec.Containers[0].Args)
 	require.Equal(t, container(t, all, "article").Image, pod.Spec.Containers[0].Image)
 	require.Equal(t, corev1.RestartPolicyNever, pod.Spec.RestartPolicy)

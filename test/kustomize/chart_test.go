@@ -16,6 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/achilles-blog/achilles/test/manifest"
 )
 
 // overlay is one of overlays/, and the values by which the chart makes the same.
@@ -70,7 +72,7 @@ database: {host: mysql.databases.svc, existingSecret: achilles-database, tls: "%
 externalRedis: {host: redis.databases.svc, existingSecret: achilles-redis, tls: %[1]t}
 feed: {existingSecret: achilles-feed}`
 
-func (o overlay) render(t testing.TB) objects {
+func (o overlay) render(t testing.TB) manifest.Objects {
 	t.Helper()
 	return kustomize(t, folder+"/overlays/"+o.name)
 }
@@ -103,7 +105,7 @@ func TestOverlaysAreWhatTheChartMakes(t *testing.T) {
 }
 
 // alike takes away what may differ.
-func alike(t *testing.T, all objects) {
+func alike(t *testing.T, all manifest.Objects) {
 	asPod(all)
 	for key, object := range all {
 		switch object := object.(type) {
@@ -124,7 +126,7 @@ func alike(t *testing.T, all objects) {
 }
 
 // asPod replaces the CronJob of the check by the pod that it makes, which the chart has as the hook of helm test.
-func asPod(all objects) {
+func asPod(all manifest.Objects) {
 	if job, ok := all["CronJob achilles-check"].(*batchv1.CronJob); ok {
 		delete(all, "CronJob achilles-check")
 		template := job.Spec.JobTemplate.Spec.Template
@@ -137,7 +139,7 @@ func asPod(all objects) {
 }
 
 // alikeConfigMap leaves the settings out, which are compared as they are read.
-func alikeConfigMap(all objects, key string, configMap *corev1.ConfigMap) {
+func alikeConfigMap(all manifest.Objects, key string, configMap *corev1.ConfigMap) {
 	switch configMap.Name {
 	case "achilles-environment", "achilles-redis":
 		delete(all, key)
@@ -186,7 +188,7 @@ func alikeSettings(containers []corev1.Container) {
 }
 
 // settings are what a service reads, by the names of their variables: its file, and over it the environment.
-func settings(t *testing.T, all objects, service string) map[string]string {
+func settings(t *testing.T, all manifest.Objects, service string) map[string]string {
 	t.Helper()
 	text, environment := configuration(t, all, service)
 	var file map[string]map[string]any
@@ -203,22 +205,22 @@ func settings(t *testing.T, all objects, service string) map[string]string {
 
 // configuration is the settings file of a service and its environment. Its migration reads the same but for Redis, which it
 // doesn't use.
-func configuration(t *testing.T, all objects, service string) (file string, environment map[string]string) {
+func configuration(t *testing.T, all manifest.Objects, service string) (file string, environment map[string]string) {
 	t.Helper()
-	pod := get[appsv1.Deployment](t, all, "achilles-"+service).Spec.Template.Spec
+	pod := manifest.Get[appsv1.Deployment](t, all, "achilles-"+service).Spec.Template.Spec
 	environment, withoutRedis := environmentOf(t, all, pod.Containers[0]), environmentOf(t, all, pod.Containers[0])
 	maps.DeleteFunc(withoutRedis, func(name, _ string) bool { return strings.HasPrefix(name, "ACHILLES_REDIS_") })
 	require.Equal(t, withoutRedis, environmentOf(t, all, pod.InitContainers[0]))
 	volume := pod.Volumes[slices.IndexFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == "settings" })]
-	return get[corev1.ConfigMap](t, all, volume.ConfigMap.Name).Data["settings.yaml"], environment
+	return manifest.Get[corev1.ConfigMap](t, all, volume.ConfigMap.Name).Data["settings.yaml"], environment
 }
 
 // environmentOf returns the variables that are settings.
-func environmentOf(t *testing.T, all objects, container corev1.Container) map[string]string {
+func environmentOf(t *testing.T, all manifest.Objects, container corev1.Container) map[string]string {
 	t.Helper()
 	environment := map[string]string{}
 	for _, from := range container.EnvFrom {
-		maps.Copy(environment, get[corev1.ConfigMap](t, all, from.ConfigMapRef.Name).Data)
+		maps.Copy(environment, manifest.Get[corev1.ConfigMap](t, all, from.ConfigMapRef.Name).Data)
 	}
 	for _, variable := range container.Env {
 		if strings.HasPrefix(variable.Name, "ACHILLES_") {

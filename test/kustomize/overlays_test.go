@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/achilles-blog/achilles/test/manifest"
 	"github.com/achilles-blog/achilles/test/process"
 )
 
@@ -60,9 +61,9 @@ func TestSelectors(t *testing.T) {
 				}
 				t.Errorf("%s selects no pod: %v", key, selector)
 			}
-			eachOf(all, func(key string, s *corev1.Service) { selects(key, &metav1.LabelSelector{MatchLabels: s.Spec.Selector}) })
-			eachOf(all, func(key string, p *policyv1.PodDisruptionBudget) { selects(key, p.Spec.Selector) })
-			eachOf(all, func(key string, p *networkingv1.NetworkPolicy) { selects(key, &p.Spec.PodSelector) })
+			manifest.Each(all, func(key string, s *corev1.Service) { selects(key, &metav1.LabelSelector{MatchLabels: s.Spec.Selector}) })
+			manifest.Each(all, func(key string, p *policyv1.PodDisruptionBudget) { selects(key, p.Spec.Selector) })
+			manifest.Each(all, func(key string, p *networkingv1.NetworkPolicy) { selects(key, &p.Spec.PodSelector) })
 		})
 	}
 }
@@ -71,7 +72,7 @@ func TestSelectors(t *testing.T) {
 type reference struct{ kind, name, key string }
 
 // references returns all that the objects need.
-func references(all objects) []reference {
+func references(all manifest.Objects) []reference {
 	var found []reference
 	need := func(kind, name, key string) { found = append(found, reference{kind, name, key}) }
 	for _, pod := range podTemplates(all) {
@@ -83,11 +84,11 @@ func references(all objects) []reference {
 			containerNeeds(pod.Spec, container, need)
 		}
 	}
-	eachOf(all, func(_ string, s *appsv1.StatefulSet) { need("Service", s.Spec.ServiceName, "") })
-	eachOf(all, func(_ string, h *autoscalingv2.HorizontalPodAutoscaler) {
+	manifest.Each(all, func(_ string, s *appsv1.StatefulSet) { need("Service", s.Spec.ServiceName, "") })
+	manifest.Each(all, func(_ string, h *autoscalingv2.HorizontalPodAutoscaler) {
 		need(h.Spec.ScaleTargetRef.Kind, h.Spec.ScaleTargetRef.Name, "")
 	})
-	eachOf(all, func(_ string, i *networkingv1.Ingress) {
+	manifest.Each(all, func(_ string, i *networkingv1.Ingress) {
 		for _, rule := range i.Spec.Rules {
 			for _, path := range rule.HTTP.Paths {
 				need("Service", path.Backend.Service.Name, path.Backend.Service.Port.Name)
@@ -137,7 +138,7 @@ func containerNeeds(pod corev1.PodSpec, container corev1.Container, need func(ki
 }
 
 // missing returns the references to what isn't there.
-func missing(all objects) []reference {
+func missing(all manifest.Objects) []reference {
 	return slices.DeleteFunc(references(all), func(r reference) bool {
 		object, ok := all[r.kind+" "+r.name]
 		if !ok || r.key == "" {
@@ -195,22 +196,22 @@ func TestDevelopmentStaysThere(t *testing.T) {
 func TestSettingsRollPods(t *testing.T) {
 	for _, o := range overlays {
 		t.Run(o.name, func(t *testing.T) {
-			before := decode(t, build(t, folder+"/overlays/"+o.name))
-			after := decode(t, build(t, overlayOf(t, "overlays/"+o.name, `
+			before := manifest.Decode(t, build(t, folder+"/overlays/"+o.name))
+			after := manifest.Decode(t, build(t, overlayOf(t, "overlays/"+o.name, `
 configMapGenerator:
   - {name: achilles-environment, namespace: `+o.namespace+`, behavior: merge, literals: ["ACHILLES_TRACING_ENDPOINT=http://otel:4318"]}`)))
 			for _, service := range services {
 				key := "Deployment achilles-" + service
 				require.NotEqual(t, podTemplates(before)[key], podTemplates(after)[key])
-				for _, r := range references(objects{key: before[key]}) {
+				for _, r := range references(manifest.Objects{key: before[key]}) {
 					if r.kind == "ConfigMap" {
 						require.Regexp(t, hashed, r.name)
 					}
 				}
 			}
-			eachOf(before, func(key string, server *appsv1.StatefulSet) {
+			manifest.Each(before, func(key string, server *appsv1.StatefulSet) {
 				require.Equal(t, server, after[key], "its data would be gone")
-				for _, r := range references(objects{key: server}) {
+				for _, r := range references(manifest.Objects{key: server}) {
 					if r.kind == "ConfigMap" {
 						require.NotRegexp(t, hashed, r.name, "its data would be gone")
 					}

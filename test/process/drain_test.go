@@ -157,12 +157,11 @@ func TestRequestsThatWaitUnreadAtTheEndOfTheDrain(t *testing.T) {
 	}
 	p.Signal(t, sigterm)
 	p.AwaitLog(t, "draining: still serving, but not ready any more")
-	time.Sleep(500 * time.Millisecond)
 	p.Signal(t, syscall.SIGSTOP)
 	for _, conn := range conns {
 		require.NoError(t, conn.Send("GET", "/version", nil, 0))
 	}
-	time.Sleep(time.Second) // the drain is over when the process wakes up
+	time.Sleep(1200 * time.Millisecond) // the drain is over when the process wakes up
 	p.Signal(t, syscall.SIGCONT)
 	for i, conn := range conns {
 		answer, err := conn.Receive("GET")

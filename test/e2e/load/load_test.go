@@ -1,8 +1,10 @@
 package load_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -216,6 +218,57 @@ func TestIdleConnectionsThatWereClosedAreReplaced(t *testing.T) {
 	// One in some thousand meets the very moment of the closing; that is the
 	// server's doing here.
 	require.Less(t, result.Failed, 3, result.Failures)
+}
+
+// A connection that the server closes while it is idle is closed by the client
+// at once and not at its next use, when the server may be gone.
+func TestIdleConnectionsAreClosedWithTheServer(t *testing.T) {
+	b, at := serve(t, nil)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	answered := make(chan *net.TCPConn, 8)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go answerOnce(b, conn, answered)
+		}
+	}()
+	at.Addr = listener.Addr().String()
+	// These come back to their connections after an hour.
+	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: load.Mix{Slowest: cap(answered)}, Window: 10 * time.Millisecond})
+	defer l.Stop()
+	var conn *net.TCPConn
+	require.Eventually(t, func() bool {
+		select {
+		case conn = <-answered:
+			return true
+		default:
+			l.Nudge()
+			return false
+		}
+	}, 30*time.Second, 100*time.Millisecond)
+	defer func() { _ = conn.Close() }()
+	require.NoError(t, conn.CloseWrite())
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+	_, err = conn.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+}
+
+func answerOnce(b *backend, conn net.Conn, answered chan<- *net.TCPConn) {
+	request, err := http.ReadRequest(bufio.NewReader(conn))
+	if err != nil {
+		return
+	}
+	recorder := httptest.NewRecorder()
+	b.ServeHTTP(recorder, request)
+	response := recorder.Result()
+	response.ContentLength = int64(recorder.Body.Len())
+	_ = response.Write(conn)
+	answered <- conn.(*net.TCPConn)
 }
 
 // After a nudge idle connections speak, and the slowest uploads begin.

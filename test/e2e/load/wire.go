@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 )
@@ -58,9 +59,10 @@ type wires struct {
 
 type wire struct {
 	net.Conn
-	reader *bufio.Reader
-	id     uint64
-	pod    string
+	reader  *bufio.Reader
+	id      uint64
+	pod     string
+	watched chan struct{} // see watch; closed when nobody watches any more
 }
 
 func newWires(l *Load) *wires { return &wires{load: l, open: map[string]*wire{}} }
@@ -82,6 +84,8 @@ func (ws *wires) send(ctx context.Context, to Endpoint, r request) (answer, erro
 	if err != nil || response.Close || r.last {
 		_ = w.Close()
 		delete(ws.open, to.Addr)
+	} else {
+		w.watch()
 	}
 	if err != nil {
 		return got, err
@@ -115,9 +119,28 @@ func (ws *wires) connect(ctx context.Context, addr string) (*wire, error) {
 	return w, nil
 }
 
-// alive looks, without waiting, whether the server has closed the connection
-// already, or has something to say that nobody asked for.
+// watch closes the connection as soon as the server does, as every client does
+// that reads in the background. Closed only at its next use, it says good-bye to
+// a pod that is gone and cannot answer: the kernel of the node then holds the
+// translation of this address and port to that pod for another 30 s, and sends
+// whoever gets the same port in that time nowhere (nf_conntrack ignores a SYN
+// in LAST_ACK).
+func (w *wire) watch() {
+	w.watched = make(chan struct{})
+	go func() {
+		defer close(w.watched)
+		if _, err := w.reader.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+			_ = w.Close()
+		}
+	}()
+}
+
+// alive ends the watch, and looks once more without waiting whether the server
+// has closed the connection or has something to say that nobody asked for.
 func (w *wire) alive() bool {
+	_ = w.SetReadDeadline(time.Now())
+	<-w.watched
+	_ = w.SetReadDeadline(time.Time{})
 	raw, err := w.Conn.(*net.TCPConn).SyscallConn()
 	if err != nil || w.reader.Buffered() > 0 {
 		return false

@@ -30,6 +30,7 @@ type Client struct {
 	http    *http.Client
 	router  routers.Router
 	options *openapi3filter.Options
+	header  http.Header
 }
 
 // Case is one request.
@@ -103,6 +104,14 @@ func NewAt(t testing.TB, baseURL string, openapi []byte) *Client {
 	}
 }
 
+// With is the same client with header fields in every request that has no
+// field of the same name.
+func (c *Client) With(header http.Header) *Client {
+	other := *c
+	other.header = header
+	return &other
+}
+
 // Do sends a request and returns its answer. The test fails when either is not
 // as described, down to a field that the description does not have.
 func (c *Client) Do(t testing.TB, one Case) *Result {
@@ -133,6 +142,11 @@ func (c *Client) request(t testing.TB, one Case) (*http.Request, []byte) {
 	require.NoError(t, err)
 	if one.Header != nil {
 		request.Header = one.Header.Clone()
+	}
+	for name, values := range c.header {
+		if _, given := request.Header[name]; !given {
+			request.Header[name] = values
+		}
 	}
 	if contentType != "" {
 		request.Header.Set("Content-Type", contentType)

@@ -29,9 +29,12 @@ type Service[C any] struct {
 	// Migrate brings the database's schema up to date; its context ends on the first signal. A service without one has no
 	// command migrate.
 	Migrate func(ctx context.Context, run Run[C]) error
-	// Commands are further ones, which take none of the settings.
-	Commands []*cobra.Command
+	// Commands makes further ones; bind gives one the settings.
+	Commands func(bind Bind[C]) []*cobra.Command
 }
+
+// Bind gives a command the flags of serve, and makes it do work with the settings that serve would have. It returns cmd.
+type Bind[C any] func(cmd *cobra.Command, work func(config C, args []string) error) *cobra.Command
 
 // Run is what a command has to work with.
 type Run[C any] struct {
@@ -81,7 +84,9 @@ func (p program[C]) root() *cobra.Command {
 	if p.Migrate != nil {
 		root.AddCommand(p.migrate())
 	}
-	root.AddCommand(p.Commands...)
+	if p.Commands != nil {
+		root.AddCommand(p.Commands(p.bind)...)
+	}
 	return root
 }
 
@@ -134,21 +139,35 @@ func untilSignal(signals <-chan os.Signal, stop func()) (context.Context, func()
 // loader reads the configuration once.
 type loader[C any] func() (Run[C], error)
 
-// withSettings makes a command that has a flag for each setting.
+func (p program[C]) bind(cmd *cobra.Command, work func(config C, args []string) error) *cobra.Command {
+	return p.settings(cmd, func(load loader[C], args []string) error {
+		run, err := load()
+		if err != nil {
+			return err
+		}
+		return work(run.Config, args)
+	})
+}
+
 func (p program[C]) withSettings(name, short string, run func(loader[C]) error) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: name, Short: short, Args: noArguments,
-		Long: short + ".\n\nEach setting is taken from its flag, else from its environment variable, else from the YAML file, " +
-			"else it has its default.\nA duration is written as 1m30s; a bare number is seconds.",
+	return p.settings(&cobra.Command{Use: name, Short: short, Args: noArguments}, func(load loader[C], _ []string) error { return run(load) })
+}
+
+// settings gives a command a flag for each setting.
+func (p program[C]) settings(cmd *cobra.Command, run func(load loader[C], args []string) error) *cobra.Command {
+	if cmd.Long == "" {
+		cmd.Long = cmd.Short + "."
 	}
+	cmd.Long += "\n\nEach setting is taken from its flag, else from its environment variable, else from the YAML file, " +
+		"else it has its default.\nA duration is written as 1m30s; a bare number is seconds."
 	config := p.Defaults()
 	settings.BindFlags(cmd.Flags(), &config)
 	file := cmd.Flags().String("config", "", fmt.Sprintf("YAML `file` of settings (default none; %s)", configVariable))
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !cmd.Flags().Changed("config") {
 			*file = lookup(p.environ, configVariable)
 		}
-		return run(func() (Run[C], error) { return p.load(cmd.Flags(), *file) })
+		return run(func() (Run[C], error) { return p.load(cmd.Flags(), *file) }, args)
 	}
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -234,16 +235,29 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken") 
 func TestCommandsOfTheService(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	service := command.Service[config]{
-		Name: "tag", Defaults: defaults, Commands: []*cobra.Command{{
-			Use: "greet", Short: "Greet", RunE: func(cmd *cobra.Command, _ []string) error {
+		Name: "tag", Defaults: defaults, Commands: func(bind command.Bind[config]) []*cobra.Command {
+			greet := &cobra.Command{Use: "greet", Short: "Greet", RunE: func(cmd *cobra.Command, _ []string) error {
 				_, err := cmd.OutOrStdout().Write([]byte("hello"))
 				return errors.Join(err, errors.New("nobody there"))
-			},
-		}},
+			}}
+			show := &cobra.Command{Use: "show", Short: "Show a setting"}
+			return []*cobra.Command{greet, bind(show, func(c config, args []string) error {
+				_, err := fmt.Fprintln(show.OutOrStdout(), c.Server.HTTPPort, args)
+				return err
+			})}
+		},
 	}
 	require.Equal(t, 1, service.Main([]string{"greet"}, nil, &stdout, &stderr))
 	require.Equal(t, "hello", stdout.String())
 	require.Equal(t, "tag: nobody there\n", stderr.String())
 	require.Zero(t, service.Main([]string{"--help"}, nil, &stdout, &stderr))
 	require.Contains(t, stdout.String(), "greet       Greet")
+
+	stdout.Reset()
+	require.Zero(t, service.Main([]string{"show", "a"}, []string{"ACHILLES_SERVER_HTTPPORT=7"}, &stdout, &stderr), stderr.String())
+	require.Equal(t, "7 [a]\n", stdout.String())
+	require.Zero(t, service.Main([]string{"show", "--server.httpport", "8"}, []string{"ACHILLES_SERVER_HTTPPORT=7"}, &stdout, &stderr), stderr.String())
+	require.Contains(t, stdout.String(), "8 []\n")
+	require.Equal(t, 1, service.Main([]string{"show"}, []string{"ACHILLES_SERVER_HTTPPORT=x"}, &stdout, &stderr))
+	require.Contains(t, stderr.String(), "Server.HttpPort")
 }

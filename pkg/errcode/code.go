@@ -36,6 +36,8 @@ const (
 	ClientClosedRequest  Code = 10000017
 	ChangesTrimmed       Code = 10000018
 	UnauthorizedInternal Code = 10000019
+	KeyReused            Code = 10000020
+	RequestInProgress    Code = 10000021
 )
 
 // Codes of the tag module.
@@ -96,6 +98,8 @@ var definitions = map[Code]definition{
 	ClientClosedRequest:  {499, Text{"客户端已断开连接", "the client closed the connection", "用戶端已中斷連線"}},
 	ChangesTrimmed:       {http.StatusGone, Text{"变更记录已清理, 请从快照重新开始", "the changes asked for are gone, start over from the snapshot", "變更記錄已清理, 請從快照重新開始"}},
 	UnauthorizedInternal: {http.StatusUnauthorized, Text{"服务令牌错误", "the service token is missing or wrong", "服務權杖錯誤"}},
+	KeyReused:            {http.StatusUnprocessableEntity, Text{"该 Idempotency-Key 已用于另一个请求", "this Idempotency-Key was used for another request", "此 Idempotency-Key 已用於另一個請求"}},
+	RequestInProgress:    {http.StatusConflict, Text{"相同 Idempotency-Key 的请求仍在处理中, 请稍后重试", "a request with this Idempotency-Key is still in progress, try again later", "相同 Idempotency-Key 的請求仍在處理中, 請稍後再試"}},
 
 	ListTagsFailed:  {http.StatusInternalServerError, Text{"获取标签列表失败", "listing tags failed", "取得標籤列表失敗"}},
 	CreateTagFailed: {http.StatusInternalServerError, Text{"创建标签失败", "creating the tag failed", "建立標籤失敗"}},

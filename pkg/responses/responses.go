@@ -50,27 +50,51 @@ type Problem struct {
 // Empty is the data of an answer that has nothing to say but that it succeeded.
 type Empty struct{}
 
-// Object answers 200 with data.
+// Object answers 200 with data under a strong ETag, or 304 where the client has
+// it already.
 func Object[T any](c *gin.Context, data T) {
-	object(c, http.StatusOK, data)
+	tagged(c, strongTag(c, data), envelope(c, data))
 }
 
-// Created answers 201 with data and its address.
-func Created[T any](c *gin.Context, location string, data T) {
-	c.Header("Location", location)
-	object(c, http.StatusCreated, data)
+// Plain answers 200 with data that is nowhere to be read again.
+func Plain[T any](c *gin.Context, data T) {
+	c.JSON(http.StatusOK, envelope(c, data))
 }
 
-func object[T any](c *gin.Context, status int, data T) {
-	c.JSON(status, Envelope[T]{Msg: message(c, errcode.Success), Data: data})
+func envelope[T any](c *gin.Context, data T) Envelope[T] {
+	return Envelope[T]{Msg: message(c, errcode.Success), Data: data}
 }
 
-// List answers 200 with a page of objects.
+// List answers 200 with a page of objects under a weak ETag, or 304 where the
+// client has it already.
 func List[T any](c *gin.Context, list []T, pager Pager) {
 	if list == nil {
 		list = []T{}
 	}
-	c.JSON(http.StatusOK, ListEnvelope[T]{Msg: message(c, errcode.Success), List: list, Pager: pager})
+	answer := ListEnvelope[T]{Msg: message(c, errcode.Success), List: list, Pager: pager}
+	tagged(c, weakTag(answer), answer)
+}
+
+type cachingKey struct{}
+
+// AllowCaching sets Cache-Control on what Object and List answer to a read;
+// everything else stays as it is.
+func AllowCaching(c *gin.Context, policy string) { c.Set(cachingKey{}, policy) }
+
+// tagged answers 200, or 304 where the client has shown that it has the answer.
+func tagged(c *gin.Context, tag string, answer any) {
+	c.Header("ETag", tag)
+	if policy, allowed := c.Get(cachingKey{}); allowed {
+		c.Header("Cache-Control", policy.(string))
+		// What an answer depends on beside its address.
+		c.Writer.Header().Add("Vary", "Accept-Language, Locale, Authorization, Token")
+	}
+	if known(c.Request, tag) {
+		c.Status(http.StatusNotModified)
+		c.Writer.WriteHeaderNow()
+		return
+	}
+	c.JSON(http.StatusOK, answer)
 }
 
 // Error ends the request with the answer that err stands for, and leaves err

@@ -97,7 +97,13 @@ func TestErrorAfterTheAnswerChangesNothing(t *testing.T) {
 }
 
 func TestSuccess(t *testing.T) {
-	created := answer("zh", func(c *gin.Context) { responses.Created(c, "/api/v1/tags/1", map[string]int{"id": 1}) })
+	created := answer("zh", func(c *gin.Context) {
+		responses.Created(c, responses.Post[int, map[string]int]{
+			Create:   func(context.Context) (int, error) { return 1, nil },
+			Show:     func(id int) map[string]int { return map[string]int{"id": id} },
+			Location: func(id int) string { return fmt.Sprintf("/api/v1/tags/%d", id) },
+		})
+	})
 	require.Equal(t, 201, created.Code)
 	require.Equal(t, "/api/v1/tags/1", created.Header().Get("Location"))
 	require.JSONEq(t, `{"code":0,"msg":"成功","data":{"id":1}}`, created.Body.String())

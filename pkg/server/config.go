@@ -50,6 +50,7 @@ type Config struct {
 	ShutdownTimeout    time.Duration `mapstructure:"ShutdownTimeout" usage:"how long requests may take to finish after DrainDelay"`
 	CORSAllowedOrigins []string      `mapstructure:"CorsAllowedOrigins" usage:"origins whose pages may call the API, such as https://blog.example; empty: none; *: all"`
 	TrustedProxies     []string      `mapstructure:"TrustedProxies" usage:"addresses or networks of proxies whose X-Forwarded-For is believed; empty: none"`
+	SharedMaxAge       time.Duration `mapstructure:"SharedMaxAge" usage:"how long shared caches, such as a CDN, may keep what anyone may read, in whole seconds; 0: they ask each time"`
 	ServedBy           string        `mapstructure:"ServedBy" usage:"name of this instance, sent as X-Served-By with every answer, for tests and diagnosis; empty: not sent"`
 }
 
@@ -66,6 +67,7 @@ func Default() Config {
 		RequestTimeout:    15 * time.Second,
 		DrainDelay:        5 * time.Second,
 		ShutdownTimeout:   20 * time.Second,
+		SharedMaxAge:      10 * time.Second,
 	}
 }
 
@@ -108,6 +110,7 @@ func (c Config) Validate() error {
 	for _, proxy := range c.TrustedProxies {
 		check(validNetwork(proxy), "TrustedProxies", proxy, "IP addresses, or networks such as 10.0.0.0/8")
 	}
+	check(c.SharedMaxAge >= 0 && c.SharedMaxAge%time.Second == 0, "SharedMaxAge", c.SharedMaxAge, "whole seconds, such as 10s, or 0")
 	check(fitServedBy(c.ServedBy), "ServedBy", c.ServedBy, "up to 253 letters, digits, dots, dashes and underscores")
 	return errors.Join(errs...)
 }

@@ -22,9 +22,13 @@ func crossOrigin(origins []string) (gin.HandlerFunc, error) {
 		AllowMethods: []string{
 			http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 		},
-		AllowHeaders:  []string{"Content-Type", "Authorization", "Locale", requestIDHeader},
-		ExposeHeaders: []string{"Location", "Retry-After", requestIDHeader},
-		MaxAge:        time.Hour,
+		AllowHeaders: []string{
+			"Content-Type", "Authorization", "Token", "Locale", "Idempotency-Key", "If-Match", "If-None-Match", requestIDHeader,
+		},
+		ExposeHeaders: []string{
+			"Location", "Retry-After", "ETag", "Idempotency-Replayed", "RateLimit", "RateLimit-Policy", "WWW-Authenticate", requestIDHeader,
+		},
+		MaxAge: time.Hour,
 	}
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("origins %q: %w", origins, err)
@@ -33,7 +37,7 @@ func crossOrigin(origins []string) (gin.HandlerFunc, error) {
 	all := slices.Contains(origins, "*")
 	return func(c *gin.Context) {
 		// What the answer says depends on the origin, also where there is none.
-		c.Header("Vary", "Origin")
+		c.Writer.Header().Add("Vary", "Origin")
 		// The library would refuse other origins with a bare 403, also callers
 		// that are no browsers. Without its headers browsers refuse by themselves.
 		if all || slices.Contains(origins, c.GetHeader("Origin")) {

@@ -35,6 +35,8 @@ type Deps struct {
 	Info    buildinfo.Info
 	// Tracer makes spans of the requests; nil for none.
 	Tracer trace.Tracer
+	// LimitUnknown may refuse requests for what is not there; nil never does.
+	LimitUnknown gin.HandlerFunc
 }
 
 // NewEngine returns an engine with the chain of middleware and the routes that
@@ -68,11 +70,16 @@ func NewEngine(cfg Config, deps Deps) (*gin.Engine, error) {
 		// Before everything that may refuse: refusals are in the client's language too.
 		language(locale.NewNegotiator()),
 		crossOrigin,
+		caching(cfg.SharedMaxAge),
 		bodyLimit(cmp.Or(cfg.MaxBodyBytes, defaultMaxBodyBytes)),
 		requestTimeout(cfg.RequestTimeout),
 	)
-	engine.NoRoute(func(c *gin.Context) { responses.Error(c, errcode.New(errcode.NotFound)) })
-	engine.NoMethod(func(c *gin.Context) { responses.Error(c, errcode.New(errcode.MethodNotAllowed)) })
+	limit := deps.LimitUnknown
+	if limit == nil {
+		limit = func(*gin.Context) {}
+	}
+	engine.NoRoute(limit, func(c *gin.Context) { responses.Error(c, errcode.New(errcode.NotFound)) })
+	engine.NoMethod(limit, func(c *gin.Context) { responses.Error(c, errcode.New(errcode.MethodNotAllowed)) })
 	probes := []string{http.MethodGet, http.MethodHead}
 	engine.Match(probes, healthzPath, gin.WrapF(deps.Health.Healthz))
 	engine.Match(probes, readyzPath, gin.WrapF(deps.Health.Readyz))

@@ -1,6 +1,6 @@
 // Package service connects what every service of Achilles has: log, metrics,
-// traces, health, database, engine and lifecycle, in the one order in which they start
-// and, the other way round, stop.
+// traces, health, database, Redis, access, engine and lifecycle, in the one order in
+// which they start and, the other way round, stop.
 package service
 
 import (
@@ -13,15 +13,19 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
+	"github.com/achilles-blog/achilles/pkg/cache"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/metrics"
+	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/settings"
@@ -44,6 +48,9 @@ type Config struct {
 	Log      logging.Config
 	Health   health.Config
 	Tracing  tracing.Config
+	Redis    cache.Config
+	Auth     auth.Config
+	Limits   ratelimit.Config
 }
 
 // Validate says which values of different sections cannot work together.
@@ -64,7 +71,11 @@ type Service struct {
 	Health  *health.Health
 	Process *lifecycle.Process
 	DB      *database.DB
-	Engine  *gin.Engine
+	// Redis is nil where none is configured.
+	Redis  *redis.Client
+	Ring   *auth.Ring
+	Limits *ratelimit.Limiter
+	Engine *gin.Engine
 
 	config     Config
 	migrations database.Migrations
@@ -101,14 +112,53 @@ func New(ctx context.Context, config Config, migrations database.Migrations, sig
 		return nil, errors.Join(err, s.traces.Close(ctx), logger.Close())
 	}
 	s.Health = s.newHealth()
-	s.Engine, err = server.NewEngine(config.Server, server.Deps{
-		Log: log, Metrics: s.Metrics, Health: s.Health, Info: info, Tracer: s.traces.Tracer(),
-	})
-	if err != nil {
-		return nil, errors.Join(err, s.DB.Close(), s.traces.Close(ctx), logger.Close())
+	s.openRedis()
+	if err := s.newEngine(info); err != nil {
+		return nil, errors.Join(err, s.closeRedis(), s.DB.Close(), s.traces.Close(ctx), logger.Close())
 	}
-	s.Engine.Use(s.requireSchema)
 	return s, nil
+}
+
+func (s *Service) newEngine(info buildinfo.Info) (err error) {
+	if s.Ring, err = auth.OpenRing(s.config.Auth); err != nil {
+		return err
+	}
+	s.Process.Go("key ring", func(ctx context.Context) error { return s.Ring.Watch(ctx, s.Log) })
+	s.Limits = ratelimit.New(s.config.Limits, ratelimit.Options{
+		Service: s.migrations.Service, Redis: s.Redis, Log: s.Log, Registerer: s.Metrics.Registry(),
+		Caller: func(c *gin.Context) string { return auth.FromContext(c.Request.Context()).AppKey },
+	})
+	s.Engine, err = server.NewEngine(s.config.Server, server.Deps{
+		Log: s.Log, Metrics: s.Metrics, Health: s.Health, Info: info, Tracer: s.traces.Tracer(), LimitUnknown: s.Limits.Read(),
+	})
+	if err == nil {
+		s.Engine.Use(s.requireSchema)
+	}
+	return err
+}
+
+// Access is what the routes of an API begin with: who asks, how often, and
+// whether with a token that is none. Wrong tokens count against their sender's
+// address.
+func (s *Service) Access() []gin.HandlerFunc {
+	return []gin.HandlerFunc{auth.Identify(s.Ring), s.Limits.ByMethod(), auth.Admit()}
+}
+
+// openRedis is for what replicas tell each other and count together; both go on
+// without it.
+func (s *Service) openRedis() {
+	if s.Redis = cache.Open(s.config.Redis); s.Redis == nil {
+		return
+	}
+	s.Process.OnStop("redis", StopTimeout, func(context.Context) error { return s.closeRedis() })
+	s.Health.Dependency("redis", func(ctx context.Context) error { return s.Redis.Ping(ctx).Err() })
+}
+
+func (s *Service) closeRedis() error {
+	if s.Redis == nil {
+		return nil
+	}
+	return s.Redis.Close()
 }
 
 // requireSchema refuses the service's own routes until the database was reached

@@ -18,10 +18,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/cache"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/logging"
+	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/service"
 )
@@ -34,7 +37,8 @@ var migrations = database.Migrations{Service: "toy", Files: fstest.MapFS{
 }}
 
 func config(t *testing.T) service.Config {
-	c := service.Config{Server: server.Default(), Database: dbtest.SQLite(t), Log: logging.Default(), Health: health.Default()}
+	c := service.Config{Server: server.Default(), Database: dbtest.SQLite(t), Log: logging.Default(), Health: health.Default(),
+		Redis: cache.Default(), Auth: auth.Default(), Limits: ratelimit.Default()}
 	c.Server.Host, c.Server.AdminHost = "127.0.0.1", "127.0.0.1"
 	c.Server.HTTPPort, c.Server.AdminPort, c.Server.DrainDelay = 0, 0, 0
 	return c

@@ -1,0 +1,38 @@
+package auth
+
+import (
+	"errors"
+	"time"
+
+	"github.com/achilles-blog/achilles/pkg/settings"
+)
+
+// Config is the section Auth, the same in every service.
+type Config struct {
+	KeysFile  string        `mapstructure:"KeysFile" usage:"key ring that tokens are signed and verified with, a file as article key new prints it; read again when it changes; empty: every token is refused"`
+	Issuer    string        `mapstructure:"Issuer" usage:"who makes the tokens, their claim iss"`
+	Audience  string        `mapstructure:"Audience" usage:"whom the tokens are for, their claim aud"`
+	Lifetime  time.Duration `mapstructure:"Lifetime" usage:"how long a token is valid"`
+	ClockSkew time.Duration `mapstructure:"ClockSkew" usage:"how far the clocks of two services may be apart"`
+}
+
+// Default admits nobody until there is a key ring.
+func Default() Config {
+	return Config{Issuer: "achilles", Audience: "achilles", Lifetime: time.Hour, ClockSkew: 30 * time.Second}
+}
+
+// Validate reports every setting that cannot work, each by its key.
+func (c Config) Validate() error {
+	var problems []error
+	check := func(ok bool, key, got, allowed string) {
+		if !ok {
+			problems = append(problems, settings.Invalid(key, got, allowed))
+		}
+	}
+	check(c.Issuer != "", "Issuer", c.Issuer, "a name, the same in every service, such as achilles")
+	check(c.Audience != "", "Audience", c.Audience, "a name, the same in every service, such as achilles")
+	check(c.Lifetime >= time.Minute && c.Lifetime <= 24*time.Hour && c.Lifetime%time.Second == 0,
+		"Lifetime", c.Lifetime.String(), "whole seconds from 1m to 24h")
+	check(c.ClockSkew >= 0 && c.ClockSkew <= 5*time.Minute, "ClockSkew", c.ClockSkew.String(), "0 to 5m")
+	return errors.Join(problems...)
+}

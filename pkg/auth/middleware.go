@@ -1,0 +1,96 @@
+package auth
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/responses"
+)
+
+// Challenge is the header WWW-Authenticate of an answer with the status 401 to
+// who has shown no token (RFC 6750, 3).
+const Challenge = `Bearer realm="achilles"`
+
+const (
+	invalidToken      = Challenge + `, error="invalid_token"`
+	insufficientScope = Challenge + `, error="insufficient_scope"`
+)
+
+// Identify finds out who is asking, by the token in the header Authorization
+// (scheme Bearer, RFC 6750, 2.1) or in the header token, and leaves it in the
+// request's context. Without a token it is anybody; another scheme is for
+// somebody else, such as a proxy. The query is never looked at, because
+// addresses end in logs. Who shows a token that is not valid is anybody until
+// Admit refuses the request, so that what comes between the two, such as a
+// limit by address, applies to it.
+func Identify(ring *Ring) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		var caller Caller
+		var err error
+		switch tokens := slices.Compact(shown(c.Request.Header)); len(tokens) {
+		case 0:
+			return
+		case 1:
+			caller, err = ring.Verify(tokens[0], time.Now())
+		default: // either may be the one that is meant
+			err = errcode.New(errcode.UnauthorizedToken, oneToken)
+		}
+		if err != nil {
+			c.Set(invalid{}, err)
+			return
+		}
+		c.Request = c.Request.WithContext(NewContext(c.Request.Context(), caller))
+	}
+}
+
+type invalid struct{}
+
+// Admit ends a request with a token that is not valid with 401, also where none
+// is needed: the client believes to be known. It goes behind Identify.
+func Admit() gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if err, found := c.Get(invalid{}); found {
+			refuse(c, invalidToken, err.(error))
+		}
+	}
+}
+
+// shown returns the tokens that the headers hold.
+func shown(header http.Header) []string {
+	tokens := slices.Clone(header.Values("token"))
+	for _, credentials := range header.Values("Authorization") {
+		scheme, token, _ := strings.Cut(credentials, " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			tokens = append(tokens, strings.TrimLeft(token, " "))
+		}
+	}
+	return tokens
+}
+
+// Require admits who has the scope. Anybody else gets 401 without a token and
+// 403 with one. It goes behind Identify.
+func Require(scope string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		switch caller := FromContext(c.Request.Context()); {
+		case !caller.Known():
+			Demand(c)
+		case !caller.May(scope):
+			refuse(c, insufficientScope+`, scope="`+scope+`"`, errcode.New(errcode.Forbidden, lacksScope(scope)))
+		}
+	}
+}
+
+// Demand ends a request that needs a token and has none with 401.
+func Demand(c *gin.Context) {
+	refuse(c, Challenge, errcode.New(errcode.UnauthorizedToken, newToken))
+}
+
+func refuse(c *gin.Context, challenge string, err error) {
+	c.Header("WWW-Authenticate", challenge)
+	responses.Error(c, err)
+}

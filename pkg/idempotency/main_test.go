@@ -1,0 +1,201 @@
+package idempotency_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/settings"
+)
+
+// The test binary is also the process that gets killed: see kill_test.go.
+const envKilled = "IDEMPOTENCY_TEST_KILLED"
+
+func TestMain(m *testing.M) {
+	if point := os.Getenv(envKilled); point != "" {
+		postUntilKilled(point)
+		return
+	}
+	dbtest.Main(m)
+}
+
+const patience = 30 * time.Second
+
+// note is what the requests of these tests write.
+type note struct {
+	ID   uint64 `gorm:"primaryKey" json:"id"`
+	Text string `json:"text"`
+}
+
+// files are the table that the services have, and one for the notes.
+func files(t testing.TB, service string) fstest.MapFS {
+	t.Helper()
+	fs := fstest.MapFS{
+		"mysql/0001_note.sql": {Data: []byte("-- +goose Up\n" +
+			"CREATE TABLE blog_note (id bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY, text longtext NOT NULL) ENGINE=InnoDB;\n")},
+		"sqlite/0001_note.sql": {Data: []byte("-- +goose Up\n" +
+			"CREATE TABLE blog_note (id integer NOT NULL PRIMARY KEY AUTOINCREMENT, text longtext NOT NULL);\n")},
+	}
+	for _, dialect := range []string{"mysql", "sqlite"} {
+		name := dialect + "/0003_idempotency_key.sql"
+		content, err := os.ReadFile("../../services/" + service + "/migrations/" + name)
+		require.NoError(t, err)
+		fs[name] = &fstest.MapFile{Data: content}
+	}
+	return fs
+}
+
+func open(t testing.TB, cfg database.Config) *database.DB {
+	t.Helper()
+	db := dbtest.Open(t, cfg)
+	_, _, err := database.Migrate(t.Context(), db, database.Migrations{Service: "notes", Files: files(t, "tag")})
+	require.NoError(t, err)
+	return db
+}
+
+func each(t *testing.T, test func(t *testing.T, db *database.DB, cfg database.Config)) {
+	t.Helper()
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) { test(t, open(t, cfg), cfg) })
+}
+
+// post is one request: a client that sends a note under a key.
+type post struct {
+	app, key, text string
+	// during, if any, runs in the transaction, after the note was written.
+	during func(tx *gorm.DB, written note) error
+}
+
+func (p post) request() idempotency.Request {
+	encoded, _ := json.Marshal(p.text)
+	r := idempotency.Request{AppKey: p.app, Key: p.key}
+	copy(r.Fingerprint[:], encoded)
+	return r
+}
+
+const retention = time.Hour
+
+// to sends the request and returns its answer, with the times its write ran.
+func (p post) to(ctx context.Context, db *database.DB) (answer idempotency.Answer, runs int, err error) {
+	ctx = idempotency.NewContext(ctx, p.request(), func(written any) (idempotency.Answer, error) {
+		n := written.(note)
+		body, err := json.Marshal(n)
+		answer = idempotency.Answer{Status: 201, Header: map[string]string{"Location": fmt.Sprint("/notes/", n.ID)}, Body: body}
+		return answer, err
+	})
+	_, err = idempotency.InTx(ctx, db, retention, func(tx *gorm.DB) (note, error) {
+		runs++
+		n := note{Text: p.text}
+		err := tx.Create(&n).Error
+		if err == nil && p.during != nil {
+			err = p.during(tx, n)
+		}
+		return n, err
+	})
+	var before *idempotency.Replayed
+	if errors.As(err, &before) {
+		return before.Answer, runs, nil
+	}
+	return answer, runs, err
+}
+
+func (p post) must(t *testing.T, db *database.DB) idempotency.Answer {
+	t.Helper()
+	answer, _, err := p.to(t.Context(), db)
+	require.NoError(t, err)
+	return answer
+}
+
+func count(t *testing.T, db *database.DB, table string) (rows int) {
+	t.Helper()
+	require.NoError(t, db.Gorm(t.Context()).Raw("SELECT COUNT(*) FROM "+db.Table(table)).Scan(&rows).Error)
+	return rows
+}
+
+func notes(t *testing.T, db *database.DB) int { t.Helper(); return count(t, db, "note") }
+func keys(t *testing.T, db *database.DB) int  { t.Helper(); return count(t, db, "idempotency_key") }
+
+// expire makes all keys a second too old.
+func expire(t *testing.T, db *database.DB) {
+	t.Helper()
+	require.NoError(t, db.Gorm(t.Context()).Exec("UPDATE "+db.Table("idempotency_key")+" SET expires_at = ?",
+		time.Now().UTC().Add(-time.Second)).Error)
+}
+
+func requireCode(t *testing.T, code errcode.Code, err error) *errcode.Error {
+	t.Helper()
+	var coded *errcode.Error
+	require.ErrorAs(t, err, &coded)
+	require.Equal(t, code, coded.Code, "%v", err)
+	return coded
+}
+
+// gate lets a write that has got there wait until it is opened.
+type gate struct{ reached, opened chan struct{} }
+
+func newGate() gate { return gate{make(chan struct{}), make(chan struct{})} }
+
+func (g gate) pass(tx *gorm.DB, _ note) error {
+	close(g.reached)
+	for {
+		select {
+		case <-g.opened:
+			return nil
+		case <-time.After(200 * time.Millisecond):
+			if err := tx.Exec("SELECT 1").Error; err != nil { // the server ends a transaction that is silent
+				return err
+			}
+		}
+	}
+}
+
+// environ tells the process that gets killed where the database is.
+func environ(point string, cfg database.Config) []string {
+	return append(os.Environ(), envKilled+"="+point, "IDEMPOTENCY_TEST_TYPE="+cfg.DBType, "IDEMPOTENCY_TEST_NAME="+cfg.DBName,
+		"IDEMPOTENCY_TEST_HOST="+cfg.Host, "IDEMPOTENCY_TEST_USER="+cfg.Username, "IDEMPOTENCY_TEST_PASSWORD="+cfg.Password.Reveal())
+}
+
+// postUntilKilled sends requests, says on standard output that it has come to
+// the given point, and waits there.
+func postUntilKilled(point string) {
+	cfg := database.Default()
+	cfg.DBType, cfg.DBName, cfg.Host = os.Getenv("IDEMPOTENCY_TEST_TYPE"), os.Getenv("IDEMPOTENCY_TEST_NAME"), os.Getenv("IDEMPOTENCY_TEST_HOST")
+	cfg.Username, cfg.Password = os.Getenv("IDEMPOTENCY_TEST_USER"), settings.Secret(os.Getenv("IDEMPOTENCY_TEST_PASSWORD"))
+	cfg.Timeout = patience
+	db, err := database.Open(cfg, zap.NewNop())
+	if err != nil {
+		fmt.Println("the database cannot be opened:", err)
+		return
+	}
+	wait := func() {
+		fmt.Println(point)
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}
+	switch point {
+	case claimed:
+		_, _, err = post{key: "key", text: "text", during: func(*gorm.DB, note) error { wait(); return nil }}.to(context.Background(), db)
+	case committed:
+		if _, _, err = (post{key: "key", text: "text"}).to(context.Background(), db); err == nil {
+			wait()
+		}
+	case writing:
+		fmt.Println(point)
+		for i := 0; err == nil; i++ {
+			_, _, err = post{key: fmt.Sprint(i), text: fmt.Sprint("note ", i)}.to(context.Background(), db)
+		}
+	}
+	fmt.Println("the process was not killed:", err)
+}

@@ -1,0 +1,461 @@
+package idempotency_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
+)
+
+func TestTheServicesHaveTheSameTable(t *testing.T) {
+	require.Equal(t, files(t, "tag"), files(t, "article"))
+}
+
+func TestARepeatGetsTheFirstAnswer(t *testing.T) {
+	noise := make([]byte, 1<<20)
+	_, _ = rand.Read(noise)
+	answers := map[string]idempotency.Answer{
+		"status alone":   {Status: 204},
+		"empty body":     {Status: 200, Header: map[string]string{}, Body: []byte{}},
+		"small":          {Status: 201, Header: map[string]string{"Location": "/notes/1", "ETag": `"标签"`}, Body: []byte(`{"id":1}` + "\x00\xff")},
+		"largest plain":  {Status: 201, Body: noise[:4<<10-1]},
+		"smallest other": {Status: 201, Body: noise[:4<<10]},
+		"incompressible": {Status: 201, Body: noise},
+	}
+	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
+		for about, want := range answers {
+			t.Run(about, func(t *testing.T) {
+				request := idempotency.Request{Key: about}
+				ctx := idempotency.NewContext(t.Context(), request, func(written any) (idempotency.Answer, error) {
+					require.Equal(t, "written", written)
+					return want, nil
+				})
+				runs := 0
+				work := func(*gorm.DB) (string, error) { runs++; return "written", nil }
+				written, err := idempotency.InTx(ctx, db, retention, work)
+				require.NoError(t, err)
+				require.Equal(t, "written", written)
+				for range 2 {
+					_, err = idempotency.InTx(ctx, db, retention, work)
+					var before *idempotency.Replayed
+					require.ErrorAs(t, err, &before)
+					require.Equal(t, want.Status, before.Answer.Status)
+					require.Len(t, before.Answer.Header, len(want.Header))
+					for name, value := range want.Header {
+						require.Equal(t, value, before.Answer.Header[name])
+					}
+					require.Equal(t, string(want.Body), string(before.Answer.Body))
+				}
+				require.Equal(t, 1, runs)
+			})
+		}
+		var size int
+		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT MIN(LENGTH(body)) FROM blog_idempotency_key WHERE gzipped = 1").Scan(&size).Error)
+		require.Less(t, size, 4<<10+100)
+	})
+}
+
+// JSON may make an article larger than what a server takes in one packet.
+func TestAnAnswerLargerThanAPacket(t *testing.T) {
+	db := open(t, dbtest.NewMySQL(t, "--max-allowed-packet=1M").Config(t))
+	want := idempotency.Answer{Status: 201, Body: bytes.Repeat([]byte(`\u003c`), 300_000)}
+	ctx := idempotency.NewContext(t.Context(), idempotency.Request{Key: "key"}, func(any) (idempotency.Answer, error) { return want, nil })
+	work := func(tx *gorm.DB) (note, error) { return note{}, tx.Create(&note{}).Error }
+	_, err := idempotency.InTx(ctx, db, retention, work)
+	require.NoError(t, err)
+	_, err = idempotency.InTx(ctx, db, retention, work)
+	var before *idempotency.Replayed
+	require.ErrorAs(t, err, &before)
+	require.True(t, bytes.Equal(want.Body, before.Answer.Body))
+	require.Equal(t, 1, notes(t, db))
+}
+
+// Without a key it is the database's own InTx.
+func TestWithoutAKey(t *testing.T) {
+	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
+		for range 2 {
+			written, err := idempotency.InTx(t.Context(), db, retention, func(tx *gorm.DB) (note, error) {
+				n := note{Text: "same"}
+				return n, tx.Create(&n).Error
+			})
+			require.NoError(t, err)
+			require.Equal(t, "same", written.Text)
+		}
+		_, err := idempotency.InTx(t.Context(), db, retention, func(tx *gorm.DB) (note, error) {
+			return note{}, tx.Create(&note{ID: 1}).Error
+		})
+		require.ErrorIs(t, err, database.ErrDuplicate)
+		require.Equal(t, 2, notes(t, db))
+		require.Zero(t, keys(t, db))
+	})
+}
+
+func TestAnotherRequestUnderTheKey(t *testing.T) {
+	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
+		p := post{app: "app", key: "key", text: "text"}
+		first := p.must(t, db)
+		other := p
+		other.text = "other"
+		_, runs, err := other.to(t.Context(), db)
+		coded := requireCode(t, errcode.KeyReused, err)
+		require.Len(t, coded.Details, 1)
+		require.Zero(t, runs)
+		require.Equal(t, first, p.must(t, db), "it remains the first one's")
+		require.Equal(t, 1, notes(t, db))
+
+		// Neither these nor any two of them have the key of the first.
+		for i, pair := range [][2]string{
+			{"", "key"}, {"App", "key"}, {"app ", "key"}, {"app", "Key"}, {"app", "key "}, {"ap", "pkey"}, {"appkey", ""},
+			{"app", strings.Repeat("k", 255)}, {"app", strings.Repeat("k", 254) + "j"}, {strings.Repeat("标", 500), "key"},
+		} {
+			other := post{app: pair[0], key: pair[1], text: "text"}
+			_, runs, err := other.to(t.Context(), db)
+			require.NoError(t, err)
+			require.Equal(t, 1, runs, "%q", pair)
+			require.Equal(t, i+2, notes(t, db))
+		}
+	})
+}
+
+func TestAFailureLeavesNoKey(t *testing.T) {
+	own, plain := errcode.New(errcode.TagNameExists), errors.New("plain")
+	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
+		ctx, cancel := context.WithCancel(t.Context())
+		for _, c := range []struct {
+			during func(*gorm.DB, note) error
+			want   error
+		}{
+			{func(*gorm.DB, note) error { return own }, own},
+			{func(*gorm.DB, note) error { return plain }, plain},
+			{func(tx *gorm.DB, n note) error { return tx.Create(&n).Error }, database.ErrDuplicate},
+			{func(*gorm.DB, note) error { cancel(); return nil }, context.Canceled},
+		} {
+			_, runs, err := post{key: "key", text: "text", during: c.during}.to(ctx, db)
+			require.ErrorIs(t, err, c.want)
+			require.Equal(t, 1, runs)
+			require.Zero(t, notes(t, db))
+			require.Zero(t, keys(t, db))
+		}
+		ctx = idempotency.NewContext(t.Context(), post{key: "key"}.request(), func(any) (idempotency.Answer, error) {
+			return idempotency.Answer{}, plain
+		})
+		_, err := idempotency.InTx(ctx, db, retention, func(tx *gorm.DB) (note, error) { return note{}, tx.Create(&note{}).Error })
+		require.ErrorIs(t, err, plain, "an answer that cannot be made")
+		require.Zero(t, notes(t, db))
+		post{key: "key", text: "another"}.must(t, db)
+		require.Equal(t, 1, notes(t, db))
+	})
+}
+
+// two pools are two replicas.
+func twoPools(t *testing.T, db *database.DB, cfg database.Config) [2]*database.DB {
+	t.Helper()
+	return [2]*database.DB{db, dbtest.Open(t, cfg)}
+}
+
+// Of thirty at once, some of whose writes fail, one is done and the others get
+// its answer.
+func TestConcurrentRepeats(t *testing.T) {
+	for about, failures := range map[string]int32{"all well": 0, "the first fails": 1, "four fail": 4} {
+		t.Run(about, func(t *testing.T) {
+			each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
+				pools := twoPools(t, db, cfg)
+				own := errcode.New(errcode.TagNameExists)
+				for round := range 5 {
+					var begun, failed, done atomic.Int32
+					p := post{key: fmt.Sprint(round), text: "text", during: func(*gorm.DB, note) error {
+						if begun.Add(1) <= failures {
+							<-time.After(50 * time.Millisecond) // until others wait
+							return own
+						}
+						return nil
+					}}
+					answers := make([]idempotency.Answer, 30)
+					var repeats sync.WaitGroup
+					for i := range answers {
+						repeats.Go(func() {
+							answer, runs, err := p.to(t.Context(), pools[i%2])
+							switch {
+							case errors.Is(err, own):
+								failed.Add(1)
+							case err != nil:
+								t.Error(err)
+							case runs > 0:
+								done.Add(1)
+							}
+							answers[i] = answer
+						})
+					}
+					repeats.Wait()
+					require.Equal(t, failures, failed.Load())
+					require.EqualValues(t, 1, done.Load())
+					require.Equal(t, round+1, notes(t, db))
+					want := p.must(t, db)
+					require.NotEmpty(t, want.Body)
+					same := 0
+					for _, answer := range answers {
+						if string(answer.Body) == string(want.Body) {
+							same++
+						}
+					}
+					require.Equal(t, 30-int(failures), same)
+				}
+			})
+		})
+	}
+}
+
+// Many keys at once, each sent several times, do not get in each other's way.
+func TestManyKeysAtOnce(t *testing.T) {
+	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
+		pools := twoPools(t, db, cfg)
+		var working sync.WaitGroup
+		for w := range 12 {
+			working.Go(func() {
+				for i := range 30 {
+					p := post{key: fmt.Sprint("key ", (i*7+w/3)%30), text: "text"}
+					if _, _, err := p.to(t.Context(), pools[w%2]); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		working.Wait()
+		require.Equal(t, 30, notes(t, db))
+	})
+}
+
+// Two transactions under two keys take two rows in opposite orders.
+func TestAWriteThatIsTriedAgain(t *testing.T) {
+	db := open(t, dbtest.MySQL(t))
+	for _, text := range []string{"a", "b"} {
+		post{key: text, text: text}.must(t, db)
+	}
+	var meeting sync.WaitGroup
+	meeting.Add(2)
+	crossing := func(key string, first, second int) post {
+		met := false
+		return post{key: key, text: key, during: func(tx *gorm.DB, _ note) error {
+			if err := tx.Exec("UPDATE blog_note SET text = CONCAT(text, 'x') WHERE id = ?", first).Error; err != nil {
+				return err
+			}
+			if !met {
+				met = true
+				meeting.Done()
+				meeting.Wait()
+			}
+			return tx.Exec("UPDATE blog_note SET text = CONCAT(text, 'x') WHERE id = ?", second).Error
+		}}
+	}
+	posts, runs := []post{crossing("c", 1, 2), crossing("d", 2, 1)}, [2]int{}
+	var working sync.WaitGroup
+	for i, p := range posts {
+		working.Go(func() {
+			var err error
+			if _, runs[i], err = p.to(t.Context(), db); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	working.Wait()
+	require.Equal(t, 3, runs[0]+runs[1], "one of the two had to run again")
+	require.Equal(t, 4, notes(t, db))
+	for _, p := range posts {
+		answer := p.must(t, db)
+		require.Contains(t, string(answer.Body), `"text":"`+p.text+`"`)
+	}
+}
+
+// A repeat waits for the first, and no longer than a unit of work may take.
+func TestARepeatWhileTheFirstRuns(t *testing.T) {
+	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
+		first := newGate()
+		p := post{key: "key", text: "text"}
+		ended := make(chan error)
+		var want idempotency.Answer
+		go func() {
+			slow := p
+			slow.during = first.pass
+			var err error
+			want, _, err = slow.to(t.Context(), db.WithTimeout(patience))
+			ended <- err
+		}()
+		<-first.reached
+
+		code := errcode.RequestInProgress
+		if cfg.DBType == database.SQLite {
+			code = errcode.Unavailable // it waits for any write
+		}
+		// From below the server's shortest wait for a lock to above its second.
+		for _, limit := range []time.Duration{300 * time.Millisecond, time.Second, database.Default().Timeout, 2200 * time.Millisecond} {
+			quick := cfg
+			quick.Timeout = limit
+			began := time.Now()
+			_, runs, err := p.to(t.Context(), dbtest.Open(t, quick))
+			took := time.Since(began)
+			coded := requireCode(t, code, err)
+			require.Positive(t, coded.RetryAfter)
+			require.Zero(t, runs)
+			require.GreaterOrEqual(t, took, limit-limit/10, "it waits as long as it can")
+			require.Less(t, took, limit+time.Second)
+		}
+		// Its own deadline is a 504 all the same.
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, _, err := p.to(ctx, dbtest.Open(t, cfg))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		var coded *errcode.Error
+		require.False(t, errors.As(err, &coded))
+
+		waiting := make(chan error)
+		var answer idempotency.Answer
+		go func() {
+			var err error
+			answer, _, err = p.to(t.Context(), dbtest.Open(t, cfg))
+			waiting <- err
+		}()
+		select {
+		case err := <-waiting:
+			t.Fatal("a repeat did not wait: ", err)
+		case <-time.After(100 * time.Millisecond):
+		}
+		close(first.opened)
+		require.NoError(t, <-ended)
+		require.NoError(t, <-waiting)
+		require.Equal(t, want, answer)
+		require.Equal(t, 1, notes(t, db))
+	})
+}
+
+// A database that cannot be worked with is no request in progress.
+func TestAHangingDatabase(t *testing.T) {
+	server := dbtest.NewMySQL(t)
+	cfg := server.Config(t)
+	patient := open(t, cfg)
+	cfg.Timeout = database.Default().Timeout
+	db := dbtest.Open(t, cfg)
+	p := post{key: "key", text: "text"}
+	unavailable := func(p post) {
+		t.Helper()
+		began := time.Now()
+		_, _, err := p.to(t.Context(), db)
+		coded := requireCode(t, errcode.Unavailable, err)
+		require.Positive(t, coded.RetryAfter)
+		require.Less(t, time.Since(began), 2*time.Second)
+	}
+	hold := func(statement string) (release func()) {
+		tx := patient.Gorm(t.Context()).Begin()
+		require.NoError(t, tx.Exec(statement).Error)
+		return func() {
+			require.NoError(t, tx.Exec("UNLOCK TABLES").Error)
+			require.NoError(t, tx.Rollback().Error)
+		}
+	}
+
+	server.Pause(t)
+	unavailable(p)
+	server.Resume(t)
+
+	release := hold("LOCK TABLES blog_idempotency_key WRITE") // as a migration would
+	unavailable(p)
+	release()
+
+	require.NoError(t, patient.Gorm(t.Context()).Create(&note{Text: "other"}).Error)
+	release = hold("UPDATE blog_note SET text = 'locked'")
+	blocked := p
+	blocked.during = func(tx *gorm.DB, _ note) error {
+		return tx.Exec("UPDATE blog_note SET text = 'mine' WHERE id = 1").Error
+	}
+	unavailable(blocked) // the wait was not for the key
+	release()
+
+	server.Kill(t)
+	unavailable(p)
+	server.Start(t)
+	require.Eventually(t, func() bool { return db.Ping(t.Context()) == nil }, patience, 10*time.Millisecond)
+	p.must(t, db)
+	p.must(t, db)
+	require.Equal(t, 2, notes(t, db))
+}
+
+// A key that is too old is as good as swept.
+func TestAnExpiredKey(t *testing.T) {
+	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
+		first := post{key: "key", text: "first"}.must(t, db)
+		expire(t, db)
+		second := post{key: "key", text: "second"}
+		answer, runs, err := second.to(t.Context(), db)
+		require.NoError(t, err)
+		require.Equal(t, 1, runs)
+		require.NotEqual(t, first, answer)
+		require.Equal(t, answer, second.must(t, db), "it counts from the beginning")
+		_, _, err = post{key: "key", text: "first"}.to(t.Context(), db)
+		_ = requireCode(t, errcode.KeyReused, err)
+		require.Equal(t, 2, notes(t, db))
+		require.Equal(t, 1, keys(t, db))
+
+		var expiresAt time.Time
+		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT expires_at FROM blog_idempotency_key").Row().Scan(&expiresAt))
+		require.WithinDuration(t, time.Now().Add(retention), expiresAt, time.Minute)
+
+		// A failure leaves the old key as it was, and many at once take it over once.
+		expire(t, db)
+		own := errcode.New(errcode.TagNameExists)
+		_, _, err = post{key: "key", text: "x", during: func(*gorm.DB, note) error { return own }}.to(t.Context(), db)
+		require.ErrorIs(t, err, own)
+		pools := twoPools(t, db, cfg)
+		var working sync.WaitGroup
+		for i := range 20 {
+			working.Go(func() {
+				if _, _, err := (post{key: "key", text: "third"}).to(t.Context(), pools[i%2]); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		working.Wait()
+		require.Equal(t, 3, notes(t, db))
+	})
+}
+
+// An answer that cannot be read any more must not become a second write.
+func TestABrokenAnswer(t *testing.T) {
+	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
+		p := post{key: "key", text: strings.Repeat("x", 10_000)}
+		p.must(t, db)
+		require.NoError(t, db.Gorm(t.Context()).Exec("UPDATE blog_idempotency_key SET body = 'x'").Error)
+		_, runs, err := p.to(t.Context(), db)
+		require.ErrorContains(t, err, "cannot be read")
+		require.Zero(t, runs)
+	})
+}
+
+// Each statement finds its rows by an index.
+func TestNoFullScan(t *testing.T) {
+	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
+		fill(t, db, 2000, 220)
+		if cfg.DBType == database.MySQL { // SQLite plans without statistics, as in production
+			dbtest.Analyze(t, db, "idempotency_key")
+		}
+		dbtest.Indexed(t, db, func() {
+			for range 2 {
+				post{key: "key", text: "text"}.must(t, db)
+			}
+			require.NoError(t, db.Gorm(t.Context()).Exec("UPDATE blog_idempotency_key SET expires_at = ? WHERE id = ?", time.Now().UTC(), []byte("x")).Error)
+			sweep(t, db)
+		})
+	})
+}

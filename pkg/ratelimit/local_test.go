@@ -1,0 +1,133 @@
+package ratelimit
+
+import (
+	"fmt"
+	"runtime"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// inFakeTime runs a test whose clock stands still but when it sleeps.
+func inFakeTime(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, test)
+}
+
+func TestBurstAndRefill(t *testing.T) {
+	for _, q := range []quota{
+		{50, time.Second, 100}, {10, time.Minute, 5}, {1, time.Second, 1}, {3, time.Second, 7}, {100_000, time.Second, 1_000}, {7, time.Minute, 1},
+	} {
+		t.Run(fmt.Sprint(q), func(t *testing.T) {
+			inFakeTime(t, func(t *testing.T) {
+				l := newLocal(10)
+				for left := q.burst - 1; left >= 0; left-- {
+					require.Equal(t, verdict{true, left, q.interval()}, l.take("a", q))
+				}
+				require.Equal(t, verdict{next: q.interval()}, l.take("a", q))
+
+				time.Sleep(q.interval() - time.Nanosecond)
+				require.Equal(t, verdict{next: 1}, l.take("a", q), "a nanosecond too early, and a refusal costs nothing")
+				time.Sleep(time.Nanosecond)
+				require.Equal(t, verdict{true, 0, q.interval()}, l.take("a", q))
+				require.False(t, l.take("a", q).allowed, "one interval is one request")
+
+				time.Sleep(q.window())
+				require.Equal(t, q.burst-1, l.take("a", q).remaining, "the burst is whole after the window")
+				time.Sleep(100 * q.window())
+				require.Equal(t, q.burst-1, l.take("a", q).remaining, "and never more than whole")
+			})
+		})
+	}
+}
+
+func TestTheRateOverTime(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		l, q := newLocal(10), quota{50, time.Second, 100}
+		allowed := 0
+		for range 10_000 { // 10 s, a request each millisecond
+			if l.take("a", q).allowed {
+				allowed++
+			}
+			time.Sleep(time.Millisecond)
+		}
+		require.Equal(t, 100+500, allowed+1, "the burst, and 50 a second up to the last millisecond")
+	})
+}
+
+func TestNextIsTheMomentOfOneMore(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		l, q := newLocal(10), quota{10, time.Minute, 5}
+		l.take("a", q)
+		time.Sleep(4 * time.Second)
+		require.Equal(t, verdict{true, 3, 2 * time.Second}, l.take("a", q), "2 s are left of the first request, and 6 s of the second")
+	})
+}
+
+func TestClientsAreApart(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		l, q := newLocal(10), quota{1, time.Second, 2}
+		for range 5 {
+			l.take("a", q)
+		}
+		require.Equal(t, 1, l.take("b", q).remaining)
+	})
+}
+
+func TestAFloodFreesNobody(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		const size = 100
+		l, q := newLocal(size), quota{1, time.Second, 5}
+		for l.take("attacker", q).allowed {
+		}
+		for i := range 100 * size {
+			require.True(t, l.take(strconv.Itoa(i), q).allowed, "a new client")
+			require.LessOrEqual(t, len(l.clients), size)
+			require.Len(t, l.soonest, len(l.clients))
+		}
+		require.False(t, l.take("attacker", q).allowed, "forgotten")
+		for i := range size { // two requests each
+			l.take("again"+strconv.Itoa(i), q)
+			l.take("again"+strconv.Itoa(i), q)
+		}
+		require.False(t, l.take("attacker", q).allowed, "forgotten by those who used less")
+	})
+}
+
+func TestWhatIsWholeIsForgotten(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		l, q := newLocal(1000), quota{1, time.Second, 5}
+		for i := range 1000 {
+			l.take(strconv.Itoa(i), q)
+		}
+		time.Sleep(time.Second)
+		for i := range 1000 {
+			l.take("one of two", q)
+			l.take("new"+strconv.Itoa(i), q)
+			time.Sleep(time.Second)
+		}
+		require.LessOrEqual(t, len(l.clients), 3)
+	})
+}
+
+func TestMemory(t *testing.T) {
+	heap := func() int {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return int(stats.HeapAlloc)
+	}
+	before := heap()
+	l, q := newLocal(maxClients), quota{1, time.Minute, 5}
+	for i := range maxClients + maxClients/4 {
+		l.take(fmt.Sprintf("achilles:limit:article:write:ip:2001:db8:%x:%x::/64", i>>16, i&0xffff), q)
+	}
+	used := heap() - before
+	require.Len(t, l.clients, maxClients)
+	require.Less(t, used, 16<<20, "bytes of memory")
+	runtime.KeepAlive(l)
+	t.Logf("%d bytes for each of %d clients", used/maxClients, maxClients)
+}

@@ -1,0 +1,300 @@
+package ratelimit_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/ratelimit"
+)
+
+// strict allows each client one request of each class.
+func strict() ratelimit.Config {
+	return ratelimit.Config{
+		Enabled: true, ReadPerSecond: 1, ReadBurst: 1, WritePerSecond: 1, WriteBurst: 1, AuthPerMinute: 1, AuthBurst: 1,
+	}
+}
+
+// in runs a test against a replica that counts by itself, with a clock that
+// stands still but when the test sleeps.
+func in(t *testing.T, cfg ratelimit.Config, test func(t *testing.T, r *replica)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(t, newReplica(t, cfg, ratelimit.Options{})) })
+}
+
+func TestFields(t *testing.T) {
+	cfg := ratelimit.Default()
+	cfg.AuthBurst = 2
+	in(t, cfg, func(t *testing.T, r *replica) {
+		fields := func(answer *http.Response) []string {
+			return []string{answer.Header.Get("RateLimit-Policy"), answer.Header.Get("RateLimit"), answer.Header.Get("Retry-After")}
+		}
+		require.Equal(t, []string{`"read";q=100;w=2`, `"read";r=99;t=1`, ""}, fields(r.do(nobody, "GET", things)))
+		require.Equal(t, []string{`"write";q=40;w=2`, `"write";r=39;t=1`, ""}, fields(r.do(nobody, "POST", things)))
+		require.Equal(t, []string{`"read";q=100;w=2`, `"read";r=98;t=1`, ""}, fields(r.do(nobody, "GET", "/unknown")))
+		require.Equal(t, []string{`"auth";q=2;w=12`, `"auth";r=1;t=6`, ""}, fields(r.do(nobody, "POST", "/auth")))
+		time.Sleep(900 * time.Millisecond)
+		require.Equal(t, []string{`"auth";q=2;w=12`, `"auth";r=0;t=6`, ""}, fields(r.do(nobody, "POST", "/auth")), "5.1 s, rounded up")
+		refused := r.do(nobody, "POST", "/auth")
+		require.Equal(t, http.StatusTooManyRequests, refused.StatusCode)
+		require.Equal(t, []string{`"auth";q=2;w=12`, `"auth";r=0;t=6`, "6"}, fields(refused))
+		time.Sleep(6 * time.Second)
+		require.True(t, allowed(t, r.do(nobody, "POST", "/auth")), "who comes back when told to is let in")
+	})
+}
+
+func TestRefusal(t *testing.T) {
+	in(t, strict(), func(t *testing.T, r *replica) {
+		for _, c := range []struct{ method, path, locale, msg, detail string }{
+			{"GET", things, "zh", "请求过多", "读取请求过多, 请在 1 秒后重试"},
+			{"GET", things, "en", "too many requests", "too many reads, try again in 1 s"},
+			{"GET", things, "zh_Hant_TW", "請求過多", "讀取請求過多, 請在 1 秒後重試"},
+			{"POST", things, "zh", "请求过多", "写入请求过多, 请在 1 秒后重试"},
+			{"POST", things, "en", "too many requests", "too many writes, try again in 1 s"},
+			{"POST", things, "zh_Hant_TW", "請求過多", "寫入請求過多, 請在 1 秒後重試"},
+			{"POST", "/auth", "zh", "请求过多", "获取 Token 的请求过多, 请在 60 秒后重试"},
+			{"POST", "/auth", "en", "too many requests", "too many requests for a token, try again in 60 s"},
+			{"POST", "/auth", "zh_Hant_TW", "請求過多", "取得 Token 的請求過多, 請在 60 秒後重試"},
+		} {
+			r.do(nobody, c.method, c.path)
+			refused := r.do(nobody, c.method, c.path, "locale", c.locale)
+			require.Equal(t, http.StatusTooManyRequests, refused.StatusCode)
+			got := problem(t, refused)
+			require.EqualValues(t, errcode.TooManyRequests, got.Code)
+			require.Equal(t, c.msg, got.Msg)
+			require.Equal(t, []string{c.detail}, got.Details)
+			require.Contains(t, c.detail, " "+refused.Header.Get("Retry-After")+" ", "the text and the field say the same")
+		}
+	})
+}
+
+// Reads, writes and requests for a token have a budget each.
+func TestClasses(t *testing.T) {
+	for class, requests := range map[string][][2]string{
+		"read": {
+			{"GET", things}, {"HEAD", things}, {"GET", things + "/1"}, {"GET", "/unknown"}, {"POST", "/unknown"}, {"PUT", things},
+			{"GET", "/auth"}, {"OPTIONS", things}, {"BREW", things}, {"GET", "/API/v1/things"}, {"GET", things + "/"},
+		},
+		"write": {{"POST", things}, {"PUT", things + "/1"}, {"PATCH", things + "/1"}, {"DELETE", things + "/1"}},
+		"auth":  {{"POST", "/auth"}, {"POST", "/auth?app_key=x"}},
+	} {
+		t.Run(class, func(t *testing.T) {
+			for _, first := range requests {
+				in(t, strict(), func(t *testing.T, r *replica) {
+					got, _, _ := state(t, r.do(nobody, first[0], first[1]).Header)
+					require.Equal(t, class, got, "%v", first)
+					for _, second := range requests {
+						require.Equal(t, http.StatusTooManyRequests, r.do(nobody, second[0], second[1]).StatusCode, "%v after %v", second, first)
+					}
+					for _, other := range [][2]string{{"GET", things}, {"POST", things}, {"POST", "/auth"}} {
+						if of, left, _ := state(t, r.do(nobody, other[0], other[1]).Header); of != class {
+							require.Zero(t, left)
+							require.Equal(t, http.StatusTooManyRequests, r.do(nobody, other[0], other[1]).StatusCode)
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+// However a request is written, it uses up the budget of the route that serves
+// it, and what no route serves that of reads.
+func TestNoWayAround(t *testing.T) {
+	const plenty, times = 10_000, 20
+	cfg := ratelimit.Config{
+		Enabled: true, ReadPerSecond: 1, ReadBurst: plenty, WritePerSecond: 1, WriteBurst: plenty, AuthPerMinute: 1, AuthBurst: plenty,
+	}
+	r := newReplica(t, cfg, ratelimit.Options{})
+	c, begin := r.listen(t)(), time.Now()
+	left := map[string]int{"read": plenty, "write": plenty, "auth": plenty}
+	for line, want := range map[string]string{
+		"GET /api/v1/things":                          "read",
+		"GET http://blog.example/api/v1/things":       "read",
+		"GET http://other.example/api/v1/things":      "read",
+		"GET HTTP://x:1/api/v1/things?a=/healthz":     "read",
+		"GET http://x/healthz/../api/v1/things":       "read",
+		"GET /api/v1/%74hings":                        "read",
+		"GET /%61%70%69/v1/things":                    "read",
+		"GET /api%2fv1%2Fthings":                      "read",
+		"GET /API/V1/Things":                          "read",
+		"GET //api/v1/things":                         "read",
+		"GET /api//v1/things":                         "read",
+		"GET /./api/v1/things":                        "read",
+		"GET /healthz/../api/v1/things":               "read",
+		"GET /api/v1/things/":                         "read",
+		"get /api/v1/things":                          "read",
+		"HEAD /api/v1/things":                         "read",
+		"OPTIONS *":                                   "read",
+		"POST /api/v1/things":                         "write",
+		"POST http://other.example/api/v1/things":     "write",
+		"POST /api/v1/%74hings":                       "write",
+		"POST /API/v1/things":                         "read",
+		"POST //api/v1/things":                        "read",
+		"post /api/v1/things":                         "read",
+		"DELETE http://other.example/api/v1/things/1": "write",
+		"POST /auth":                                  "auth",
+		"POST http://other.example/auth":              "auth",
+		"POST /%61uth":                                "auth",
+		"POST /AUTH":                                  "read",
+		"POST //auth":                                 "read",
+		"POST /auth/":                                 "read",
+		"GET /auth":                                   "read",
+	} {
+		class, remaining := "", 0
+		for range times {
+			class, remaining, _ = state(t, c.send(t, line))
+			require.Equal(t, want, class, line)
+		}
+		refilled := int(time.Since(begin).Seconds()) + 1
+		require.LessOrEqual(t, remaining, left[want]-times+refilled, "%s is free", line)
+		left[want] -= times
+	}
+}
+
+// Every notation of one client is the same client, and others are not.
+func TestClients(t *testing.T) {
+	type sender struct{ peer, forwarded string }
+	via := func(forwarded string) sender { return sender{proxy + ":1000", forwarded} }
+	for about, c := range map[string]struct{ same, others []sender }{
+		"IPv4": {
+			[]sender{{"203.0.113.1:1000", ""}, {"203.0.113.1:1001", ""}, {"[::ffff:203.0.113.1]:1", ""}, {"[::ffff:cb00:7101]:1", ""}},
+			[]sender{{"203.0.113.2:1000", ""}},
+		},
+		"IPv6": {
+			[]sender{{"[2001:db8::1]:1", ""}, {"[2001:DB8:0:0:0::1]:2", ""}, {"[2001:db8::ffff:ffff:ffff:ffff]:1", ""}},
+			[]sender{{"[2001:db8:0:1::1]:1", ""}, {"[2001:db9::1]:1", ""}},
+		},
+		"a zone": {
+			[]sender{{"[fe80::1]:1", ""}, {"[fe80::1%eth0]:1", ""}, {"[fe80::2%eth1]:1", ""}},
+			[]sender{{"[2001:db8::1%eth0]:1", ""}},
+		},
+		"someone who says to be a proxy": {
+			[]sender{{"203.0.113.1:1", ""}, {"203.0.113.1:1", "198.51.100.7"}, {"203.0.113.1:1", "198.51.100.8"}, {"203.0.113.1:1", proxy}, {"203.0.113.1:1", "::1"}},
+			[]sender{{"198.51.100.7:1", ""}},
+		},
+		"behind a trusted proxy": {
+			[]sender{
+				via("203.0.113.1"), via("::ffff:203.0.113.1"), via("::ffff:cb00:7101"), {"203.0.113.1:1", ""},
+				via("198.51.100.7, 203.0.113.1"), via("nonsense, 203.0.113.1"), via(" 203.0.113.1 "), via("203.0.113.1," + proxy),
+			},
+			[]sender{via("203.0.113.2"), via("203.0.113.1, 203.0.113.3"), via("")},
+		},
+		"IPv6 behind a trusted proxy": {
+			[]sender{via("2001:db8::1"), via("2001:0DB8:0000:0000:0000:0000:0000:0001"), via("198.51.100.7, 2001:db8::2"), {"[2001:db8::3]:1", ""}},
+			[]sender{via("2001:db8:1::1"), via("203.0.113.1")},
+		},
+		"what a trusted proxy cannot name": {
+			[]sender{via(""), via("nonsense"), via("203.0.113.1:80"), via("[2001:db8::1]"), via("fe80::1%eth0"), via("2001:db8::1, unknown")},
+			[]sender{via("203.0.113.1")},
+		},
+		"no address": {[]sender{{"@", ""}, {"", ""}}, []sender{{"203.0.113.1:1", ""}}},
+	} {
+		t.Run(about, func(t *testing.T) {
+			in(t, strict(), func(t *testing.T, r *replica) {
+				send := func(from sender) bool {
+					var headers []string
+					if from.forwarded != "" {
+						headers = []string{"X-Forwarded-For", from.forwarded}
+					}
+					return allowed(t, r.do(from.peer, "GET", things, headers...))
+				}
+				require.True(t, send(c.same[0]))
+				for _, same := range c.same {
+					require.False(t, send(same), "%+v is not taken for %+v", same, c.same[0])
+				}
+				for _, other := range c.others {
+					require.True(t, send(other), "%+v is taken for %+v", other, c.same[0])
+				}
+			})
+		})
+	}
+}
+
+func TestOtherFieldsNameNobody(t *testing.T) {
+	in(t, strict(), func(t *testing.T, r *replica) {
+		require.True(t, allowed(t, r.do(nobody, "GET", things)))
+		for _, name := range []string{"X-Real-IP", "Forwarded", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "X-Appengine-Remote-Addr"} {
+			require.False(t, allowed(t, r.do(nobody, "GET", things, name, "203.0.113.1")), name)
+		}
+	})
+}
+
+func TestAppKeys(t *testing.T) {
+	in(t, strict(), func(t *testing.T, r *replica) {
+		const elsewhere = "203.0.113.1:1"
+		send := func(from, app string) bool { return allowed(t, r.do(from, "GET", things, appKey, app)) }
+		require.True(t, send(nobody, "one"))
+		require.False(t, send(elsewhere, "one"), "an app key has one budget, wherever it is used")
+		require.True(t, send(nobody, "two"))
+		require.True(t, send(nobody, ""), "the address has its own")
+		require.False(t, send(nobody, ""))
+		for _, like := range []string{"203.0.113.1", "ip:203.0.113.1", "app:one", "x:ip:203.0.113.1"} {
+			require.True(t, send(nobody, like), "an app key that looks like another client")
+		}
+		require.True(t, send(elsewhere, ""))
+
+		require.True(t, allowed(t, r.do(nobody, "POST", "/auth", appKey, "one")))
+		require.False(t, allowed(t, r.do(nobody, "POST", "/auth", appKey, "two")), "for a token the address counts")
+	})
+}
+
+func TestNeverLimited(t *testing.T) {
+	in(t, strict(), func(t *testing.T, r *replica) {
+		r.do(nobody, "GET", things)
+		require.False(t, allowed(t, r.do(nobody, "GET", things)))
+		for range 20 {
+			for _, path := range []string{"/healthz", "/readyz", "/version", "/internal/v1/changes"} {
+				answer := r.do(nobody, "GET", path)
+				require.Equal(t, http.StatusOK, answer.StatusCode, path)
+				require.Empty(t, answer.Header.Get("RateLimit"))
+				require.Empty(t, answer.Header.Get("RateLimit-Policy"))
+			}
+			require.Contains(t, r.exposition(), "go_goroutines")
+		}
+	})
+}
+
+func TestDisabled(t *testing.T) {
+	cfg := strict()
+	cfg.Enabled = false
+	in(t, cfg, func(t *testing.T, r *replica) {
+		for range 50 {
+			for _, request := range [][2]string{{"GET", things}, {"POST", things}, {"POST", "/auth"}} {
+				answer := r.do(nobody, request[0], request[1])
+				require.True(t, allowed(t, answer))
+				require.Empty(t, answer.Header.Get("RateLimit"))
+			}
+		}
+		require.NotContains(t, r.exposition(), "achilles_rate_limit")
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	in(t, strict(), func(t *testing.T, r *replica) {
+		require.Contains(t, r.exposition(), `achilles_rate_limit_total{class="auth",outcome="limited"} 0`+"\n")
+		for range 3 {
+			r.do(nobody, "POST", things)
+		}
+		r.do(nobody, "GET", "/unknown")
+		text := r.exposition()
+		for _, line := range []string{
+			`achilles_rate_limit_total{class="write",outcome="allowed"} 1`,
+			`achilles_rate_limit_total{class="write",outcome="limited"} 2`,
+			`achilles_rate_limit_total{class="read",outcome="allowed"} 1`,
+			`achilles_rate_limit_total{class="read",outcome="limited"} 0`,
+			`achilles_rate_limit_local 1`,
+		} {
+			require.Contains(t, text, line+"\n")
+		}
+		problems, err := promlint.New(strings.NewReader(text)).Lint()
+		require.NoError(t, err)
+		require.Empty(t, problems)
+	})
+}

@@ -1,0 +1,91 @@
+package responses
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/locale"
+)
+
+var changedMeanwhile = errcode.Text{
+	ZH:       "对象已被修改 (If-Match 与当前 ETag 不符), 请重新获取后再试",
+	EN:       "the object has changed (If-Match is not its current ETag); get it again, then try again",
+	ZHHantTW: "物件已被修改 (If-Match 與目前 ETag 不符), 請重新取得後再試",
+}
+
+// IfMatch returns what a client demands of the object it wants to change: that
+// it looks, by show, like the one whose ETag the header If-Match names (RFC
+// 9110, 13.1.1). The condition returns errcode.PreconditionFailed when it does
+// not, and is to be asked while nobody else can change the object. It is nil
+// when the client demands nothing.
+func IfMatch[T, D any](c *gin.Context, show func(T) D) func(current T) error {
+	wanted, all := entityTags(c.Request.Header, "If-Match")
+	if wanted == nil || all {
+		return nil // that the object is there is told by the 404 otherwise
+	}
+	return func(current T) error {
+		now := digest(show(current))
+		if slices.ContainsFunc(wanted, func(tag string) bool { return identifies(tag, now) }) {
+			return nil
+		}
+		return errcode.New(errcode.PreconditionFailed, changedMeanwhile)
+	}
+}
+
+// strongTag changes with the object and with the language of the answer, whose
+// message is in it.
+func strongTag(c *gin.Context, data any) string {
+	return `"` + digest(data) + "." + locale.FromContext(c.Request.Context()) + `"`
+}
+
+// identifies tells whether a strong tag is that of the object, in whatever
+// language the client read it.
+func identifies(tag, digest string) bool {
+	return strings.HasPrefix(tag, `"`+digest+".")
+}
+
+func weakTag(answer any) string { return `W/"` + digest(answer) + `"` }
+
+// digest is a short name for a value's JSON; two different ones share it with a
+// probability of nothing.
+func digest(value any) string {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // an answer is made of texts, numbers and times
+	}
+	sum := sha256.Sum256(encoded)
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// known tells whether the client has shown by If-None-Match that it has the
+// answer with this tag (RFC 9110, 13.1.2).
+func known(r *http.Request, tag string) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	have, all := entityTags(r.Header, "If-None-Match")
+	weak := strings.TrimPrefix(tag, "W/")
+	return all || slices.ContainsFunc(have, func(one string) bool { return strings.TrimPrefix(one, "W/") == weak })
+}
+
+// entityTags are those of a header field, and whether it is "*". What is no
+// entity tag matches nothing; nil means that there is no such field.
+func entityTags(header http.Header, name string) (tags []string, all bool) {
+	lines := header.Values(name)
+	if len(lines) == 0 {
+		return nil, false
+	}
+	// The tags made here have no commas; another's, cut in two, match nothing.
+	tags = strings.Split(strings.Join(lines, ","), ",")
+	for i := range tags {
+		tags[i] = strings.TrimSpace(tags[i])
+	}
+	return tags, len(tags) == 1 && tags[0] == "*"
+}

@@ -1,0 +1,31 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/achilles-blog/achilles/pkg/responses"
+)
+
+// caching says who may keep what is read: of anyone's reads also shared caches,
+// such as a CDN's, for a moment; of reads with a token only the client itself,
+// who has to ask each time whether it has changed.
+func caching(shared time.Duration) gin.HandlerFunc {
+	public := "public, no-cache"
+	if seconds := int(shared.Seconds()); seconds > 0 {
+		public = fmt.Sprintf("public, max-age=0, s-maxage=%d", seconds)
+	}
+	return func(c *gin.Context) {
+		if c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead {
+			return
+		}
+		if c.GetHeader("Authorization") == "" && c.GetHeader("Token") == "" {
+			responses.AllowCaching(c, public)
+		} else {
+			responses.AllowCaching(c, "private, no-cache")
+		}
+	}
+}

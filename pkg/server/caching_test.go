@@ -1,0 +1,52 @@
+package server_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/pkg/server"
+)
+
+func TestCaching(t *testing.T) {
+	cfg := server.Default()
+	f := start(t, cfg, func(engine *gin.Engine) {
+		handle := func(c *gin.Context) { responses.Object(c, responses.Empty{}) }
+		engine.GET("/thing", handle)
+		engine.HEAD("/thing", handle)
+		engine.POST("/thing", handle)
+	})
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		anyone := f.do(method, "/thing", "")
+		require.Equal(t, "public, max-age=0, s-maxage=10", anyone.Header.Get("Cache-Control"))
+		require.NotEmpty(t, anyone.Header.Get("ETag"))
+		for _, name := range []string{"Authorization", "token"} {
+			known := f.do(method, "/thing", "", name, "x")
+			require.Equal(t, "private, no-cache", known.Header.Get("Cache-Control"))
+			vary := strings.ToLower(strings.Join(anyone.Header.Values("Vary"), ","))
+			require.Contains(t, vary, strings.ToLower(name), "a shared cache must not give a stranger what somebody known got")
+		}
+	}
+	require.Equal(t, "no-store", f.do(http.MethodPost, "/thing", "").Header.Get("Cache-Control"))
+	require.Equal(t, "no-store", f.do(http.MethodGet, "/nothing", "").Header.Get("Cache-Control"))
+	require.Equal(t, "no-store", f.do(http.MethodDelete, "/thing", "").Header.Get("Cache-Control"))
+
+	cfg.SharedMaxAge = 0
+	f = start(t, cfg, func(engine *gin.Engine) {
+		engine.GET("/thing", func(c *gin.Context) { responses.Object(c, responses.Empty{}) })
+	})
+	require.Equal(t, "public, no-cache", f.do(http.MethodGet, "/thing", "").Header.Get("Cache-Control"))
+}
+
+func TestSharedMaxAge(t *testing.T) {
+	for _, wrong := range []time.Duration{-time.Second, 1500 * time.Millisecond} {
+		cfg := server.Default()
+		cfg.SharedMaxAge = wrong
+		require.ErrorContains(t, cfg.Validate(), "SharedMaxAge")
+	}
+}

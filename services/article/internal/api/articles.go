@@ -1,10 +1,13 @@
 package api
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
@@ -18,11 +21,17 @@ import (
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		article			body		CreateRequest				true	"the article"
+//	@Param		Idempotency-Key	header	string	false	"1 to 255 characters, such as a UUID: a repeat under the same key within a day gets the first answer"	maxLength(255)
 //	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success	201				{object}	responses.Envelope[Article]	"created"
 //	@Header		201				{string}	Location					"address of the new article"
+//	@Header		201	{string}	Idempotency-Replayed	"true where it is the first answer, again"
+//	@Header		201	{string}	ETag	"of the new object"
 //	@Failure	400,413,415		{object}	responses.Problem			"invalid (10000001), unknown tags (20020007), too large (10000010), unsupported media type (10000011)"
-//	@Failure	408,409,500,503,504	{object}	responses.Problem			"arrived too slowly (10000016), a tag changed meanwhile (10000008), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	422	{object}	responses.Problem	"the Idempotency-Key was used for another request (10000020)"
+//	@Failure	408,409,500,503,504	{object}	responses.Problem			"arrived too slowly (10000016), a tag changed meanwhile (10000008), the first request under the key still runs (10000021), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Security	AppToken
 //	@Router		/api/v1/articles [post]
 func (a *API) createArticle(c *gin.Context) {
 	var request CreateRequest
@@ -30,12 +39,28 @@ func (a *API) createArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	created, err := a.Articles.Create(c.Request.Context(), request.draft())
-	if err != nil {
-		responses.ErrorOr(c, err, errcode.CreateArticleFailed)
-		return
+	by := appKey(c)
+	responses.Created(c, responses.Post[article.Article, Article]{
+		AppKey:   by,
+		Request:  request,
+		Create:   func(ctx context.Context) (article.Article, error) { return a.Articles.Create(ctx, request.draft(by)) },
+		Show:     whole,
+		Location: func(created article.Article) string { return fmt.Sprintf("/api/v1/articles/%d", created.ID) },
+		Failed:   errcode.CreateArticleFailed,
+	})
+}
+
+// known tells whether the client may see what is disabled.
+func known(c *gin.Context) bool { return auth.FromContext(c.Request.Context()).Known() }
+
+func appKey(c *gin.Context) string { return auth.FromContext(c.Request.Context()).AppKey }
+
+// visible is the article without the tags that the client may not see.
+func visible(c *gin.Context, found article.Article) article.Article {
+	if !known(c) {
+		found.Tags = slices.DeleteFunc(slices.Clone(found.Tags), func(t article.Tag) bool { return t.State == article.Disabled })
 	}
-	responses.Created(c, fmt.Sprintf("/api/v1/articles/%d", created.ID), newArticle(created, true))
+	return found
 }
 
 // listArticles lists articles.
@@ -50,9 +75,16 @@ func (a *API) createArticle(c *gin.Context) {
 //	@Param		page		query		integer							false	"page; below 1 or not a number means 1"
 //	@Param		page_size	query		integer							false	"articles on a page; below 1 means the default, above the maximum the maximum"
 //	@Param		locale		header		string							false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
 //	@Success	200			{object}	responses.ListEnvelope[Article]	"a page; the pager echoes what was used"
+//	@Header		200	{string}	ETag			"name of exactly this answer"
+//	@Header		200	{string}	Cache-Control	"who may keep it, and how long"
+//	@Success	304	"the client has this answer already"
 //	@Failure	400,500,503,504	{object}	responses.Problem			"invalid filter (10000001), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	401,429	{object}	responses.Problem	"a token that is wrong or expired, or none where disabled ones are asked for (10000004, 10000005), too many requests (10000007)"
+//	@Security	AppToken
 //	@Router		/api/v1/articles [get]
+//	@Router		/api/v1/articles [head]
 func (a *API) listArticles(c *gin.Context) {
 	var request ListFilter
 	if err := a.Binder.Query(c, &request); err != nil {
@@ -61,14 +93,19 @@ func (a *API) listArticles(c *gin.Context) {
 	}
 	page := a.Paging.Page(c)
 	wanted := article.Page{Offset: page.Offset(), Limit: page.Size, WithContent: request.Include != nil}
-	articles, total, err := a.Articles.List(c.Request.Context(), request.filter(), wanted)
+	filter := request.filter()
+	if filter.Public = !known(c); filter.Public && filter.State != nil && *filter.State == article.Disabled {
+		auth.Demand(c)
+		return
+	}
+	articles, total, err := a.Articles.List(c.Request.Context(), filter, wanted)
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.ListArticlesFailed)
 		return
 	}
 	list := make([]Article, 0, len(articles))
 	for _, found := range articles {
-		list = append(list, newArticle(found, wanted.WithContent))
+		list = append(list, newArticle(visible(c, found), wanted.WithContent))
 	}
 	responses.List(c, list, responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: total})
 }
@@ -80,9 +117,16 @@ func (a *API) listArticles(c *gin.Context) {
 //	@Produce	json
 //	@Param		id		path		integer						true	"id of the article"	minimum(1)
 //	@Param		locale	header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
 //	@Success	200		{object}	responses.Envelope[Article]	"the article"
+//	@Header		200	{string}	ETag			"name of exactly this answer"
+//	@Header		200	{string}	Cache-Control	"who may keep it, and how long"
+//	@Success	304	"the client has this answer already"
 //	@Failure	400,404,500,503,504	{object}	responses.Problem		"invalid id (10000001), no such article (20020006), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	401,429	{object}	responses.Problem	"a token that is wrong or expired, or none where disabled ones are asked for (10000004, 10000005), too many requests (10000007)"
+//	@Security	AppToken
 //	@Router		/api/v1/articles/{id} [get]
+//	@Router		/api/v1/articles/{id} [head]
 func (a *API) getArticle(c *gin.Context) {
 	id, err := requests.ID(c, errcode.ArticleNotFound)
 	if err != nil {
@@ -90,11 +134,14 @@ func (a *API) getArticle(c *gin.Context) {
 		return
 	}
 	found, err := a.Articles.Get(c.Request.Context(), id)
+	if err == nil && found.State == article.Disabled && !known(c) {
+		err = errcode.New(errcode.ArticleNotFound)
+	}
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.GetArticleFailed)
 		return
 	}
-	responses.Object(c, newArticle(found, true))
+	responses.Object(c, whole(visible(c, found)))
 }
 
 // updateArticle changes an article.
@@ -106,9 +153,14 @@ func (a *API) getArticle(c *gin.Context) {
 //	@Param		id				path		integer						true	"id of the article"	minimum(1)
 //	@Param		article			body		UpdateRequest				true	"what is to change"
 //	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Param		If-Match	header	string	false	"ETag that the object must still have"
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
+//	@Header		200	{string}	ETag	"of the object as it is now"
 //	@Failure	400,404,413,415	{object}	responses.Problem			"invalid (10000001), unknown tags (20020007), no such article (20020006), too large (10000010), unsupported media type (10000011)"
+//	@Failure	412	{object}	responses.Problem	"changed meanwhile (10000009)"
 //	@Failure	408,409,500,503,504	{object}	responses.Problem			"arrived too slowly (10000016), a tag changed meanwhile (10000008), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Security	AppToken
 //	@Router		/api/v1/articles/{id} [put]
 func (a *API) updateArticle(c *gin.Context) {
 	var request UpdateRequest
@@ -124,9 +176,14 @@ func (a *API) updateArticle(c *gin.Context) {
 //	@Param		id				path		integer						true	"id of the article"	minimum(1)
 //	@Param		state			body		StateRequest				true	"the state"
 //	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Param		If-Match	header	string	false	"ETag that the object must still have"
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
+//	@Header		200	{string}	ETag	"of the object as it is now"
 //	@Failure	400,404,413,415	{object}	responses.Problem			"invalid (10000001), no such article (20020006), too large (10000010), unsupported media type (10000011)"
+//	@Failure	412	{object}	responses.Problem	"changed meanwhile (10000009)"
 //	@Failure	408,409,500,503,504	{object}	responses.Problem			"arrived too slowly (10000016), conflict (10000008), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Security	AppToken
 //	@Router		/api/v1/articles/{id}/state [patch]
 func (a *API) setState(c *gin.Context) {
 	var request StateRequest
@@ -145,12 +202,14 @@ func (a *API) update(c *gin.Context, request any, draft func() article.Draft) {
 		responses.Error(c, err)
 		return
 	}
-	updated, err := a.Articles.Update(c.Request.Context(), id, draft())
+	change := draft()
+	change.By = appKey(c)
+	updated, err := a.Articles.Update(c.Request.Context(), id, change, responses.IfMatch(c, whole))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateArticleFailed)
 		return
 	}
-	responses.Object(c, newArticle(updated, true))
+	responses.Object(c, whole(updated))
 }
 
 // deleteArticle deletes an article.
@@ -160,8 +219,12 @@ func (a *API) update(c *gin.Context, request any, draft func() article.Draft) {
 //	@Produce	json
 //	@Param		id		path		integer								true	"id of the article"	minimum(1)
 //	@Param		locale	header		string								false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Param		If-Match	header	string	false	"ETag that the object must still have"
 //	@Success	200		{object}	responses.Envelope[responses.Empty]	"deleted"
+//	@Failure	412	{object}	responses.Problem	"changed meanwhile (10000009)"
 //	@Failure	400,404,500,503,504	{object}	responses.Problem		"invalid id (10000001), no such article (20020006), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Security	AppToken
 //	@Router		/api/v1/articles/{id} [delete]
 func (a *API) deleteArticle(c *gin.Context) {
 	id, err := requests.ID(c, errcode.ArticleNotFound)
@@ -169,9 +232,9 @@ func (a *API) deleteArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if err := a.Articles.Delete(c.Request.Context(), id); err != nil {
+	if err := a.Articles.Delete(c.Request.Context(), id, appKey(c), responses.IfMatch(c, whole)); err != nil {
 		responses.ErrorOr(c, err, errcode.DeleteArticleFailed)
 		return
 	}
-	responses.Object(c, responses.Empty{})
+	responses.Plain(c, responses.Empty{})
 }

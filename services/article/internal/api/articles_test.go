@@ -67,6 +67,7 @@ func TestCreate(t *testing.T) {
 
 					want := c.want
 					want.ID, want.CreatedAt, want.UpdatedAt = created.ID, created.CreatedAt, created.UpdatedAt
+					want.CreatedBy, want.UpdatedBy = "test", "test"
 					if want.Tags == nil {
 						want.Tags = []api.Tag{}
 					}
@@ -144,6 +145,7 @@ func TestUpdateReplacesWhatIsSent(t *testing.T) {
 					require.Equal(t, updated, s.get(t, created.ID), "what was answered is not what is there")
 					want := c.want
 					want.ID, want.CreatedAt, want.UpdatedAt = created.ID, created.CreatedAt, updated.UpdatedAt
+					want.CreatedBy, want.UpdatedBy = "test", "test"
 					require.Equal(t, want, updated)
 					require.False(t, updated.UpdatedAt.Before(created.UpdatedAt))
 				})

@@ -10,12 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
@@ -45,11 +47,14 @@ const (
 // service is the real thing behind a real connection: router, rules, domain
 // and database. Only the other service's feed is a stub.
 type service struct {
-	*apitest.Client
-	handler http.Handler
-	store   *store.Store
-	db      *database.DB
-	logs    *observer.ObservedLogs
+	*apitest.Client // of the app "test", which may write
+	anyone          *apitest.Client
+	ring            *auth.Ring
+	token           string // of the app "test", as Authorization has it
+	handler         http.Handler
+	store           *store.Store
+	db              *database.DB
+	logs            *observer.ObservedLogs
 	// catchUp stands for the feed; nil brings nothing new.
 	catchUp func(context.Context) error
 	// caughtUp counts the calls of catchUp.
@@ -80,13 +85,18 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 	require.NoError(t, err)
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
+	s.ring = apitest.Ring(t)
 	(&api.API{
+		Access:   []gin.HandlerFunc{auth.Identify(s.ring), auth.Admit()},
 		Articles: article.NewService(s.store, s.follow, o.maxContentBytes),
 		Binder:   binder,
 		Paging:   requests.Paging{DefaultSize: 10, MaxSize: 100},
 	}).Register(engine)
 	s.handler = engine
-	s.Client = apitest.New(t, engine, docs.OpenAPI)
+	s.anyone = apitest.New(t, engine, docs.OpenAPI)
+	header := apitest.Token(t, s.ring, "test", auth.ScopeWrite)
+	s.token = header.Get("Authorization")
+	s.Client = s.anyone.With(header)
 	return s
 }
 

@@ -299,6 +299,7 @@ func TestBodyLimit(t *testing.T) {
 			request := httptest.NewRequest(c.Method, c.Path, io.MultiReader(bytes.NewReader([]byte(body))))
 			request.ContentLength = -1
 			request.Header.Set("Content-Type", asJSON)
+			request.Header.Set("Authorization", s.token)
 			s.handler.ServeHTTP(recorder, request)
 			requireProblem(t, &apitest.Result{Status: recorder.Code, Header: recorder.Header(), Body: recorder.Body.Bytes()},
 				errcode.TooLarge, "请求体过大")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/swagger"
 	"github.com/achilles-blog/achilles/services/article/docs"
@@ -18,8 +19,8 @@ type Articles interface {
 	Create(ctx context.Context, draft article.Draft) (article.Article, error)
 	Get(ctx context.Context, id uint64) (article.Article, error)
 	List(ctx context.Context, filter article.Filter, page article.Page) ([]article.Article, int64, error)
-	Update(ctx context.Context, id uint64, draft article.Draft) (article.Article, error)
-	Delete(ctx context.Context, id uint64) error
+	Update(ctx context.Context, id uint64, draft article.Draft, condition article.Condition) (article.Article, error)
+	Delete(ctx context.Context, id uint64, by string, condition article.Condition) error
 }
 
 // API are the handlers and what they share.
@@ -27,6 +28,8 @@ type API struct {
 	Articles Articles
 	Binder   *requests.Binder
 	Paging   requests.Paging
+	// Access is what every route of the API begins with; see service.Service.
+	Access []gin.HandlerFunc
 }
 
 // Register adds every route of the service.
@@ -35,14 +38,21 @@ type API struct {
 //	@version		1
 //	@description	Articles of the blog, and the tags they carry.
 //	@license.name	Apache-2.0
+//	@securityDefinitions.apikey	AppToken
+//	@in							header
+//	@name						Authorization
+//	@description				"Bearer " and a token from POST /auth; the header "token" will do as well
 func (a *API) Register(routes gin.IRouter) {
-	articles := routes.Group("/api/v1/articles")
-	articles.POST("", a.createArticle)
+	articles := routes.Group("/api/v1/articles", a.Access...)
+	write := articles.Group("", auth.Require(auth.ScopeWrite))
+	write.POST("", a.createArticle)
 	articles.GET("", a.listArticles)
+	articles.HEAD("", a.listArticles)
 	articles.GET("/:id", a.getArticle)
-	articles.PUT("/:id", a.updateArticle)
-	articles.PATCH("/:id/state", a.setState)
-	articles.DELETE("/:id", a.deleteArticle)
+	articles.HEAD("/:id", a.getArticle)
+	write.PUT("/:id", a.updateArticle)
+	write.PATCH("/:id/state", a.setState)
+	write.DELETE("/:id", a.deleteArticle)
 
 	swagger.Register(routes, "article", docs.OpenAPI)
 }

@@ -18,7 +18,11 @@ type Article struct {
 	State     int       `json:"state" example:"1" enums:"0,1"`
 	Tags      []Tag     `json:"tags"`
 	CreatedAt time.Time `json:"created_at" example:"2026-01-02T03:04:05.678Z"`
+	// app key of the client that created it
+	CreatedBy string    `json:"created_by" example:"demo"`
 	UpdatedAt time.Time `json:"updated_at" example:"2026-01-02T03:04:05.678Z"`
+	// app key of the client that changed it last
+	UpdatedBy string `json:"updated_by" example:"demo"`
 }
 
 // Tag is a tag that an article carries.
@@ -31,7 +35,8 @@ type Tag struct {
 func newArticle(a article.Article, withContent bool) Article {
 	answer := Article{
 		ID: a.ID, Title: a.Title, Desc: a.Desc, CoverImageURL: a.CoverImageURL, State: int(a.State),
-		Tags: make([]Tag, 0, len(a.Tags)), CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
+		Tags:      make([]Tag, 0, len(a.Tags)),
+		CreatedAt: a.CreatedAt, CreatedBy: a.CreatedBy, UpdatedAt: a.UpdatedAt, UpdatedBy: a.UpdatedBy,
 	}
 	if withContent {
 		answer.Content = &a.Content
@@ -41,6 +46,9 @@ func newArticle(a article.Article, withContent bool) Article {
 	}
 	return answer
 }
+
+// whole is the article with its content.
+func whole(a article.Article) Article { return newArticle(a, true) }
 
 // CreateRequest is the body that creates an article. White space around the
 // title is dropped.
@@ -61,8 +69,9 @@ type CreateRequest struct {
 // Normalize drops white space around the title.
 func (r *CreateRequest) Normalize() { trim(r.Title) }
 
-func (r *CreateRequest) draft() article.Draft {
+func (r *CreateRequest) draft(by string) article.Draft {
 	return article.Draft{
+		By:    by,
 		Title: r.Title, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
 		State: newState(r.State), TagIDs: tagSet(r.TagIDs, r.TagID),
 	}

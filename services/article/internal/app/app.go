@@ -8,10 +8,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/services/article/internal/access"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 	"github.com/achilles-blog/achilles/services/article/internal/store"
@@ -29,7 +31,9 @@ func Command() command.Service[Config] {
 		Migrate: func(ctx context.Context, run command.Run[Config]) error {
 			return service.Migrate(ctx, run.Config.service(), migrations.All(), run.Stdout)
 		},
-		Commands: []*cobra.Command{checkCommand()},
+		Commands: func(bind command.Bind[Config]) []*cobra.Command {
+			return []*cobra.Command{appCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind)}
+		},
 	}
 }
 
@@ -54,12 +58,16 @@ func serve(ctx context.Context, run command.Run[Config]) error {
 	if err != nil {
 		return err
 	}
-	(&api.API{Articles: articles, Binder: binder, Paging: config.App.paging()}).Register(base.Engine)
+	(&api.API{Articles: articles, Binder: binder, Paging: config.App.paging(), Access: base.Access()}).Register(base.Engine)
+	tokens := &api.Tokens{Apps: access.NewService(store.NewApps(base.DB)), Ring: base.Ring, Binder: binder}
+	tokens.Register(base.Engine.Group("", base.Limits.Auth()))
 	return base.Run(ctx)
 }
 
 func newArticles(base *service.Service, config Config) (*article.Service, error) {
-	stored := store.New(base.DB)
+	stored := store.New(base.DB).WithRetention(config.Idempotency.Retention)
+	sweeper := idempotency.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
+	base.Process.Go("idempotency sweeper", sweeper.Run)
 	client := tagfeed.NewClient(config.Feed.URL, config.Feed.Token, config.Feed.Timeout)
 	base.Process.OnStop("tag feed", service.StopTimeout, func(context.Context) error { client.Close(); return nil })
 	follower, err := tagfeed.NewFollower(client, stored, tagfeed.Options{

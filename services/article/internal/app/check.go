@@ -10,27 +10,35 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/command"
 )
 
 // checkCommand writes and reads through both services, as a client does, and cleans up.
-func checkCommand() *cobra.Command {
+func checkCommand(bind command.Bind[Config]) *cobra.Command {
 	c := check{client: &http.Client{Timeout: 20 * time.Second}}
 	cmd := &cobra.Command{
-		Use: "check", Short: "Write and read through a running tag and article service, and clean up", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c.out = cmd.OutOrStdout()
-			c.run()
-			return c.err
-		},
+		Use: "check", Short: "Write and read through a running tag and article service, and clean up", Args: arguments(""),
+		Long: "Write and read through a running tag and article service, and clean up. The key ring of the services (Auth.KeysFile)\n" +
+			"signs the token that writing takes.",
 	}
 	cmd.Flags().StringVar(&c.tags, "tags", "http://127.0.0.1:8081", "where the tag service is, or a proxy in front of it")
 	cmd.Flags().StringVar(&c.articles, "articles", "http://127.0.0.1:8082", "where the article service is, or a proxy in front of it")
 	cmd.Flags().DurationVar(&c.wait, "wait", time.Minute, "how long to wait until both answer")
-	return cmd
+	return bind(cmd, func(config Config, _ []string) (err error) {
+		if c.token, err = sign(config.Auth, "check", []string{auth.ScopeWrite}); err != nil {
+			return err
+		}
+		c.out = cmd.OutOrStdout()
+		c.run()
+		return c.err
+	})
 }
 
 type check struct {
 	tags, articles string
+	token          string
 	wait           time.Duration
 	client         *http.Client
 	out            io.Writer
@@ -121,6 +129,7 @@ func (c *check) ask(method, url, body string, want int) (got answer, err error) 
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("locale", "en")
+	request.Header.Set("Authorization", "Bearer "+c.token)
 	response, err := c.client.Do(request)
 	if err != nil {
 		return got, fmt.Errorf("%w; look at the address, at the pods and at what may keep the two apart", err)

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/services/article/internal/app"
 )
 
@@ -32,6 +36,9 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (b *backend) answer(request string, r *http.Request) (int, string) {
+	if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey") {
+		return http.StatusUnauthorized, `{"code":10000004}`
+	}
 	if r.Method == http.MethodGet && !b.stays && b.deleted[r.URL.Path] {
 		return http.StatusNotFound, `{"code":10000002}`
 	}
@@ -63,8 +70,16 @@ func runCheck(t *testing.T, b *backend) (exit int, stdout, stderr string) {
 	server := httptest.NewServer(b)
 	t.Cleanup(server.Close)
 	var out, problems bytes.Buffer
-	exit = app.Command().Main([]string{"check", "--tags", server.URL, "--articles", server.URL, "--wait", "0s"}, nil, &out, &problems)
+	exit = app.Command().Main([]string{"check", "--tags", server.URL, "--articles", server.URL, "--wait", "0s", "--auth.keysfile", keyRing(t)}, nil, &out, &problems)
 	return exit, out.String(), problems.String()
+}
+
+// keyRing is the file of a new one.
+func keyRing(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "keys.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(auth.NewRing(time.Now())), 0o600))
+	return file
 }
 
 func TestCheck(t *testing.T) {
@@ -113,7 +128,7 @@ func TestCheckNoticesWhatStays(t *testing.T) {
 
 func TestCheckOfNobody(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	exit := app.Command().Main([]string{"check", "--tags", "http://127.0.0.1:1", "--wait", "0s"}, nil, &stdout, &stderr)
+	exit := app.Command().Main([]string{"check", "--tags", "http://127.0.0.1:1", "--wait", "0s", "--auth.keysfile", keyRing(t)}, nil, &stdout, &stderr)
 	require.Equal(t, 1, exit)
 	require.Contains(t, stderr.String(), "look at the address")
 }

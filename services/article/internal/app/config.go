@@ -7,9 +7,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/cache"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/health"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/pkg/logging"
+	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/service"
@@ -19,13 +23,17 @@ import (
 
 // Config are the settings of the article service, a section each.
 type Config struct {
-	Server   server.Config
-	App      APIConfig
-	Database database.Config
-	Log      logging.Config
-	Health   health.Config
-	Tracing  tracing.Config
-	Feed     FeedConfig
+	Server      server.Config
+	App         APIConfig
+	Database    database.Config
+	Redis       cache.Config
+	Auth        auth.Config
+	Limits      ratelimit.Config
+	Log         logging.Config
+	Health      health.Config
+	Tracing     tracing.Config
+	Feed        FeedConfig
+	Idempotency idempotency.Config
 }
 
 // Validate says which values of different sections cannot work together.
@@ -40,7 +48,8 @@ func (c Config) Validate() error {
 
 func (c Config) service() service.Config {
 	c.Server.MaxBodyBytes = cmp.Or(c.Server.MaxBodyBytes, c.App.maxBodyBytes())
-	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health, Tracing: c.Tracing}
+	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health, Tracing: c.Tracing,
+		Redis: c.Redis, Auth: c.Auth, Limits: c.Limits}
 }
 
 // APIConfig is the section App: what the API allows.
@@ -101,13 +110,17 @@ func (c FeedConfig) Validate() error {
 // Defaults are the settings that make the service run with nothing else there.
 func Defaults() Config {
 	config := Config{
-		Server:   server.Default(),
-		App:      APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxContentBytes: 1 << 20},
-		Database: database.Default(),
-		Log:      logging.Default(),
-		Health:   health.Default(),
-		Tracing:  tracing.Default(),
-		Feed:     FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond},
+		Server:      server.Default(),
+		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxContentBytes: 1 << 20},
+		Database:    database.Default(),
+		Redis:       cache.Default(),
+		Auth:        auth.Default(),
+		Limits:      ratelimit.Default(),
+		Log:         logging.Default(),
+		Health:      health.Default(),
+		Tracing:     tracing.Default(),
+		Idempotency: idempotency.Default(),
+		Feed:        FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond},
 	}
 	// A file beside the service: production names a server.
 	config.Database.DBType, config.Database.DBName = database.SQLite, "achilles_article"

@@ -59,6 +59,10 @@ func TestShippedConfigurations(t *testing.T) {
 func TestRefusedSettings(t *testing.T) {
 	for _, c := range []struct{ variable, allowed string }{
 		{"APP_DEFAULTPAGESIZE=0", "App.DefaultPageSize"},
+		{"IDEMPOTENCY_RETENTION=59s", "Idempotency.Retention"},
+		{"IDEMPOTENCY_SWEEPINTERVAL=0s", "Idempotency.SweepInterval"},
+		{"AUTH_LIFETIME=1s", "Auth.Lifetime"},
+		{"LIMITS_READBURST=0", "Limits.ReadBurst"},
 		{"APP_MAXPAGESIZE=9", "App.MaxPageSize"},
 		{"APP_MAXCONTENTBYTES=0", "App.MaxContentBytes"},
 		{"APP_MAXCONTENTBYTES=7340033", "7340032"},

@@ -36,7 +36,9 @@ type Article struct {
 	State     State
 	Tags      []Tag
 	CreatedAt time.Time
+	CreatedBy string // app key
 	UpdatedAt time.Time
+	UpdatedBy string // app key
 }
 
 // Tag is a tag that an article carries, as the tag service last told of it.
@@ -55,7 +57,13 @@ type Draft struct {
 	Content       *string
 	State         *State
 	TagIDs        *[]uint64
+	// By is the app key of the client.
+	By string
 }
+
+// Condition refuses a change by an error, unless the article is as it should be. It
+// is asked while nothing else can change the article; nil refuses nothing.
+type Condition func(current Article) error
 
 // Filter narrows a list; a nil field admits all.
 type Filter struct {
@@ -63,6 +71,9 @@ type Filter struct {
 	// Title is contained in the titles, regardless of case.
 	Title *string
 	State *State
+	// Public admits what anybody may see: enabled articles, and with TagID
+	// those of an enabled tag.
+	Public bool
 }
 
 // Page is the part of a list that is wanted.
@@ -73,7 +84,8 @@ type Page struct {
 }
 
 // Store keeps articles. Every error it returns carries a code, ArticleNotFound
-// or Unavailable, or is an *UnknownTagsError, or is that of the context.
+// or Unavailable, or is an *UnknownTagsError, or is that of the context, of a
+// Condition, or of what made the context to have a write done once.
 type Store interface {
 	// Create inserts an article with its tags, all or nothing.
 	Create(ctx context.Context, draft Draft) (Article, error)
@@ -82,9 +94,9 @@ type Store interface {
 	// List returns a page of the articles, newest first, and the number of all.
 	List(ctx context.Context, filter Filter, page Page) ([]Article, int64, error)
 	// Update replaces what the draft has, all or nothing.
-	Update(ctx context.Context, id uint64, draft Draft) (Article, error)
+	Update(ctx context.Context, id uint64, draft Draft, condition Condition) (Article, error)
 	// Delete marks the article as deleted and takes its tags off.
-	Delete(ctx context.Context, id uint64) error
+	Delete(ctx context.Context, id uint64, by string, condition Condition) error
 }
 
 // UnknownTagsError says which tags of a draft are not known.

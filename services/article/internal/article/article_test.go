@@ -27,7 +27,7 @@ func (m *memory) Create(_ context.Context, draft article.Draft) (article.Article
 	return m.write(1, draft)
 }
 
-func (m *memory) Update(_ context.Context, id uint64, draft article.Draft) (article.Article, error) {
+func (m *memory) Update(_ context.Context, id uint64, draft article.Draft, _ article.Condition) (article.Article, error) {
 	return m.write(id, draft)
 }
 
@@ -57,7 +57,7 @@ var writes = map[string]func(*article.Service, article.Draft) error{
 		return err
 	},
 	"update": func(s *article.Service, d article.Draft) error {
-		_, err := s.Update(context.Background(), 7, d)
+		_, err := s.Update(context.Background(), 7, d, nil)
 		return err
 	},
 }
@@ -132,7 +132,7 @@ func TestStateOfANewArticle(t *testing.T) {
 		_, err := s.Create(t.Context(), draft)
 		require.NoError(t, err)
 	}
-	_, err := s.Update(t.Context(), 1, article.Draft{})
+	_, err := s.Update(t.Context(), 1, article.Draft{}, nil)
 	require.NoError(t, err)
 	require.Equal(t, article.Enabled, *m.drafts[0].State)
 	require.Equal(t, article.Disabled, *m.drafts[1].State)

@@ -29,12 +29,14 @@ func (articleRow) TableName(namer schema.Namer) string { return namer.TableName(
 func (r articleRow) article(tags []article.Tag) article.Article {
 	return article.Article{
 		ID: r.ID, Title: r.Title, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
-		State: article.State(r.State), Tags: tags, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+		State: article.State(r.State), Tags: tags,
+		CreatedAt: r.CreatedAt.UTC(), CreatedBy: r.CreatedBy, UpdatedAt: r.UpdatedAt.UTC(), UpdatedBy: r.UpdatedBy,
 	}
 }
 
 // apply takes over what the draft has.
 func (r *articleRow) apply(draft article.Draft) {
+	r.UpdatedBy = draft.By
 	replace(&r.Title, draft.Title)
 	replace(&r.Desc, draft.Desc)
 	replace(&r.CoverImageURL, draft.CoverImageURL)
@@ -47,7 +49,7 @@ func (r *articleRow) apply(draft article.Draft) {
 // columns are those that a draft changes: to disable an article must not write
 // its content again.
 func columns(draft article.Draft) []string {
-	changed := []string{"updated_at"}
+	changed := []string{"updated_at", "updated_by"}
 	for column, given := range map[string]bool{
 		"title": draft.Title != nil, "desc": draft.Desc != nil, "cover_image_url": draft.CoverImageURL != nil,
 		"content": draft.Content != nil, "state": draft.State != nil,

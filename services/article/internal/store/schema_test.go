@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"math"
 	"testing"
@@ -56,7 +57,7 @@ func TestTablePrefix(t *testing.T) {
 		require.Equal(t, one.ID, list[0].ID)
 		require.NoError(t, s.apply(t.Context(), remove(2, 1)))
 		require.Equal(t, []uint64{2}, s.tagsOf(t, one.ID))
-		require.NoError(t, s.Delete(t.Context(), one.ID))
+		require.NoError(t, s.Delete(t.Context(), one.ID, "", nil))
 	})
 }
 
@@ -104,9 +105,10 @@ func TestNoFullScan(t *testing.T) {
 			}
 		}
 		for name, work := range map[string]func() error{
+			"create": func() error { _, err := s.Create(underKey(t, rand.Text()), draft("x", 7)); return err },
 			"get":    func() error { _, err := s.Get(t.Context(), 1); return err },
-			"update": func() error { _, err := s.Update(t.Context(), 1, draft("x", 7, 8, 9)); return err },
-			"delete": func() error { return s.Delete(t.Context(), 2) },
+			"update": func() error { _, err := s.Update(t.Context(), 1, draft("x", 7, 8, 9), nil); return err },
+			"delete": func() error { return s.Delete(t.Context(), 2, "", nil) },
 			"apply":  func() error { return s.apply(t.Context(), put(2, 3, "x"), remove(3, 303), remove(4, 999)) },
 		} {
 			t.Run(name, func(t *testing.T) {

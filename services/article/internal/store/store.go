@@ -7,12 +7,14 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
@@ -21,29 +23,39 @@ const largestID = math.MaxInt64
 
 // Store is article.Store and tagfeed.Copy on MySQL, MariaDB or SQLite.
 type Store struct {
-	db *database.DB
+	db        *database.DB
+	retention time.Duration
 }
 
 var _ article.Store = (*Store)(nil)
 
 // New returns a store on an open database whose schema is current.
 func New(db *database.DB) *Store {
-	return &Store{db: db}
+	return &Store{db: db, retention: idempotency.Default().Retention}
 }
 
-// Create inserts an article with its tags.
+// WithRetention is the same store, which keeps the answers to requests that carry
+// an Idempotency-Key for another time.
+func (s *Store) WithRetention(retention time.Duration) *Store {
+	other := *s
+	other.retention = retention
+	return &other
+}
+
+// Create inserts an article with its tags. Under a key that was used before it
+// ends with the first answer, see package idempotency.
 func (s *Store) Create(ctx context.Context, draft article.Draft) (article.Article, error) {
 	return s.write(ctx, draft, func(tx *gorm.DB) (articleRow, error) {
-		var row articleRow
+		row := articleRow{CreatedBy: draft.By}
 		row.apply(draft)
 		return row, tx.Create(&row).Error
 	})
 }
 
 // Update replaces what the draft has.
-func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft) (article.Article, error) {
+func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, condition article.Condition) (article.Article, error) {
 	return s.write(ctx, draft, func(tx *gorm.DB) (articleRow, error) {
-		row, err := locked(tx, id)
+		row, err := s.locked(tx, id, condition)
 		if err != nil {
 			return row, err
 		}
@@ -55,18 +67,16 @@ func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft) (art
 // write runs put in a transaction and gives the article it returns the tags of
 // the draft.
 func (s *Store) write(ctx context.Context, draft article.Draft, put func(*gorm.DB) (articleRow, error)) (article.Article, error) {
-	var written article.Article
-	err := s.db.InTx(ctx, func(tx *gorm.DB) error {
+	written, err := idempotency.InTx(ctx, s.db, s.retention, func(tx *gorm.DB) (article.Article, error) {
 		row, err := put(tx)
 		if err != nil {
-			return err
+			return article.Article{}, err
 		}
 		if err := setTags(tx, row.ID, draft.TagIDs); err != nil {
-			return err
+			return article.Article{}, err
 		}
 		tags, err := s.tagsOf(tx, row.ID)
-		written = row.article(tags[row.ID])
-		return err
+		return row.article(tags[row.ID]), err
 	})
 	if errors.Is(err, database.ErrForeignKey) {
 		// A tag went between the look at the copy and the insertion.
@@ -75,12 +85,19 @@ func (s *Store) write(ctx context.Context, draft article.Draft, put func(*gorm.D
 	return written, err
 }
 
-// locked returns the row for as long as the transaction lasts, so that writes
-// to one article follow one another.
-func locked(tx *gorm.DB, id uint64) (articleRow, error) {
+// locked returns the row, if the condition allows it, for as long as the
+// transaction lasts, so that writes to one article follow one another.
+func (s *Store) locked(tx *gorm.DB, id uint64, condition article.Condition) (articleRow, error) {
 	var row articleRow
-	err := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error
-	return row, found(err)
+	err := found(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
+	if err != nil || condition == nil {
+		return row, err
+	}
+	tags, err := s.tagsOf(tx, id)
+	if err == nil {
+		err = condition(row.article(tags[id]))
+	}
+	return row, err
 }
 
 // setTags makes the article's tags the given set; nil leaves them.
@@ -197,18 +214,24 @@ func (s *Store) List(ctx context.Context, filter article.Filter, page article.Pa
 }
 
 func (s *Store) filtered(filter article.Filter) func(*gorm.DB) *gorm.DB {
+	own, associations := s.db.Table("article"), s.db.Table("article_tag")
 	return func(query *gorm.DB) *gorm.DB {
 		if filter.TagID != nil {
-			own, associations := s.db.Table("article"), s.db.Table("article_tag")
 			query = query.Joins("JOIN "+associations+" ON "+associations+".article_id = "+own+".id").
 				Where(associations+".tag_id = ?", min(*filter.TagID, largestID))
+			if filter.Public {
+				query = query.Joins("JOIN "+s.db.Table("tag_copy")+" AS copies ON copies.id = "+associations+".tag_id AND copies.state = ?", uint8(article.Enabled))
+			}
+		}
+		if filter.Public {
+			query = query.Where(own+".state = ?", uint8(article.Enabled))
 		}
 		if filter.Title != nil {
 			// Unlike LIKE it has no wildcards, and SQLite's does not end at a NUL.
 			query = query.Where("INSTR(LOWER(title), LOWER(?)) > 0", *filter.Title)
 		}
 		if filter.State != nil {
-			query = query.Where("state = ?", uint8(*filter.State))
+			query = query.Where(own+".state = ?", uint8(*filter.State))
 		}
 		return query
 	}
@@ -236,16 +259,16 @@ func (s *Store) tagsOf(tx *gorm.DB, articleIDs ...uint64) (map[uint64][]article.
 }
 
 // Delete marks the article as deleted and takes its tags off.
-func (s *Store) Delete(ctx context.Context, id uint64) error {
+func (s *Store) Delete(ctx context.Context, id uint64, by string, condition article.Condition) error {
 	return s.db.InTx(ctx, func(tx *gorm.DB) error {
-		row, err := locked(tx, id)
+		row, err := s.locked(tx, id, condition)
 		if err != nil {
 			return err
 		}
 		if err := tx.Where("article_id = ?", id).Delete(&articleTagRow{}).Error; err != nil {
 			return err
 		}
-		return tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": tx.NowFunc()}).Error
+		return tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": tx.NowFunc(), "updated_by": by}).Error
 	})
 }
 

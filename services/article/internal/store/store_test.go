@@ -38,11 +38,11 @@ func TestWritesAreAllOrNothing(t *testing.T) {
 		s.replace(t, snapshot(1, 1, 2, 3))
 		existing := s.create(t, "existing", 1, 2)
 		require.ErrorAs(t, second(s.Create(t.Context(), draft("new", 1, 99))), new(*article.UnknownTagsError))
-		require.ErrorAs(t, second(s.Update(t.Context(), existing.ID, draft("changed", 99))), new(*article.UnknownTagsError))
+		require.ErrorAs(t, second(s.Update(t.Context(), existing.ID, draft("changed", 99), nil)), new(*article.UnknownTagsError))
 		s.failOn(t, "article_tag", nil)
 		require.ErrorIs(t, second(s.Create(t.Context(), draft("new", 1))), errInjected)
-		require.ErrorIs(t, second(s.Update(t.Context(), existing.ID, draft("changed", 2, 3))), errInjected)
-		require.ErrorIs(t, s.Delete(t.Context(), existing.ID), errInjected)
+		require.ErrorIs(t, second(s.Update(t.Context(), existing.ID, draft("changed", 2, 3), nil)), errInjected)
+		require.ErrorIs(t, s.Delete(t.Context(), existing.ID, "", nil), errInjected)
 
 		require.EqualValues(t, 1, s.count(t, "article", "is_deleted = 0"))
 		found, err := s.Get(t.Context(), existing.ID)
@@ -56,10 +56,10 @@ func second[T any](_ T, err error) error { return err }
 func TestMissingArticles(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		gone := s.create(t, "gone")
-		require.NoError(t, s.Delete(t.Context(), gone.ID))
+		require.NoError(t, s.Delete(t.Context(), gone.ID, "", nil))
 		for _, id := range []uint64{gone.ID, gone.ID + 1, 1 << 33} {
 			for name, err := range map[string]error{
-				"get": second(s.Get(t.Context(), id)), "update": second(s.Update(t.Context(), id, draft("x"))), "delete": s.Delete(t.Context(), id),
+				"get": second(s.Get(t.Context(), id)), "update": second(s.Update(t.Context(), id, draft("x"), nil)), "delete": s.Delete(t.Context(), id, "", nil),
 			} {
 				var coded *errcode.Error
 				require.ErrorAs(t, err, &coded, name)
@@ -74,7 +74,7 @@ func TestDeleteIsSoft(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		s.replace(t, snapshot(1, 1, 2))
 		kept, gone := s.create(t, "kept", 1), s.create(t, "gone", 1, 2)
-		require.NoError(t, s.Delete(t.Context(), gone.ID))
+		require.NoError(t, s.Delete(t.Context(), gone.ID, "", nil))
 		require.EqualValues(t, 1, s.count(t, "article", "is_deleted = 1 AND title = 'gone'"))
 		require.Equal(t, []uint64{1}, s.tagsOf(t, kept.ID))
 		require.EqualValues(t, 1, s.count(t, "article_tag", "1 = 1"))
@@ -92,7 +92,7 @@ func TestUpdateTouchesOnlyWhatChanges(t *testing.T) {
 			return id
 		}
 		before := idOf(2)
-		_, err := s.Update(t.Context(), created.ID, draft("a", 2, 3))
+		_, err := s.Update(t.Context(), created.ID, draft("a", 2, 3), nil)
 		require.NoError(t, err)
 		require.Equal(t, before, idOf(2))
 		require.Equal(t, []uint64{2, 3}, s.tagsOf(t, created.ID))
@@ -118,12 +118,12 @@ func TestWritesRaceWithDeletedTags(t *testing.T) {
 					case w == 0 && round%4 == 0:
 						var created article.Article
 						if created, err = s.Create(t.Context(), draft("c", one)); err == nil {
-							err = s.Delete(t.Context(), created.ID)
+							err = s.Delete(t.Context(), created.ID, "", nil)
 						}
 					case one == two:
-						_, err = s.Update(t.Context(), articles[w%2].ID, draft("x", one))
+						_, err = s.Update(t.Context(), articles[w%2].ID, draft("x", one), nil)
 					default:
-						_, err = s.Update(t.Context(), articles[w%2].ID, draft("x", min(one, two), max(one, two)))
+						_, err = s.Update(t.Context(), articles[w%2].ID, draft("x", min(one, two), max(one, two)), nil)
 					}
 					var unknown *article.UnknownTagsError
 					var coded *errcode.Error
@@ -175,7 +175,7 @@ func TestTagGoesInTheMiddleOfAWrite(t *testing.T) {
 		return false
 	})
 	var unknown *article.UnknownTagsError
-	require.ErrorAs(t, second(s.Update(t.Context(), existing.ID, draft("x", 1, 2))), &unknown)
+	require.ErrorAs(t, second(s.Update(t.Context(), existing.ID, draft("x", 1, 2), nil)), &unknown)
 	require.Equal(t, []uint64{2}, unknown.IDs)
 	require.Equal(t, []uint64{1}, s.tagsOf(t, existing.ID))
 }
@@ -191,7 +191,7 @@ func TestReadsAreConsistent(t *testing.T) {
 		group.Go(func() {
 			for ctx.Err() == nil {
 				for _, d := range []article.Draft{draft("2", 3, 4), draft("1", 1, 2)} {
-					if _, err := s.Update(t.Context(), created.ID, d); err != nil {
+					if _, err := s.Update(t.Context(), created.ID, d, nil); err != nil {
 						t.Errorf("update: %v", err)
 					}
 				}
@@ -235,7 +235,7 @@ func TestContextEndsTheWork(t *testing.T) {
 		_, _, err := s.List(ctx, article.Filter{}, article.Page{Limit: 1})
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, second(s.Create(ctx, draft("b"))), context.Canceled)
-		require.ErrorIs(t, s.Delete(ctx, created.ID), context.Canceled)
+		require.ErrorIs(t, s.Delete(ctx, created.ID, "", nil), context.Canceled)
 		require.EqualValues(t, 1, s.count(t, "article", "is_deleted = 0"))
 	})
 }

@@ -9,12 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
@@ -44,11 +46,14 @@ const (
 // service is the real thing behind a real connection: router, rules, domain
 // and database.
 type service struct {
-	*apitest.Client
-	store    *store.Store
-	db       *database.DB
-	handler  http.Handler
-	draining chan struct{}
+	*apitest.Client // of the app "test", which may write
+	anyone          *apitest.Client
+	ring            *auth.Ring
+	token           string // of the app "test", as Authorization has it
+	store           *store.Store
+	db              *database.DB
+	handler         http.Handler
+	draining        chan struct{}
 	// looks counts the looks at the feed that are done.
 	looks atomic.Int64
 	logs  *observer.ObservedLogs
@@ -86,7 +91,9 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	require.NoError(t, err)
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
+	s.ring = apitest.Ring(t)
 	(&api.API{
+		Access: []gin.HandlerFunc{auth.Identify(s.ring), auth.Admit()},
 		Tags: tag.NewService(observed{s.store, &s.looks}, tag.Options{
 			Changed: tag.NewBell(), PollInterval: o.pollInterval, Draining: s.draining,
 		}),
@@ -95,7 +102,10 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 		FeedToken: o.config.Feed.Token,
 	}).Register(engine)
 	s.handler = engine
-	s.Client = apitest.New(t, engine, docs.OpenAPI)
+	s.anyone = apitest.New(t, engine, docs.OpenAPI)
+	header := apitest.Token(t, s.ring, "test", auth.ScopeWrite)
+	s.token = header.Get("Authorization")
+	s.Client = s.anyone.With(header)
 	return s
 }
 
@@ -206,7 +216,7 @@ var statuses = map[errcode.Code]int{
 	errcode.Internal: 500, errcode.ListTagsFailed: 500, errcode.CreateTagFailed: 500, errcode.UpdateTagFailed: 500,
 	errcode.DeleteTagFailed: 500, errcode.GetTagFailed: 500,
 	errcode.InvalidParams: 400, errcode.UnauthorizedInternal: 401, errcode.NotFound: 404, errcode.TagNotFound: 404,
-	errcode.MethodNotAllowed: 405, errcode.TagNameExists: 409, errcode.ChangesTrimmed: 410, errcode.TooLarge: 413,
+	errcode.MethodNotAllowed: 405, errcode.TagNameExists: 409, errcode.ChangesTrimmed: 410, errcode.PreconditionFailed: 412, errcode.KeyReused: 422, errcode.TooLarge: 413,
 	errcode.UnsupportedMediaType: 415, errcode.Unavailable: 503,
 }
 
@@ -225,6 +235,13 @@ func problemOf(t *testing.T, result *apitest.Result, code errcode.Code, message 
 		details = []string{}
 	}
 	require.Equal(t, responses.Problem{Code: int(code), Msg: message, Details: details}, problem)
+}
+
+func codeOf(t *testing.T, result *apitest.Result) errcode.Code {
+	t.Helper()
+	var problem responses.Problem
+	result.JSON(t, &problem)
+	return errcode.Code(problem.Code)
 }
 
 func names(list []api.Tag) []string {

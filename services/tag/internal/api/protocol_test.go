@@ -57,7 +57,7 @@ func TestUnknownRoutes(t *testing.T) {
 func TestWrongMethods(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	s.create(t, fields{"name": "one"})
-	collection, item, feed := []string{"GET", "POST"}, []string{"GET", "PUT", "DELETE"}, []string{"GET"}
+	collection, item, feed := []string{"GET", "HEAD", "POST"}, []string{"GET", "HEAD", "PUT", "DELETE"}, []string{"GET"}
 	for path, allowed := range map[string][]string{
 		tagsPath: collection, at(1): item, "/internal/v1/tag-changes": feed, "/internal/v1/tag-snapshot": feed,
 	} {
@@ -157,7 +157,7 @@ func TestBodyLimitOfChunks(t *testing.T) {
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
 	require.NoError(t, err)
 	defer func() { _ = conn.Close() }()
-	_, err = io.WriteString(conn, "POST /api/v1/tags HTTP/1.1\r\nHost: x\r\nlocale: en\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+	_, err = io.WriteString(conn, "POST /api/v1/tags HTTP/1.1\r\nHost: x\r\nAuthorization: "+s.token+"\r\nlocale: en\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
 	require.NoError(t, err)
 	go func() { // the server may answer, and close, before it has read all
 		chunk := fmt.Sprintf("%x\r\n%s\r\n", 16<<10, strings.Repeat(" ", 16<<10))
@@ -186,7 +186,7 @@ func TestRequestIDs(t *testing.T) {
 		"编号":                     false,
 	} {
 		for _, request := range []apitest.Case{
-			{Path: tagsPath}, {Path: at(99)}, {Path: "/nowhere", Undescribed: true},
+			{Path: at(99)}, {Path: "/nowhere", Undescribed: true},
 			{Method: http.MethodPost, Path: tagsPath, JSON: fields{}, Invalid: true},
 			{Method: http.MethodPatch, Path: tagsPath, Undescribed: true},
 		} {
@@ -228,7 +228,7 @@ func TestAccessLogKeepsSecrets(t *testing.T) {
 func TestHeadersOfAnswers(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	for _, request := range []apitest.Case{
-		{Path: tagsPath}, {Path: at(99)}, {Path: "/nowhere", Undescribed: true}, {Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "a"}},
+		{Path: at(99)}, {Path: "/nowhere", Undescribed: true}, {Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "a"}},
 	} {
 		result := s.Do(t, request)
 		require.Equal(t, "application/json; charset=utf-8", result.Header.Get("Content-Type"))
@@ -236,6 +236,8 @@ func TestHeadersOfAnswers(t *testing.T) {
 		require.Equal(t, "no-store", result.Header.Get("Cache-Control"))
 		require.Empty(t, result.Header.Get("Access-Control-Allow-Origin"))
 	}
+	read := s.anyone.Do(t, apitest.Case{Path: tagsPath})
+	require.Equal(t, "public, max-age=0, s-maxage=10", read.Header.Get("Cache-Control"))
 }
 
 func TestDescriptionIsServed(t *testing.T) {

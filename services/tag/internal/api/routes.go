@@ -8,6 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/swagger"
@@ -20,8 +21,8 @@ type Tags interface {
 	Create(ctx context.Context, draft tag.Draft) (tag.Tag, error)
 	Get(ctx context.Context, id uint64) (tag.Tag, error)
 	List(ctx context.Context, filter tag.Filter, page tag.Page) ([]tag.Tag, int64, error)
-	Update(ctx context.Context, id uint64, draft tag.Draft) (tag.Tag, error)
-	Delete(ctx context.Context, id uint64) error
+	Update(ctx context.Context, id uint64, draft tag.Draft, condition tag.Condition) (tag.Tag, error)
+	Delete(ctx context.Context, id uint64, by string, condition tag.Condition) error
 	Changes(ctx context.Context, after uint64, limit int, wait time.Duration) (tag.Changes, error)
 	Snapshot(ctx context.Context) (tag.Snapshot, error)
 }
@@ -31,6 +32,8 @@ type API struct {
 	Tags   Tags
 	Binder *requests.Binder
 	Paging requests.Paging
+	// Access is what every route of the API begins with; see service.Service.
+	Access []gin.HandlerFunc
 	// FeedToken admits readers of the feed; when it is empty, nobody.
 	FeedToken settings.Secret
 }
@@ -45,13 +48,20 @@ type API struct {
 //	@in							header
 //	@name						Authorization
 //	@description				"Bearer " and the token that the services share
+//	@securityDefinitions.apikey	AppToken
+//	@in							header
+//	@name						Authorization
+//	@description				"Bearer " and a token from POST /auth; the header "token" will do as well
 func (a *API) Register(routes gin.IRouter) {
-	tags := routes.Group("/api/v1/tags")
-	tags.POST("", a.createTag)
+	tags := routes.Group("/api/v1/tags", a.Access...)
+	write := tags.Group("", auth.Require(auth.ScopeWrite))
+	write.POST("", a.createTag)
 	tags.GET("", a.listTags)
+	tags.HEAD("", a.listTags)
 	tags.GET("/:id", a.getTag)
-	tags.PUT("/:id", a.updateTag)
-	tags.DELETE("/:id", a.deleteTag)
+	tags.HEAD("/:id", a.getTag)
+	write.PUT("/:id", a.updateTag)
+	write.DELETE("/:id", a.deleteTag)
 
 	internal := routes.Group("/internal/v1", a.requireFeedToken)
 	internal.GET("/tag-changes", a.listChanges)

@@ -1,12 +1,14 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
@@ -19,11 +21,18 @@ type Tag struct {
 	Name      string    `json:"name" example:"Kubernetes"`
 	State     int       `json:"state" example:"1" enums:"0,1"`
 	CreatedAt time.Time `json:"created_at" example:"2026-01-02T03:04:05.678Z"`
+	// app key of the client that created it
+	CreatedBy string    `json:"created_by" example:"demo"`
 	UpdatedAt time.Time `json:"updated_at" example:"2026-01-02T03:04:05.678Z"`
+	// app key of the client that changed it last
+	UpdatedBy string `json:"updated_by" example:"demo"`
 }
 
 func newTag(t tag.Tag) Tag {
-	return Tag{ID: t.ID, Name: t.Name, State: int(t.State), CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt}
+	return Tag{
+		ID: t.ID, Name: t.Name, State: int(t.State),
+		CreatedAt: t.CreatedAt, CreatedBy: t.CreatedBy, UpdatedAt: t.UpdatedAt, UpdatedBy: t.UpdatedBy,
+	}
 }
 
 // TagRequest is the body that creates or replaces a tag. White space around
@@ -41,8 +50,8 @@ func (r *TagRequest) Normalize() {
 	}
 }
 
-func (r *TagRequest) draft() tag.Draft {
-	return tag.Draft{Name: *r.Name, State: newState(r.State)}
+func (r *TagRequest) draft(by string) tag.Draft {
+	return tag.Draft{Name: *r.Name, State: newState(r.State), By: by}
 }
 
 func newState(given *int) *tag.State {
@@ -63,11 +72,17 @@ func newState(given *int) *tag.State {
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		tag				body		TagRequest				true	"the tag"
+//	@Param		Idempotency-Key	header	string	false	"1 to 255 characters, such as a UUID: a repeat under the same key within a day gets the first answer"	maxLength(255)
 //	@Param		locale			header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success	201				{object}	responses.Envelope[Tag]	"created"
 //	@Header		201				{string}	Location				"address of the new tag"
-//	@Failure	400,409,413,415	{object}	responses.Problem		"invalid (10000001), name exists (20010008), too large (10000010), unsupported media type (10000011)"
+//	@Header		201	{string}	Idempotency-Replayed	"true where it is the first answer, again"
+//	@Header		201	{string}	ETag	"of the new object"
+//	@Failure	400,409,413,415	{object}	responses.Problem		"invalid (10000001), name exists (20010008), the first request under the key still runs (10000021), too large (10000010), unsupported media type (10000011)"
+//	@Failure	422	{object}	responses.Problem	"the Idempotency-Key was used for another request (10000020)"
 //	@Failure	408,500,503,504	{object}	responses.Problem		"arrived too slowly (10000016), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Security	AppToken
 //	@Router		/api/v1/tags [post]
 func (a *API) createTag(c *gin.Context) {
 	var request TagRequest
@@ -75,12 +90,15 @@ func (a *API) createTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	created, err := a.Tags.Create(c.Request.Context(), request.draft())
-	if err != nil {
-		responses.ErrorOr(c, err, errcode.CreateTagFailed)
-		return
-	}
-	responses.Created(c, fmt.Sprintf("/api/v1/tags/%d", created.ID), newTag(created))
+	by := appKey(c)
+	responses.Created(c, responses.Post[tag.Tag, Tag]{
+		AppKey:   by,
+		Request:  request,
+		Create:   func(ctx context.Context) (tag.Tag, error) { return a.Tags.Create(ctx, request.draft(by)) },
+		Show:     newTag,
+		Location: func(t tag.Tag) string { return fmt.Sprintf("/api/v1/tags/%d", t.ID) },
+		Failed:   errcode.CreateTagFailed,
+	})
 }
 
 // TagFilter narrows the list of tags.
@@ -97,6 +115,11 @@ func (f *TagFilter) Normalize() {
 	}
 }
 
+// known tells whether the client may see what is disabled.
+func known(c *gin.Context) bool { return auth.FromContext(c.Request.Context()).Known() }
+
+func appKey(c *gin.Context) string { return auth.FromContext(c.Request.Context()).AppKey }
+
 // listTags lists tags.
 //
 //	@Summary	List tags, oldest first
@@ -107,9 +130,16 @@ func (f *TagFilter) Normalize() {
 //	@Param		page		query		integer						false	"page; below 1 or not a number means 1"
 //	@Param		page_size	query		integer						false	"tags on a page; below 1 means the default, above the maximum the maximum"
 //	@Param		locale		header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
 //	@Success	200			{object}	responses.ListEnvelope[Tag]	"a page; the pager echoes what was used"
+//	@Header		200	{string}	ETag			"name of exactly this answer"
+//	@Header		200	{string}	Cache-Control	"who may keep it, and how long"
+//	@Success	304	"the client has this answer already"
 //	@Failure	400,500,503,504	{object}	responses.Problem			"invalid filter (10000001), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	401,429	{object}	responses.Problem	"a token that is wrong or expired, or none where disabled ones are asked for (10000004, 10000005), too many requests (10000007)"
+//	@Security	AppToken
 //	@Router		/api/v1/tags [get]
+//	@Router		/api/v1/tags [head]
 func (a *API) listTags(c *gin.Context) {
 	var request TagFilter
 	if err := a.Binder.Query(c, &request); err != nil {
@@ -118,6 +148,13 @@ func (a *API) listTags(c *gin.Context) {
 	}
 	page := a.Paging.Page(c)
 	filter := tag.Filter{Name: request.Name, State: newState(request.State)}
+	if !known(c) {
+		if filter.State != nil && *filter.State == tag.Disabled {
+			auth.Demand(c)
+			return
+		}
+		filter.State = new(tag.Enabled)
+	}
 	tags, total, err := a.Tags.List(c.Request.Context(), filter, tag.Page{Offset: page.Offset(), Limit: page.Size})
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.ListTagsFailed)
@@ -137,9 +174,16 @@ func (a *API) listTags(c *gin.Context) {
 //	@Produce	json
 //	@Param		id		path		integer					true	"id of the tag"	minimum(1)
 //	@Param		locale	header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
 //	@Success	200		{object}	responses.Envelope[Tag]	"the tag"
+//	@Header		200	{string}	ETag			"name of exactly this answer"
+//	@Header		200	{string}	Cache-Control	"who may keep it, and how long"
+//	@Success	304	"the client has this answer already"
 //	@Failure	400,404,500,503,504	{object}	responses.Problem		"invalid id (10000001), no such tag (20010007), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	401,429	{object}	responses.Problem	"a token that is wrong or expired, or none where disabled ones are asked for (10000004, 10000005), too many requests (10000007)"
+//	@Security	AppToken
 //	@Router		/api/v1/tags/{id} [get]
+//	@Router		/api/v1/tags/{id} [head]
 func (a *API) getTag(c *gin.Context) {
 	id, err := requests.ID(c, errcode.TagNotFound)
 	if err != nil {
@@ -147,6 +191,9 @@ func (a *API) getTag(c *gin.Context) {
 		return
 	}
 	found, err := a.Tags.Get(c.Request.Context(), id)
+	if err == nil && found.State == tag.Disabled && !known(c) {
+		err = errcode.New(errcode.TagNotFound)
+	}
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.GetTagFailed)
 		return
@@ -163,9 +210,14 @@ func (a *API) getTag(c *gin.Context) {
 //	@Param		id				path		integer					true	"id of the tag"	minimum(1)
 //	@Param		tag				body		TagRequest				true	"the tag"
 //	@Param		locale			header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Param		If-Match	header	string	false	"ETag that the object must still have"
 //	@Success	200				{object}	responses.Envelope[Tag]	"the tag as it is now"
+//	@Header		200	{string}	ETag	"of the object as it is now"
 //	@Failure	400,404,409,413,415	{object}	responses.Problem		"invalid (10000001), no such tag (20010007), name exists (20010008), too large (10000010), unsupported media type (10000011)"
+//	@Failure	412	{object}	responses.Problem	"changed meanwhile (10000009)"
 //	@Failure	408,500,503,504	{object}	responses.Problem		"arrived too slowly (10000016), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Security	AppToken
 //	@Router		/api/v1/tags/{id} [put]
 func (a *API) updateTag(c *gin.Context) {
 	id, err := requests.ID(c, errcode.TagNotFound)
@@ -178,7 +230,7 @@ func (a *API) updateTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	updated, err := a.Tags.Update(c.Request.Context(), id, request.draft())
+	updated, err := a.Tags.Update(c.Request.Context(), id, request.draft(appKey(c)), responses.IfMatch(c, newTag))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateTagFailed)
 		return
@@ -193,8 +245,12 @@ func (a *API) updateTag(c *gin.Context) {
 //	@Produce	json
 //	@Param		id		path		integer								true	"id of the tag"	minimum(1)
 //	@Param		locale	header		string								false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Param		If-Match	header	string	false	"ETag that the object must still have"
 //	@Success	200		{object}	responses.Envelope[responses.Empty]	"deleted"
+//	@Failure	412	{object}	responses.Problem	"changed meanwhile (10000009)"
 //	@Failure	400,404,500,503,504	{object}	responses.Problem		"invalid id (10000001), no such tag (20010007), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Security	AppToken
 //	@Router		/api/v1/tags/{id} [delete]
 func (a *API) deleteTag(c *gin.Context) {
 	id, err := requests.ID(c, errcode.TagNotFound)
@@ -202,9 +258,9 @@ func (a *API) deleteTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if err := a.Tags.Delete(c.Request.Context(), id); err != nil {
+	if err := a.Tags.Delete(c.Request.Context(), id, appKey(c), responses.IfMatch(c, newTag)); err != nil {
 		responses.ErrorOr(c, err, errcode.DeleteTagFailed)
 		return
 	}
-	responses.Object(c, responses.Empty{})
+	responses.Plain(c, responses.Empty{})
 }

@@ -7,8 +7,8 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/achilles-blog/achilles/pkg/cache"
 	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
@@ -47,7 +47,9 @@ func serve(ctx context.Context, run command.Run[Config]) error {
 		return err
 	}
 	tags := newTags(base, config)
-	(&api.API{Tags: tags, Binder: binder, Paging: config.App.paging(), FeedToken: config.Feed.Token}).Register(base.Engine)
+	(&api.API{
+		Tags: tags, Binder: binder, Paging: config.App.paging(), Access: base.Access(), FeedToken: config.Feed.Token,
+	}).Register(base.Engine)
 	return base.Run(ctx)
 }
 
@@ -55,7 +57,9 @@ func newTags(base *service.Service, config Config) *tag.Service {
 	if config.Feed.Token == "" {
 		base.Log.Warn("nobody can follow the tags: set Feed.Token, the same as in the article service")
 	}
-	stored := store.New(base.DB)
+	stored := store.New(base.DB).WithRetention(config.Idempotency.Retention)
+	sweeper := idempotency.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
+	base.Process.Go("idempotency sweeper", sweeper.Run)
 	changed := tag.NewBell()
 	trimmer := tag.Trimmer{
 		Store: stored, Retention: config.Feed.Retention, Interval: config.Feed.TrimInterval,
@@ -63,7 +67,7 @@ func newTags(base *service.Service, config Config) *tag.Service {
 	}
 	base.Process.Go("feed trimmer", trimmer.Run)
 	return tag.NewService(stored, tag.Options{
-		Changed: changed, Announce: announcer(base, config.Redis, changed),
+		Changed: changed, Announce: announcer(base, changed),
 		PollInterval: config.Feed.PollInterval, Draining: base.Process.Draining(),
 	})
 }
@@ -78,14 +82,11 @@ func reportTrim(log *zap.Logger, removed int64, err error) {
 }
 
 // announcer returns what tells other replicas of a change; nil without Redis.
-func announcer(base *service.Service, config cache.Config, changed *tag.Bell) func() {
-	client := cache.Open(config)
-	if client == nil {
+func announcer(base *service.Service, changed *tag.Bell) func() {
+	if base.Redis == nil {
 		return nil
 	}
-	base.Process.OnStop("redis", service.StopTimeout, func(context.Context) error { return client.Close() })
-	base.Health.Dependency("redis", func(ctx context.Context) error { return client.Ping(ctx).Err() })
-	between := relay.New(client, changed, base.Log)
+	between := relay.New(base.Redis, changed, base.Log)
 	base.Process.Go("relay out", between.Publish)
 	base.Process.Go("relay in", between.Listen)
 	return between.Announce

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
@@ -60,19 +62,22 @@ func (o *output) address() string {
 // replica is the whole service, in this process.
 type replica struct {
 	url     string
+	app     http.Header // the token of an app that may write
 	log     *output
 	signals chan os.Signal
 	ended   chan error
 	stopped bool
 }
 
-func settingsFor(db database.Config) app.Config {
+func settingsFor(t *testing.T, db database.Config) app.Config {
+	t.Helper()
 	config := app.Defaults()
 	config.Database = db
 	config.Server.Host, config.Server.AdminHost = "127.0.0.1", "127.0.0.1"
 	config.Server.HTTPPort, config.Server.AdminPort = 0, 0
 	config.Server.DrainDelay = 500 * time.Millisecond
 	config.Feed.Token = token
+	config.Auth = apitest.Auth(t)
 	return config
 }
 
@@ -81,7 +86,7 @@ func settingsFor(db database.Config) app.Config {
 func start(t *testing.T, config app.Config) *replica {
 	t.Helper()
 	service := app.Command()
-	r := &replica{log: &output{}, signals: make(chan os.Signal, 2), ended: make(chan error, 1)}
+	r := &replica{app: apitest.Token(t, apitest.Open(t, config.Auth), "test", auth.ScopeWrite), log: &output{}, signals: make(chan os.Signal, 2), ended: make(chan error, 1)}
 	run := command.Run[app.Config]{Config: config, Stdout: r.log, Stderr: r.log, Signals: r.signals}
 	require.NoError(t, service.Migrate(t.Context(), run))
 	ctx := context.WithoutCancel(t.Context()) // that of a test ends before its cleanup
@@ -119,7 +124,11 @@ func (r *replica) do(t *testing.T, method, path, body string) (int, string) {
 	request, err := http.NewRequestWithContext(t.Context(), method, r.url+path, strings.NewReader(body))
 	require.NoError(t, err)
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Authorization", "Bearer "+token)
+	if strings.HasPrefix(path, "/internal") {
+		request.Header.Set("Authorization", "Bearer "+token)
+	} else {
+		request.Header.Set("Authorization", r.app.Get("Authorization"))
+	}
 	request.Close = true
 	answer, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
@@ -131,7 +140,7 @@ func (r *replica) do(t *testing.T, method, path, body string) (int, string) {
 
 func TestServe(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
-		r := start(t, settingsFor(cfg))
+		r := start(t, settingsFor(t, cfg))
 		status, body := r.do(t, http.MethodPost, "/api/v1/tags", `{"name":"Go"}`)
 		require.Equal(t, http.StatusCreated, status, body)
 		for _, path := range []string{"/api/v1/tags", "/internal/v1/tag-changes", "/internal/v1/tag-snapshot", "/healthz", "/version", "/swagger/tag/"} {
@@ -149,7 +158,7 @@ func TestServe(t *testing.T) {
 // it would look by itself only much later.
 func TestReplicasTellEachOther(t *testing.T) {
 	redis := dbtest.NewRedis(t)
-	config := settingsFor(dbtest.MySQL(t))
+	config := settingsFor(t, dbtest.MySQL(t))
 	config.Redis.Host = redis.Addr()
 	config.Feed.PollInterval = time.Minute
 	one, other := start(t, config), start(t, config)
@@ -186,7 +195,7 @@ func TestStop(t *testing.T) {
 	} {
 		t.Run(about, func(t *testing.T) {
 			redis := dbtest.NewRedis(t)
-			config := settingsFor(dbtest.SQLite(t))
+			config := settingsFor(t, dbtest.SQLite(t))
 			config.Redis.Host = redis.Addr()
 			r := start(t, config)
 			answered := make(chan int, 1)

@@ -52,6 +52,10 @@ func TestShippedConfigurations(t *testing.T) {
 func TestRefusedSettings(t *testing.T) {
 	for _, c := range []struct{ variable, says string }{
 		{"APP_DEFAULTPAGESIZE=0", "App.DefaultPageSize"},
+		{"IDEMPOTENCY_RETENTION=59s", "Idempotency.Retention"},
+		{"IDEMPOTENCY_SWEEPINTERVAL=0s", "Idempotency.SweepInterval"},
+		{"AUTH_LIFETIME=1s", "Auth.Lifetime"},
+		{"LIMITS_READBURST=0", "Limits.ReadBurst"},
 		{"APP_DEFAULTPAGESIZE=ten", "App.DefaultPageSize"},
 		{"APP_MAXPAGESIZE=9", "App.MaxPageSize"},
 		{"FEED_RETENTION=0", "Feed.Retention"},

@@ -128,19 +128,19 @@ func write(t *testing.T, s *store.Store, writer, n int) int64 {
 		_, err = s.Create(ctx, draft(name, tag.Enabled))
 		return 1 + refused(t, err, errcode.TagNameExists)
 	case 1: // rolled back: no such tag
-		return 1 + refused(t, s.Delete(ctx, created.ID+1<<40), errcode.TagNotFound)
+		return 1 + refused(t, s.Delete(ctx, created.ID+1<<40, "", nil), errcode.TagNotFound)
 	case 2: // broken off somewhere
 		broken, cancel := context.WithTimeout(ctx, rand.N(5*time.Millisecond))
 		defer cancel()
-		_, err = s.Update(broken, created.ID, draft(name+", broken off", tag.Disabled))
+		_, err = s.Update(broken, created.ID, draft(name+", broken off", tag.Disabled), nil)
 		if err != nil {
 			return 1
 		}
 	case 3:
-		_, err = s.Update(ctx, created.ID, draft(name+", changed", tag.Disabled))
+		_, err = s.Update(ctx, created.ID, draft(name+", changed", tag.Disabled), nil)
 		noError(t, err)
 	case 4:
-		noError(t, s.Delete(ctx, created.ID))
+		noError(t, s.Delete(ctx, created.ID, "", nil))
 	}
 	return 2
 }

@@ -50,9 +50,11 @@ func everyStatement(t *testing.T, s *store.Store) {
 	require.NoError(t, err)
 	_, err = s.Get(ctx, living)
 	require.NoError(t, err)
-	_, err = s.Update(ctx, living, draft("new name", tag.Disabled))
+	_, err = s.Create(underKey(t, "key"), draft("under a key", tag.Enabled))
 	require.NoError(t, err)
-	require.NoError(t, s.Delete(ctx, living))
+	_, err = s.Update(ctx, living, draft("new name", tag.Disabled), nil)
+	require.NoError(t, err)
+	require.NoError(t, s.Delete(ctx, living, "", nil))
 	for _, days := range []int{3, 2} { // none so old, some, and the rest of them
 		_, err = s.Trim(ctx, time.Now().AddDate(0, 0, -days), 1000)
 		require.NoError(t, err)

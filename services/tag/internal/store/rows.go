@@ -26,7 +26,7 @@ func (tagRow) TableName(namer schema.Namer) string { return namer.TableName("tag
 func (r tagRow) tag() tag.Tag {
 	return tag.Tag{
 		ID: r.ID, Name: r.Name, State: tag.State(r.State),
-		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+		CreatedAt: r.CreatedAt.UTC(), CreatedBy: r.CreatedBy, UpdatedAt: r.UpdatedAt.UTC(), UpdatedBy: r.UpdatedBy,
 	}
 }
 

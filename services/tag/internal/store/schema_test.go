@@ -32,7 +32,7 @@ func TestDialectsHaveTheSameSchema(t *testing.T) {
 	}, tags.Columns)
 	require.Equal(t, dbtest.Index{Unique: true, Columns: []string{"id"}}, tags.Indexes["PRIMARY"])
 	require.Equal(t, dbtest.Index{Unique: true, Columns: []string{"active_name"}}, tags.Indexes["blog_tag_active_name"])
-	require.Len(t, schema, 3)
+	require.Len(t, schema, 4)
 }
 
 func TestPrefixOfTables(t *testing.T) {
@@ -42,7 +42,7 @@ func TestPrefixOfTables(t *testing.T) {
 		created := create(t, s, "a")
 		_, err := s.Get(t.Context(), created.ID)
 		require.NoError(t, err)
-		require.NoError(t, s.Delete(t.Context(), created.ID))
+		require.NoError(t, s.Delete(t.Context(), created.ID, "", nil))
 		found, err := s.Changes(t.Context(), 0, 10)
 		require.NoError(t, err)
 		require.Len(t, found.Changes, 2)

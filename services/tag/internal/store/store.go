@@ -5,38 +5,48 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
 // Store is tag.Store on MySQL, MariaDB or SQLite.
 type Store struct {
-	db *database.DB
+	db        *database.DB
+	retention time.Duration
 }
 
 var _ tag.Store = (*Store)(nil)
 
 // New returns a store on an open database whose schema is current.
 func New(db *database.DB) *Store {
-	return &Store{db: db}
+	return &Store{db: db, retention: idempotency.Default().Retention}
 }
 
-// Create inserts a tag; its name must not be in use.
+// WithRetention is the same store, which keeps the answers to requests that carry
+// an Idempotency-Key for another time.
+func (s *Store) WithRetention(retention time.Duration) *Store {
+	other := *s
+	other.retention = retention
+	return &other
+}
+
+// Create inserts a tag; its name must not be in use. Under a key that was used
+// before it ends with the first answer, see package idempotency.
 func (s *Store) Create(ctx context.Context, draft tag.Draft) (tag.Tag, error) {
-	var row tagRow
-	err := s.db.InTx(ctx, func(tx *gorm.DB) error {
-		row = tagRow{Name: draft.Name, State: uint8(*draft.State)}
+	return idempotency.InTx(ctx, s.db, s.retention, func(tx *gorm.DB) (tag.Tag, error) {
+		row := tagRow{Name: draft.Name, State: uint8(*draft.State), CreatedBy: draft.By, UpdatedBy: draft.By}
 		if err := tx.Create(&row).Error; err != nil {
-			return named(err)
+			return tag.Tag{}, named(err)
 		}
-		return s.appendChange(tx, tag.Put, row)
+		return row.tag(), s.appendChange(tx, tag.Put, row)
 	})
-	return row.tag(), err
 }
 
 // Get returns the tag that is not deleted.
@@ -80,18 +90,18 @@ func filtered(filter tag.Filter) func(*gorm.DB) *gorm.DB {
 }
 
 // Update replaces the tag's name, and its state if the draft has one.
-func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft) (tag.Tag, error) {
+func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft, condition tag.Condition) (tag.Tag, error) {
 	var row tagRow
 	err := s.db.InTx(ctx, func(tx *gorm.DB) error {
 		var err error
-		if row, err = locked(tx, id); err != nil {
+		if row, err = locked(tx, id, condition); err != nil {
 			return err
 		}
-		row.Name = draft.Name
+		row.Name, row.UpdatedBy = draft.Name, draft.By
 		if draft.State != nil {
 			row.State = uint8(*draft.State)
 		}
-		if err := tx.Select("name", "state", "updated_at").Updates(&row).Error; err != nil {
+		if err := tx.Select("name", "state", "updated_at", "updated_by").Updates(&row).Error; err != nil {
 			return named(err)
 		}
 		return s.appendChange(tx, tag.Put, row)
@@ -100,25 +110,28 @@ func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft) (tag.Tag
 }
 
 // Delete marks the tag as deleted, which frees its name.
-func (s *Store) Delete(ctx context.Context, id uint64) error {
+func (s *Store) Delete(ctx context.Context, id uint64, by string, condition tag.Condition) error {
 	return s.db.InTx(ctx, func(tx *gorm.DB) error {
-		row, err := locked(tx, id)
+		row, err := locked(tx, id, condition)
 		if err != nil {
 			return err
 		}
 		now := tx.NowFunc()
-		if err := tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": now}).Error; err != nil {
+		if err := tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": now, "updated_by": by}).Error; err != nil {
 			return err
 		}
 		return s.appendChange(tx, tag.Delete, row)
 	})
 }
 
-// locked returns the tag as it is now, and keeps others from changing it until
-// the transaction ends.
-func locked(tx *gorm.DB, id uint64) (tagRow, error) {
+// locked returns the tag as it is now, if the condition allows it, and keeps others
+// from changing it until the transaction ends.
+func locked(tx *gorm.DB, id uint64, condition tag.Condition) (tagRow, error) {
 	var row tagRow
 	err := found(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
+	if err == nil && condition != nil {
+		err = condition(row.tag())
+	}
 	return row, err
 }
 

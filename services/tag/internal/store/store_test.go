@@ -30,22 +30,22 @@ func TestTags(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, created, got, "to the millisecond, and in UTC")
 
-		updated, err := s.Update(t.Context(), created.ID, tag.Draft{Name: "new"})
+		updated, err := s.Update(t.Context(), created.ID, tag.Draft{Name: "new"}, nil)
 		require.NoError(t, err)
 		require.Equal(t, tag.Disabled, updated.State, "kept")
-		updated, err = s.Update(t.Context(), created.ID, draft("new", tag.Enabled))
+		updated, err = s.Update(t.Context(), created.ID, draft("new", tag.Enabled), nil)
 		require.NoError(t, err)
 		got, err = s.Get(t.Context(), created.ID)
 		require.NoError(t, err)
 		require.Equal(t, updated, got)
 
-		require.NoError(t, s.Delete(t.Context(), created.ID))
+		require.NoError(t, s.Delete(t.Context(), created.ID, "", nil))
 		for _, id := range []uint64{created.ID, 0, 99, 1 << 32, 1<<63 - 1} {
 			_, err = s.Get(t.Context(), id)
 			requireCode(t, errcode.TagNotFound, err)
-			_, err = s.Update(t.Context(), id, tag.Draft{Name: "x"})
+			_, err = s.Update(t.Context(), id, tag.Draft{Name: "x"}, nil)
 			requireCode(t, errcode.TagNotFound, err)
-			requireCode(t, errcode.TagNotFound, s.Delete(t.Context(), id))
+			requireCode(t, errcode.TagNotFound, s.Delete(t.Context(), id, "", nil))
 		}
 	})
 }
@@ -58,9 +58,9 @@ func TestNames(t *testing.T) {
 			created := create(t, s, "name")
 			_, err := s.Create(t.Context(), draft("name", tag.Enabled))
 			requireCode(t, errcode.TagNameExists, err)
-			_, err = s.Update(t.Context(), other.ID, tag.Draft{Name: "name"})
+			_, err = s.Update(t.Context(), other.ID, tag.Draft{Name: "name"}, nil)
 			requireCode(t, errcode.TagNameExists, err)
-			require.NoError(t, s.Delete(t.Context(), created.ID))
+			require.NoError(t, s.Delete(t.Context(), created.ID, "", nil))
 		}
 		got, err := s.Get(t.Context(), other.ID)
 		require.NoError(t, err)
@@ -80,7 +80,7 @@ func TestNamesUnderLoad(t *testing.T) {
 		for w := range 8 {
 			working.Go(func() {
 				for n := range 20 {
-					_, err := s.Update(t.Context(), ids[(w+n)%3], tag.Draft{Name: []string{"a", "b", "c", "d"}[(w*n)%4]})
+					_, err := s.Update(t.Context(), ids[(w+n)%3], tag.Draft{Name: []string{"a", "b", "c", "d"}[(w*n)%4]}, nil)
 					if err != nil {
 						refused(t, err, errcode.TagNameExists)
 					}
@@ -110,7 +110,7 @@ func TestListAgreesWithItsCount(t *testing.T) {
 			for range 30 {
 				created, err := s.Create(t.Context(), draft("flickering", tag.Enabled))
 				if noError(t, err) {
-					noError(t, s.Delete(t.Context(), created.ID))
+					noError(t, s.Delete(t.Context(), created.ID, "", nil))
 				}
 			}
 		}()

@@ -51,14 +51,14 @@ func (s *Service) List(ctx context.Context, filter Filter, page Page) ([]Tag, in
 }
 
 // Update replaces the tag's name, and its state if the draft has one.
-func (s *Service) Update(ctx context.Context, id uint64, draft Draft) (Tag, error) {
-	updated, err := s.store.Update(ctx, id, draft)
+func (s *Service) Update(ctx context.Context, id uint64, draft Draft, condition Condition) (Tag, error) {
+	updated, err := s.store.Update(ctx, id, draft, condition)
 	return updated, s.written(err)
 }
 
 // Delete removes a tag.
-func (s *Service) Delete(ctx context.Context, id uint64) error {
-	return s.written(s.store.Delete(ctx, id))
+func (s *Service) Delete(ctx context.Context, id uint64, by string, condition Condition) error {
+	return s.written(s.store.Delete(ctx, id, by, condition))
 }
 
 // written tells everyone who waits for changes, here and elsewhere.

@@ -34,12 +34,12 @@ func (f *fake) Create(_ context.Context, draft tag.Draft) (tag.Tag, error) {
 	return tag.Tag{ID: 1}, f.err
 }
 
-func (f *fake) Update(_ context.Context, _ uint64, draft tag.Draft) (tag.Tag, error) {
+func (f *fake) Update(_ context.Context, _ uint64, draft tag.Draft, _ tag.Condition) (tag.Tag, error) {
 	f.draft = draft
 	return tag.Tag{ID: 1}, f.err
 }
 
-func (f *fake) Delete(context.Context, uint64) error { return f.err }
+func (f *fake) Delete(context.Context, uint64, string, tag.Condition) error { return f.err }
 
 func (f *fake) Changes(ctx context.Context, after uint64, limit int) (tag.Changes, error) {
 	f.looks.Add(1)
@@ -78,7 +78,7 @@ func TestStateOfADraft(t *testing.T) {
 	_, err = s.Create(t.Context(), tag.Draft{Name: "a", State: &disabled})
 	require.NoError(t, err)
 	require.Equal(t, tag.Disabled, *f.draft.State)
-	_, err = s.Update(t.Context(), 1, tag.Draft{Name: "a"})
+	_, err = s.Update(t.Context(), 1, tag.Draft{Name: "a"}, nil)
 	require.NoError(t, err)
 	require.Nil(t, f.draft.State, "an existing one stays what it is")
 }
@@ -91,8 +91,8 @@ func TestWritesAreAnnounced(t *testing.T) {
 		s := tag.NewService(f, tag.Options{Changed: bell, Announce: func() { announced++ }})
 		for i, write := range []func() error{
 			func() error { _, err := s.Create(t.Context(), tag.Draft{}); return err },
-			func() error { _, err := s.Update(t.Context(), 1, tag.Draft{}); return err },
-			func() error { return s.Delete(t.Context(), 1) },
+			func() error { _, err := s.Update(t.Context(), 1, tag.Draft{}, nil); return err },
+			func() error { return s.Delete(t.Context(), 1, "", nil) },
 		} {
 			rung := bell.Next()
 			require.Equal(t, failure, write())

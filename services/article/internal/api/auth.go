@@ -1,0 +1,82 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/services/article/internal/access"
+)
+
+// Tokens are the handler that gives tokens to apps.
+type Tokens struct {
+	Apps   *access.Service
+	Ring   *auth.Ring
+	Binder *requests.Binder
+}
+
+// Register adds the route.
+func (t *Tokens) Register(routes gin.IRouter) { routes.POST("/auth", t.createToken) }
+
+// TokenRequest is what an app shows to get a token.
+type TokenRequest struct {
+	AppKey    *string `json:"app_key" validate:"required" example:"demo"`
+	AppSecret *string `json:"app_secret" validate:"required" format:"password" example:"what article app add printed"`
+}
+
+// Token is what an app shows from then on.
+type Token struct {
+	Token     string `json:"token" example:"eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYtMTEtMjEiLCJ0eXAiOiJKV1QifQ.…"`
+	TokenType string `json:"token_type" enums:"Bearer" example:"Bearer"`
+	// seconds for which the token is valid
+	ExpiresIn int64 `json:"expires_in" example:"3600"`
+}
+
+// createToken gives a token for credentials.
+//
+//	@Summary		Get a token
+//	@Description	Show it in the header `Authorization`, behind `Bearer `, or in the header `token`.
+//	@Tags			auth
+//	@Accept			json,x-www-form-urlencoded
+//	@Produce		json
+//	@Param			credentials		body		TokenRequest					true	"as article app add printed them"
+//	@Param			locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
+//	@Success		200				{object}	responses.Envelope[Token]	"the token"
+//	@Header			200				{string}	Cache-Control				"no-store"
+//	@Failure		400,401,413,415	{object}	responses.Problem			"invalid (10000001), no such pair (10000003), no key to sign with (10000006), too large (10000010), unsupported media type (10000011)"
+//	@Failure		408,500,503,504	{object}	responses.Problem			"arrived too slowly (10000016), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Router			/auth [post]
+func (t *Tokens) createToken(c *gin.Context) {
+	c.Header("Cache-Control", "no-store") // RFC 6749, 5.1
+	var shown TokenRequest
+	if err := t.Binder.Body(c, &shown); err != nil {
+		responses.Error(c, err)
+		return
+	}
+	app, err := t.Apps.Authenticate(c.Request.Context(), *shown.AppKey, *shown.AppSecret)
+	if err != nil {
+		t.refuse(c, err)
+		return
+	}
+	token, err := t.Ring.Sign(app.Key, app.Scopes, time.Now())
+	if err != nil {
+		t.refuse(c, err)
+		return
+	}
+	responses.Plain(c, Token{Token: token, TokenType: "Bearer", ExpiresIn: int64(t.Ring.Lifetime() / time.Second)})
+}
+
+// refuse answers with the challenge that goes with 401 (RFC 9110, 15.5.2).
+func (t *Tokens) refuse(c *gin.Context, err error) {
+	var coded *errcode.Error
+	if errors.As(err, &coded) && coded.Code.Status() == http.StatusUnauthorized {
+		c.Header("WWW-Authenticate", auth.Challenge)
+	}
+	responses.Error(c, err)
+}

@@ -1,0 +1,166 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+)
+
+// etag reads the object and returns the name of what it is now.
+func (s *service) etag(t *testing.T, id uint64) string {
+	t.Helper()
+	result := s.Do(t, apitest.Case{Path: at(id)})
+	require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
+	return result.Header.Get("ETag")
+}
+
+func onlyIf(tag string) http.Header { return http.Header{"If-Match": {tag}} }
+
+func unless(tag string) http.Header { return http.Header{"If-None-Match": {tag}} }
+
+func (s *service) rename(t *testing.T, id uint64, name string, header http.Header) *apitest.Result {
+	t.Helper()
+	return s.Do(t, apitest.Case{Method: http.MethodPut, Path: at(id), JSON: fields{"name": name}, Header: header})
+}
+
+func TestETagNamesExactlyOneAnswer(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := start(t, cfg)
+		made := s.Do(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "a"}})
+		var created tagAnswer
+		made.JSON(t, &created)
+		id, first := created.Data.ID, made.Header.Get("ETag")
+		require.Regexp(t, `^"[A-Za-z0-9_.-]{10,}"$`, first)
+		require.Equal(t, first, s.etag(t, id), "what was created is what is read")
+		require.Equal(t, first, s.etag(t, id), "and stays what it is")
+
+		changed := s.rename(t, id, "b", nil).Header.Get("ETag")
+		require.NotEqual(t, first, changed)
+		require.Equal(t, changed, s.etag(t, id))
+
+		other := s.create(t, fields{"name": "c"})
+		require.NotEqual(t, changed, s.etag(t, other.ID))
+		english := s.Do(t, apitest.Case{Path: at(id), Header: in("en")}).Header.Get("ETag")
+		require.NotEqual(t, changed, english, "the message is in another language")
+	})
+}
+
+func TestNotModified(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := start(t, cfg)
+		id := s.create(t, fields{"name": "a"}).ID
+		for _, path := range []string{at(id), tagsPath, tagsPath + "?name=a"} {
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				tag := s.Do(t, apitest.Case{Method: method, Path: path}).Header.Get("ETag")
+				require.NotEmpty(t, tag, "%s %s", method, path)
+				for _, header := range []http.Header{
+					unless(tag), unless("*"), unless(`"other", ` + tag), unless("W/" + strings.TrimPrefix(tag, "W/")),
+					{"If-None-Match": {`"other"`, tag}},
+				} {
+					result := s.Do(t, apitest.Case{Method: method, Path: path, Header: header})
+					require.Equal(t, http.StatusNotModified, result.Status, "%s %s %v", method, path, header)
+					require.Empty(t, result.Body)
+					require.Equal(t, tag, result.Header.Get("ETag"))
+					require.Equal(t, "private, no-cache", result.Header.Get("Cache-Control"))
+				}
+				for _, header := range []http.Header{
+					unless(`"other"`), unless(""), unless(","), unless(strings.Trim(tag, `W/"`)), unless(strings.ToUpper(tag)),
+				} {
+					result := s.Do(t, apitest.Case{Method: method, Path: path, Header: header})
+					require.Equal(t, http.StatusOK, result.Status, "%s %s %v", method, path, header)
+				}
+			}
+		}
+		old := s.Do(t, apitest.Case{Path: tagsPath}).Header.Get("ETag")
+		require.True(t, strings.HasPrefix(old, `W/"`), old)
+		s.rename(t, id, "b", nil)
+		require.Equal(t, http.StatusOK, s.Do(t, apitest.Case{Path: tagsPath, Header: unless(old)}).Status)
+	})
+}
+
+func TestHeadIsGetWithoutTheBody(t *testing.T) {
+	s := start(t, dbtest.SQLite(t))
+	id := s.create(t, fields{"name": "a"}).ID
+	for _, path := range []string{at(id), tagsPath, at(99), tagsPath + "/x"} {
+		get := s.Do(t, apitest.Case{Path: path, Invalid: true})
+		head := s.Do(t, apitest.Case{Method: http.MethodHead, Path: path, Invalid: true})
+		require.Equal(t, get.Status, head.Status)
+		require.Empty(t, head.Body)
+		require.Equal(t, strconv.Itoa(len(get.Body)), head.Header.Get("Content-Length"))
+		for _, name := range []string{"ETag", "Cache-Control", "Content-Type", "Vary"} {
+			require.Equal(t, get.Header.Values(name), head.Header.Values(name), name)
+		}
+	}
+}
+
+func TestIfMatch(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := start(t, cfg)
+		id := s.create(t, fields{"name": "a"}).ID
+		old := s.etag(t, id)
+		require.Equal(t, http.StatusOK, s.rename(t, id, "b", onlyIf(old)).Status)
+		now := s.etag(t, id)
+
+		for _, stale := range []string{old, `"other"`, "W/" + now, "", ",", strings.Trim(now, `"`)} {
+			for language, detail := range map[string]string{
+				"zh":         "对象已被修改 (If-Match 与当前 ETag 不符), 请重新获取后再试",
+				"en":         "the object has changed (If-Match is not its current ETag); get it again, then try again",
+				"zh_Hant_TW": "物件已被修改 (If-Match 與目前 ETag 不符), 請重新取得後再試",
+			} {
+				header := onlyIf(stale)
+				header.Set("Locale", language)
+				problemOf(t, s.rename(t, id, "c", header), errcode.PreconditionFailed, errcode.PreconditionFailed.Message(language), []string{detail})
+				gone := s.Do(t, apitest.Case{Method: http.MethodDelete, Path: at(id), Header: header})
+				problemOf(t, gone, errcode.PreconditionFailed, errcode.PreconditionFailed.Message(language), []string{detail})
+			}
+		}
+		require.Equal(t, "b", s.get(t, id).Name)
+		require.Equal(t, errcode.TagNotFound, codeOf(t, s.rename(t, 99, "x", onlyIf(now))))
+
+		english := s.Do(t, apitest.Case{Path: at(id), Header: in("en")}).Header.Get("ETag")
+		require.Equal(t, http.StatusOK, s.rename(t, id, "d", onlyIf(english)).Status, "read in one language, written in another")
+		require.Equal(t, http.StatusOK, s.rename(t, id, "e", onlyIf("*")).Status)
+		require.Equal(t, http.StatusOK, s.rename(t, id, "f", onlyIf(`"other", `+s.etag(t, id))).Status)
+		last := apitest.Case{Method: http.MethodDelete, Path: at(id), Header: onlyIf(s.etag(t, id))}
+		require.Equal(t, http.StatusOK, s.Do(t, last).Status)
+	})
+}
+
+// Of all who read the same state and write on it, one wins; the others are told.
+func TestNoUpdateIsLost(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := start(t, cfg)
+		id := s.create(t, fields{"name": "0"}).ID
+		const writers, rounds = 6, 10
+		won := 0
+		for round := range rounds {
+			tag := s.etag(t, id)
+			results := make([]int, writers)
+			var all sync.WaitGroup
+			for w := range writers {
+				all.Go(func() { results[w] = s.rename(t, id, fmt.Sprintf("%d by %d", round, w), onlyIf(tag)).Status })
+			}
+			all.Wait()
+			name := s.get(t, id).Name
+			for w, status := range results {
+				if status == http.StatusOK {
+					won++
+					require.Equal(t, fmt.Sprintf("%d by %d", round, w), name)
+					continue
+				}
+				require.Equal(t, http.StatusPreconditionFailed, status)
+			}
+		}
+		require.Equal(t, rounds, won)
+	})
+}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,9 +14,13 @@ import (
 // article check, which helm test runs, passes where both services work together, and leaves nothing behind.
 func TestCheck(t *testing.T) {
 	article := process.Service(t, "article")
-	tags := process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)))
-	articles := process.Ready(t, article, process.Follow(dbtest.SQLite(t), tags.Addr(t)))
-	p, exit := process.Run(t, article, nil, "check", "--tags", "http://"+tags.Addr(t), "--articles", "http://"+articles.Addr(t))
+	p, exit := process.Run(t, article, nil, "key", "new")
+	require.Zero(t, exit, p.Stderr())
+	ring := process.Settings{"Auth.KeysFile": filepath.Join(t.TempDir(), "keys.yaml")}
+	require.NoError(t, os.WriteFile(ring["Auth.KeysFile"], []byte(p.Stdout()), 0o600))
+	tags := process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)).With(ring))
+	articles := process.Ready(t, article, process.Follow(dbtest.SQLite(t), tags.Addr(t)).With(ring))
+	p, exit = process.Run(t, article, ring, "check", "--tags", "http://"+tags.Addr(t), "--articles", "http://"+articles.Addr(t))
 	require.Zero(t, exit, p.Stderr())
 	require.Contains(t, p.Stdout(), "DELETE")
 }

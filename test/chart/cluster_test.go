@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -10,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/achilles-blog/achilles/test/apiserver"
+	"github.com/achilles-blog/achilles/test/process"
 )
 
 // cluster is an API server that judges what the chart makes.
@@ -33,6 +36,8 @@ func TestCluster(t *testing.T) {
 	t.Run("an upgrade changes what was changed", func(t *testing.T) { c.upgrades(t, first, last) })
 	t.Run("an upgrade by the other Helm", func(t *testing.T) { c.upgrades(t, last, first) })
 	t.Run("pods roll with the secrets of others", func(t *testing.T) { c.followsSecrets(t, first) })
+	t.Run("a rotated key ring stays", func(t *testing.T) { c.keepsTheKeyRing(t, first, last) })
+	t.Run("and with the other Helm", func(t *testing.T) { c.keepsTheKeyRing(t, last, first) })
 	t.Run("autoscaling takes over what was scaled before", func(t *testing.T) { c.autoscales(t, first, 3) })
 	t.Run("and with Helm 3 what is scaled after", func(t *testing.T) { c.autoscales(t, last, 1) })
 	t.Run("a claim keeps its password", func(t *testing.T) { c.keepsPasswords(t, last) })
@@ -66,7 +71,7 @@ func (c cluster) upgrades(t *testing.T, installer, upgrader string) {
 		return read[appsv1.Deployment](t, c, space, "deployment", "achilles-"+service).Generation
 	}
 	secrets := func() (all []map[string][]byte) {
-		for _, name := range []string{"achilles-mariadb", "achilles-redis", "achilles-feed"} {
+		for _, name := range []string{"achilles-mariadb", "achilles-redis", "achilles-feed", "achilles-auth"} {
 			all = append(all, read[corev1.Secret](t, c, space, "secret", name).Data)
 		}
 		return all
@@ -94,7 +99,37 @@ func (c cluster) upgrades(t *testing.T, installer, upgrader string) {
 	c.Must(t, "", upgrader, "rollback", "achilles", "1", "-n", space)
 	require.Equal(t, generated, secrets())
 	c.Must(t, "", upgrader, "uninstall", "achilles", "-n", space)
-	require.Empty(t, c.Must(t, "", c.Kubectl, "-n", space, "get", "secrets,statefulsets,deployments,configmaps", "-l", "app.kubernetes.io/instance=achilles", "-o", "name"))
+	require.Equal(t, "secret/achilles-auth\n", c.Must(t, "", c.Kubectl, "-n", space, "get", "secrets,statefulsets,deployments,configmaps", "-l", "app.kubernetes.io/instance=achilles", "-o", "name"),
+		"as the README says")
+}
+
+// keepsTheKeyRing rotates the ring that the chart has made, as the README says. An upgrade and a rollback leave it so, and no
+// pod is replaced for it: tokens are signed with the new key by then.
+func (c cluster) keepsTheKeyRing(t *testing.T, installer, upgrader string) {
+	space := c.Namespace(t)
+	ring := func() string {
+		return string(read[corev1.Secret](t, c, space, "secret", "achilles-auth").Data["keys.yaml"])
+	}
+	c.Must(t, "", installer, "install", "achilles", chart, "-n", space)
+	first := filepath.Join(t.TempDir(), "keys.yaml")
+	require.NoError(t, os.WriteFile(first, []byte(ring()), 0o600))
+	p, exit := process.Run(t, process.Service(t, "article"), nil, "key", "rotate", first)
+	require.Zero(t, exit, p.Stderr())
+	rotated := p.Stdout()
+	text := c.Must(t, rotated, c.Kubectl, "-n", space, "create", "secret", "generic", "achilles-auth", "--from-file=keys.yaml=/dev/stdin", "--dry-run=client", "-o", "yaml")
+	c.Must(t, text, c.Kubectl, "-n", space, "apply", "--server-side", "--force-conflicts", "-f", "-")
+	require.Equal(t, rotated, ring())
+	require.Contains(t, read[corev1.Secret](t, c, space, "secret", "achilles-auth").Labels, "app.kubernetes.io/instance")
+	c.Must(t, "", upgrader, "upgrade", "achilles", chart, "-n", space)
+	require.Equal(t, rotated, ring())
+	c.Must(t, "", upgrader, "rollback", "achilles", "1", "-n", space)
+	require.Equal(t, rotated, ring())
+	for _, service := range services {
+		require.EqualValues(t, 1, read[appsv1.Deployment](t, c, space, "deployment", "achilles-"+service).Generation)
+	}
+	c.Must(t, "", upgrader, "uninstall", "achilles", "-n", space)
+	c.Must(t, "", installer, "install", "achilles", chart, "-n", space)
+	require.Equal(t, rotated, ring(), "what the next installation finds")
 }
 
 // followsSecrets changes a Secret that the chart doesn't own: the next upgrade rolls the pods that read it.

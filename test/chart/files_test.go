@@ -92,7 +92,7 @@ func TestUnknownValuesAreRefused(t *testing.T) {
 	for _, values := range []string{
 		`replicas: 2`, `tag: {replica: 2}`, `tag: {image: {name: x}}`, `rollout: {drain: 3}`, `mariadb: {persistence: {enable: true}}`,
 		`ingress: {host: x}`, `monitoring: {serviceMonitor: {enabled: true}}`, `networkPolicy: {egress: {cidrs: []}}`,
-		`tag: {config: {Server: {Drain: 1s}}}`, `tag: {config: {Servers: {}}}`, `article: {config: {Redis: {}}}`, `tag: {config: {server: {}}}`,
+		`tag: {config: {Server: {Drain: 1s}}}`, `tag: {config: {Servers: {}}}`, `article: {config: {Limits: {PerSecond: 1}}}`, `tag: {config: {Auth: {Keys: x}}}`, `auth: {secret: x}`, `tag: {config: {server: {}}}`, `article: {config: {Idempotency: {Retention: a day}}}`, `tag: {config: {Limits: {Enabled: "no"}}}`,
 		`tag: {resources: {limit: {}}}`, `tag: {autoscaling: {behavior: {down: {}}}}`, `networkPolicy: {extraFrom: [{podSelectors: {}}]}`,
 		`gateway: {parentRefs: [{names: x}]}`, `ingress: {tls: [{secret: x}]}`, `tag: {topologySpread: [{topologyKey: x, whenUnsatisfiable: y}]}`,
 		`tag: {replicas: "2"}`, `tag: {image: {tag: 1.0}}`, `logLevel: loud`, `commonLabels: {a: 1}`, `rollout: {drainSeconds: 1.5}`,

@@ -62,13 +62,21 @@ func TestNotes(t *testing.T) {
 		require.True(t, ok)
 		return notes
 	}
-	require.Contains(t, notes(``), "begins with an empty database")
+	for _, says := range []string{
+		"begins with an empty database", "curl http://localhost:8080/api/v1/articles\n", "curl http://localhost:8080/auth -d app_key=demo",
+		"exec deployment/achilles-article --container article -- /article app add demo --config /etc/achilles/settings.yaml\n",
+		"the key ring in the Secret achilles-auth;",
+	} {
+		require.Contains(t, notes(``), says)
+	}
+	require.Contains(t, notes(`auth: {existingSecret: mine}`), "the key ring in the Secret mine;")
 	for values, url := range map[string]string{
 		`ingress: {enabled: true}`: "http://ADDRESS-OF-THE-INGRESS/api", `ingress: {enabled: true, hosts: ["*.blog.example"]}`: "http://any-name.blog.example/api",
 		`ingress: {enabled: true, hosts: [b.example], tls: [{secretName: s}]}`:                           "https://b.example/api",
 		`gateway: {enabled: true, parentRefs: [{name: g}], hostnames: ["*.blog.example", blog.example]}`: "http://any-name.blog.example/api",
 	} {
 		require.Contains(t, notes(values), "curl "+url, values)
+		require.Contains(t, notes(values), "curl "+strings.TrimSuffix(url, "/api")+"/auth -d", values)
 	}
 	exposed := `article: {service: {type: NodePort}}`
 	require.Contains(t, notes(exposed), "nobody gets an answer from the Service achilles-article of the type NodePort")

@@ -61,6 +61,9 @@ mariadb: {enabled: false}
 redis: {enabled: false}
 database: {host: "WORD", existingSecret: "WORD", passwordKey: "WORD", usernameKey: "WORD"}
 externalRedis: {host: "WORD", username: "WORD", existingSecret: "WORD", passwordKey: "WORD"}
+auth: {existingSecret: "WORD", keysKey: "WORD"}
+tag: {config: {Auth: {Issuer: "WORD", Audience: "WORD"}}}
+article: {config: {Auth: {Issuer: "WORD", Audience: "WORD"}}}
 feed: {existingSecret: "WORD", tokenKey: "WORD"}
 networkPolicy: {egress: {externalCIDRs: ["WORD"]}}`,
 	"servers": `

@@ -105,7 +105,7 @@ func TestWhoMayComeIn(t *testing.T) {
 		"article 8080": {"check", "ingress-nginx", "traefik"},
 		"article 9090": {"prometheus"},
 		"mariadb 3306": {"article", "tag"},
-		"redis 6379":   {"tag"},
+		"redis 6379":   {"article", "tag"},
 	}
 	ports := map[string]int32{"8080": 8080, "9090": 9090, "3306": 3306, "6379": 6379, "22": 22}
 	for _, component := range []string{"tag", "article", "mariadb", "redis", "check", "anything-new"} {
@@ -138,7 +138,8 @@ func TestWhereTheyMayGo(t *testing.T) {
 		{"tag", endpoint{address: "203.0.113.7"}, 443, false},
 		{"tag", endpoint{address: "203.0.113.7"}, 3306, false},
 		{"article", endpoint{component: "mariadb"}, 3306, true},
-		{"article", endpoint{component: "redis"}, 6379, false},
+		{"article", endpoint{component: "redis"}, 6379, true},
+		{"article", endpoint{component: "redis"}, 8080, false},
 		{"article", endpoint{component: "tag"}, 8080, true},
 		{"article", endpoint{component: "tag"}, 9090, false},
 		{"check", endpoint{component: "tag"}, 8080, true},
@@ -164,12 +165,13 @@ func TestWhereTheyMayGoToServersOfOnesOwn(t *testing.T) {
 	require.True(t, admitted(t, all, egress, "tag", endpoint{namespace: "databases", app: "mysql"}, 3307))
 	require.False(t, admitted(t, all, egress, "tag", anywhere, 3306))
 	require.True(t, admitted(t, all, egress, "article", anywhere, 3307))
-	require.False(t, admitted(t, all, egress, "article", anywhere, 6380))
+	require.True(t, admitted(t, all, egress, "article", anywhere, 6380))
 
 	all = render(t, values+`, networkPolicy: {egress: {externalCIDRs: [10.20.0.0/16], extra: [{ports: [{port: 8443}]}]}}}`)
 	require.True(t, admitted(t, all, egress, "tag", inside, 3307))
 	require.False(t, admitted(t, all, egress, "tag", anywhere, 3307))
 	require.False(t, admitted(t, all, egress, "tag", anywhere, 6380))
+	require.False(t, admitted(t, all, egress, "article", anywhere, 6380))
 	require.True(t, admitted(t, all, egress, "article", anywhere, 8443))
 
 	all = render(t, `networkPolicy: {egress: {enabled: false}}`)
@@ -267,6 +269,7 @@ func TestPublicRoutes(t *testing.T) {
 		for path, backend := range map[string]string{
 			"/api/v1/tags": "achilles-tag", "/api/v1/tags/7": "achilles-tag", "/swagger/tag/": "achilles-tag", "/swagger/tag": "achilles-tag",
 			"/api/v1/articles": "achilles-article", "/api/v1/articles/7/state": "achilles-article", "/swagger/article/openapi.json": "achilles-article",
+			"/auth": "achilles-article", "/authx": "", "/api/v1/auth": "",
 			"/": "", "/internal/v1/tag-changes": "", "/internal": "", "/internal/v1/tag-snapshot": "", "/healthz": "", "/readyz": "", "/version": "",
 			"/metrics": "", "/debug/pprof/": "", "/api/v1/tagsx": "", "/api/v1": "", "/swagger": "",
 		} {
@@ -287,7 +290,7 @@ func TestIngress(t *testing.T) {
 	require.Equal(t, []networkingv1.IngressTLS{{SecretName: "s", Hosts: []string{"a.example"}}}, ingress.Spec.TLS)
 	require.Len(t, ingress.Spec.Rules, 2)
 	require.Equal(t, ingressRoutes(t, ingress, "a.example"), ingressRoutes(t, ingress, "b.example"))
-	require.Len(t, ingressRoutes(t, ingress, "b.example"), 4)
+	require.Len(t, ingressRoutes(t, ingress, "b.example"), 5)
 }
 
 func TestGateway(t *testing.T) {

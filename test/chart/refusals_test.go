@@ -53,6 +53,13 @@ func TestRefusals(t *testing.T) {
 		// Redis.
 		{`externalRedis: {host: r}`, []string{"externalRedis.host names", "redis.enabled=false"}},
 		{`{redis: {enabled: false}, externalRedis: {host: "r:6379"}}`, []string{"with a port", "externalRedis.port"}},
+		// Access.
+		{`tag: {config: {Auth: {Issuer: blog}}}`, []string{`tag.config.Auth.Issuer is "blog"`, `article.config.Auth.Issuer is "achilles"`, "set both to the same"}},
+		{`{tag: {config: {Auth: {Audience: a}}}, article: {config: {Auth: {Audience: b}}}}`, []string{`tag.config.Auth.Audience is "a"`, "refuse every token"}},
+		{`auth: {keysKey: ring}`, []string{`auth.keysKey is "ring"`, "auth.existingSecret is empty", "leave auth.keysKey out"}},
+		{`trustedProxies: [ingress-nginx]`, []string{"trustedProxies/0", "pattern"}},
+		{`tag: {extraEnv: [{name: ACHILLES_AUTH_ISSUER, value: x}]}`, []string{"tag.extraEnv has ACHILLES_AUTH_ISSUER", "set tag.config.Auth.Issuer instead"}},
+		{`article: {extraEnv: [{name: ACHILLES_AUTH_AUDIENCE, value: x}]}`, []string{"set article.config.Auth.Audience instead"}},
 		// Routes.
 		{`gateway: {enabled: true}`, []string{"gateway.parentRefs is empty", "name one"}},
 		{`ingress: {enabled: true, hosts: [a.example], tls: [{secretName: s, hosts: [b.example]}]}`, []string{"b.example", "none of ingress.hosts (a.example)"}},
@@ -121,6 +128,9 @@ func TestNotRefused(t *testing.T) {
 		`{mariadb: {enabled: false}, database: {host: db, port: 3307, usernameKey: u, passwordKey: p, tls: "true", existingSecret: s}}`,
 		`{redis: {enabled: false}, externalRedis: {host: r, port: 6380, tls: true}}`,
 		`enabled: false`,
+		`auth: {existingSecret: s, keysKey: ring}`,
+		`{tag: {config: {Auth: {Issuer: blog, Lifetime: 5m}}}, article: {config: {Auth: {Issuer: blog, Lifetime: 10m}}}}`,
+		`tag: {config: {Auth: {Audience: achilles}}}`,
 	} {
 		t.Run(values, func(t *testing.T) { render(t, values) })
 	}
@@ -163,6 +173,26 @@ func TestTheServiceRefusesTheSame(t *testing.T) {
 	}
 }
 
+// And so with the networks of proxies, by their notation alone.
+func TestTheServiceRefusesTheSameNetworks(t *testing.T) {
+	for network, refused := range map[string]bool{
+		"10.0.0.0/8": false, "192.0.2.7": false, "0.0.0.0/0": false, "10.0.0.255/32": false, "10.1.2.3/8": false, "::/0": false, "fd00::1": false, "::ffff:10.0.0.1": false,
+		"10.0.0.0/33": true, "10.0.0": true, "10.0.0.256": true, "010.0.0.1": true, "10.0.0.1/08": true, "10.0.0.0/": true, "10.0.0.0/8/8": true,
+		"fd00::/129": true, "fd00::g": true, "proxy": true, "proxy:80": true, "10.0.0.1:80": true, "*": true,
+	} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			values := `trustedProxies: ["` + network + `"]`
+			_, problems, err := template(t, helms(t)[0], values)
+			require.Equal(t, refused, err != nil, "the chart: %s", problems)
+			text := `{Server: {TrustedProxies: ["` + network + `"]}, Database: {DBType: mysql, Username: a}}`
+			p, exit := process.Run(t, process.Service(t, "tag"), nil, "migrate", "--config", localCopy(t, text))
+			require.Equal(t, 1, exit)
+			require.Equal(t, refused, !strings.Contains(p.Stderr(), "cannot be used"), "the service: %s", p.Stderr())
+		})
+	}
+}
+
 // A null takes a default away, as Helm has it; what is left is a chart without it.
 func TestNulls(t *testing.T) {
 	values, err := readValues(chart + "/values.yaml")
@@ -200,12 +230,13 @@ func TestSettingsOfTheChart(t *testing.T) {
 	both := map[string]any{
 		"Server.Host": "x", "Server.HttpPort": 1, "Server.AdminHost": "x", "Server.AdminPort": 1, "Server.ReadTimeout": "1s",
 		"Server.RequestTimeout": "1s", "Server.WriteTimeout": "1s", "Server.DrainDelay": "0s", "Server.ShutdownTimeout": "1s",
+		"Server.TrustedProxies": []string{"::1"}, "Auth.KeysFile": "x",
+		"Redis.Host": "x", "Redis.Username": "x", "Redis.Password": "x", "Redis.PasswordFile": "x", "Redis.TLS": true,
 		"Database.DBType": "sqlite", "Database.Host": "x", "Database.Username": "x", "Database.Password": "x", "Database.PasswordFile": "x",
 		"Database.DBName": "x", "Database.TLS": "true", "Feed.Token": "x", "Feed.TokenFile": "x", "Log.LogSavePath": "x",
 		"Tracing.Endpoint": "x",
 	}
 	own := map[string]map[string]any{
-		"tag":     {"Redis.Host": "x", "Redis.Username": "x", "Redis.Password": "x", "Redis.PasswordFile": "x", "Redis.TLS": true},
 		"article": {"Feed.URL": "http://x"},
 	}
 	for _, service := range services {

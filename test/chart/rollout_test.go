@@ -145,9 +145,13 @@ func TestMigrations(t *testing.T) {
 				require.Equal(t, main.Resources, migrate.Resources)
 				require.Equal(t, main.SecurityContext, migrate.SecurityContext)
 			})
-			for key, object := range all { // the one hook is the test, which runs only when it is asked for
-				if pod, ok := object.(*corev1.Pod); ok {
-					require.Equal(t, "test", pod.Annotations["helm.sh/hook"], key)
+			for key, object := range all { // no pod is a hook but the test, which runs only when it is asked for
+				switch object.(type) {
+				case *corev1.Pod:
+					require.Equal(t, "test", object.GetAnnotations()["helm.sh/hook"], key)
+				case *corev1.Secret:
+				default:
+					require.NotContains(t, object.GetAnnotations(), "helm.sh/hook", key)
 				}
 			}
 		})
@@ -240,7 +244,10 @@ func TestSettingsRollPods(t *testing.T) {
 		{`article: {config: {App: {MaxPageSize: 50}}}`, []string{"article"}},
 		{`tracing: {endpoint: "http://otel:4318"}`, services},
 		{`rollout: {drainSeconds: 6}`, services},
-		{`redis: {enabled: false}`, []string{"tag"}},
+		{`redis: {enabled: false}`, services},
+		{`trustedProxies: []`, services},
+		{`auth: {existingSecret: mine}`, services},
+		{`article: {config: {Limits: {AuthPerMinute: 1}}}`, []string{"article"}},
 		{`database: {username: other}`, services},
 	} {
 		t.Run(c.values, func(t *testing.T) {

@@ -108,6 +108,9 @@ const (
 	durationPattern = `^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))*([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)?$`
 	// hostPattern is of a name, with or without a wildcard, and not of an address.
 	hostPattern = `^(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)*[a-z]([-a-z0-9]*[a-z0-9])?$`
+	// networkPattern is of an address or network; what it takes for one with IPv6, a service may still refuse.
+	networkPattern = `^(` + octet + `(\.` + octet + `){3}(/([12]?[0-9]|3[0-2]))?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(/([1-9]?[0-9]|1[01][0-9]|12[0-8]))?)$`
+	octet          = `([1-9]?[0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5])`
 )
 
 var duration = regexp.MustCompile(`^([0-9.]+(ms|h|m|s))+$`)
@@ -171,6 +174,7 @@ func sharedDefinitions() object {
 	})
 	return object{
 		"host":      object{"type": "string", "maxLength": 253, "pattern": hostPattern},
+		"network":   object{"type": "string", "pattern": networkPattern},
 		"resources": closedObject(object{"requests": quantities, "limits": quantities}),
 		"behavior":  closedObject(object{"scaleUp": scaling, "scaleDown": scaling}),
 		"peer": closedObject(object{

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,8 +15,10 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
 
 	"github.com/achilles-blog/achilles/test/manifest"
+	"github.com/achilles-blog/achilles/test/process"
 )
 
 // Every pod there can be, the bundled servers and the test among them, is as locked down as the strictest standard asks,
@@ -87,8 +91,12 @@ func TestSecretsComeFromSecrets(t *testing.T) {
 // filesOf returns the Secret files of a service: each file's name, and the Secret and key that it shows.
 func filesOf(t *testing.T, all manifest.Objects, deployment string) map[string][2]string {
 	t.Helper()
+	return secretFiles(manifest.Get[appsv1.Deployment](t, all, deployment).Spec.Template.Spec)
+}
+
+func secretFiles(pod corev1.PodSpec) map[string][2]string {
 	files := map[string][2]string{}
-	for _, volume := range manifest.Get[appsv1.Deployment](t, all, deployment).Spec.Template.Spec.Volumes {
+	for _, volume := range pod.Volumes {
 		if volume.Projected == nil {
 			continue
 		}
@@ -103,17 +111,20 @@ func filesOf(t *testing.T, all manifest.Objects, deployment string) map[string][
 
 func TestSecretsOfTheServices(t *testing.T) {
 	all := render(t, ``)
-	require.Equal(t, map[string][2]string{
-		"database-password": {"achilles-mariadb", "password"}, "feed-token": {"achilles-feed", "token"}, "redis-password": {"achilles-redis", "password"},
-	}, filesOf(t, all, "achilles-tag"))
-	require.Equal(t, map[string][2]string{
-		"database-password": {"achilles-mariadb", "password"}, "feed-token": {"achilles-feed", "token"},
-	}, filesOf(t, all, "achilles-article"))
+	for _, service := range services {
+		require.Equal(t, map[string][2]string{
+			"keys.yaml": {"achilles-auth", "keys.yaml"}, "database-password": {"achilles-mariadb", "password"},
+			"feed-token": {"achilles-feed", "token"}, "redis-password": {"achilles-redis", "password"},
+		}, filesOf(t, all, "achilles-"+service))
+	}
 
 	all = render(t, matrix(t)["production"])
-	require.Equal(t, map[string][2]string{
-		"database-password": {"blog-database", "password"}, "feed-token": {"blog-feed", "token"}, "redis-password": {"blog-redis", "password"},
-	}, filesOf(t, all, "achilles-tag"))
+	for _, service := range services {
+		require.Equal(t, map[string][2]string{
+			"keys.yaml": {"blog-auth", "keys.yaml"}, "database-password": {"blog-database", "password"},
+			"feed-token": {"blog-feed", "token"}, "redis-password": {"blog-redis", "password"},
+		}, filesOf(t, all, "achilles-"+service))
+	}
 	manifest.Each(all, func(key string, _ *corev1.Secret) {
 		t.Errorf("%s is made, though all of them are somebody else's", key)
 	})
@@ -125,7 +136,7 @@ func TestSecretsOfTheServices(t *testing.T) {
 
 	all = render(t, matrix(t)["servers"])
 	require.Equal(t, map[string][2]string{
-		"database-password": {"tags-database", "secret"}, "feed-token": {"blog-feed", "token"},
+		"keys.yaml": {"blog-auth", "keys.yaml"}, "database-password": {"tags-database", "secret"}, "feed-token": {"blog-feed", "token"},
 	}, filesOf(t, all, "blog-tag"))
 	require.Equal(t, [2]string{"articles-database", "secret"}, filesOf(t, all, "blog-article")["database-password"])
 	for service, secret := range map[string]string{"tag": "tags-database", "article": "articles-database"} {
@@ -140,20 +151,47 @@ func TestSecretsOfTheServices(t *testing.T) {
 func TestGeneratedSecrets(t *testing.T) {
 	all := render(t, ``)
 	other := render(t, ``)
-	for name, keys := range map[string][]string{"achilles-mariadb": {"password", "root-password"}, "achilles-redis": {"password", "redis.conf"}, "achilles-feed": {"token"}} {
+	for name, keys := range map[string][]string{"achilles-mariadb": {"password", "root-password"}, "achilles-redis": {"password", "redis.conf"},
+		"achilles-feed": {"token"}, "achilles-auth": {"keys.yaml"}} {
 		secret := manifest.Get[corev1.Secret](t, all, name)
 		require.Equal(t, keys, slices.Sorted(maps.Keys(secret.Data)))
 		for _, key := range keys {
 			require.NotEqual(t, secret.Data[key], manifest.Get[corev1.Secret](t, other, name).Data[key], "drawn anew for each installation")
 		}
 	}
-	password := manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["password"]
-	token := manifest.Get[corev1.Secret](t, all, "achilles-feed").Data["token"]
-	sum := sha256.Sum256([]byte(base64.StdEncoding.EncodeToString(password) + "\n" + base64.StdEncoding.EncodeToString(token)))
-	require.Equal(t, hex.EncodeToString(sum[:]), podAnnotations(t, all, "article")["checksum/secrets"])
+	var rolls []string // and not the key ring, which running pods take over
+	for _, secret := range [][2]string{{"achilles-mariadb", "password"}, {"achilles-feed", "token"}, {"achilles-redis", "password"}} {
+		rolls = append(rolls, base64.StdEncoding.EncodeToString(manifest.Get[corev1.Secret](t, all, secret[0]).Data[secret[1]]))
+	}
+	sum := sha256.Sum256([]byte(strings.Join(rolls, "\n")))
+	for _, service := range services {
+		require.Equal(t, hex.EncodeToString(sum[:]), podAnnotations(t, all, service)["checksum/secrets"])
+	}
 	redis := manifest.Get[corev1.Secret](t, all, "achilles-redis").Data
 	require.Equal(t, "requirepass "+string(redis["password"])+"\n", string(redis["redis.conf"]))
 	require.NotEqual(t, manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["password"], manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["root-password"])
+}
+
+// The key ring is one as the service makes it. It is of no release: a rollback would bring back that of its time, without the
+// key that has signed since.
+func TestGeneratedKeyRing(t *testing.T) {
+	secret := manifest.Get[corev1.Secret](t, render(t, ``), "achilles-auth")
+	require.Equal(t, "pre-install,pre-upgrade", secret.Annotations["helm.sh/hook"])
+	file := filepath.Join(t.TempDir(), "keys.yaml")
+	require.NoError(t, os.WriteFile(file, secret.Data["keys.yaml"], 0o600))
+	p, exit := process.Run(t, process.Service(t, "article"), nil, "key", "rotate", file)
+	require.Zero(t, exit, p.Stderr())
+	var rings [2]struct{ Keys []map[string]string }
+	require.NoError(t, yaml.Unmarshal(secret.Data["keys.yaml"], &rings[0]))
+	require.NoError(t, yaml.Unmarshal([]byte(p.Stdout()), &rings[1]))
+	require.Len(t, rings[0].Keys, 1)
+	require.Len(t, rings[1].Keys, 2)
+	require.Equal(t, rings[0].Keys[0], rings[1].Keys[0], "the key that signs until the new one does")
+	key, err := base64.StdEncoding.DecodeString(rings[0].Keys[0]["secret"])
+	require.NoError(t, err)
+	require.Len(t, key, 32)
+
+	require.NotContains(t, render(t, `auth: {existingSecret: mine}`), "Secret achilles-auth")
 }
 
 func TestResources(t *testing.T) {

@@ -37,24 +37,47 @@ func TestDatabaseSettings(t *testing.T) {
 }
 
 func TestRedisSettings(t *testing.T) {
-	require.Equal(t, map[string]any{"Host": "achilles-redis:6379", "PasswordFile": "/run/secrets/achilles/redis-password", "TLS": false},
-		settingsOf(t, render(t, ``), "tag")["Redis"])
-	require.NotContains(t, settingsOf(t, render(t, ``), "article"), "Redis")
-
-	none := render(t, `redis: {enabled: false}`)
-	require.NotContains(t, settingsOf(t, none, "tag"), "Redis", "Redis is optional")
+	bundled, none := render(t, ``), render(t, `redis: {enabled: false}`)
 	require.NotContains(t, none, "StatefulSet achilles-redis")
 	require.NotContains(t, none, "NetworkPolicy achilles-redis")
-	require.NotContains(t, filesOf(t, none, "achilles-tag"), "redis-password")
-
 	open := render(t, `{redis: {enabled: false}, externalRedis: {host: r}}`)
-	require.Equal(t, map[string]any{"Host": "r:6379", "TLS": false}, settingsOf(t, open, "tag")["Redis"], "a server without a password")
-	require.NotContains(t, filesOf(t, open, "achilles-tag"), "redis-password")
+	own := render(t, `{redis: {enabled: false}, externalRedis: {host: "fd00::1", port: 6390, username: u, tls: true, existingSecret: s, passwordKey: k},
+		tag: &service {config: {Redis: {DB: 3}}}, article: *service}`)
+	for _, service := range services {
+		require.Equal(t, map[string]any{"Host": "achilles-redis:6379", "PasswordFile": "/run/secrets/achilles/redis-password", "TLS": false},
+			settingsOf(t, bundled, service)["Redis"])
+		require.NotContains(t, settingsOf(t, none, service), "Redis", "Redis is optional")
+		require.NotContains(t, filesOf(t, none, "achilles-"+service), "redis-password")
+		require.Equal(t, map[string]any{"Host": "r:6379", "TLS": false}, settingsOf(t, open, service)["Redis"], "a server without a password")
+		require.NotContains(t, filesOf(t, open, "achilles-"+service), "redis-password")
+		require.Equal(t, map[string]any{"Host": "[fd00::1]:6390", "Username": "u", "TLS": true, "DB": 3.0, "PasswordFile": "/run/secrets/achilles/redis-password"},
+			settingsOf(t, own, service)["Redis"])
+		require.Equal(t, [2]string{"s", "k"}, filesOf(t, own, "achilles-"+service)["redis-password"])
+	}
+}
 
-	own := render(t, `{redis: {enabled: false}, externalRedis: {host: "fd00::1", port: 6390, username: u, tls: true, existingSecret: s, passwordKey: k}, tag: {config: {Redis: {DB: 3}}}}`)
-	require.Equal(t, map[string]any{"Host": "[fd00::1]:6390", "Username": "u", "TLS": true, "DB": 3.0, "PasswordFile": "/run/secrets/achilles/redis-password"},
-		settingsOf(t, own, "tag")["Redis"])
-	require.Equal(t, [2]string{"s", "k"}, filesOf(t, own, "achilles-tag")["redis-password"])
+// Both services know who is asking, and from where: the same ring, and the same proxies.
+func TestAccessSettings(t *testing.T) {
+	private := []any{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"}
+	for values, proxies := range map[string][]any{
+		``: private, `trustedProxies: [10.2.0.0/16, "fd00::1"]`: {"10.2.0.0/16", "fd00::1"}, `trustedProxies: []`: {}, `trustedProxies: null`: {},
+	} {
+		all := render(t, values)
+		for _, service := range services {
+			require.Equal(t, map[string]any{"KeysFile": "/run/secrets/achilles/keys.yaml"}, settingsOf(t, all, service)["Auth"])
+			require.Equal(t, proxies, settingsOf(t, all, service)["Server"]["TrustedProxies"], values)
+		}
+	}
+	own := render(t, matrix(t)["auth"])
+	for _, service := range services {
+		settings := settingsOf(t, own, service)
+		require.Equal(t, "https://blog.example", settings["Auth"]["Issuer"])
+		require.Equal(t, "/run/secrets/achilles/keys.yaml", settings["Auth"]["KeysFile"])
+		require.Equal(t, 200.0, settings["Limits"]["ReadPerSecond"])
+		require.Equal(t, "48h", settings["Idempotency"]["Retention"])
+		require.Equal(t, "1m", settings["Server"]["SharedMaxAge"])
+		require.Equal(t, "achilles-redis:6379", settings["Redis"]["Host"])
+	}
 }
 
 func TestFeedAndTracingSettings(t *testing.T) {
@@ -70,12 +93,12 @@ func TestFeedAndTracingSettings(t *testing.T) {
 
 // What config says stands, also where it says false, 0 or nothing.
 func TestConfig(t *testing.T) {
-	all := render(t, `{tag: {config: {Server: {RunMode: debug, IdleTimeout: 0, TrustedProxies: []}, Health: {Strict: false}, Feed: {Retention: 24h}}},
+	all := render(t, `{tag: {config: {Server: {RunMode: debug, IdleTimeout: 0, CorsAllowedOrigins: []}, Health: {Strict: false}, Feed: {Retention: 24h}}},
 		article: {config: {App: {MaxContentBytes: 7340032}, Server: {CorsAllowedOrigins: ["https://a.example"]}}}}`)
 	tag := settingsOf(t, all, "tag")
 	require.Equal(t, "debug", tag["Server"]["RunMode"])
 	require.Equal(t, 0.0, tag["Server"]["IdleTimeout"])
-	require.Equal(t, []any{}, tag["Server"]["TrustedProxies"])
+	require.Equal(t, []any{}, tag["Server"]["CorsAllowedOrigins"])
 	require.Equal(t, "5s", tag["Server"]["DrainDelay"], "beside it stands what the chart derives")
 	require.Equal(t, map[string]any{"Strict": false}, tag["Health"])
 	require.Equal(t, "24h", tag["Feed"]["Retention"])
@@ -212,4 +235,24 @@ func TestCheckPod(t *testing.T) {
 	require.Equal(t, []string{"check", "--wait", "4m", "--tags", "http://achilles-tag", "--articles", "http://achilles-article"}, pod.Spec.Containers[0].Args)
 	require.Equal(t, container(t, all, "article").Image, pod.Spec.Containers[0].Image)
 	require.Equal(t, corev1.RestartPolicyNever, pod.Spec.RestartPolicy)
+}
+
+// It has the key ring, to sign a token with, and no other secret.
+func TestCheckPodSigns(t *testing.T) {
+	mount := corev1.VolumeMount{Name: "secrets", MountPath: "/run/secrets/achilles", ReadOnly: true}
+	file := corev1.EnvVar{Name: "ACHILLES_AUTH_KEYSFILE", Value: "/run/secrets/achilles/keys.yaml"}
+	for values, want := range map[string]struct {
+		ring [2]string
+		env  []corev1.EnvVar
+	}{
+		``: {[2]string{"achilles-auth", "keys.yaml"}, []corev1.EnvVar{file}},
+		matrix(t)["auth"]: {[2]string{"blog-auth", "ring"}, []corev1.EnvVar{
+			file, {Name: "ACHILLES_AUTH_ISSUER", Value: "https://blog.example"}, {Name: "ACHILLES_AUTH_AUDIENCE", Value: "blog"},
+		}},
+	} {
+		pod := podSpecs(render(t, values))["Pod achilles-check"]
+		require.Equal(t, want.env, pod.Containers[0].Env)
+		require.Equal(t, []corev1.VolumeMount{mount}, pod.Containers[0].VolumeMounts)
+		require.Equal(t, map[string][2]string{"keys.yaml": want.ring}, secretFiles(pod))
+	}
 }

@@ -36,6 +36,7 @@ tag: {replicas: 1}
 article: {replicas: 1}
 mariadb: {existingSecret: achilles-database}
 redis: {existingSecret: achilles-redis}
+auth: {existingSecret: achilles-auth}
 feed: {existingSecret: achilles-feed}`,
 		without: []string{
 			"NetworkPolicy achilles-article", "NetworkPolicy achilles-check", "NetworkPolicy achilles-deny", "NetworkPolicy achilles-tag",
@@ -45,7 +46,7 @@ feed: {existingSecret: achilles-feed}`,
 		name: "staging", namespace: "achilles-staging",
 		values: fmt.Sprintf(external, false) + `
 ingress: {enabled: true, hosts: [staging.blog.example]}`,
-		needs: []string{"achilles-database password", "achilles-feed token", "achilles-redis password"},
+		needs: []string{"achilles-auth keys.yaml", "achilles-database password", "achilles-feed token", "achilles-redis password"},
 	},
 	{
 		name: "production", namespace: "achilles",
@@ -59,7 +60,8 @@ article: *service
 ingress: {enabled: true, hosts: [blog.example], tls: [{secretName: achilles-tls, hosts: [blog.example]}]}
 monitoring: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}`,
 		needs: []string{
-			"achilles-database password", "achilles-feed token", "achilles-redis password", "achilles-tls tls.crt", "achilles-tls tls.key",
+			"achilles-auth keys.yaml", "achilles-database password", "achilles-feed token", "achilles-redis password",
+			"achilles-tls tls.crt", "achilles-tls tls.key",
 		},
 	},
 }
@@ -70,6 +72,7 @@ mariadb: {enabled: false}
 redis: {enabled: false}
 database: {host: mysql.databases.svc, existingSecret: achilles-database, tls: "%[1]t"}
 externalRedis: {host: redis.databases.svc, existingSecret: achilles-redis, tls: %[1]t}
+auth: {existingSecret: achilles-auth}
 feed: {existingSecret: achilles-feed}`
 
 func (o overlay) render(t testing.TB) manifest.Objects {
@@ -136,6 +139,7 @@ func asPod(all manifest.Objects) {
 	}
 	pod := all["Pod achilles-check"].(*corev1.Pod)
 	pod.ObjectMeta = alikeMetadata(pod.ObjectMeta)
+	pod.Spec.Containers[0].EnvFrom = nil // what the services have beside their files: see TestCheckSignsAsTheServicesDo
 }
 
 // alikeConfigMap leaves the settings out, which are compared as they are read.

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -227,7 +228,7 @@ func TestServicesAcceptTheirSettings(t *testing.T) {
 		for _, service := range services {
 			t.Run(o.name+" "+service, func(t *testing.T) {
 				dir := t.TempDir()
-				for _, name := range []string{"database-password", "feed-token", "redis-password"} {
+				for _, name := range []string{"database-password", "feed-token", "redis-password", "keys.yaml"} {
 					require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("secret"), 0o600))
 				}
 				file, environment := configuration(t, o.render(t), service)
@@ -246,6 +247,32 @@ func TestServicesAcceptTheirSettings(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What an overlay says of tokens reaches the services and the check alike.
+func TestCheckSignsAsTheServicesDo(t *testing.T) {
+	all := kustomize(t, overlayOf(t, "base", `
+configMapGenerator:
+  - {name: achilles-environment, behavior: merge, literals: [ACHILLES_AUTH_ISSUER=https://blog.example]}`))
+	check := manifest.Get[batchv1.CronJob](t, all, "achilles-check").Spec.JobTemplate.Spec.Template.Spec.Containers[0]
+	of := environmentOf(t, all, check)
+	for _, service := range services {
+		read := settings(t, all, service)
+		for _, name := range []string{"ACHILLES_AUTH_ISSUER", "ACHILLES_AUTH_KEYSFILE"} {
+			require.NotEmpty(t, of[name])
+			require.Equal(t, read[name], of[name], service)
+		}
+	}
+}
+
+// The ring for development is one.
+func TestDevelopmentRing(t *testing.T) {
+	all := kustomize(t, folder+"/overlays/dev")
+	file := filepath.Join(t.TempDir(), "keys.yaml")
+	require.NoError(t, os.WriteFile(file, manifest.Get[corev1.Secret](t, all, "achilles-auth").Data["keys.yaml"], 0o600))
+	p, exit := process.Run(t, process.Service(t, "article"), nil, "key", "rotate", file)
+	require.Zero(t, exit, p.Stderr())
+	require.Contains(t, p.Stdout(), "development")
 }
 
 // Each component does with the base alone.

@@ -1,7 +1,7 @@
 {{/* Fails with a sentence for each value that cannot work, all of them at once. */}}
 {{- define "achilles.refuse" -}}
 {{- $refusals := list -}}
-{{- range list "names" "rollout" "images" "databases" "redis" "routes" "tracing" "replicas" "limits" "settings" "ignored" -}}
+{{- range list "names" "rollout" "images" "databases" "redis" "auth" "routes" "tracing" "replicas" "limits" "settings" "ignored" -}}
 {{- $refusals = concat $refusals (include (printf "achilles.refusals.%s" .) $ | fromYamlArray) -}}
 {{- end -}}
 {{- if $refusals -}}
@@ -100,6 +100,22 @@
 {{- end -}}
 {{- if regexMatch "^[^:]*:[^:]*$" $host -}}
 {{- $refusals = append $refusals (printf "externalRedis.host is %q, with a port: write the port into externalRedis.port" $host) -}}
+{{- end -}}
+{{- toYaml $refusals -}}
+{{- end -}}
+
+{{/* A token says whom it is of and for, and each service takes those only that say what its own settings say. */}}
+{{- define "achilles.refusals.auth" -}}
+{{- $refusals := list -}}
+{{- range $key := list "Issuer" "Audience" -}}
+{{- $tag := dig "Auth" $key "achilles" ($.Values.tag.config | default dict) -}}
+{{- $article := dig "Auth" $key "achilles" ($.Values.article.config | default dict) -}}
+{{- if ne $tag $article -}}
+{{- $refusals = append $refusals (printf "tag.config.Auth.%s is %q and article.config.Auth.%s is %q, so that the tag service would refuse every token: set both to the same, or leave both out" $key $tag $key $article) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (not .Values.auth.existingSecret) (ne .Values.auth.keysKey "keys.yaml") -}}
+{{- $refusals = append $refusals (printf "auth.keysKey is %q, but auth.existingSecret is empty: set it to the name of your Secret, or leave auth.keysKey out" .Values.auth.keysKey) -}}
 {{- end -}}
 {{- toYaml $refusals -}}
 {{- end -}}
@@ -207,6 +223,7 @@ Server.RequestTimeout: rollout.requestSeconds
 Server.WriteTimeout: rollout.requestSeconds
 Server.DrainDelay: rollout.drainSeconds
 Server.ShutdownTimeout: rollout.shutdownSeconds
+Server.TrustedProxies: trustedProxies
 Database.DBType: ""
 Database.Host: database.host
 Database.Username: database.username
@@ -214,18 +231,18 @@ Database.Password: database.existingSecret
 Database.PasswordFile: database.existingSecret
 Database.DBName: {{ .component }}.database.name
 Database.TLS: database.tls
-Feed.Token: feed.existingSecret
-Feed.TokenFile: feed.existingSecret
-# The root file system is read-only, and the log goes to standard output.
-Log.LogSavePath: ""
-Tracing.Endpoint: tracing.endpoint
-{{- if eq .component "tag" }}
 Redis.Host: externalRedis.host
 Redis.Username: externalRedis.username
 Redis.Password: externalRedis.existingSecret
 Redis.PasswordFile: externalRedis.existingSecret
 Redis.TLS: externalRedis.tls
-{{- else }}
+Auth.KeysFile: auth.existingSecret
+Feed.Token: feed.existingSecret
+Feed.TokenFile: feed.existingSecret
+# The root file system is read-only, and the log goes to standard output.
+Log.LogSavePath: ""
+Tracing.Endpoint: tracing.endpoint
+{{- if eq .component "article" }}
 Feed.URL: ""
 {{- end }}
 {{- end -}}
@@ -235,6 +252,9 @@ Feed.URL: ""
 {{- range $component := list "tag" "article" -}}
 {{- $values := get $.Values $component -}}
 {{- $variables := dict "ACHILLES_CONFIG" "leave it out" "GOMEMLIMIT" "set resources.limits.memory instead" -}}
+{{- range $key := list "Issuer" "Audience" -}}
+{{- $_ := set $variables (printf "ACHILLES_AUTH_%s" (upper $key)) (printf "set %s.config.Auth.%s instead" $component $key) -}}
+{{- end -}}
 {{- range $key, $instead := include "achilles.takenSettings" (dict "component" $component) | fromYaml -}}
 {{- $advice := $instead | empty | ternary "leave it out" (printf "set %s instead" $instead) -}}
 {{- $_ := set $variables (printf "ACHILLES_%s" ($key | replace "." "_" | upper)) $advice -}}

@@ -30,8 +30,17 @@ once in a render, whichever template asks first. Takes root, name and keys.
 {{- include "achilles.keptSecret" (dict "root" . "name" (include "achilles.feedSecret" .) "keys" (list .Values.feed.tokenKey)) -}}
 {{- end -}}
 
+{{/* A key ring with one key, as article key new prints it. */}}
+{{- define "achilles.newKeyRing" -}}
+# Keep it secret. Every key verifies tokens; of those whose time has come the youngest signs.
+keys:
+  - id: first
+    secret: {{ randBytes 32 | quote }}
+    signs_from: 2020-01-01T00:00:00Z
+{{ end -}}
+
 {{/*
-Changes with the secrets of a service: those that the chart makes, and those of others as far as the cluster can be
+Changes with the secrets that a service reads once: those that the chart makes, and those of others as far as the cluster can be
 asked. The latter are salted with what only a reader of the Secret knows. Takes root and component.
 */}}
 {{- define "achilles.secretsChecksum" -}}

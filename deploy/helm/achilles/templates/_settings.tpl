@@ -39,7 +39,7 @@
 {{- toYaml $database -}}
 {{- end -}}
 
-{{/* The Redis of the tag service, as YAML: host, port, username, secret, passwordKey, tls; {} for none. */}}
+{{/* The Redis of both services, as YAML: host, port, username, secret, passwordKey, tls; {} for none. */}}
 {{- define "achilles.redis" -}}
 {{- $fullname := include "achilles.fullname" . -}}
 {{- $redis := dict -}}
@@ -55,20 +55,31 @@
 {{- toYaml $redis -}}
 {{- end -}}
 
-{{/* The Secret files of a service, as YAML: a list of name (of the file), secret, key. Takes root and component. */}}
+{{/* The Secret files that a service reads once, as YAML: a list of name (of the file), secret, key. Takes root and component. */}}
 {{- define "achilles.secretFiles" -}}
 {{- $database := include "achilles.database" . | fromYaml -}}
 {{- $files := list
     (dict "name" "database-password" "secret" $database.secret "key" $database.passwordKey)
     (dict "name" "feed-token" "secret" (include "achilles.feedSecret" .root) "key" .root.Values.feed.tokenKey)
 -}}
-{{- if eq .component "tag" -}}
 {{- $redis := include "achilles.redis" .root | fromYaml -}}
 {{- if $redis.secret -}}
 {{- $files = append $files (dict "name" "redis-password" "secret" $redis.secret "key" $redis.passwordKey) -}}
 {{- end -}}
-{{- end -}}
 {{- toYaml $files -}}
+{{- end -}}
+
+{{/* The key ring as a source of a projected volume. The services read it again when it changes, so no checksum has it. */}}
+{{- define "achilles.keyRing" -}}
+- secret:
+    name: {{ include "achilles.authSecret" . | quote }}
+    items:
+      - key: {{ .Values.auth.keysKey | quote }}
+        path: keys.yaml
+{{- end -}}
+
+{{- define "achilles.authSecret" -}}
+{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "achilles.fullname" .)) -}}
 {{- end -}}
 
 {{- define "achilles.feedSecret" -}}
@@ -91,6 +102,7 @@ Server:
   WriteTimeout: {{ add $rollout.requestSeconds 3 }}s
   DrainDelay: {{ int $rollout.drainSeconds }}s
   ShutdownTimeout: {{ int $rollout.shutdownSeconds }}s
+  TrustedProxies: {{ .root.Values.trustedProxies | default list | toJson }}
 Database:
   DBType: mysql
   Host: {{ include "achilles.address" $database | quote }}
@@ -100,12 +112,13 @@ Database:
   PasswordFile: {{ $secrets }}/database-password
   DBName: {{ $database.name | quote }}
   TLS: {{ $database.tls | quote }}
+Auth:
+  KeysFile: {{ $secrets }}/keys.yaml
 Feed:
   TokenFile: {{ $secrets }}/feed-token
   {{- if eq .component "article" }}
   URL: http://{{ include "achilles.fullname" .root }}-tag
   {{- end }}
-{{- if eq .component "tag" }}
 {{- with include "achilles.redis" .root | fromYaml }}
 Redis:
   Host: {{ include "achilles.address" . | quote }}
@@ -116,7 +129,6 @@ Redis:
   PasswordFile: {{ $secrets }}/redis-password
   {{- end }}
   TLS: {{ .tls }}
-{{- end }}
 {{- end }}
 {{- with .root.Values.tracing.endpoint }}
 Tracing:

@@ -61,7 +61,11 @@ run: build ## Build and run everything on http://127.0.0.1:PORT (PORT=8080), dat
 
 .PHONY: demo
 demo: bin-local ## Fill the running system with 60 tags and 1,000 articles; safe to repeat
-	@exec bin/local demo --port '$(PORT)'
+	@exec bin/local demo --port '$(PORT)' --data '$(DATA)'
+
+.PHONY: token
+token: bin-local ## Print a token for the running system, for the header "Authorization: Bearer TOKEN" of a write
+	@exec bin/local token --port '$(PORT)' --data '$(DATA)'
 
 .PHONY: build
 build: bin-local ## Build both services, static and stamped, into bin/

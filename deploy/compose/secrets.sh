@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes the secrets of docker-compose.yaml, each a random one in a file of its own.
-# What is there already is kept: the database remembers its passwords.
+# What is there already is kept: the database remembers its passwords, and clients
+# have tokens.
 set -eu
 
 dir=$(dirname "$0")/secrets
@@ -14,3 +15,11 @@ for name in database database-root redis feed; do
     echo "made $dir/$name"
   fi
 done
+# The key ring, as "article key new" prints one. Its owner may write to it, because
+# keys rotate in place.
+if [ ! -s "$dir/keys.yaml" ]; then
+  key=$(dd if=/dev/urandom bs=32 count=1 2>/dev/null | base64)
+  printf 'keys:\n  - id: "first"\n    secret: "%s"\n    signs_from: 2020-01-01T00:00:00Z\n' "$key" >"$dir/keys.yaml"
+  chmod 644 "$dir/keys.yaml"
+  echo "made $dir/keys.yaml"
+fi

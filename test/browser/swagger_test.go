@@ -50,6 +50,15 @@ func (s *seen) listen(event any) {
 	}
 }
 
+// takeComplaints returns what the page has complained about since the last time.
+func (s *seen) takeComplaints() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.complaints
+	s.complaints = nil
+	return taken
+}
+
 // newPage opens an empty page in a browser of its own.
 func newPage(t *testing.T) (context.Context, *seen) {
 	t.Helper()
@@ -86,18 +95,25 @@ func TestSwaggerPagesCallTheAPI(t *testing.T) {
 		t.Run(page.name, func(t *testing.T) {
 			ctx, seen := newPage(t)
 			require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(page.server.URL(t, "/swagger/"+page.name+"/"))))
-			require.Contains(t, try(ctx, t, "post", page.path, page.body), "from the browser")
+			require.Contains(t, try(ctx, t, "get", page.path, ""), `"list": []`)
+			require.Equal(t, "200", status(ctx, t, "get", page.path), "reads are open")
+			require.Contains(t, try(ctx, t, "post", page.path, page.body), "10000004")
+			require.Equal(t, "401", status(ctx, t, "post", page.path))
+			require.Len(t, seen.takeComplaints(), 1, "the browser's own, of the 401")
+
+			authorize(ctx, t, "Bearer "+process.Token())
+			require.Contains(t, again(ctx, t, "post", page.path), "from the browser")
 			require.Equal(t, "201", status(ctx, t, "post", page.path))
-			require.Contains(t, try(ctx, t, "get", page.path, ""), "from the browser")
+			require.Contains(t, again(ctx, t, "get", page.path), "from the browser")
 			require.Equal(t, "200", status(ctx, t, "get", page.path))
 
 			answer, err := process.Ask("GET", page.server.URL(t, page.path), nil)
 			require.NoError(t, err)
 			require.Contains(t, string(answer.Body), "from the browser", "and it is really there")
 
+			require.Empty(t, seen.takeComplaints())
 			seen.mu.Lock()
 			defer seen.mu.Unlock()
-			require.Empty(t, seen.complaints)
 			require.Equal(t, map[string]bool{page.server.Addr(t): true}, seen.hosts, "no other host")
 		})
 	}
@@ -120,10 +136,35 @@ func try(ctx context.Context, t *testing.T, method, path, body string) string {
 	if body != "" {
 		fill(ctx, t, block+`//textarea[contains(@class,"body-param__text")]`, body)
 	}
+	return execute(ctx, t, block)
+}
+
+// again executes an operation once more, as it is filled in.
+func again(ctx context.Context, t *testing.T, method, path string) string {
+	t.Helper()
+	block := operation(method, path)
+	require.NoError(t, chromedp.Do(ctx, chromedp.Click(block+`//button[contains(@class,"btn-clear")]`)))
+	return execute(ctx, t, block)
+}
+
+func execute(ctx context.Context, t *testing.T, block string) string {
+	t.Helper()
 	require.NoError(t, chromedp.Do(ctx, chromedp.Click(block+`//button[contains(@class,"execute")]`)))
 	answer, err := chromedp.Run(ctx, chromedp.Text(block+`//table[contains(@class,"live-responses-table")]//div[contains(@class,"highlight-code")]`))
 	require.NoError(t, err)
 	return answer
+}
+
+// authorize gives the page what it is to show as an app's token.
+func authorize(ctx context.Context, t *testing.T, value string) {
+	t.Helper()
+	const dialog = `//div[contains(@class,"modal-ux")]`
+	require.NoError(t, chromedp.Do(ctx, chromedp.Click(`//div[contains(@class,"auth-wrapper")]/button[contains(@class,"authorize")]`)))
+	fill(ctx, t, dialog+`//div[h4/code[text()="AppToken"]]//input`, value)
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.Click(dialog+`//button[contains(@class,"modal-btn") and contains(@class,"authorize")]`),
+		chromedp.Click(dialog+`//button[contains(@class,"btn-done")]`),
+	))
 }
 
 // fill replaces a text as a person does: selects all of it and types.

@@ -90,11 +90,29 @@ func TestSecretsAreFilesThatNobodyCommits(t *testing.T) {
 	require.Contains(t, read(t, folder+"/.gitignore"), "/secrets/\n")
 	for name, s := range project.Services {
 		for variable, value := range s.Environment {
-			if regexp.MustCompile(`PASSWORD|TOKEN|SECRET`).MatchString(variable) {
+			if regexp.MustCompile(`PASSWORD|TOKEN|SECRET|KEYS`).MatchString(variable) {
 				require.Regexp(t, `^/run/secrets/`, *value, "%s of %s", variable, name)
 				requireSecret(t, s, filepath.Base(*value))
 			}
 		}
+	}
+}
+
+// What one service signs the other has to take, and both have to count where the
+// other replicas do.
+func TestBothServicesHaveTheSameAccess(t *testing.T) {
+	project := load(t)
+	tag, article := service(t, project, "tag"), service(t, project, "article")
+	for variable, value := range map[string]string{
+		"ACHILLES_AUTH_KEYSFILE": "/run/secrets/keys.yaml", "ACHILLES_REDIS_HOST": "redis:6379", "ACHILLES_REDIS_PASSWORDFILE": "/run/secrets/redis",
+	} {
+		require.Equal(t, value, *tag.Environment[variable])
+		require.Equal(t, value, *article.Environment[variable])
+	}
+	require.Equal(t, tag.Secrets, article.Secrets)
+	for _, s := range []types.ServiceConfig{tag, article} {
+		require.Contains(t, s.DependsOn, "redis")
+		require.NotEmpty(t, *s.Environment["ACHILLES_SERVER_TRUSTEDPROXIES"], "all clients would be the proxy")
 	}
 }
 

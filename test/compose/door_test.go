@@ -123,13 +123,15 @@ func TestTheDoorLeadsToTheAPIAlone(t *testing.T) {
 	for path, name := range map[string]string{
 		"/api/v1/tags": "tag", "/api/v1/tags?page=1": "tag", "/api/v1/tags/7": "tag", "/swagger/tag/": "tag",
 		"/api/v1/articles": "article", "/api/v1/articles/7/state": "article", "/swagger/article/index.html": "article",
+		"/auth": "article",
 	} {
-		answer := d.ask(t, "GET", path, http.Header{"X-Forwarded-For": {"6.6.6.6"}})
+		answer := d.ask(t, "GET", path, http.Header{"X-Forwarded-For": {"6.6.6.6", "7.7.7.7"}, "Connection": {"X-Forwarded-For"}})
 		plain, _, _ := strings.Cut(path, "?")
 		require.Equal(t, fmt.Sprintf("%s of [127.0.0.1] at %s", plain, name), string(answer.Body))
 	}
 	for _, path := range []string{
 		"/internal/v1/tag-changes?after=0", "/internal/v1/tag-snapshot", "/readyz", "/healthz", "/version", "/metrics", "/api", "/api/v1/tagsandmore",
+		"/authority", "/Auth", "/auth/../internal/v1/tag-snapshot",
 		"/api/v1/tags/../../../internal/v1/tag-snapshot", "/api/v1/tags/..%2f..%2f..%2finternal/v1/tag-snapshot",
 		"/api/v1/tags/%2e%2e/%2E%2E/%2e%2e/internal/v1/tag-snapshot", "/api/v1/tags/.", "/api/v1/tags//1", "//internal/v1/tag-snapshot",
 		"http://test/internal/v1/tag-snapshot",

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -29,11 +30,19 @@ func run(t *testing.T, dir string, environ []string, program string, args ...str
 	return string(output)
 }
 
+// newSecrets are those that secrets.sh makes, and the folder that holds them.
+func newSecrets(t *testing.T) (dir string) {
+	t.Helper()
+	script := filepath.Join(t.TempDir(), "secrets.sh")
+	require.NoError(t, os.WriteFile(script, []byte(read(t, folder+"/secrets.sh")), 0o600))
+	run(t, filepath.Dir(script), nil, "sh", script)
+	return filepath.Join(filepath.Dir(script), "secrets")
+}
+
 // configured are the settings of a service as they stand in the file, with
 // what is only to be found in the containers replaced.
-func configured(t *testing.T, s types.ServiceConfig, instead process.Settings) process.Settings {
+func configured(t *testing.T, s types.ServiceConfig, secrets string, instead process.Settings) process.Settings {
 	t.Helper()
-	dir := t.TempDir()
 	found := process.Settings{}
 	for variable, value := range s.Environment {
 		key, ours := strings.CutPrefix(variable, "ACHILLES_")
@@ -43,8 +52,7 @@ func configured(t *testing.T, s types.ServiceConfig, instead process.Settings) p
 		key = strings.Replace(key, "_", ".", 1)
 		found[key] = *value
 		if name, secret := strings.CutPrefix(*value, "/run/secrets/"); secret {
-			found[key] = filepath.Join(dir, name)
-			require.NoError(t, os.WriteFile(found[key], []byte("the "+name+"\n"), 0o600))
+			found[key] = filepath.Join(secrets, name)
 		}
 	}
 	for key := range instead {
@@ -57,32 +65,61 @@ func configured(t *testing.T, s types.ServiceConfig, instead process.Settings) p
 // to migrate, and the health check tells what is so.
 func TestTheServicesRunOnTheseSettings(t *testing.T) {
 	project := load(t)
+	secrets := newSecrets(t)
 	mysql := dbtest.NewMySQL(t)
-	execute(t, mysql, "CREATE USER achilles IDENTIFIED BY 'the database'")
+	execute(t, mysql, "CREATE USER achilles IDENTIFIED BY '"+read(t, secrets+"/database")+"'")
 	execute(t, mysql, read(t, folder+"/mariadb.sql"))
-	own := process.Settings{"SERVER.HTTPPORT": "0", "SERVER.ADMINPORT": "0", "DATABASE.HOST": mysql.Addr()}
-	redis := dbtest.NewRedis(t, "--requirepass", "the redis")
+	redis := dbtest.NewRedis(t, "--requirepass", read(t, secrets+"/redis"))
+	own := process.Settings{"SERVER.HTTPPORT": "0", "SERVER.ADMINPORT": "0", "DATABASE.HOST": mysql.Addr(), "REDIS.HOST": redis.Addr()}
 
-	tag := start(t, project, "tag", own.With(process.Settings{"REDIS.HOST": redis.Addr()}))
-	article := start(t, project, "article", own.With(process.Settings{"FEED.URL": "http://" + tag.Addr(t)}))
+	onTag := configured(t, service(t, project, "tag"), secrets, own)
+	tag := start(t, project, "tag", onTag)
+	onArticle := configured(t, service(t, project, "article"), secrets, own.With(process.Settings{"FEED.URL": "http://" + tag.Addr(t)}))
+	article := start(t, project, "article", onArticle)
 	for name, p := range map[string]*process.Process{"tag": tag, "article": article} {
 		check := service(t, project, name).HealthCheck.Test
 		require.Equal(t, types.HealthCheckTest{"CMD", "/" + name, "healthcheck", "http://127.0.0.1:8080/readyz"}, check)
 		_, exit := process.Run(t, process.Service(t, name), nil, check[2], p.URL(t, "/readyz"))
 		require.Zero(t, exit)
 	}
-	process.Await(t, "redis to be used", func() bool {
-		answer, err := process.Ask("GET", tag.URL(t, "/readyz?full=1"), nil)
-		return err == nil && strings.Contains(string(answer.Body), `"redis":"OK"`)
-	})
+	for _, p := range []*process.Process{tag, article} {
+		process.Await(t, "redis to be used", func() bool {
+			answer, err := process.Ask("GET", p.URL(t, "/readyz?full=1"), nil)
+			return err == nil && strings.Contains(string(answer.Body), `"redis":"OK"`)
+		})
+	}
+	writesByTheReadme(t, tag, article, onArticle)
+	checked, exit := process.Run(t, process.Service(t, "article"), onArticle, "check", "--tags", "http://"+tag.Addr(t), "--articles", "http://"+article.Addr(t))
+	require.Zero(t, exit, checked.Stderr()+checked.Stdout())
+}
+
+// writesByTheReadme adds an app in the article service's container, gets a token
+// and writes with it to the other service.
+func writesByTheReadme(t *testing.T, tag, article *process.Process, on process.Settings) {
+	t.Helper()
+	program := process.Service(t, "article")
+	added, exit := process.Run(t, program, on, "app", "add", "demo")
+	require.Zero(t, exit, added.Stderr())
+	secret := regexp.MustCompile(`app_secret +(\S+)`).FindStringSubmatch(added.Stdout())
+	require.NotNil(t, secret, added.Stdout())
+	answer, err := process.Ask("POST", article.URL(t, "/auth"), map[string]any{"app_key": "demo", "app_secret": secret[1]})
+	require.NoError(t, err)
+	var given struct{ Data struct{ Token string } }
+	require.NoError(t, answer.JSON(&given))
+	printed, exit := process.Run(t, program, on, "token", "demo")
+	require.Zero(t, exit, printed.Stderr())
+	for n, token := range []string{"", process.Token(), given.Data.Token, strings.TrimSpace(printed.Stdout())} {
+		answer, err := process.AskWith(process.Header(token), "POST", tag.URL(t, "/api/v1/tags"), newTag(fmt.Sprint("tag ", n)))
+		require.NoError(t, err)
+		require.Equal(t, []int{401, 401, 201, 201}[n], answer.Status, string(answer.Body))
+	}
 }
 
 // start migrates and serves as the file says. An unknown or a wrong setting
 // would end either at once.
-func start(t *testing.T, project *types.Project, name string, instead process.Settings) *process.Process {
+func start(t *testing.T, project *types.Project, name string, s process.Settings) *process.Process {
 	t.Helper()
 	program := process.Service(t, name)
-	s := configured(t, service(t, project, name), instead)
 	ran, exit := process.Run(t, program, s, service(t, project, name+"-migrate").Command...)
 	require.Zero(t, exit, ran.Stderr()+ran.Stdout())
 	p := process.Start(t, program, s, service(t, project, name).Command...)
@@ -140,24 +177,26 @@ func freePort(t *testing.T) int {
 }
 
 func TestSecretsAreMadeOnce(t *testing.T) {
-	dir := t.TempDir()
-	script := filepath.Join(dir, "secrets.sh")
-	require.NoError(t, os.WriteFile(script, []byte(read(t, folder+"/secrets.sh")), 0o600))
-	run(t, dir, nil, "sh", script)
+	dir := newSecrets(t)
 	seen := map[string]bool{}
 	for name := range load(t).Secrets {
-		secret := read(t, filepath.Join(dir, "secrets", name))
-		require.Regexp(t, "^[0-9a-f]{48}$", secret)
+		secret := read(t, filepath.Join(dir, name))
+		if name != "keys.yaml" {
+			require.Regexp(t, "^[0-9a-f]{48}$", secret)
+		}
 		require.False(t, seen[secret])
 		seen[secret] = true
 	}
-	info, err := os.Stat(filepath.Join(dir, "secrets"))
+	info, err := os.Stat(dir)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
-	require.Empty(t, run(t, dir, nil, "sh", script))
+	require.Empty(t, run(t, dir, nil, "sh", "../secrets.sh"))
 	for name := range load(t).Secrets {
-		require.True(t, seen[read(t, filepath.Join(dir, "secrets", name))], "%s was made anew", name)
+		require.True(t, seen[read(t, filepath.Join(dir, name))], "%s was made anew", name)
 	}
+	_, err = process.Sign(filepath.Join(dir, "keys.yaml"), "demo")
+	require.NoError(t, err)
+	require.NotEqual(t, read(t, filepath.Join(dir, "keys.yaml")), read(t, filepath.Join(newSecrets(t), "keys.yaml")))
 }
 
 // roll.sh with a docker that only notes what it is asked to do.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ const (
 	pageSize      = 100 // the most that the API gives
 	answerLimit   = 8 << 20
 	busyTries     = 5
-	busyPause     = time.Second
+	busyPause     = time.Second // where the answer names none
 	answerTimeout = 30 * time.Second
 )
 
@@ -27,11 +28,15 @@ const (
 type api struct {
 	base   string
 	client *http.Client
+	token  string // shown with every request; empty: none
 }
+
+// errUnknownApp says that there is no such pair of key and secret.
+var errUnknownApp = errors.New("there is no such app")
 
 func newAPI(base string) *api {
 	transport := &http.Transport{MaxIdleConnsPerHost: demoClients, IdleConnTimeout: time.Minute}
-	return &api{base, &http.Client{Transport: transport, Timeout: answerTimeout}}
+	return &api{base: base, client: &http.Client{Transport: transport, Timeout: answerTimeout}}
 }
 
 func (a *api) close() { a.client.CloseIdleConnections() }
@@ -47,11 +52,29 @@ type answer struct {
 		TotalRows int `json:"total_rows"`
 	}
 	status int
+	pause  time.Duration // after which to ask again
 }
 
 type object struct {
 	ID    uint64
 	Title string
+	Token string
+}
+
+// login gets a token for the app, which is shown from then on. The error is
+// errUnknownApp when the two do not know each other.
+func (a *api) login(ctx context.Context, own app) error {
+	got, err := a.send(ctx, http.MethodPost, "/auth", map[string]any{"app_key": own.key, "app_secret": own.secret})
+	switch {
+	case err != nil:
+		return err
+	case got.status == http.StatusUnauthorized:
+		return errUnknownApp
+	case got.status != http.StatusOK || got.Data.Token == "":
+		return got.refusal("asking for a token")
+	}
+	a.token = got.Data.Token
+	return nil
 }
 
 // createTag makes a tag and returns its id; a tag that is there already is
@@ -126,7 +149,7 @@ func (got *answer) refusal(what string) error {
 }
 
 // send makes a request. An answer that says "not now" is waited out a few
-// times.
+// times; a POST has a key, so that it counts once however often it is sent.
 func (a *api) send(ctx context.Context, method, path string, body any) (*answer, error) {
 	var content []byte
 	if body != nil {
@@ -135,13 +158,14 @@ func (a *api) send(ctx context.Context, method, path string, body any) (*answer,
 			return nil, err
 		}
 	}
+	key := rand.Text()
 	for try := 1; ; try++ {
-		got, err := a.once(ctx, method, path, content)
+		got, err := a.once(ctx, method, path, content, key)
 		if err != nil || !got.busy() || try == busyTries {
 			return got, err
 		}
 		select {
-		case <-time.After(busyPause):
+		case <-time.After(got.pause):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -152,12 +176,18 @@ func (got *answer) busy() bool {
 	return got.status == http.StatusServiceUnavailable || got.status == http.StatusTooManyRequests
 }
 
-func (a *api) once(ctx context.Context, method, path string, content []byte) (*answer, error) {
+func (a *api) once(ctx context.Context, method, path string, content []byte, key string) (*answer, error) {
 	request, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(content))
 	if err != nil {
 		return nil, err
 	}
 	request.Header.Set("locale", "en")
+	if a.token != "" {
+		request.Header.Set("Authorization", "Bearer "+a.token)
+	}
+	if method == http.MethodPost {
+		request.Header.Set("Idempotency-Key", key)
+	}
 	if content != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
@@ -169,7 +199,10 @@ func (a *api) once(ctx context.Context, method, path string, content []byte) (*a
 		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	got := &answer{status: response.StatusCode}
+	got := &answer{status: response.StatusCode, pause: busyPause}
+	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {
+		got.pause = time.Duration(seconds) * time.Second
+	}
 	err = json.NewDecoder(io.LimitReader(response.Body, answerLimit)).Decode(got)
 	if err != nil || got.Code == nil {
 		return nil, fmt.Errorf("what answers on %s is not Achilles (%s %s: status %d); give the PORT of make run",

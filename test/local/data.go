@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// data is the directory that holds the databases, the logs and the lock which
-// says that somebody runs on them.
+// data is the directory that holds the databases, the credentials, the logs and
+// the lock which says that somebody runs on them.
 type data struct {
 	dir  string
 	lock *os.File

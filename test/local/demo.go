@@ -16,15 +16,15 @@ import (
 	"golang.org/x/term"
 )
 
-// demo fills the system behind the port with content.
-func demo(portText string, stdout, stderr io.Writer) error {
+// demo fills the system behind the port with content, as the app that the
+// directory keeps.
+func demo(portText, dir string, stdout, stderr io.Writer) error {
 	ctx, release := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer release()
-	port, err := parsePort(portText)
+	client, err := enter(ctx, portText, dir)
 	if err != nil {
 		return err
 	}
-	client := newAPI(fmt.Sprintf("http://127.0.0.1:%d", port))
 	defer client.close()
 	filled, err := fill(ctx, client, stderr)
 	if err != nil && ctx.Err() != nil {

@@ -8,10 +8,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -21,8 +25,10 @@ type blog struct {
 	mu       sync.Mutex
 	tags     []string
 	articles []map[string]any
-	busy     int // how many of the next articles are answered with 503
-	failAt   int // the number of articles after which nothing works any more
+	busy     int      // how many of the next articles are answered with 503
+	turned   []string // the keys of those
+	made     []string // the keys of the articles that were made
+	failAt   int      // the number of articles after which nothing works any more
 	flying   int
 	peak     int
 }
@@ -43,6 +49,14 @@ func (b *blog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (b *blog) answer(r *http.Request, body map[string]any) (int, map[string]any) {
+	switch {
+	case r.URL.Path == "/auth" && body["app_key"] == "demo" && body["app_secret"] == "secret":
+		return 200, map[string]any{"code": 0, "data": map[string]any{"token": "token"}}
+	case r.URL.Path == "/auth":
+		return 401, map[string]any{"code": 10000003}
+	case r.Header.Get("Authorization") != "Bearer token":
+		return 401, map[string]any{"code": 10000004, "msg": "the token is wrong"}
+	}
 	switch r.Method + " " + r.URL.Path {
 	case "GET /api/v1/tags":
 		list := []any{}
@@ -69,12 +83,23 @@ func (b *blog) answer(r *http.Request, body map[string]any) (int, map[string]any
 	if b.failAt > 0 && len(b.articles) >= b.failAt {
 		return 400, map[string]any{"code": 10000001, "msg": "invalid parameters", "details": []string{"title is odd"}}
 	}
+	key := r.Header.Get("Idempotency-Key")
 	if b.busy > 0 {
 		b.busy--
+		b.turned = append(b.turned, key)
 		return 503, map[string]any{"code": 10000014, "msg": "later"}
 	}
+	b.made = append(b.made, key)
 	b.articles = append(b.articles, body)
 	return 201, map[string]any{"code": 0, "data": map[string]any{"id": len(b.articles)}}
+}
+
+// appDir is a DATA with the app that the blog knows.
+func appDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, appFile), []byte("app_key=demo&app_secret=secret\n"), 0o600))
+	return dir
 }
 
 func serveBlog(t *testing.T, b *blog) (*api, string) {
@@ -82,6 +107,7 @@ func serveBlog(t *testing.T, b *blog) (*api, string) {
 	srv := httptest.NewServer(b)
 	t.Cleanup(srv.Close)
 	client := newAPI(srv.URL)
+	client.token = "token"
 	t.Cleanup(client.close)
 	address, err := url.Parse(srv.URL)
 	require.NoError(t, err)
@@ -91,15 +117,20 @@ func serveBlog(t *testing.T, b *blog) (*api, string) {
 func TestDemoFillsOnce(t *testing.T) {
 	b := &blog{tags: []string{"mine", "Go"}, busy: 2}
 	_, port := serveBlog(t, b)
+	dir := appDir(t)
 	for _, want := range []string{"Added 59 tags and 1000 articles (", "Nothing to add: the 60 tags and 1000 articles of the demo are there already."} {
 		var stdout, stderr strings.Builder
-		require.Zero(t, local([]string{"demo", "--port", port}, nil, &stdout, &stderr), stderr.String())
+		require.Zero(t, local([]string{"demo", "--port", port, "--data", dir}, nil, &stdout, &stderr), stderr.String())
 		require.Contains(t, stdout.String(), want)
 		require.Len(t, b.articles, 1000)
 		require.Len(t, b.tags, 61)
 	}
 	require.LessOrEqual(t, b.peak, demoClients)
 	require.Greater(t, b.peak, 1)
+	require.Len(t, b.turned, 2)
+	require.Subset(t, b.made, b.turned, "they were sent again under the same keys")
+	slices.Sort(b.made)
+	require.Len(t, slices.Compact(b.made), 1000, "each has a key of its own")
 	titles, ofGo := map[any]bool{}, 0
 	for _, article := range b.articles {
 		titles[article["title"]] = true
@@ -118,6 +149,7 @@ func TestDemoGoesOnAfterAnInterruption(t *testing.T) {
 	b := &blog{failAt: 300}
 	srv := httptest.NewServer(b)
 	broken := newAPI(srv.URL)
+	broken.token = "token"
 	_, err := fill(t.Context(), broken, io.Discard)
 	broken.close()
 	srv.Close() // waits for the requests that were given up
@@ -147,6 +179,23 @@ func TestDemoAgainstSomethingElse(t *testing.T) {
 		client := newAPI(srv.URL)
 		_, err := fill(t.Context(), client, io.Discard)
 		require.ErrorContains(t, err, "is not Achilles")
+		client.close()
+		srv.Close()
+	}
+}
+
+func TestAnAnswerSaysWhenToAskAgain(t *testing.T) {
+	for header, want := range map[string]time.Duration{"7": 7 * time.Second, "": busyPause, "Sat, 21 Nov 2026 12:00:00 GMT": busyPause} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = io.WriteString(w, `{"code":10000007}`)
+		}))
+		client := newAPI(srv.URL)
+		got, err := client.once(t.Context(), http.MethodGet, "/api/v1/tags", nil, "")
+		require.NoError(t, err)
+		require.True(t, got.busy())
+		require.Equal(t, want, got.pause)
 		client.close()
 		srv.Close()
 	}

@@ -47,6 +47,7 @@ func newDoor(tag, article *url.URL, log *log.Logger) *door {
 		"/api/v1/tags":     toTag,
 		"/swagger/tag":     toTag,
 		"/api/v1/articles": toArticle,
+		"/auth":            toArticle,
 		"/swagger/article": toArticle,
 	}
 	return d

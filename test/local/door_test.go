@@ -64,6 +64,7 @@ func TestDoorRoutes(t *testing.T) {
 		"/api/v1/articles":                  "article",
 		"/api/v1/articles/7/state":          "article",
 		"/swagger/article/":                 "article",
+		"/auth":                             "article",
 	} {
 		response, answer := ask(d, http.MethodPost, "http://blog.test"+target, "你好", http.Header{"Locale": {"en"}, "X-Forwarded-For": {"6.6.6.6"}})
 		require.Equal(t, http.StatusCreated, response.StatusCode, target)
@@ -78,7 +79,7 @@ func TestDoorRoutesNothingElse(t *testing.T) {
 	d := openDoor(t)
 	for _, target := range []string{
 		"/internal/v1/tag-changes", "/metrics", "/healthz", "/readyz", "/version", "/debug/pprof/",
-		"/api/v1", "/api/v1/", "/api/v1/tagsx", "/api/v1/Tags", "/swagger", "/swagger/", "/index.html",
+		"/api/v1", "/api/v1/", "/api/v1/tagsx", "/api/v1/Tags", "/swagger", "/swagger/", "/index.html", "/authority", "/Auth", "/api/v1/auth",
 		"/api/v1/tags/../../../internal/v1/tag-changes", "/api/v1/tags/%2e%2e/%2e%2e/%2e%2e/internal/v1/tag-changes",
 		"/api/v1/tags//7", "//api/v1/tags", "/api/v1/tags/.",
 		"http://other.test/internal/v1/tag-changes",

@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 )
 
 // greet tells the person where everything is and what to try.
-func (s *system) greet(ctx context.Context) {
+func (s *system) greet(ctx context.Context, client *api) {
 	s.say(`Achilles is ready on %[1]s
 
   API        %[1]s/api/v1/tags
@@ -18,18 +19,24 @@ func (s *system) greet(ctx context.Context) {
   Metrics    %[2]s/metrics (tag)
              %[3]s/metrics (article)
   Data       %[4]s (logs in log/)
+  App        app_key %[5]s, app_secret %[6]s
 
-Try, in another terminal: create a tag, an article with that tag, list the articles.
+Anyone may read; who writes shows a token.
+Try, in another terminal: get a token, create a tag, an article with that tag, list the articles.
 
-`, s.base, s.tag.admin, s.article.admin, s.data.dir)
-	for _, line := range curlLines(s.base, s.unusedName(ctx)) {
+`, s.base, s.tag.admin, s.article.admin, s.data.dir, s.app.key, s.app.secret)
+	for _, line := range curlLines(s.base, s.app, unusedName(ctx, client)) {
 		s.say("  %s\n", line)
 	}
-	s.say("\n%smake demo fills it with 1,000 articles. Ctrl-C stops it.\n", setPort(s.base))
+	own := setPort(s.base) + setData(s.data.dir)
+	s.say("\n%[1]smake demo fills it with 1,000 articles, %[1]smake token prints a token. Ctrl-C stops it.\n", own)
 }
 
-// defaultPort is the one that make takes.
-const defaultPort = "8080"
+// What make takes where nothing else is given.
+const (
+	defaultPort = "8080"
+	defaultData = "var"
+)
 
 // setPort is what goes in front of make for it to find the system.
 func setPort(base string) string {
@@ -39,23 +46,35 @@ func setPort(base string) string {
 	return ""
 }
 
-// curlLines are commands for any POSIX shell. The second looks the tag's id up,
-// so that the lines need no editing.
-func curlLines(base, tag string) []string {
-	const curl = `curl -sS -w '\n' `
+// setData is what goes in front of make for it to find the app.
+func setData(dir string) string {
+	if usual, err := filepath.Abs(defaultData); err == nil && dir == usual {
+		return ""
+	}
+	return "DATA='" + dir + "' "
+}
+
+// curlLines are commands for any POSIX shell, to be given one after the other.
+// The third looks the tag's id up, so that the lines need no editing.
+func curlLines(base string, own app, tag string) []string {
+	const (
+		curl = `curl -sS -w '\n' `
+		show = `-H "Authorization: Bearer $TOKEN" `
+	)
 	return []string{
-		fmt.Sprintf(curl+`%s/api/v1/tags -d name=%s`, base, tag),
-		fmt.Sprintf(curl+`%[1]s/api/v1/articles -d title=Hello -d content='Written with curl.' `+
+		fmt.Sprintf(`TOKEN=$(curl -sS %s/auth -d app_key=%s -d app_secret=%s | sed 's/.*"token":"\([^"]*\)".*/\1/')`,
+			base, own.key, own.secret),
+		fmt.Sprintf(curl+show+`%s/api/v1/tags -d name=%s`, base, tag),
+		fmt.Sprintf(curl+show+`%[1]s/api/v1/articles -d title=Hello -d content='Written with curl.' `+
 			`-d tag_id="$(curl -sS '%[1]s/api/v1/tags?name=%[2]s' | sed 's/.*"id":\([0-9]*\).*/\1/')"`, base, tag),
 		fmt.Sprintf(curl+`'%s/api/v1/articles?page_size=3'`, base),
 	}
 }
 
 // unusedName returns a tag name that no tag has yet: a conflict is no welcome.
-func (s *system) unusedName(ctx context.Context) string {
+func unusedName(ctx context.Context, client *api) string {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	client := newAPI(s.base)
 	name := "hello"
 	for n := 2; n < 100; n++ {
 		if _, found, err := client.findTag(ctx, name); err != nil || !found {

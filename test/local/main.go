@@ -1,6 +1,7 @@
 // Command local runs Achilles on one machine for a person to try: "local run"
 // starts both services behind one address, "local demo" fills them with
-// content. The Makefile's targets run and demo are its usual callers.
+// content, "local token" prints what a client has to show to write. The
+// Makefile's targets run, demo and token are its usual callers.
 package main
 
 import (
@@ -15,7 +16,8 @@ import (
 const usage = `Usage: local COMMAND [flags]
 
   run    start both services behind one address    --port 8080  --data var  --bin bin
-  demo   fill the running system with content      --port 8080
+  demo   fill the running system with content      --port 8080  --data var
+  token  print a token for the running system      --port 8080  --data var
 
 PORT 0 takes a free port. See also: make help
 `
@@ -36,14 +38,14 @@ func local(args, environ []string, stdout, stderr io.Writer) int {
 
 func dispatch(args, environ []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("which command, run or demo? See: local --help")
+		return errors.New("which command, run, demo or token? See: local --help")
 	}
 	flags := flag.NewFlagSet("local "+args[0], flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	port := flags.String("port", defaultPort, "port of the front door")
+	data := flags.String("data", defaultData, "directory of databases, logs and credentials")
 	switch args[0] {
 	case "run":
-		data := flags.String("data", "var", "directory of databases and logs")
 		bin := flags.String("bin", "bin", "directory of the services' programs")
 		if err := parse(flags, args[1:]); err != nil {
 			return err
@@ -53,12 +55,17 @@ func dispatch(args, environ []string, stdout, stderr io.Writer) error {
 		if err := parse(flags, args[1:]); err != nil {
 			return err
 		}
-		return demo(*port, stdout, stderr)
+		return demo(*port, *data, stdout, stderr)
+	case "token":
+		if err := parse(flags, args[1:]); err != nil {
+			return err
+		}
+		return token(*port, *data, stdout)
 	case "help", "-h", "-help", "--help":
 		_, err := io.WriteString(stdout, usage)
 		return err
 	default:
-		return fmt.Errorf("%q is no command; there are run and demo. See: local --help", args[0])
+		return fmt.Errorf("%q is no command; there are run, demo and token. See: local --help", args[0])
 	}
 }
 

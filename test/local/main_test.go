@@ -50,6 +50,9 @@ func standIn(name string, args []string) int {
 		key, value, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
 		settings[key] = value
 	}
+	if args[0] == "app" {
+		return standInApp(args[1], args[2], settings)
+	}
 	if args[0] == "migrate" {
 		if fault == "migration" {
 			fmt.Fprintln(os.Stderr, name+": the schema is from the future")
@@ -85,9 +88,43 @@ func appendTo(path, text string) int {
 	return 0
 }
 
+// standInApp keeps the secret of an app beside the database.
+func standInApp(command, key string, settings map[string]string) int {
+	secret, err := io.ReadAll(os.Stdin)
+	file := settings["database.dbname"] + "." + key
+	_, missing := os.Stat(file)
+	if err != nil || settings["secret-file"] != "-" || (command == "add") != (missing != nil) {
+		fmt.Fprintln(os.Stderr, "article: cannot", command, "that app")
+		return 1
+	}
+	if os.WriteFile(file, secret, 0o600) != nil {
+		return 1
+	}
+	return 0
+}
+
+// standInAuth gives a token to the apps that there are.
+func standInAuth(settings map[string]string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var shown struct {
+			Key    string `json:"app_key"`
+			Secret string `json:"app_secret"`
+		}
+		_ = json.NewDecoder(r.Body).Decode(&shown)
+		secret, err := os.ReadFile(settings["database.dbname"] + "." + shown.Key)
+		if err != nil || string(secret) != shown.Secret {
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, `{"code":10000003}`)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"code": 0, "data": map[string]any{"token": "for " + shown.Key}})
+	}
+}
+
 func standInHandler(name string, settings map[string]string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/readyz", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("POST /auth", standInAuth(settings))
 	mux.HandleFunc("/api/v1/tags/crash", func(http.ResponseWriter, *http.Request) {
 		fmt.Fprintln(os.Stderr, "out of luck")
 		os.Exit(3)
@@ -103,7 +140,8 @@ func standInHandler(name string, settings map[string]string) http.Handler {
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"code": 0, "list": []any{}, "service": name, "pid": os.Getpid(),
 			"token": os.Getenv("ACHILLES_FEED_TOKEN"), "config": os.Getenv("ACHILLES_CONFIG"), "level": os.Getenv("ACHILLES_LOG_LEVEL"),
-			"feed": settings["feed.url"],
+			"feed": settings["feed.url"], "ring": os.Getenv("ACHILLES_AUTH_KEYSFILE"),
+			"writes": os.Getenv("ACHILLES_LIMITS_WRITEPERSECOND"), "reads": os.Getenv("ACHILLES_LIMITS_READPERSECOND"),
 		})
 	})
 	return mux

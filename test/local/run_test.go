@@ -8,19 +8,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/auth"
 )
 
 func TestRunServesAndStops(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "some where")
-			s := start(t, dir, "ACHILLES_CONFIG=/nowhere", "ACHILLES_LOG_LEVEL=debug")
+			s := start(t, dir, "ACHILLES_CONFIG=/nowhere", "ACHILLES_LOG_LEVEL=debug", "ACHILLES_AUTH_KEYSFILE=/nowhere",
+				"ACHILLES_LIMITS_READPERSECOND=7")
 			base := s.base(t)
 			_, tag := get(t, base+"/api/v1/tags")
 			_, article := get(t, base+"/api/v1/articles")
@@ -31,6 +35,10 @@ func TestRunServesAndStops(t *testing.T) {
 			require.Empty(t, tag["config"], "a configuration meant for something else")
 			require.Equal(t, "debug", tag["level"])
 			require.Contains(t, article["feed"], "http://127.0.0.1:")
+			require.Equal(t, filepath.Join(dir, "keys.yaml"), tag["ring"])
+			require.Equal(t, tag["ring"], article["ring"])
+			require.Equal(t, "1000", article["writes"], "no obstacle to the demo")
+			require.Equal(t, "7", article["reads"], "the person's own")
 
 			require.NoError(t, s.Process.Signal(sig))
 			require.Zero(t, s.exitCode(t), s.out)
@@ -46,19 +54,87 @@ func TestRunServesAndStops(t *testing.T) {
 }
 
 func TestRunPrintsCommandsThatAShellUnderstands(t *testing.T) {
-	s := start(t, t.TempDir())
-	s.base(t)
-	ran := 0
+	dir := t.TempDir()
+	s := start(t, dir)
+	base := s.base(t)
+	own, err := readApp(dir)
+	require.NoError(t, err)
+	var lines []string
 	for line := range strings.Lines(s.out.String()) {
-		if line = strings.TrimSpace(line); strings.HasPrefix(line, "curl ") {
-			// A curl that shows what it was called with.
-			output, err := exec.CommandContext(within(t), "sh", "-c", `curl() { printf '<%s>' "$@"; }; `+line).CombinedOutput()
-			require.NoError(t, err, string(output))
-			require.Contains(t, string(output), "http://127.0.0.1:")
-			ran++
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "curl ") || strings.HasPrefix(line, "TOKEN=") {
+			lines = append(lines, line)
 		}
 	}
-	require.Equal(t, 3, ran)
+	require.Len(t, lines, 4)
+	// A curl that shows what it was called with, and answers the first time.
+	const curl = `curl() {
+		case $* in *app_secret*) echo "$*" >&2; echo '{"code":0,"data":{"token":"a.b-c_d","token_type":"Bearer"}}'; return ;; esac
+		printf '<%s>' "$@"; echo
+	}
+`
+	output, err := exec.CommandContext(within(t), "sh", "-c", curl+strings.Join(lines, "\n")).CombinedOutput()
+	require.NoError(t, err, string(output))
+	said := strings.Split(strings.TrimSpace(string(output)), "\n")
+	require.Equal(t, fmt.Sprintf("-sS %s/auth -d app_key=%s -d app_secret=%s", base, own.key, own.secret), said[0])
+	for _, path := range []string{"/api/v1/tags>", "/api/v1/articles>", "/api/v1/articles?page_size=3>"} {
+		require.Contains(t, string(output), "<"+base+path)
+	}
+	require.Equal(t, 2, strings.Count(string(output), "<-H><Authorization: Bearer a.b-c_d>"), string(output))
+}
+
+func TestRunLetsItsAppIn(t *testing.T) {
+	dir := t.TempDir()
+	greeted := func() string { // what is the same after every start
+		s := start(t, dir)
+		base := s.base(t)
+		var stdout, stderr strings.Builder
+		port := base[strings.LastIndexByte(base, ':')+1:]
+		require.Zero(t, local([]string{"token", "--port", port, "--data", dir}, nil, &stdout, &stderr), stderr.String())
+		require.Equal(t, "for demo\n", stdout.String())
+		require.NoError(t, s.Process.Signal(syscall.SIGTERM))
+		require.Zero(t, s.exitCode(t), s.out)
+		return regexp.MustCompile(`app_key .*`).FindString(s.out.String())
+	}
+	kept := func(name string) string {
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), name)
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		return string(content)
+	}
+	pair, ring, own := greeted(), kept("keys.yaml"), kept("app")
+	require.Regexp(t, `^app_key demo, app_secret \S{26}$`, pair)
+	config := auth.Default()
+	config.KeysFile = filepath.Join(dir, "keys.yaml")
+	_, err := auth.OpenRing(config)
+	require.NoError(t, err)
+
+	require.Equal(t, pair, greeted())
+	require.Equal(t, ring, kept("keys.yaml"))
+	require.Equal(t, own, kept("app"))
+
+	require.NoError(t, os.Remove(filepath.Join(dir, "article.db.demo"))) // as on a new database
+	require.Equal(t, pair, greeted())
+	require.NoError(t, os.Remove(filepath.Join(dir, "app"))) // as on an old one
+	require.NotEqual(t, pair, greeted())
+}
+
+func TestTokenTellsWhatIsWrong(t *testing.T) {
+	_, port := serveBlog(t, &blog{})
+	dir := t.TempDir()
+	refusal := func(port string) string {
+		var stdout, stderr strings.Builder
+		require.Equal(t, 1, local([]string{"token", "--port", port, "--data", dir}, nil, &stdout, &stderr))
+		require.Empty(t, stdout.String(), "nothing that a script could take for a token")
+		return stderr.String()
+	}
+	require.Contains(t, refusal(port), "make run has made no app in DATA="+dir)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "app"), []byte("app_key=demo"), 0o600))
+	require.Contains(t, refusal(port), "is not what make run has written there")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "app"), []byte("app_key=demo&app_secret=another"), 0o600))
+	require.Contains(t, refusal(port), "does not know the app of DATA="+dir)
+	require.Contains(t, refusal("1"), "nothing runs on http://127.0.0.1:1: start it with make run")
 }
 
 func TestRunFinishesWhatIsUnderWay(t *testing.T) {
@@ -171,8 +247,9 @@ func TestRunRefusesInOneLine(t *testing.T) {
 		"data in use":     {[]string{"run", "--port", "0", "--data", used}, fmt.Sprintf("another make run (process %d)", os.Getpid())},
 		"not built":       {[]string{"run", "--port", "0", "--data", t.TempDir(), "--bin", t.TempDir()}, "make build"},
 		"demo, no port":   {[]string{"demo", "--port", ""}, "PORT= is not a port"},
-		"demo of nothing": {[]string{"demo", "--port", "1"}, "start it with make run"},
-		"no command":      {nil, "run or demo"},
+		"demo of nothing": {[]string{"demo", "--port", "1", "--data", appDir(t)}, "start it with make run"},
+		"no app":          {[]string{"demo", "--data", t.TempDir()}, "make run has made no app"},
+		"no command":      {nil, "run, demo or token"},
 		"other command":   {[]string{"stop"}, `"stop" is no command`},
 		"other flag":      {[]string{"run", "--host", "x"}, "-host"},
 		"too much":        {[]string{"run", "fast"}, `"fast" is one argument too many`},

@@ -20,22 +20,23 @@ const (
 	BuildTime = "2026-01-02T03:04:05Z"
 )
 
-// built keeps the programs of one test binary. The testing package offers no
-// other place for what outlives a test.
+// built keeps the programs of one test binary, and what lets clients in. The
+// testing package offers no other place for what outlives a test.
 var built struct {
 	sync.Mutex
 	dir      string
+	token    string
 	programs map[string]string
 }
 
 // Main is the body of TestMain: it runs the tests, removes what they built,
 // stops the databases they shared, and fails on leaked goroutines.
-func Main(m *testing.M) { dbtest.Main(m, removeBuilt) }
-
-func removeBuilt() {
-	if built.dir != "" {
-		_ = os.RemoveAll(built.dir)
+func Main(m *testing.M) {
+	if err := prepare(); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "process:", err)
+		os.Exit(1)
 	}
+	dbtest.Main(m, func() { _ = os.RemoveAll(built.dir) })
 }
 
 // Service builds the program of a service, tag or article, once per test
@@ -60,17 +61,14 @@ func Program(t testing.TB, dir string) string {
 	}
 	program, err := build(dir)
 	require.NoError(t, err)
+	if built.programs == nil {
+		built.programs = map[string]string{}
+	}
+	built.programs[dir] = program
 	return program
 }
 
 func build(dir string) (string, error) {
-	if built.dir == "" {
-		made, err := os.MkdirTemp("", "achilles-process-")
-		if err != nil {
-			return "", err
-		}
-		built.dir, built.programs = made, map[string]string{}
-	}
 	program := filepath.Join(built.dir, filepath.Base(dir))
 	const stamp = "-X github.com/achilles-blog/achilles/pkg/buildinfo."
 	flags := stamp + "version=" + Version + " " + stamp + "commit=" + Commit + " " + stamp + "buildTime=" + BuildTime
@@ -83,7 +81,6 @@ func build(dir string) (string, error) {
 	if output, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", dir, err, output)
 	}
-	built.programs[dir] = program
 	return program, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -33,9 +34,12 @@ func (a Answer) ID() uint64 {
 	return envelope.Data.ID
 }
 
-// Ask sends one request on a connection of its own; body is sent as JSON
-// unless it is nil.
-func Ask(method, url string, body any) (Answer, error) {
+// Ask sends one request on a connection of its own, with a token; body is sent
+// as JSON unless it is nil.
+func Ask(method, url string, body any) (Answer, error) { return AskWith(nil, method, url, body) }
+
+// AskWith is Ask with more fields in the header, which win.
+func AskWith(more http.Header, method, url string, body any) (Answer, error) {
 	rest, ok := strings.CutPrefix(url, "http://")
 	if !ok {
 		return Answer{}, fmt.Errorf("no URL of http: %s", url)
@@ -46,16 +50,19 @@ func Ask(method, url string, body any) (Answer, error) {
 		return Answer{}, err
 	}
 	defer func() { _ = conn.Close() }()
+	maps.Copy(conn.Header, more)
 	return conn.Ask(method, "/"+path, body)
 }
 
 // Conn is one connection of HTTP/1.1 on which nothing is ever sent twice.
 type Conn struct {
 	net.Conn
+	// Header is sent with each request.
+	Header http.Header
 	reader *bufio.Reader
 }
 
-// Dial opens a connection.
+// Dial opens a connection of a client that may write.
 func Dial(addr string) (*Conn, error) {
 	conn, err := net.DialTimeout("tcp", addr, 2*time.Second)
 	if err != nil {
@@ -65,7 +72,7 @@ func Dial(addr string) (*Conn, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	return &Conn{Conn: conn, reader: bufio.NewReader(conn)}, nil
+	return &Conn{Conn: conn, Header: Header(built.token), reader: bufio.NewReader(conn)}, nil
 }
 
 // Ask sends a request and reads its answer.
@@ -88,6 +95,7 @@ func (c *Conn) Ask(method, path string, body any) (Answer, error) {
 func (c *Conn) Send(method, path string, body []byte, length int) error {
 	var request bytes.Buffer
 	fmt.Fprintf(&request, "%s %s HTTP/1.1\r\nHost: test\r\n", method, path)
+	_ = c.Header.Write(&request) // into memory
 	if length > 0 {
 		fmt.Fprintf(&request, "Content-Type: application/json\r\nContent-Length: %d\r\n", length)
 	}

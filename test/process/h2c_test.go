@@ -107,6 +107,7 @@ func (tr *traffic) h2cPost(ctx context.Context, conn *http2.ClientConn, name str
 	if err != nil {
 		return err
 	}
+	request.Header = process.Header(process.Token())
 	request.Header.Set("Content-Type", "application/json")
 	response, err := conn.RoundTrip(request)
 	switch {

@@ -65,6 +65,7 @@ func TestMetrics(t *testing.T) {
 		both := []string{
 			"achilles_http_requests_total", "achilles_http_request_duration_seconds", "achilles_http_requests_in_flight",
 			"achilles_http_panics_total", "achilles_database_query_duration_seconds", "achilles_dependency_up", "achilles_draining",
+			"achilles_rate_limit_total", "achilles_rate_limit_local",
 			"achilles_build_info", "go_goroutines", "go_sql_open_connections", "go_sql_max_open_connections", "process_resident_memory_bytes",
 		}
 		requireFamilies(t, scrape(t, p.tag), both...)

@@ -100,10 +100,12 @@ func TestSecretsAndRequestsStayOutOfTheOutput(t *testing.T) {
 		{article, "POST", "/api/v1/articles?q=" + secretQuery, newArticle(secretBody, 999), 400},
 		{article, "GET", "/api/v1/articles?title=" + secretQuery, nil, 200},
 		{article, "PUT", "/api/v1/articles/1?id=" + secretQuery, newArticle(secretBody), 200},
+		{article, "POST", "/auth?app_secret=" + secretQuery, map[string]any{"app_key": secretBody, "app_secret": secretBody}, 401},
 	} {
 		answer := ask(t, request.server, request.method, request.path, request.body)
 		require.Equal(t, request.status, answer.Status, "%s %s: %s", request.method, request.path, answer.Body)
 		require.NotContains(t, string(answer.Body), secretToken)
+		require.NotContains(t, string(answer.Body), process.Token())
 	}
 	requestLines(t, tag)
 
@@ -133,7 +135,7 @@ func TestSecretsAndRequestsStayOutOfTheOutput(t *testing.T) {
 	for _, p := range printed {
 		text := p.Stdout() + p.Stderr()
 		require.NotEmpty(t, text)
-		for _, secret := range []string{secretPassword, secretToken, secretQuery, secretBody} {
+		for _, secret := range []string{secretPassword, secretToken, secretQuery, secretBody, process.Token()} {
 			require.NotContains(t, text, secret)
 		}
 	}

@@ -8,11 +8,14 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 )
 
+// many are more requests than the tests can send at a time.
+const many = "100000"
+
 // FeedToken is the token of the feed in all tests.
 const FeedToken = "the-token-of-the-feed"
 
 // On returns the settings of a service on the database of cfg, on free ports
-// of the loopback and with a short drain.
+// of the loopback, with a short drain and with limits that nobody meets.
 func On(cfg database.Config) Settings {
 	return Settings{
 		"Server.Host": "127.0.0.1", "Server.HttpPort": "0",
@@ -22,6 +25,10 @@ func On(cfg database.Config) Settings {
 		"Database.Username": cfg.Username, "Database.Password": cfg.Password.Reveal(),
 		"Database.Timeout": cfg.Timeout.String(),
 		"Feed.Token":       FeedToken,
+		"Auth.KeysFile":    KeysFile(),
+		"Limits.ReadBurst": many, "Limits.ReadPerSecond": many,
+		"Limits.WriteBurst": many, "Limits.WritePerSecond": many,
+		"Limits.AuthBurst": many, "Limits.AuthPerMinute": many,
 	}
 }
 

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,13 +30,15 @@ func newClient(t *testing.T) *agent.Client {
 // comes back with its ledger.
 func TestLoad(t *testing.T) {
 	client := newClient(t)
-	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	var shown sync.Map
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shown.Store(r.Header.Get("Authorization"), true)
 		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write([]byte(`{"data":{"id":7}}`))
 	}))
 	defer backend.Close()
 	there := load.Endpoint{Addr: backend.Listener.Addr().String(), Host: "backend"}
-	config := load.Config{Run: "run", Source: "node1", Tags: there, Articles: there, Mix: load.Mix{Fresh: 1, Idle: 1}, Window: time.Second}
+	config := load.Config{Run: "run", Source: "node1", Tags: there, Articles: there, Token: "one", Mix: load.Mix{Fresh: 1, Idle: 1}, Window: time.Second}
 	require.NoError(t, client.Start(t.Context(), "run", config))
 	require.ErrorContains(t, client.Start(t.Context(), "run", config), "there is such a load already")
 	require.NoError(t, client.Nudge(t.Context(), "run"))
@@ -44,6 +47,10 @@ func TestLoad(t *testing.T) {
 		require.NoError(t, err)
 		return count.Posts > 0
 	}, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, client.SetToken(t.Context(), "run", "two"))
+	for _, token := range []string{"Bearer one", "Bearer two"} {
+		require.Eventually(t, func() bool { _, ok := shown.Load(token); return ok }, 10*time.Second, 10*time.Millisecond, token)
+	}
 	result, err := client.Stop(t.Context(), "run")
 	require.NoError(t, err)
 	require.Equal(t, "node1", result.Source)
@@ -58,6 +65,7 @@ func TestRefusals(t *testing.T) {
 	_, err = client.Stop(t.Context(), "other")
 	require.ErrorContains(t, err, none)
 	require.ErrorContains(t, client.Nudge(t.Context(), "other"), none)
+	require.ErrorContains(t, client.SetToken(t.Context(), "other", "secret"), none)
 	require.ErrorContains(t, client.Kill(t.Context(), "3f0c9a6e-0000-4000-8000-000000000000"), "no process of this pod is on this node")
 
 	response, err := http.Post(client.URL+"/loads/run", "application/json", http.NoBody)

@@ -33,6 +33,11 @@ func (c *Client) Nudge(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodPost, "/loads/"+name+"/nudge", nil, nil)
 }
 
+// SetToken is load.Load.SetToken.
+func (c *Client) SetToken(ctx context.Context, name, token string) error {
+	return c.do(ctx, http.MethodPut, "/loads/"+name+"/token", token, nil)
+}
+
 // Stop ends a load and returns what it has seen.
 func (c *Client) Stop(ctx context.Context, name string) (result load.Result, err error) {
 	return result, c.do(ctx, http.MethodPost, "/loads/"+name+"/stop", nil, &result)

@@ -17,6 +17,7 @@ import (
 //	POST   /loads/NAME        starts a load (load.Config)
 //	GET    /loads/NAME        its load.Count so far
 //	POST   /loads/NAME/nudge  see load.Load.Nudge
+//	PUT    /loads/NAME/token  see load.Load.SetToken
 //	POST   /loads/NAME/stop   ends it and returns its load.Result
 //	POST   /kill/UID          SIGKILLs the processes of a pod on this node
 func Handler() http.Handler {
@@ -25,6 +26,7 @@ func Handler() http.Handler {
 	mux.HandleFunc("POST /loads/{name}", a.start)
 	mux.HandleFunc("GET /loads/{name}", a.with(func(w http.ResponseWriter, l *load.Load) { answer(w, l.Count()) }))
 	mux.HandleFunc("POST /loads/{name}/nudge", a.with(func(w http.ResponseWriter, l *load.Load) { l.Nudge(); answer(w, nil) }))
+	mux.HandleFunc("PUT /loads/{name}/token", a.setToken)
 	mux.HandleFunc("POST /loads/{name}/stop", a.stop)
 	mux.HandleFunc("POST /kill/{uid}", kill)
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
@@ -63,6 +65,15 @@ func (a *server) with(do func(http.ResponseWriter, *load.Load)) http.HandlerFunc
 		}
 		do(w, l)
 	}
+}
+
+func (a *server) setToken(w http.ResponseWriter, r *http.Request) {
+	var token string
+	if err := json.NewDecoder(r.Body).Decode(&token); err != nil {
+		http.Error(w, "the token is no text in JSON", http.StatusBadRequest)
+		return
+	}
+	a.with(func(w http.ResponseWriter, l *load.Load) { l.SetToken(token); answer(w, nil) })(w, r)
 }
 
 func (a *server) stop(w http.ResponseWriter, r *http.Request) {

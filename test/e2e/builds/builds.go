@@ -43,6 +43,9 @@ func migration(service string) string {
 		"-- +goose Down\nALTER TABLE blog_" + service + " DROP COLUMN note;\n"
 }
 
+// Program is the path of what Compile builds into a folder.
+func (b Build) Program(folder string) string { return filepath.Join(folder, b.Version, b.Service) }
+
 // Compile builds a static program for Linux into a folder and returns its path.
 // root is the repository.
 func (b Build) Compile(ctx context.Context, root, folder string) (string, error) {
@@ -54,7 +57,7 @@ func (b Build) Compile(ctx context.Context, root, folder string) (string, error)
 	if err != nil {
 		return "", err
 	}
-	program := filepath.Join(folder, b.Version, b.Service)
+	program := b.Program(folder)
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-overlay", overlay, // #nosec G204 -- our own source
 		"-tags=nomsgpack", "-gcflags=github.com/redis/go-redis/...=-l", // as the Makefile has it
 		"-ldflags", "-s -w -X "+versionStamp+b.Version, "-o", program, ".")

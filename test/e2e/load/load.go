@@ -1,6 +1,7 @@
 // Package load is the proof's client: many workers that read and write through
-// one way into the system, never send anything twice, and keep a ledger of
-// every write and of how it was answered.
+// one way into the system, never send anything twice unless they are told to
+// and the server can tell, and keep a ledger of every write and of how it was
+// answered.
 package load
 
 import (
@@ -21,6 +22,13 @@ type Config struct {
 	Mix         Mix
 	// Think is the mean pause of a worker between two requests.
 	Think time.Duration
+	// Token is what the workers show; see Load.SetToken. It is as secret as a
+	// password, and in nothing that a load returns.
+	Token string
+	// Repeat makes every POST carry an Idempotency-Key, and repeats one that was
+	// not answered, or not now, until it is: what a client does that wants to
+	// get over a crash. Without it nothing is ever sent twice.
+	Repeat bool
 	// Window is the longest time a request may take in the service under
 	// test; the slowest uploads take almost as long.
 	Window time.Duration
@@ -35,7 +43,7 @@ type Endpoint struct {
 // Mix is the number of workers of each kind.
 type Mix struct {
 	// Reused workers keep their connections, Fresh ones open one for each
-	// request.
+	// request, and read as anybody may: without a token.
 	Reused, Fresh int
 	// Idle workers are silent on an open connection for seconds and then
 	// speak on it again, all of them around every Nudge.
@@ -60,15 +68,16 @@ type Load struct {
 
 	mu    sync.Mutex
 	nudge chan struct{}
+	token string
 }
 
 // Start starts all workers of a load.
 func Start(config Config) *Load {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &Load{config: config, results: newRecorder(config.Source), cancel: cancel, nudge: make(chan struct{})}
+	l := &Load{config: config, results: newRecorder(config.Source), cancel: cancel, nudge: make(chan struct{}), token: config.Token}
 	mix := config.Mix
 	l.spawn(ctx, mix.Reused, "reused", (*worker).reused)
-	l.spawn(ctx, mix.Fresh, "fresh", (*worker).fresh)
+	l.spawn(ctx, mix.Fresh, "fresh", (*worker).eachAnew)
 	l.spawn(ctx, mix.Idle, "idle", (*worker).idle)
 	l.spawn(ctx, mix.Slow, "slow", (*worker).slow)
 	l.spawn(ctx, mix.Slowest, "slowest", (*worker).slowest)
@@ -121,11 +130,24 @@ func (l *Load) nudged() <-chan struct{} {
 	return l.nudge
 }
 
+// SetToken gives the workers another token, for every request from now on.
+func (l *Load) SetToken(token string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.token = token
+}
+
+func (l *Load) currentToken() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.token
+}
+
 // Count returns what has happened so far.
 func (l *Load) Count() Count { return l.results.count() }
 
-// Stop lets every worker finish the request it is at, and returns what all
-// have seen.
+// Stop lets every worker finish the request it is at, with Config.Repeat until
+// it is answered or given up, and returns what all have seen.
 func (l *Load) Stop() Result {
 	l.cancel()
 	l.workers.Wait()

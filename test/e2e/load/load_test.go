@@ -3,7 +3,9 @@ package load_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,8 +28,9 @@ type backend struct {
 	objects  map[string]map[string]any // by path
 	arrived  map[string]int            // creations by path and name
 	requests int
-	// fault is asked before each request, with its number.
+	// fault is asked before each request, with its number; seen sees each.
 	fault func(n int, w http.ResponseWriter) (done bool)
+	seen  func(r *http.Request)
 }
 
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -46,6 +49,9 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method == http.MethodPost {
 		b.arrived[r.URL.Path+" "+name]++
+	}
+	if b.seen != nil {
+		b.seen(r)
 	}
 	w.Header().Set("X-Served-By", "pod-1")
 	if b.fault != nil && b.fault(b.requests, w) {
@@ -178,6 +184,139 @@ func TestNothingIsSentTwice(t *testing.T) {
 			require.Positive(t, unanswered)
 		})
 	}
+}
+
+// With keys, a request that was done and not answered is sent again until it is
+// acknowledged; without, see TestNothingIsSentTwice.
+func TestRepeatsUnderAKey(t *testing.T) {
+	var keys sync.Map
+	b, at := serve(t, nil)
+	faulty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		key := r.Header.Get("Idempotency-Key")
+		if key == "" {
+			b.ServeHTTP(w, r)
+			return
+		}
+		done, again := keys.LoadOrStore(r.URL.Path+key, httptest.NewRecorder())
+		recorder := done.(*httptest.ResponseRecorder)
+		if !again {
+			b.ServeHTTP(recorder, r)
+			abort(w, "")
+			return
+		}
+		w.Header().Set("Idempotency-Replayed", "true")
+		w.WriteHeader(recorder.Code)
+		_, _ = w.Write(recorder.Body.Bytes())
+	}))
+	defer faulty.Close()
+	at.Addr = strings.TrimPrefix(faulty.URL, "http://")
+	config := load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: load.Mix{Reused: 3, Fresh: 2}, Think: time.Millisecond, Repeat: true}
+	l := load.Start(config)
+	until(t, l, func(c load.Count) bool { return c.Replayed > 30 })
+	result := l.Stop()
+	require.Equal(t, result.Failed, result.Kinds["closed without an answer"], result.Kinds)
+	require.LessOrEqual(t, result.Replayed, result.Repeats)
+	acknowledged := 0
+	for _, w := range result.Writers {
+		for _, id := range append(w.Tags, w.Articles...) {
+			if id != 0 {
+				acknowledged++
+			}
+		}
+	}
+	require.Equal(t, result.Replayed, acknowledged)
+	require.Len(t, b.arrived, acknowledged, "every write is acknowledged, also the last")
+	for name, times := range b.arrived {
+		require.Equal(t, 1, times, name)
+	}
+}
+
+// What the load is told to stop in the middle of is answered as well.
+func TestStopWaitsForRepeats(t *testing.T) {
+	var begun sync.WaitGroup
+	begun.Add(1)
+	stopping := make(chan struct{})
+	_, at := serve(t, func(n int, w http.ResponseWriter) bool {
+		select {
+		case <-stopping:
+			return false
+		default:
+			if n == 1 {
+				begun.Done()
+			}
+			w.WriteHeader(http.StatusConflict)
+			return true
+		}
+	})
+	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: load.Mix{Reused: 1, Fresh: 1, H2C: 1}, Think: time.Millisecond, Repeat: true})
+	begun.Wait()
+	time.AfterFunc(500*time.Millisecond, func() { close(stopping) })
+	result := l.Stop()
+	require.Positive(t, result.Repeats)
+	for name, w := range result.Writers {
+		for _, id := range append(w.Tags, w.Articles...) {
+			require.NotZero(t, id, "%s has given up", name)
+		}
+	}
+}
+
+// A request that will be answered in the same way for ever is not repeated.
+func TestRefusalsAreNotRepeated(t *testing.T) {
+	b, at := serve(t, func(_ int, w http.ResponseWriter) bool { w.WriteHeader(http.StatusUnprocessableEntity); return true })
+	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: load.Mix{Reused: 2}, Think: time.Millisecond, Repeat: true})
+	until(t, l, func(c load.Count) bool { return c.Failed > 10 })
+	result := l.Stop()
+	require.Zero(t, result.Repeats)
+	for name, times := range b.arrived {
+		require.Equal(t, 1, times, name)
+	}
+}
+
+// Whoever writes shows the token; some read without. Another token is shown from
+// the moment on at which it is given.
+func TestTokens(t *testing.T) {
+	const first, second = "the first token", "the second token"
+	var mu sync.Mutex
+	shown := map[string]int{}
+	b, at := serve(t, nil)
+	b.mu.Lock()
+	b.seen = func(r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		kind := "write"
+		if r.Method == http.MethodGet {
+			kind = "read"
+		}
+		shown[fmt.Sprintf("HTTP/%d %s %s", r.ProtoMajor, kind, r.Header.Get("Authorization"))]++
+	}
+	b.mu.Unlock()
+	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Token: first, Mix: load.Mix{Reused: 2, Fresh: 2, H2C: 2}, Think: time.Millisecond})
+	enough := func() {
+		before := l.Count().Requests
+		until(t, l, func(c load.Count) bool { return c.Requests > before+300 })
+	}
+	enough()
+	l.SetToken(second)
+	enough() // what was on its way has arrived
+	mu.Lock()
+	before := maps.Clone(shown)
+	mu.Unlock()
+	enough()
+	result := l.Stop()
+	require.Zero(t, result.Failed, result.Failures)
+	for _, token := range []string{first, second} {
+		for _, request := range []string{"HTTP/1 write", "HTTP/1 read", "HTTP/2 write", "HTTP/2 read"} {
+			require.Positive(t, shown[request+" Bearer "+token], shown)
+			if token == first {
+				require.Equal(t, before[request+" Bearer "+token], shown[request+" Bearer "+token], "the first token was shown again")
+			}
+		}
+	}
+	require.Positive(t, shown["HTTP/1 read "])
+	require.Len(t, shown, 9)
+	told, err := json.Marshal(result)
+	require.NoError(t, err)
+	require.NotContains(t, string(told), "token")
 }
 
 // firstPost is the kind of the first failed creation; a reader may see another

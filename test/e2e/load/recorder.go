@@ -60,6 +60,9 @@ type Count struct {
 	// Refused counts requests over HTTP/2 that the server has said not to have
 	// processed; they are not among the failed ones.
 	Refused int
+	// Repeats were sent again under their Idempotency-Key; Replayed of them
+	// turned out to have been done the first time.
+	Repeats, Replayed int
 	// Connections were opened; Reconnects of them replace one that the server
 	// had closed while it was idle.
 	Connections, Reconnects int
@@ -148,6 +151,12 @@ func (r *recorder) record(worker string, sent request, got answer, err error) {
 	r.all.Requests++
 	if sent.method == http.MethodPost {
 		r.all.Posts++
+	}
+	if sent.again {
+		r.all.Repeats++
+	}
+	if got.replayed {
+		r.all.Replayed++
 	}
 	r.all.Connections = max(r.all.Connections, int(got.conn)) // #nosec G115 -- a count of connections
 	second := r.second(now)

@@ -89,6 +89,12 @@ func (s *stream) send(ctx context.Context, to Endpoint, r request) (answer, erro
 	if r.body != nil {
 		sent.Header.Set("Content-Type", "application/json")
 	}
+	if r.token != "" {
+		sent.Header.Set("Authorization", "Bearer "+r.token)
+	}
+	if r.key != "" {
+		sent.Header.Set(keyHeader, r.key)
+	}
 	response, err := s.RoundTrip(sent)
 	if err != nil {
 		if refused(err) {
@@ -101,7 +107,7 @@ func (s *stream) send(ctx context.Context, to Endpoint, r request) (answer, erro
 	if got.body, err = io.ReadAll(response.Body); err != nil {
 		return got, fmt.Errorf("%w: %w", errCutShort, err)
 	}
-	got.status = response.StatusCode
+	got.status, got.replayed = response.StatusCode, replayed(response)
 	return got, nil
 }
 

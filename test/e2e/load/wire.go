@@ -20,12 +20,20 @@ const (
 	patience = 60 * time.Second
 	// chunks is how many pieces a slow upload has.
 	chunks = 20
+
+	keyHeader = "Idempotency-Key"
 )
 
-// request is sent once, whatever happens.
+// request is sent once, whatever happens, unless it has a key and its worker
+// sends it again.
 type request struct {
 	method, path string
 	body         []byte
+	// token is shown, where there is one.
+	token string
+	// key is its Idempotency-Key; again says that it was sent before.
+	key   string
+	again bool
 	// over is how long the sending of the body takes.
 	over time.Duration
 	// last closes the connection after the answer.
@@ -38,6 +46,9 @@ type answer struct {
 	body   []byte
 	pod    string
 	conn   uint64
+	// replayed says that it is the answer which was made when the request came
+	// for the first time.
+	replayed bool
 	// began is when the request was sent on an open connection, or when one was
 	// tried for in vain.
 	began time.Time
@@ -93,7 +104,7 @@ func (ws *wires) send(ctx context.Context, to Endpoint, r request) (answer, erro
 	if pod := response.Header.Get(podHeader); pod != "" {
 		w.pod, got.pod = pod, pod
 	}
-	got.status, got.body = response.StatusCode, body
+	got.status, got.body, got.replayed = response.StatusCode, body, replayed(response)
 	return got, nil
 }
 
@@ -154,6 +165,10 @@ func (w *wire) alive() bool {
 	return err == nil && nothing
 }
 
+func replayed(response *http.Response) bool {
+	return response.Header.Get("Idempotency-Replayed") == "true"
+}
+
 func (w *wire) exchange(host string, r request) (*http.Response, []byte, error) {
 	if err := w.SetDeadline(time.Now().Add(patience + r.over)); err != nil {
 		return nil, nil, err
@@ -178,6 +193,12 @@ func (w *wire) write(host string, r request) error {
 	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.method, r.path, host)
 	if r.body != nil {
 		fmt.Fprintf(&head, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(r.body))
+	}
+	if r.token != "" {
+		fmt.Fprintf(&head, "Authorization: Bearer %s\r\n", r.token)
+	}
+	if r.key != "" {
+		fmt.Fprintf(&head, "%s: %s\r\n", keyHeader, r.key)
 	}
 	head.WriteString("\r\n")
 	if r.over == 0 {

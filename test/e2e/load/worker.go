@@ -19,6 +19,11 @@ const (
 	nudgeSpread = 16 * time.Second
 	// idleFor is the longest that an idle connection is silent without one.
 	idleFor = 25 * time.Second
+	// repeatPause is the mean pause before a request is sent again.
+	repeatPause = 300 * time.Millisecond
+	// insistence is how long a request is repeated at least, also when the load
+	// is told to stop: else the ledger would not tell of every write.
+	insistence = 20 * time.Second
 )
 
 // worker writes and reads its own objects, one request after the other.
@@ -27,7 +32,7 @@ type worker struct {
 	name      string
 	transport transport
 	over      time.Duration // see request
-	last      bool
+	fresh     bool          // see Mix
 
 	ledger  *Writer
 	tags    []object // the last acknowledged ones
@@ -51,8 +56,8 @@ func (w *worker) reused(ctx context.Context) {
 	}
 }
 
-func (w *worker) fresh(ctx context.Context) {
-	w.last = true
+func (w *worker) eachAnew(ctx context.Context) {
+	w.fresh = true
 	w.reused(ctx)
 }
 
@@ -135,7 +140,7 @@ func (w *worker) step(ctx context.Context) {
 func (w *worker) writeTag(ctx context.Context) {
 	seq := w.ledger.beginTag()
 	name := Name(w.load.config.Run, w.load.config.Source, w.name, seq)
-	created, ok := w.create(ctx, w.load.config.Tags, "/api/v1/tags", map[string]any{"name": name})
+	created, ok := w.create(ctx, w.load.config.Tags, "/api/v1/tags", name, map[string]any{"name": name})
 	if !ok {
 		return
 	}
@@ -153,7 +158,7 @@ func (w *worker) writeArticle(ctx context.Context) {
 	}
 	seq := w.ledger.beginArticle()
 	title := Name(w.load.config.Run, w.load.config.Source, w.name, seq)
-	created, ok := w.create(ctx, w.load.config.Articles, "/api/v1/articles",
+	created, ok := w.create(ctx, w.load.config.Articles, "/api/v1/articles", title,
 		map[string]any{"title": title, "desc": Revision(0), "content": strings.Repeat("Sing, O goddess. ", 20), "tag_ids": ids})
 	if !ok {
 		return
@@ -196,9 +201,20 @@ func (w *worker) listArticles(ctx context.Context) {
 	}
 }
 
-// create posts an object and returns the id that the answer acknowledges.
-func (w *worker) create(ctx context.Context, to Endpoint, path string, body map[string]any) (uint64, bool) {
-	got, ok := w.exchange(ctx, to, request{method: http.MethodPost, path: path, body: w.encode(body), over: w.over}, http.StatusCreated)
+// create posts an object and returns the id that the answer acknowledges. The
+// object's name is also its key, where there are keys.
+func (w *worker) create(ctx context.Context, to Endpoint, path, name string, body map[string]any) (uint64, bool) {
+	sent := request{method: http.MethodPost, path: path, body: w.encode(body), over: w.over}
+	if w.load.config.Repeat {
+		sent.key = name
+	}
+	began := time.Now()
+	got, ok := w.exchange(ctx, to, sent, http.StatusCreated)
+	for !ok && sent.key != "" && unsettled(got.status) && (ctx.Err() == nil || time.Since(began) < insistence) {
+		time.Sleep(repeatPause/2 + rand.N(repeatPause))
+		sent.again = true
+		got, ok = w.exchange(ctx, to, sent, http.StatusCreated)
+	}
 	if !ok {
 		return 0, false
 	}
@@ -212,6 +228,16 @@ func (w *worker) create(ctx context.Context, to Endpoint, path string, body map[
 	return envelope.Data.ID, true
 }
 
+// unsettled tells by its status, 0 for none, whether a request may have another
+// answer when it is sent again.
+func unsettled(status int) bool {
+	switch status {
+	case 0, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= http.StatusInternalServerError
+}
+
 func (w *worker) encode(body map[string]any) []byte {
 	encoded, err := json.Marshal(body)
 	if err != nil {
@@ -222,7 +248,10 @@ func (w *worker) encode(body map[string]any) []byte {
 
 // exchange makes one request and records what came of it.
 func (w *worker) exchange(ctx context.Context, to Endpoint, r request, want int) (answer, bool) {
-	r.last = w.last
+	r.last = w.fresh
+	if !w.fresh || r.method != http.MethodGet {
+		r.token = w.load.currentToken()
+	}
 	got, err := w.transport.send(ctx, to, r)
 	if err == nil && got.status != want {
 		err = &statusError{status: got.status, body: fmt.Sprintf("%.300s", got.body)}

@@ -29,8 +29,9 @@ type control struct {
 	// patch is applied to the component's Deployment past the chart, which
 	// refuses such values.
 	patch string
-	// writes says that no restart is needed: the service itself is wrong.
-	writes bool
+	// writes says that no restart is needed: the service itself is wrong. repeat
+	// is load.Config's; then the ledger alone has to notice.
+	writes, repeat bool
 	// busy says that the fault shows under busyMixes.
 	busy bool
 }
@@ -69,7 +70,7 @@ func controls() []control {
 			patch: `{"spec":{"template":{"spec":{"containers":[{"name":"%s","startupProbe":null,"readinessProbe":null,"livenessProbe":null}]}}}}`},
 		{name: "drops-writes", broken: "acknowledges some writes and drops them", component: article, writes: true, edits: []builds.Edit{{File: domain, Old: create, New: `	created, err := s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Create(ctx, draft) })
 	if err == nil && created.ID%10 == 0 {
-		_ = s.store.Delete(ctx, created.ID)
+		_ = s.store.Delete(ctx, created.ID, draft.By, nil)
 	}
 	return created, err
 `}}},
@@ -79,6 +80,13 @@ func controls() []control {
 	}
 	return created, err
 `}}},
+		{name: "forgets-keys", broken: "loses some answers, and does again what is repeated under its key", component: article, writes: true, repeat: true,
+			edits: []builds.Edit{{File: domain, Old: create, New: `	created, err := s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Create(ctx, draft) })
+	if err == nil && created.ID%10 == 0 {
+		err = errors.New("the answer is lost")
+	}
+	return created, err
+`}, {File: "pkg/responses/created.go", Old: "	if keyed {\n", New: "	if keyed = false; keyed {\n"}}},
 	}
 }
 
@@ -181,6 +189,7 @@ func (p *Proof) controlled(ctx context.Context, c control, s *system, found *rep
 	if c.busy {
 		m = busyMixes()
 	}
+	m.repeat = c.repeat
 	t, err := startTraffic(ctx, s, p.agents, c.name, m)
 	if err != nil {
 		return err
@@ -193,8 +202,8 @@ func (p *Proof) controlled(ctx context.Context, c control, s *system, found *rep
 	run := t.summarise(results)
 	found.Requests, found.Kinds = run.Requests, run.Kinds
 	ledger, err := p.compare(ctx, s, t.name, results)
-	found.Noticed = run.Failed > run.Overloaded || !ledger.Exact()
-	found.How = noticed(run, ledger)
+	found.Noticed = !ledger.Exact() || !c.repeat && run.Failed > run.Overloaded
+	found.How = noticed(run, ledger, found.Noticed)
 	return err
 }
 
@@ -223,7 +232,7 @@ func (p *Proof) provoke(ctx context.Context, c control, s *system, t *traffic) e
 	return nil
 }
 
-func noticed(run *report.Run, ledger report.Ledger) string {
+func noticed(run *report.Run, ledger report.Ledger, was bool) string {
 	var said []string
 	for _, kind := range slices.Sorted(maps.Keys(run.Kinds)) {
 		said = append(said, fmt.Sprintf("%d × %s", run.Kinds[kind], kind))
@@ -231,7 +240,7 @@ func noticed(run *report.Run, ledger report.Ledger) string {
 	if !ledger.Exact() {
 		said = append(said, fmt.Sprintf("%d acknowledged writes lost, %d doubled, %d altered, %d strange", ledger.Lost, ledger.Doubled, ledger.Wrong, ledger.Strange))
 	}
-	if run.Failed == run.Overloaded && ledger.Exact() {
+	if !was {
 		return fmt.Sprintf("NOT noticed in %d requests", run.Requests)
 	}
 	return fmt.Sprintf("noticed in %d requests: %s", run.Requests, strings.Join(said, ", "))

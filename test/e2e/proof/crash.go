@@ -67,7 +67,9 @@ func shell(command string) func(context.Context) error {
 
 // crashRun kills what can be killed under load.
 func (p *Proof) crashRun(ctx context.Context, s *system) error {
-	t, err := startTraffic(ctx, s, p.agents, "g2", p.mixes)
+	mixes := p.mixes
+	mixes.repeat = true
+	t, err := startTraffic(ctx, s, p.agents, "g2", mixes)
 	if err != nil {
 		return err
 	}
@@ -103,8 +105,11 @@ func (p *Proof) crashRun(ctx context.Context, s *system) error {
 	}
 	l := run.Ledger
 	p.verdict("G2: no acknowledged write is lost or doubled by a crash", l.Exact() && l.Acknowledged > 0,
-		"%d crashes by kill -9 under %d requests, of which %d failed; of %d acknowledged writes %d were lost, %d doubled, %d altered; %d were applied without having been acknowledged",
-		len(run.Events), run.Requests, run.Failed, l.Acknowledged, l.Lost, l.Doubled, l.Wrong, l.Applied)
+		"%d crashes by kill -9 under %d requests, of which %d failed and %d were sent again under their Idempotency-Key (%d had been done the first time); "+
+			"of %d acknowledged writes %d were lost, %d doubled, %d altered; %d were applied without having been acknowledged",
+		len(run.Events), run.Requests, run.Failed, run.Repeats, run.Replayed, l.Acknowledged, l.Lost, l.Doubled, l.Wrong, l.Applied)
+	p.verdict("G2: with its key every write is acknowledged in the end", l.Unanswered+l.Applied == 0 && run.Repeats > 0,
+		"of %d writes %d were given up; %d of these are there all the same", l.Sent, l.Unanswered, l.Applied)
 	p.verdict("G2: the system recovers by itself", failedSince == 0, "%d requests failed after everything was back", failedSince)
 	return nil
 }

@@ -24,15 +24,15 @@ type ledgers struct {
 	wrote          map[string][]load.Result
 }
 
-// write puts a load on real services and returns when the articles' copy of
-// the tags is complete.
-func write(t *testing.T) *ledgers {
+// write puts a load on real services, with Idempotency-Keys or without, and
+// returns when the articles' copy of the tags is complete.
+func write(t *testing.T, repeat bool) *ledgers {
 	t.Helper()
 	tagDatabase, articleDatabase := dbtest.MySQL(t), dbtest.MySQL(t)
 	tags := process.Ready(t, process.Service(t, "tag"), process.On(tagDatabase))
 	articles := process.Ready(t, process.Service(t, "article"), process.Follow(articleDatabase, tags.Addr(t)))
 	written := load.Start(load.Config{
-		Run: "run", Source: "here", Mix: load.Mix{Reused: 2, Fresh: 1, H2C: 1}, Window: time.Second, Think: time.Millisecond,
+		Run: "run", Source: "here", Mix: load.Mix{Reused: 2, Fresh: 1, H2C: 1}, Window: time.Second, Think: time.Millisecond, Token: process.Token(), Repeat: repeat,
 		Tags:     load.Endpoint{Addr: tags.Addr(t), Host: "tags"},
 		Articles: load.Endpoint{Addr: articles.Addr(t), Host: "articles"},
 	})
@@ -81,7 +81,7 @@ func (l *ledgers) with(t *testing.T, tagStatement, articleStatement string) repo
 // Every way in which a database may differ from what was acknowledged is told
 // from the others.
 func TestLedger(t *testing.T) {
-	l := write(t)
+	l := write(t, true)
 	exact := l.compare(t, l.tags, l.articles)
 	require.True(t, exact.Exact(), exact.Examples)
 	require.Equal(t, l.wrote["run"][0].Posts, exact.Acknowledged)
@@ -118,9 +118,11 @@ func TestLedger(t *testing.T) {
 // What was sent and not acknowledged may be there or not; later runs don't
 // count it.
 func TestLedgerOfTheUnacknowledged(t *testing.T) {
-	l := write(t)
+	l := write(t, false)
 	exact := l.compare(t, l.tags, l.articles)
-	for _, w := range l.wrote["run"][0].Writers {
+	unacknowledged := ""
+	for name, w := range l.wrote["run"][0].Writers {
+		unacknowledged = load.Name("run", "here", name, 0)
 		w.Articles[0] = 0                 // there, unacknowledged
 		w.Tags = append(w.Tags, 0)        // not there
 		w.Tags[len(w.Tags)-2] = 1_000_000 // acknowledged as another
@@ -132,6 +134,10 @@ func TestLedgerOfTheUnacknowledged(t *testing.T) {
 	require.Equal(t, 1, found.Applied)
 	require.Equal(t, 1, found.Wrong)
 	require.Zero(t, found.Lost+found.Doubled+found.Strange)
+
+	twice := l.with(t, "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at) "+
+		"SELECT title, `desc`, content, created_at, updated_at FROM blog_article WHERE title = '"+unacknowledged+"'")
+	require.Equal(t, 1, twice.Doubled, "what nobody was told of is there twice")
 
 	later, err := newBooks("later", l.wrote).compare(t.Context(), l.tags, l.articles)
 	require.NoError(t, err)

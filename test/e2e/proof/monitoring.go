@@ -30,6 +30,8 @@ type monitor struct {
 	forget context.CancelFunc // ends the discovery
 	addr   string
 	began  time.Time
+	// before is what the pods have counted before any load.
+	before float64
 }
 
 // monitor starts Prometheus; nil without the program.
@@ -130,7 +132,8 @@ func (m *monitor) stop() {
 func (m *monitor) awaitTargets(ctx context.Context, log string) error {
 	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); {
 		if up, err := m.value(ctx, "count(up == 1)"); err == nil && up >= 4 {
-			return nil
+			m.before, err = m.value(ctx, m.since(countedRequests+" or vector(0)"))
+			return err
 		}
 		if err := pause(ctx, 500*time.Millisecond); err != nil {
 			return err
@@ -162,14 +165,18 @@ func (m *monitor) judgeTargets(ctx context.Context) error {
 	return err
 }
 
+// countedRequests are those of the API, by the pods' own counters.
+const countedRequests = `sum(max_over_time(achilles_http_requests_total{route=~"/api/.*"}[%s]))`
+
 // judgeCounters counts the requests of the API by the pods' own counters. What
 // a pod counted after its last scrape is gone with it; there is little of it,
 // because a pod that ends has few requests, and is scraped until it ends.
 func (m *monitor) judgeCounters(ctx context.Context, run *report.Run) error {
-	counted, err := m.value(ctx, m.since(`sum(max_over_time(achilles_http_requests_total{route=~"/api/.*"}[%s]))`))
+	counted, err := m.value(ctx, m.since(countedRequests))
 	if err != nil {
 		return err
 	}
+	counted -= m.before + float64(m.proof.probes)
 	share := counted / float64(run.Requests)
 	m.fact("Requests counted by the clients", strconv.Itoa(run.Requests))
 	m.fact("Requests counted by the pods", fmt.Sprintf("%.0f (%.2f %%)", counted, 100*share))

@@ -1,5 +1,6 @@
 // Package proof installs Achilles on a cluster, disturbs and breaks it under
-// the load of clients that never repeat a request, and counts what they noticed.
+// the load of clients that repeat a request after crashes only, and then under
+// its key, and counts what they noticed.
 package proof
 
 import (
@@ -58,6 +59,10 @@ type Proof struct {
 	agents  *agents
 	mixes   mixes
 	report  *report.Report
+	// secret is that of the load's app, empty where nobody could add it.
+	secret    string
+	rotations []rotation
+	probes    int // requests of the proof itself that pods have counted
 }
 
 // Run runs the proof and writes its report. The error is about what kept it
@@ -99,6 +104,7 @@ func (p *Proof) run(ctx context.Context) error {
 		run    func(context.Context, *system) error
 	}{
 		{"helm install and helm test", p.wants("graceful", "crashes"), p.install},
+		{"tokens, limits, repeats", p.wants("graceful"), p.accessRun},
 		{"G1: graceful disturbances", p.wants("graceful"), p.gracefulRun},
 		{"G2: crashes", p.wants("crashes"), p.crashRun},
 		{"controls, which must be noticed, and the bundled MariaDB and Redis", p.wants("controls", "bundled"), p.apart},
@@ -232,7 +238,8 @@ func (p *Proof) gracefulRun(ctx context.Context, s *system) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(pause(ctx, 10*time.Second), p.disturb(ctx, s, t, disturbances(nodes, newer)))
+	all := append([]disturbance{{"rotate the key of tokens", p.rotateKeys(t)}}, disturbances(nodes, newer)...)
+	err = errors.Join(pause(ctx, 6*time.Second), p.disturb(ctx, s, t, all))
 	if err == nil {
 		err = p.enough(ctx, t)
 	}
@@ -246,6 +253,7 @@ func (p *Proof) gracefulRun(ctx context.Context, s *system) error {
 	}
 	p.report.Graceful = run
 	p.judge(run)
+	p.judgeRotations(run)
 	return monitor.judge(ctx, run)
 }
 

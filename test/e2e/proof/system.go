@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -64,8 +63,8 @@ func (s *system) database(c component) string {
 	return strings.ReplaceAll(s.namespace, "-", "_") + "_" + string(c)
 }
 
-// values are the chart's defaults but for the servers, the way in, and the
-// header that tells which pod has answered.
+// values are the chart's defaults but for the servers, the way in, limits that a
+// whole load stays within, and the header that tells which pod has answered.
 func (s *system) values(changes map[component]map[string]any) map[string]any {
 	host, port, _ := net.SplitHostPort(s.cluster.MySQL.Addr)
 	redisHost, redisPort, _ := net.SplitHostPort(s.cluster.Redis)
@@ -82,6 +81,7 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 		service := map[string]any{
 			"image":    map[string]any{"repository": s.cluster.Image(string(c)), "tag": s.versions[c]},
 			"database": map[string]any{"name": s.database(c)},
+			"config":   map[string]any{"Limits": limits()},
 			// The load may have the same few processors as the pods, which get
 			// no more of them than what they request.
 			"resources": map[string]any{"requests": map[string]any{"cpu": "250m"}},
@@ -91,10 +91,29 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 		if s.replicas > 0 {
 			service["replicas"] = s.replicas
 		}
-		maps.Copy(service, changes[c])
+		overlay(service, changes[c])
 		values[string(c)] = service
 	}
 	return values
+}
+
+// limits are on, but beyond what the load's one app can reach; those of POST
+// /auth stay as they are.
+func limits() map[string]any {
+	const most = 100_000
+	return map[string]any{"ReadPerSecond": most, "ReadBurst": most, "WritePerSecond": most, "WriteBurst": most}
+}
+
+// overlay puts values over others, section by section.
+func overlay(into, values map[string]any) {
+	for key, value := range values {
+		below, ok := into[key].(map[string]any)
+		if above, isSection := value.(map[string]any); ok && isSection {
+			overlay(below, above)
+			continue
+		}
+		into[key] = value
+	}
 }
 
 func number(text string) (n int) {

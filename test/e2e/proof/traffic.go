@@ -15,6 +15,8 @@ import (
 type mixes struct {
 	ingress, node load.Mix
 	think         time.Duration
+	// repeat is load.Config's.
+	repeat bool
 }
 
 // traffic is one load on a system, through the ingress and from every node.
@@ -30,8 +32,12 @@ type traffic struct {
 }
 
 func startTraffic(ctx context.Context, s *system, a *agents, name string, m mixes) (*traffic, error) {
+	token, err := s.token(ctx)
+	if err != nil {
+		return nil, err
+	}
 	t := &traffic{system: s, agents: a, name: name, began: time.Now()}
-	config := load.Config{Run: name, Source: "ingress", Mix: m.ingress, Think: m.think, Window: s.window}
+	config := load.Config{Run: name, Source: "ingress", Mix: m.ingress, Think: m.think, Token: token, Repeat: m.repeat, Window: s.window}
 	config.Tags, config.Articles = s.throughIngress()
 	t.ingress = load.Start(config)
 	config.Mix = m.node
@@ -56,6 +62,15 @@ func (t *traffic) nudge(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// setNodesToken gives all loads but the one through the ingress another token.
+func (t *traffic) setNodesToken(ctx context.Context, token string) error {
+	var errs []error
+	for _, client := range t.agents.clients {
+		errs = append(errs, client.SetToken(ctx, t.name, token))
+	}
+	return errors.Join(errs...)
+}
+
 // count is what all loads have seen so far.
 func (t *traffic) count(ctx context.Context) (load.Count, error) {
 	total := t.ingress.Count()
@@ -72,8 +87,8 @@ func (t *traffic) count(ctx context.Context) (load.Count, error) {
 func add(a, b load.Count) load.Count {
 	return load.Count{
 		Requests: a.Requests + b.Requests, Posts: a.Posts + b.Posts, Failed: a.Failed + b.Failed,
-		Overloaded: a.Overloaded + b.Overloaded,
-		Refused:    a.Refused + b.Refused, Connections: a.Connections + b.Connections, Reconnects: a.Reconnects + b.Reconnects,
+		Overloaded: a.Overloaded + b.Overloaded, Repeats: a.Repeats + b.Repeats, Replayed: a.Replayed + b.Replayed,
+		Refused: a.Refused + b.Refused, Connections: a.Connections + b.Connections, Reconnects: a.Reconnects + b.Reconnects,
 	}
 }
 

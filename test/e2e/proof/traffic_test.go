@@ -31,7 +31,7 @@ func TestSummarise(t *testing.T) {
 	}
 	results := []load.Result{
 		{
-			Source: "ingress", Count: load.Count{Requests: 8, Posts: 5, Failed: 1, Overloaded: 1, Refused: 2, Connections: 3, Reconnects: 1},
+			Source: "ingress", Count: load.Count{Requests: 8, Posts: 5, Failed: 1, Overloaded: 1, Repeats: 4, Replayed: 2, Refused: 2, Connections: 3, Reconnects: 1},
 			Kinds:   map[string]int{"timeout": 1},
 			Seconds: map[int64]*load.Second{began: second(2, 0, time.Millisecond, time.Millisecond), began + 4: second(6, 1, 10*time.Millisecond)},
 			Pods:    map[string]map[int64]int{"b": {began + 4: 2}, "a": {began: 1, began + 3: 4}},
@@ -51,7 +51,7 @@ func TestSummarise(t *testing.T) {
 	}
 	run := (&traffic{began: at(0), events: events}).summarise(results)
 
-	require.Equal(t, load.Count{Requests: 12, Posts: 6, Failed: 3, Overloaded: 1, Refused: 2, Connections: 4, Reconnects: 1}, run.Count)
+	require.Equal(t, load.Count{Requests: 12, Posts: 6, Failed: 3, Overloaded: 1, Repeats: 4, Replayed: 2, Refused: 2, Connections: 4, Reconnects: 1}, run.Count)
 	require.Equal(t, map[string]int{"timeout": 2, "other": 1}, run.Kinds)
 	require.Equal(t, []string{"other", "timeout"}, []string{run.Failures[0].Kind, run.Failures[1].Kind})
 	require.Zero(t, run.Confidence, "three failed")

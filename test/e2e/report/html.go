@@ -116,7 +116,7 @@ func (r *Report) view() view {
 	if r.Crashes != nil {
 		v.Runs = append(v.Runs, r.Crashes.view(runView{
 			ID: "crashes", Title: "Crashes", Thing: "crash", Crash: true,
-			Lead: "kill -9 under the same load. Requests that were under way may fail; what was acknowledged has to survive.",
+			Lead: "kill -9 under the same load. Requests that were under way may fail; their clients repeat each POST under its Idempotency-Key until it is answered, and then it has to be there, once.",
 		}))
 	}
 	if r.Monitoring != nil {
@@ -145,14 +145,14 @@ func (r *Report) tiles() []tile {
 	if run == nil {
 		return nil
 	}
-	things := "Disturbances"
+	things, repeated := "Disturbances", "none was repeated"
 	if run == r.Crashes {
-		things = "Crashes"
+		things, repeated = "Crashes", number(run.Repeats)+" repeated under their keys"
 	}
 	l := run.Ledger
 	tiles := []tile{
 		{Value: number(run.Requests), Name: "Requests", Note: number(run.Posts) + " of them POST"},
-		{Value: number(run.Failed), Name: "Failed", Note: "none was repeated", Bad: run.Failed > 0},
+		{Value: number(run.Failed), Name: "Failed", Note: repeated, Bad: run.Failed > 0},
 		{Value: number(len(run.Events)), Name: things, Note: "in " + duration(run.Finished.Sub(run.Started))},
 		{Value: number(l.Acknowledged), Name: "Acknowledged writes", Note: fmt.Sprintf("%s lost, %s doubled", number(l.Lost), number(l.Doubled)), Bad: !l.Exact()},
 		{Value: duration(run.Disturbed.P99), Name: "p99 when disturbed", Note: duration(run.Steady.P99) + " when steady"},

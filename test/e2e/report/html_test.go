@@ -117,7 +117,7 @@ func noticedReport() *Report {
 		})
 	}
 	g.Ledger.Lost, g.Ledger.Examples = 1, []string{"tag g1/ingress/idle3/17 was acknowledged as 4711 and is not there"}
-	r.Verdicts[1] = Verdict{Name: "G1: no client notices a graceful event", Why: "2 failed"}
+	r.Verdicts[4] = Verdict{Name: "G1: no client notices a graceful event", Why: "2 failed"}
 	r.Controls[3].Noticed, r.Controls[3].How = false, "NOT noticed in 6114 requests"
 	r.Monitoring.Queries[5] = Query{Panel: "Broken panel", Expr: "sum(", Error: "parse error: unclosed left parenthesis"}
 	return r
@@ -297,7 +297,11 @@ func TestPageOfCrashes(t *testing.T) {
 	r := fakeReport()
 	crashes := parse(t, r).section(t, "crashes")
 	require.Contains(t, crashes.elements("p", "words")[0].text(),
-		fmt.Sprintf("%d of 5,797 requests failed (0.95 %%), in 8 crashes; the slowest recovery took 2.9 s (kill -9 an article pod). Of 3,478 acknowledged writes 0 were lost", r.Crashes.Failed))
+		fmt.Sprintf("%d of 5,797 requests failed (0.95 %%), in 8 crashes; the slowest recovery took 2.9 s (kill -9 an article pod). "+
+			"%[1]d requests sent again under an Idempotency-Key; %[2]d of them had been done the first time. Of 3,478 acknowledged writes 0 were lost", r.Crashes.Failed, r.Crashes.Replayed))
+	sources := crashes.cells("sources")
+	require.Equal(t, []string{"reopened", "repeated", "done before"}, sources[0][6:])
+	require.Equal(t, []string{"All", "61", strconv.Itoa(r.Crashes.Failed), strconv.Itoa(r.Crashes.Failed / 9)}, append(sources[4][:1:1], sources[4][6:]...))
 	events := crashes.cells("events")
 	require.Equal(t, []string{"#", "crash", "at", "requests", "failed", "recovered after"}, events[0])
 	for n, e := range r.Crashes.Events {

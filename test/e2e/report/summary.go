@@ -46,6 +46,9 @@ func (r *Report) Summary() string {
 func (r *Run) summarise(say func(name, format string, args ...any), name string) {
 	say(name, "%s (%s POST) in %s, %s: %s failed, %s refused by GOAWAY", count(r.Requests, "request"), number(r.Posts),
 		duration(r.Finished.Sub(r.Started)), count(len(r.Events), "event"), number(r.Failed), number(r.Refused))
+	if r.Repeats > 0 {
+		say("", "%s repeated under an Idempotency-Key, %s of them done before", number(r.Repeats), number(r.Replayed))
+	}
 	say("", "steady p50 %s, p99 %s; disturbed p50 %s, p99 %s, slowest %s", duration(r.Steady.P50), duration(r.Steady.P99),
 		duration(r.Disturbed.P50), duration(r.Disturbed.P99), duration(r.Disturbed.Max))
 	for _, kind := range r.failedBy() {

@@ -201,6 +201,9 @@ func (r *Run) damage() string {
 	if slowest.Recovery > 0 {
 		text += fmt.Sprintf("; the slowest recovery took %s (%s)", duration(slowest.Recovery), brief(60, slowest.Name))
 	}
+	if r.Repeats > 0 {
+		text += fmt.Sprintf(". %s sent again under an Idempotency-Key; %s of them had been done the first time", count(r.Repeats, "request"), number(r.Replayed))
+	}
 	return fmt.Sprintf("%s. %s.", text, r.Ledger.words())
 }
 

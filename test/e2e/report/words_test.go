@@ -107,14 +107,14 @@ func TestSummary(t *testing.T) {
 	for line := range strings.Lines(text) {
 		require.Less(t, len([]rune(line)), 116, line)
 	}
-	require.Less(t, strings.Count(text, "\n"), 42)
+	require.Less(t, strings.Count(text, "\n"), 50)
 
 	text = noticedReport().Summary()
 	require.Contains(t, text, "Clients noticed: 2 of 24,286 requests failed")
 	require.Contains(t, text, "FAILED    G1: no client notices a graceful event: 2 failed\n")
 	require.Contains(t, text, "failed: 1 × status 503")
 	require.Contains(t, text, "Of 14,571 acknowledged writes 1 were lost")
-	require.Contains(t, text, "Controls    7 of 8 noticed")
+	require.Contains(t, text, "Controls    8 of 9 noticed")
 	require.Contains(t, text, "1 of 24 queries")
 
 	text = fill(noticedReport(), hostile).Summary()

@@ -77,7 +77,7 @@ func newPage(t *testing.T) (context.Context, *seen) {
 	require.NoError(t, chromedp.Listen(page, s.listen)) // starts the browser, which ends with this context
 	_, err := chromedp.Call(page, network.Enable, network.EnableParams{})
 	require.NoError(t, err)
-	page, expire := context.WithTimeout(page, 2*process.Patience)
+	page, expire := context.WithTimeout(page, 4*process.Patience) // a busy machine takes a minute for two pages
 	t.Cleanup(expire)
 	return page, s
 }

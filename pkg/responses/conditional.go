@@ -31,7 +31,7 @@ func IfMatch[T, D any](c *gin.Context, show func(T) D) func(current T) error {
 		return nil // that the object is there is told by the 404 otherwise
 	}
 	return func(current T) error {
-		now := digest(show(current))
+		now := digest(encode(show(current)))
 		if slices.ContainsFunc(wanted, func(tag string) bool { return identifies(tag, now) }) {
 			return nil
 		}
@@ -41,8 +41,8 @@ func IfMatch[T, D any](c *gin.Context, show func(T) D) func(current T) error {
 
 // strongTag changes with the object and with the language of the answer, whose
 // message is in it.
-func strongTag(c *gin.Context, data any) string {
-	return `"` + digest(data) + "." + locale.FromContext(c.Request.Context()) + `"`
+func strongTag(c *gin.Context, encoded []byte) string {
+	return `"` + digest(encoded) + "." + locale.FromContext(c.Request.Context()) + `"`
 }
 
 // identifies tells whether a strong tag is that of the object, in whatever
@@ -51,17 +51,21 @@ func identifies(tag, digest string) bool {
 	return strings.HasPrefix(tag, `"`+digest+".")
 }
 
-func weakTag(answer any) string { return `W/"` + digest(answer) + `"` }
+func weakTag(encoded []byte) string { return `W/"` + digest(encoded) + `"` }
 
-// digest is a short name for a value's JSON; two different ones share it with a
+// digest is a short name for JSON; two different texts share it with a
 // probability of nothing.
-func digest(value any) string {
+func digest(encoded []byte) string {
+	sum := sha256.Sum256(encoded)
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+func encode(value any) []byte {
 	encoded, err := json.Marshal(value)
 	if err != nil {
 		panic(err) // an answer is made of texts, numbers and times
 	}
-	sum := sha256.Sum256(encoded)
-	return base64.RawURLEncoding.EncodeToString(sum[:12])
+	return encoded
 }
 
 // known tells whether the client has shown by If-None-Match that it has the

@@ -37,8 +37,8 @@ func Created[T, D any](c *gin.Context, post Post[T, D]) {
 	}
 	var answer idempotency.Answer
 	render := func(written any) (idempotency.Answer, error) {
-		answer, err = post.answer(c, written.(T))
-		return answer, err
+		answer = post.answer(c, written.(T))
+		return answer, nil
 	}
 	ctx := c.Request.Context()
 	if keyed {
@@ -46,7 +46,7 @@ func Created[T, D any](c *gin.Context, post Post[T, D]) {
 	}
 	created, err := post.Create(ctx)
 	if err == nil && !keyed {
-		_, err = render(created)
+		answer = post.answer(c, created)
 	}
 	var before *idempotency.Replayed
 	switch {
@@ -60,19 +60,18 @@ func Created[T, D any](c *gin.Context, post Post[T, D]) {
 	}
 }
 
-func (p Post[T, D]) answer(c *gin.Context, created T) (idempotency.Answer, error) {
-	data := p.Show(created)
-	body, err := json.Marshal(envelope(c, data))
+func (p Post[T, D]) answer(c *gin.Context, created T) idempotency.Answer {
+	encoded := encode(p.Show(created))
 	return idempotency.Answer{
 		Status: http.StatusCreated,
-		Header: map[string]string{"Location": p.Location(created), "ETag": strongTag(c, data)},
-		Body:   body,
-	}, err
+		Header: map[string]string{"Location": p.Location(created), "ETag": strongTag(c, encoded)},
+		Body:   encode(envelope(c, json.RawMessage(encoded))),
+	}
 }
 
 func send(c *gin.Context, answer idempotency.Answer) {
 	for name, value := range answer.Header {
 		c.Header(name, value)
 	}
-	c.Data(answer.Status, "application/json; charset=utf-8", answer.Body)
+	c.Data(answer.Status, jsonType, answer.Body)
 }

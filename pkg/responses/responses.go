@@ -4,6 +4,7 @@ package responses
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"net/http"
@@ -15,6 +16,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/locale"
 )
+
+const jsonType = "application/json; charset=utf-8"
 
 // Envelope is the answer with one object.
 type Envelope[T any] struct {
@@ -53,7 +56,10 @@ type Empty struct{}
 // Object answers 200 with data under a strong ETag, or 304 where the client has
 // it already.
 func Object[T any](c *gin.Context, data T) {
-	tagged(c, strongTag(c, data), envelope(c, data))
+	encoded := encode(data)
+	if !unchanged(c, strongTag(c, encoded)) {
+		c.JSON(http.StatusOK, envelope(c, json.RawMessage(encoded)))
+	}
 }
 
 // Plain answers 200 with data that is nowhere to be read again.
@@ -72,7 +78,10 @@ func List[T any](c *gin.Context, list []T, pager Pager) {
 		list = []T{}
 	}
 	answer := ListEnvelope[T]{Msg: message(c, errcode.Success), List: list, Pager: pager}
-	tagged(c, weakTag(answer), answer)
+	body := encode(answer)
+	if !unchanged(c, weakTag(body)) {
+		c.Data(http.StatusOK, jsonType, body)
+	}
 }
 
 type cachingKey struct{}
@@ -81,20 +90,21 @@ type cachingKey struct{}
 // everything else stays as it is.
 func AllowCaching(c *gin.Context, policy string) { c.Set(cachingKey{}, policy) }
 
-// tagged answers 200, or 304 where the client has shown that it has the answer.
-func tagged(c *gin.Context, tag string, answer any) {
+// unchanged answers 304 where the client has shown that it has the answer with
+// this tag.
+func unchanged(c *gin.Context, tag string) bool {
 	c.Header("ETag", tag)
 	if policy, allowed := c.Get(cachingKey{}); allowed {
 		c.Header("Cache-Control", policy.(string))
 		// What an answer depends on beside its address.
 		c.Writer.Header().Add("Vary", "Accept-Language, Locale, Authorization, Token")
 	}
-	if known(c.Request, tag) {
-		c.Status(http.StatusNotModified)
-		c.Writer.WriteHeaderNow()
-		return
+	if !known(c.Request, tag) {
+		return false
 	}
-	c.JSON(http.StatusOK, answer)
+	c.Status(http.StatusNotModified)
+	c.Writer.WriteHeaderNow()
+	return true
 }
 
 // Error ends the request with the answer that err stands for, and leaves err

@@ -60,6 +60,9 @@ func Admit() gin.HandlerFunc {
 	}
 }
 
+// CallerOf returns who asks, behind Identify.
+func CallerOf(c *gin.Context) Caller { return FromContext(c.Request.Context()) }
+
 // shown returns the tokens that the headers hold.
 func shown(header http.Header) []string {
 	tokens := slices.Clone(header.Values("token"))

@@ -126,7 +126,7 @@ func (s *Service) newEngine(info buildinfo.Info) (err error) {
 	s.Process.Go("key ring", func(ctx context.Context) error { return s.Ring.Watch(ctx, s.Log) })
 	s.Limits = ratelimit.New(s.config.Limits, ratelimit.Options{
 		Service: s.migrations.Service, Redis: s.Redis, Log: s.Log, Registerer: s.Metrics.Registry(),
-		Caller: func(c *gin.Context) string { return auth.FromContext(c.Request.Context()).AppKey },
+		Caller: func(c *gin.Context) string { return auth.CallerOf(c).AppKey },
 	})
 	s.Engine, err = server.NewEngine(s.config.Server, server.Deps{
 		Log: s.Log, Metrics: s.Metrics, Health: s.Health, Info: info, Tracer: s.traces.Tracer(), LimitUnknown: s.Limits.Read(),

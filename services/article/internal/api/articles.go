@@ -39,7 +39,7 @@ func (a *API) createArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	by := appKey(c)
+	by := auth.CallerOf(c).AppKey
 	responses.Created(c, responses.Post[article.Article, Article]{
 		AppKey:   by,
 		Request:  request,
@@ -50,14 +50,9 @@ func (a *API) createArticle(c *gin.Context) {
 	})
 }
 
-// known tells whether the client may see what is disabled.
-func known(c *gin.Context) bool { return auth.FromContext(c.Request.Context()).Known() }
-
-func appKey(c *gin.Context) string { return auth.FromContext(c.Request.Context()).AppKey }
-
 // visible is the article without the tags that the client may not see.
 func visible(c *gin.Context, found article.Article) article.Article {
-	if !known(c) {
+	if !auth.CallerOf(c).Known() {
 		found.Tags = slices.DeleteFunc(slices.Clone(found.Tags), func(t article.Tag) bool { return t.State == article.Disabled })
 	}
 	return found
@@ -94,7 +89,7 @@ func (a *API) listArticles(c *gin.Context) {
 	page := a.Paging.Page(c)
 	wanted := article.Page{Offset: page.Offset(), Limit: page.Size, WithContent: request.Include != nil}
 	filter := request.filter()
-	if filter.Public = !known(c); filter.Public && filter.State != nil && *filter.State == article.Disabled {
+	if filter.Public = !auth.CallerOf(c).Known(); filter.Public && filter.State != nil && *filter.State == article.Disabled {
 		auth.Demand(c)
 		return
 	}
@@ -134,7 +129,7 @@ func (a *API) getArticle(c *gin.Context) {
 		return
 	}
 	found, err := a.Articles.Get(c.Request.Context(), id)
-	if err == nil && found.State == article.Disabled && !known(c) {
+	if err == nil && found.State == article.Disabled && !auth.CallerOf(c).Known() {
 		err = errcode.New(errcode.ArticleNotFound)
 	}
 	if err != nil {
@@ -203,7 +198,7 @@ func (a *API) update(c *gin.Context, request any, draft func() article.Draft) {
 		return
 	}
 	change := draft()
-	change.By = appKey(c)
+	change.By = auth.CallerOf(c).AppKey
 	updated, err := a.Articles.Update(c.Request.Context(), id, change, responses.IfMatch(c, whole))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateArticleFailed)
@@ -232,7 +227,7 @@ func (a *API) deleteArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if err := a.Articles.Delete(c.Request.Context(), id, appKey(c), responses.IfMatch(c, whole)); err != nil {
+	if err := a.Articles.Delete(c.Request.Context(), id, auth.CallerOf(c).AppKey, responses.IfMatch(c, whole)); err != nil {
 		responses.ErrorOr(c, err, errcode.DeleteArticleFailed)
 		return
 	}

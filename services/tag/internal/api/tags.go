@@ -90,7 +90,7 @@ func (a *API) createTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	by := appKey(c)
+	by := auth.CallerOf(c).AppKey
 	responses.Created(c, responses.Post[tag.Tag, Tag]{
 		AppKey:   by,
 		Request:  request,
@@ -114,11 +114,6 @@ func (f *TagFilter) Normalize() {
 		*f.Name = strings.TrimSpace(*f.Name)
 	}
 }
-
-// known tells whether the client may see what is disabled.
-func known(c *gin.Context) bool { return auth.FromContext(c.Request.Context()).Known() }
-
-func appKey(c *gin.Context) string { return auth.FromContext(c.Request.Context()).AppKey }
 
 // listTags lists tags.
 //
@@ -148,7 +143,7 @@ func (a *API) listTags(c *gin.Context) {
 	}
 	page := a.Paging.Page(c)
 	filter := tag.Filter{Name: request.Name, State: newState(request.State)}
-	if !known(c) {
+	if !auth.CallerOf(c).Known() {
 		if filter.State != nil && *filter.State == tag.Disabled {
 			auth.Demand(c)
 			return
@@ -191,7 +186,7 @@ func (a *API) getTag(c *gin.Context) {
 		return
 	}
 	found, err := a.Tags.Get(c.Request.Context(), id)
-	if err == nil && found.State == tag.Disabled && !known(c) {
+	if err == nil && found.State == tag.Disabled && !auth.CallerOf(c).Known() {
 		err = errcode.New(errcode.TagNotFound)
 	}
 	if err != nil {
@@ -230,7 +225,7 @@ func (a *API) updateTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	updated, err := a.Tags.Update(c.Request.Context(), id, request.draft(appKey(c)), responses.IfMatch(c, newTag))
+	updated, err := a.Tags.Update(c.Request.Context(), id, request.draft(auth.CallerOf(c).AppKey), responses.IfMatch(c, newTag))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateTagFailed)
 		return
@@ -258,7 +253,7 @@ func (a *API) deleteTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if err := a.Tags.Delete(c.Request.Context(), id, appKey(c), responses.IfMatch(c, newTag)); err != nil {
+	if err := a.Tags.Delete(c.Request.Context(), id, auth.CallerOf(c).AppKey, responses.IfMatch(c, newTag)); err != nil {
 		responses.ErrorOr(c, err, errcode.DeleteTagFailed)
 		return
 	}

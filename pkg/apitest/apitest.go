@@ -113,7 +113,8 @@ func (c *Client) With(header http.Header) *Client {
 }
 
 // Do sends a request and returns its answer. The test fails when either is not
-// as described, down to a field that the description does not have.
+// as described, down to a field of the body or a header that the description
+// does not have.
 func (c *Client) Do(t testing.TB, one Case) *Result {
 	t.Helper()
 	request, body := c.request(t, one)
@@ -233,7 +234,13 @@ func (c *Client) checkAnswer(input *openapi3filter.RequestValidationInput, resul
 	if described == nil {
 		described = input.Route.Operation.Responses.Default()
 	}
-	if described == nil || described.Value == nil || len(result.Body) == 0 {
+	if described == nil || described.Value == nil {
+		return nil
+	}
+	if err := onlyDescribedHeaders(described.Value.Headers, result.Header); err != nil {
+		return err
+	}
+	if len(result.Body) == 0 {
 		return nil
 	}
 	if len(described.Value.Content) == 0 {

@@ -24,7 +24,10 @@ paths:
       parameters:
         - {name: page, in: query, schema: {type: integer}}
       responses:
-        "200": {description: ok, content: {application/json: {schema: {$ref: "#/components/schemas/List"}}}}
+        "200":
+          description: ok
+          headers: {X-Seen: {schema: {type: string}}}
+          content: {application/json: {schema: {$ref: "#/components/schemas/List"}}}
     post:
       requestBody:
         required: true
@@ -140,6 +143,8 @@ func TestDo(t *testing.T) {
 		"strange field deep down":       {answer(200, `{"list":[{"id":1,"name":"a"},{"id":2,"name":"b","x":null}]}`), apitest.Case{Path: "/pets"}, "the field /list/1/x is not described"},
 		"null in place of a list":       {answer(200, `{"list":null}`), apitest.Case{Path: "/pets"}, "not as described"},
 		"answer without its header":     {answer(201, `{"id":1,"name":"a"}`), post(object{"name": "a"}), "Location"},
+		"answer with a strange header":  {answer(201, `{"id":1,"name":"a"}`, "Location", "/", "X-Strange", "1"), post(object{"name": "a"}), "the header X-Strange is not described"},
+		"headers of HTTP itself":        {answer(201, `{"id":1,"name":"a"}`, "Location", "/", "Connection", "close"), post(object{"name": "a"}), ""},
 		"undescribed status":            {answer(500, `{"code":1}`), apitest.Case{Path: "/pets"}, "status is not supported"},
 		"body without a description":    {answer(200, `{}`), apitest.Case{Method: "DELETE", Path: "/pets/1"}, "status is not supported"},
 		"plain text in place of JSON":   {answer(404, `no such page`, "Content-Type", "text/plain"), apitest.Case{Method: "DELETE", Path: "/pets/1"}, "Content-Type"},

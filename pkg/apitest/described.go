@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"mime"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -43,6 +44,26 @@ func onlyDescribed(content openapi3.Content, contentType string, body []byte) er
 		return nil
 	}
 	return walk("", value, []*openapi3.SchemaRef{media.Schema})
+}
+
+// onlyDescribedHeaders refuses headers of the answer that its description does
+// not have, save those that HTTP brings along and those for browsers alone.
+func onlyDescribedHeaders(described openapi3.Headers, header http.Header) error {
+	names := make(map[string]bool, len(described))
+	for name := range described {
+		names[http.CanonicalHeaderKey(name)] = true
+	}
+	for name := range header {
+		switch name {
+		case "Connection", "Content-Length", "Content-Type", "Date":
+		case "Content-Security-Policy", "Referrer-Policy", "X-Content-Type-Options", "X-Frame-Options":
+		default:
+			if !names[name] {
+				return fmt.Errorf("the header %s is not described", name)
+			}
+		}
+	}
+	return nil
 }
 
 // walk compares a value with all the schemas that it has to satisfy together.

@@ -65,11 +65,20 @@ func CallerOf(c *gin.Context) Caller { return FromContext(c.Request.Context()) }
 
 // shown returns the tokens that the headers hold.
 func shown(header http.Header) []string {
-	tokens := slices.Clone(header.Values("token"))
+	return append(slices.Clone(header.Values("token")), Bearer(header)...)
+}
+
+// Bearer returns the tokens of the headers Authorization, as they were sent. The
+// scheme is Bearer in any case (RFC 9110, 11.1); a tab behind it, which is an
+// error, does not make the token another scheme's.
+func Bearer(header http.Header) (tokens []string) {
 	for _, credentials := range header.Values("Authorization") {
-		scheme, token, _ := strings.Cut(credentials, " ")
+		scheme, token := credentials, ""
+		if end := strings.IndexAny(credentials, " \t"); end >= 0 {
+			scheme, token = credentials[:end], strings.TrimLeft(credentials[end:], " ")
+		}
 		if strings.EqualFold(scheme, "Bearer") {
-			tokens = append(tokens, strings.TrimLeft(token, " "))
+			tokens = append(tokens, token)
 		}
 	}
 	return tokens

@@ -70,6 +70,7 @@ func TestMiddleware(t *testing.T) {
 		"a writer":              {bearer(writer), "writer", 0, 0, ""},
 		"scheme in small":       {http.Header{"Authorization": {"bearer " + writer}}, "writer", 0, 0, ""},
 		"SCHEME, two blanks":    {http.Header{"Authorization": {"BEARER  " + writer}}, "writer", 0, 0, ""},
+		"a tab behind it":       {http.Header{"Authorization": {"Bearer\t" + writer}}, "", errcode.UnauthorizedToken, errcode.UnauthorizedToken, invalidToken},
 		"header token":          {http.Header{"Token": {writer}}, "writer", 0, 0, ""},
 		"both, the same":        {http.Header{"Token": {writer}, "Authorization": {"Bearer " + writer}}, "writer", 0, 0, ""},
 		"both, different":       {http.Header{"Token": {writer}, "Authorization": {"Bearer " + other}}, "", errcode.UnauthorizedToken, errcode.UnauthorizedToken, invalidToken},

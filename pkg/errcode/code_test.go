@@ -2,9 +2,12 @@ package errcode_test
 
 import (
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
+	"regexp"
 	"strconv"
 	"testing"
 
@@ -51,6 +54,20 @@ func TestPublishedCodes(t *testing.T) {
 		require.Equal(t, want.status, code.Status(), "status of %d", code)
 		require.Equal(t, want.zh, code.Message("zh"), "message of %d", code)
 	}
+}
+
+// The table that people read names every code, as it is, and no other.
+func TestDocumentedCodes(t *testing.T) {
+	text, err := os.ReadFile("../../docs/errors.md")
+	require.NoError(t, err)
+	documented := regexp.MustCompile(`(?m)^\| \d{8} \| .*? \| .*? \|`).FindAllString(string(text), -1)
+	var declared []string
+	for _, code := range errcode.All() {
+		if code != errcode.Success {
+			declared = append(declared, fmt.Sprintf("| %d | %d | %s |", code, code.Status(), code.Message("en")))
+		}
+	}
+	require.Equal(t, declared, documented)
 }
 
 func TestEveryCodeHasEachLanguage(t *testing.T) {

@@ -16,6 +16,9 @@ const (
 	ZHHantTW = "zh_Hant_TW"
 )
 
+// All are the languages, the default first.
+func All() []string { return []string{ZH, EN, ZHHantTW} }
+
 // Negotiator matches what clients ask for against what Achilles speaks. It is
 // built once and safe for concurrent use.
 type Negotiator struct {
@@ -26,7 +29,7 @@ type Negotiator struct {
 // NewNegotiator returns the negotiator of the three languages.
 func NewNegotiator() *Negotiator {
 	return &Negotiator{
-		names: []string{ZH, EN, ZHHantTW},
+		names: All(),
 		matcher: language.NewMatcher([]language.Tag{
 			language.SimplifiedChinese, language.English, language.MustParse("zh-Hant-TW"),
 		}),

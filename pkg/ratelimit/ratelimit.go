@@ -16,9 +16,11 @@
 //
 // In Redis, for all replicas of a service together; each service has a budget of
 // its own. The keys are "rate:achilles:limit:SERVICE:CLASS:app:KEY" and
-// "…:ip:ADDRESS", and go by themselves. Without Redis, and while it fails or
-// takes longer than 50 ms, each replica counts alone, so that a client may use
-// its budget once with each of them. Then one request a second tries Redis again.
+// "…:ip:ADDRESS", and go by themselves. Each replica also counts what it has let
+// through itself, and that alone decides where Redis has no answer within 50 ms.
+// After an error, or when nobody has had an answer for 300 ms, Redis is away: one
+// request a second tries it again. While it is away a client may use its budget
+// once with each replica, and never more.
 //
 // # What the client sees
 //
@@ -151,13 +153,22 @@ func (l *Limiter) limit(c *gin.Context, of *class, caller string) {
 	responses.Error(c, of.refusal(verdict))
 }
 
+// take asks Redis and this replica's own count, and the stricter of them
+// decides: what one of them has let through while the other was not asked is
+// not allowed a second time.
 func (l *Limiter) take(c *gin.Context, key string, q quota) verdict {
-	if l.shared != nil {
-		if verdict, ok := l.shared.take(c.Request.Context(), key, q); ok {
-			return verdict
-		}
+	if l.shared == nil {
+		return l.local.take(key, q)
 	}
-	return l.local.take(key, q)
+	together, ok := l.shared.take(c.Request.Context(), key, q)
+	if ok && !together.allowed {
+		return together
+	}
+	alone := l.local.take(key, q)
+	if ok && alone.allowed && together.remaining <= alone.remaining {
+		return together
+	}
+	return alone
 }
 
 func (l *Limiter) measure() {

@@ -223,6 +223,12 @@ func TestOtherFieldsNameNobody(t *testing.T) {
 		for _, name := range []string{"X-Real-IP", "Forwarded", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "X-Appengine-Remote-Addr"} {
 			require.False(t, allowed(t, r.do(nobody, "GET", things, name, "203.0.113.1")), name)
 		}
+		require.True(t, allowed(t, r.do(proxy+":1000", "GET", things)))
+		for _, name := range []string{"X-Real-IP", "Forwarded", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "X-Appengine-Remote-Addr"} {
+			for _, forwarded := range []string{"", "unknown", "203.0.113.7:5555"} {
+				require.False(t, allowed(t, r.do(proxy+":1000", "GET", things, name, "203.0.113.1", "X-Forwarded-For", forwarded)), "%s by a proxy", name)
+			}
+		}
 	})
 }
 

@@ -2,6 +2,8 @@ package ratelimit
 
 import (
 	"context"
+	"errors"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +15,10 @@ import (
 const (
 	// patience is how long a request waits for Redis.
 	patience = 50 * time.Millisecond
+	// slowness is for how long Redis may keep every request waiting too long
+	// before it counts as away. A client's own burst can make it slow for a
+	// moment, and must not gain by that.
+	slowness = 300 * time.Millisecond
 	// pause is how long Redis is left alone after it failed.
 	pause = time.Second
 )
@@ -26,6 +32,9 @@ type shared struct {
 	// retryAt is when Redis may be tried again, in nanoseconds since begin; 0
 	// while it answers.
 	retryAt atomic.Int64
+	// slowSince is when Redis began to answer nobody in time, in nanoseconds
+	// since begin; 0 while it answers anybody.
+	slowSince atomic.Int64
 }
 
 func newShared(client *redis.Client, log *zap.Logger) *shared {
@@ -47,6 +56,7 @@ func (s *shared) take(ctx context.Context, key string, q quota) (verdict, bool) 
 		s.lost(err)
 		return verdict{}, false
 	}
+	s.slowSince.Store(0)
 	if retryAt != 0 {
 		s.found()
 	}
@@ -64,9 +74,23 @@ func (s *shared) mayTry(retryAt int64) bool {
 }
 
 func (s *shared) lost(err error) {
+	if slow(err) && !s.slowForLong() {
+		return
+	}
 	if s.retryAt.Swap(int64(time.Since(s.begin)+pause)) == 0 {
 		s.log.Warn("Redis is away: each replica limits its clients by itself", zap.Error(err))
 	}
+}
+
+// slow tells a Redis that takes its time from one that is not there.
+func slow(err error) bool {
+	var waited net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout) || errors.As(err, &waited) && waited.Timeout()
+}
+
+func (s *shared) slowForLong() bool {
+	now := int64(time.Since(s.begin))
+	return !s.slowSince.CompareAndSwap(0, now) && now-s.slowSince.Load() >= int64(slowness)
 }
 
 func (s *shared) found() {

@@ -167,6 +167,54 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// What a replica let through counts when Redis goes away, and what it let
+// through meanwhile when Redis is back: a client that can make Redis slow gains
+// nothing.
+func TestNothingIsAllowedTwice(t *testing.T) {
+	server := dbtest.NewRedis(t)
+	r := newReplica(t, auths(5), ratelimit.Options{Redis: open(t, server.Addr())})
+	r.settle(t, false)
+	for range 5 {
+		require.True(t, allowed(t, auth(r)))
+	}
+	server.Pause(t)
+	require.False(t, allowed(t, auth(r)), "Redis is slow")
+	r.settle(t, true)
+	require.False(t, allowed(t, auth(r)), "Redis is away")
+	const other = "203.0.113.1:1"
+	for range 5 {
+		require.True(t, allowed(t, r.do(other, "POST", "/auth")))
+	}
+	server.Resume(t)
+	r.settle(t, false)
+	require.False(t, allowed(t, auth(r)), "Redis is back")
+	require.False(t, allowed(t, r.do(other, "POST", "/auth")), "Redis is back, and knows nothing of it")
+}
+
+// Redis is not away because a request or two had to wait too long for it.
+func TestAMomentOfSlowness(t *testing.T) {
+	server := dbtest.NewRedis(t)
+	r := newReplica(t, ratelimit.Default(), ratelimit.Options{Redis: open(t, server.Addr())})
+	for took := time.Hour; took > 200*time.Millisecond; { // the machine may be slow, too
+		r.settle(t, false)
+		before := r.logs.FilterMessage(awayLine).Len()
+		server.Pause(t)
+		begin := time.Now()
+		r.do(nobody, "GET", things)
+		r.do(nobody, "GET", things)
+		took = time.Since(begin)
+		local := r.local()
+		server.Resume(t)
+		if took <= 200*time.Millisecond {
+			require.False(t, local)
+			require.Equal(t, before, r.logs.FilterMessage(awayLine).Len())
+		}
+	}
+	server.Pause(t)
+	r.settle(t, true)
+	server.Resume(t)
+}
+
 // A Redis that hangs costs one request in a second its 50 ms, and the others
 // nothing.
 func TestLatencyInAnOutage(t *testing.T) {

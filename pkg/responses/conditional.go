@@ -15,27 +15,40 @@ import (
 )
 
 var changedMeanwhile = errcode.Text{
-	ZH:       "对象已被修改 (If-Match 与当前 ETag 不符), 请重新获取后再试",
-	EN:       "the object has changed (If-Match is not its current ETag); get it again, then try again",
-	ZHHantTW: "物件已被修改 (If-Match 與目前 ETag 不符), 請重新取得後再試",
+	ZH:       "对象已被修改 (If-Match 与当前 ETag 不符), 请用同一个 Token 重新获取后再试",
+	EN:       "the object has changed (If-Match is not its current ETag); get it again, with the same token, then try again",
+	ZHHantTW: "物件已被修改 (If-Match 與目前 ETag 不符), 請用同一個 Token 重新取得後再試",
 }
 
-// IfMatch returns what a client demands of the object it wants to change: that
-// it looks, by show, like the one whose ETag the header If-Match names (RFC
-// 9110, 13.1.1). The condition returns errcode.PreconditionFailed when it does
-// not, and is to be asked while nobody else can change the object. It is nil
-// when the client demands nothing.
-func IfMatch[T, D any](c *gin.Context, show func(T) D) func(current T) error {
-	wanted, all := entityTags(c.Request.Header, "If-Match")
-	if wanted == nil || all {
-		return nil // that the object is there is told by the 404 otherwise
+var notWanted = errcode.Text{
+	ZH:       "If-None-Match 与该对象相符, 因此不作更改",
+	EN:       "If-None-Match is met by the object, so it is left as it is",
+	ZHHantTW: "If-None-Match 與該物件相符, 因此不作變更",
+}
+
+// Precondition returns what a client demands of the object it wants to change:
+// that it looks, by show, like one whose ETag the header If-Match names, and
+// like none of If-None-Match (RFC 9110, 13.1). The condition returns
+// errcode.PreconditionFailed when it does not, and is to be asked while nobody
+// else can change the object. It is nil when the client demands nothing.
+func Precondition[T, D any](c *gin.Context, show func(T) D) func(current T) error {
+	wanted, anyOne := entityTags(c.Request.Header, "If-Match")
+	unwanted, none := entityTags(c.Request.Header, "If-None-Match")
+	if anyOne {
+		wanted = nil // that the object is there is told by the 404 otherwise
+	}
+	if wanted == nil && unwanted == nil {
+		return nil
 	}
 	return func(current T) error {
 		now := digest(encode(show(current)))
-		if slices.ContainsFunc(wanted, func(tag string) bool { return identifies(tag, now) }) {
-			return nil
+		if wanted != nil && !slices.ContainsFunc(wanted, func(tag string) bool { return identifies(tag, now) }) {
+			return errcode.New(errcode.PreconditionFailed, changedMeanwhile)
 		}
-		return errcode.New(errcode.PreconditionFailed, changedMeanwhile)
+		if none || slices.ContainsFunc(unwanted, func(tag string) bool { return identifies(strings.TrimPrefix(tag, "W/"), now) }) {
+			return errcode.New(errcode.PreconditionFailed, notWanted)
+		}
+		return nil
 	}
 }
 
@@ -48,7 +61,7 @@ func strongTag(c *gin.Context, encoded []byte) string {
 // identifies tells whether a strong tag is that of the object, in whatever
 // language the client read it.
 func identifies(tag, digest string) bool {
-	return strings.HasPrefix(tag, `"`+digest+".")
+	return slices.ContainsFunc(locale.All(), func(language string) bool { return tag == `"`+digest+"."+language+`"` })
 }
 
 func weakTag(encoded []byte) string { return `W/"` + digest(encoded) + `"` }

@@ -47,7 +47,7 @@ type Pager struct {
 type Problem struct {
 	Code    int      `json:"code" example:"10000001"`
 	Msg     string   `json:"msg" example:"入参错误"`
-	Details []string `json:"details"`
+	Details []string `json:"details" example:"title is a required field"`
 }
 
 // Empty is the data of an answer that has nothing to say but that it succeeded.
@@ -62,7 +62,8 @@ func Object[T any](c *gin.Context, data T) {
 	}
 }
 
-// Plain answers 200 with data that is nowhere to be read again.
+// Plain answers 200 with data that has no version: nobody asks whether it has
+// changed.
 func Plain[T any](c *gin.Context, data T) {
 	c.JSON(http.StatusOK, envelope(c, data))
 }

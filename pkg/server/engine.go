@@ -51,6 +51,7 @@ func NewEngine(cfg Config, deps Deps) (*gin.Engine, error) {
 	engine.RedirectTrailingSlash = false
 	// The context that handlers pass on must be the request's, with its deadline.
 	engine.ContextWithFallback = true
+	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // X-Real-IP too often is the client's own
 	if err := engine.SetTrustedProxies(cfg.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("trusted proxies: %w", err)
 	}

@@ -85,25 +85,59 @@ func short(text []byte) []byte {
 func refine(description *openapi3.T) {
 	// The service is wherever the page came from.
 	description.Servers = openapi3.Servers{{URL: "/"}}
+	for name, scheme := range description.Components.SecuritySchemes {
+		description.Components.SecuritySchemes[name] = bearer(scheme.Value.Description)
+	}
 	for name, schema := range description.Components.Schemas {
-		if !strings.HasSuffix(name, "Request") {
-			closeAnswer(schema.Value)
+		addFormats(schema.Value)
+		if strings.HasSuffix(name, "Request") {
+			schema.Value.Example = example(schema.Value)
+		} else {
+			completeAnswer(schema.Value)
+		}
+	}
+	addCommon(description)
+}
+
+// bearer is a scheme that Swagger 2 does not know.
+func bearer(about string) *openapi3.SecuritySchemeRef {
+	scheme := openapi3.NewSecurityScheme().WithType("http").WithScheme("bearer").WithDescription(about)
+	return &openapi3.SecuritySchemeRef{Value: scheme}
+}
+
+// addFormats keeps generated clients from ids that are too short, and from
+// times that are texts.
+func addFormats(schema *openapi3.Schema) {
+	for name, property := range schema.Properties {
+		switch {
+		case property.Ref != "":
+		case strings.HasSuffix(name, "_at"):
+			property.Value.Format = "date-time"
+		case property.Value.Type.Is("integer") && property.Value.Enum == nil:
+			property.Value.Format = "int64"
 		}
 	}
 }
 
-// closeAnswer makes the schema of an answer say all there is and no more, so
-// that an answer that has drifted from it is noticed.
-func closeAnswer(answer *openapi3.Schema) {
-	for name, property := range answer.Properties {
+// example is a request that works on an empty system: of the fields that have
+// an example, and without ids that a page would invent for the others.
+func example(request *openapi3.Schema) map[string]any {
+	fields := map[string]any{}
+	for name, property := range request.Properties {
+		if property.Value.Example != nil {
+			fields[name] = property.Value.Example
+		}
+	}
+	return fields
+}
+
+// completeAnswer says that an answer has all of its fields, so that one which
+// has drifted from its schema is noticed.
+func completeAnswer(answer *openapi3.Schema) {
+	for name := range answer.Properties {
 		if name != "content" { // in lists only where it was asked for
 			answer.Required = append(answer.Required, name)
 		}
-		if property.Ref == "" && strings.HasSuffix(name, "_at") {
-			property.Value.Format = "date-time"
-		}
 	}
 	slices.Sort(answer.Required)
-	closed := false
-	answer.AdditionalProperties = openapi3.BoolSchema{Has: &closed}
 }

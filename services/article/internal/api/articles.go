@@ -17,20 +17,16 @@ import (
 // createArticle creates an article.
 //
 //	@Summary	Create an article
+//	@ID	createArticle
 //	@Tags		articles
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		article			body		CreateRequest				true	"the article"
-//	@Param		Idempotency-Key	header	string	false	"1 to 255 characters, such as a UUID: a repeat under the same key within a day gets the first answer"	maxLength(255)
+//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID, and this header once: a repeat under the same key by the same app within a day gets the first answer, in its language. What was refused was not done, and leaves the key free"	minLength(1)	maxLength(255)
 //	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success	201				{object}	responses.Envelope[Article]	"created"
-//	@Header		201				{string}	Location					"address of the new article"
-//	@Header		201	{string}	Idempotency-Replayed	"true where it is the first answer, again"
-//	@Header		201	{string}	ETag	"of the new object"
-//	@Failure	400,413,415		{object}	responses.Problem			"invalid (10000001), unknown tags (20020007), too large (10000010), unsupported media type (10000011)"
-//	@Failure	422	{object}	responses.Problem	"the Idempotency-Key was used for another request (10000020)"
-//	@Failure	408,409,500,503,504	{object}	responses.Problem			"arrived too slowly (10000016), a tag changed meanwhile (10000008), the first request under the key still runs (10000021), internal error, temporarily unavailable (10000014), took too long (10000015)"
-//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
+//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles [post]
 func (a *API) createArticle(c *gin.Context) {
@@ -61,6 +57,7 @@ func visible(c *gin.Context, found article.Article) article.Article {
 // listArticles lists articles.
 //
 //	@Summary	List articles, newest first
+//	@ID	listArticles
 //	@Tags		articles
 //	@Produce	json
 //	@Param		tag_id		query		integer							false	"with this tag"				minimum(1)
@@ -72,11 +69,7 @@ func visible(c *gin.Context, found article.Article) article.Article {
 //	@Param		locale		header		string							false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
 //	@Success	200			{object}	responses.ListEnvelope[Article]	"a page; the pager echoes what was used"
-//	@Header		200	{string}	ETag			"name of exactly this answer"
-//	@Header		200	{string}	Cache-Control	"who may keep it, and how long"
-//	@Success	304	"the client has this answer already"
-//	@Failure	400,500,503,504	{object}	responses.Problem			"invalid filter (10000001), internal error, temporarily unavailable (10000014), took too long (10000015)"
-//	@Failure	401,429	{object}	responses.Problem	"a token that is wrong or expired, or none where disabled ones are asked for (10000004, 10000005), too many requests (10000007)"
+//	@Failure	400	{object}	responses.Problem	"invalid filter (10000001)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles [get]
 //	@Router		/api/v1/articles [head]
@@ -108,17 +101,15 @@ func (a *API) listArticles(c *gin.Context) {
 // getArticle returns one article.
 //
 //	@Summary	Get an article with its content
+//	@ID	getArticle
 //	@Tags		articles
 //	@Produce	json
 //	@Param		id		path		integer						true	"id of the article"	minimum(1)
 //	@Param		locale	header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
 //	@Success	200		{object}	responses.Envelope[Article]	"the article"
-//	@Header		200	{string}	ETag			"name of exactly this answer"
-//	@Header		200	{string}	Cache-Control	"who may keep it, and how long"
-//	@Success	304	"the client has this answer already"
-//	@Failure	400,404,500,503,504	{object}	responses.Problem		"invalid id (10000001), no such article (20020006), internal error, temporarily unavailable (10000014), took too long (10000015)"
-//	@Failure	401,429	{object}	responses.Problem	"a token that is wrong or expired, or none where disabled ones are asked for (10000004, 10000005), too many requests (10000007)"
+//	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
+//	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles/{id} [get]
 //	@Router		/api/v1/articles/{id} [head]
@@ -142,19 +133,18 @@ func (a *API) getArticle(c *gin.Context) {
 // updateArticle changes an article.
 //
 //	@Summary	Replace what is sent of an article; tag_ids as a set
+//	@ID	updateArticle
 //	@Tags		articles
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		id				path		integer						true	"id of the article"	minimum(1)
 //	@Param		article			body		UpdateRequest				true	"what is to change"
 //	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have"
+//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no condition"
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
-//	@Header		200	{string}	ETag	"of the object as it is now"
-//	@Failure	400,404,413,415	{object}	responses.Problem			"invalid (10000001), unknown tags (20020007), no such article (20020006), too large (10000010), unsupported media type (10000011)"
-//	@Failure	412	{object}	responses.Problem	"changed meanwhile (10000009)"
-//	@Failure	408,409,500,503,504	{object}	responses.Problem			"arrived too slowly (10000016), a tag changed meanwhile (10000008), internal error, temporarily unavailable (10000014), took too long (10000015)"
-//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
+//	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
+//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles/{id} [put]
 func (a *API) updateArticle(c *gin.Context) {
@@ -165,19 +155,18 @@ func (a *API) updateArticle(c *gin.Context) {
 // setState enables or disables an article.
 //
 //	@Summary	Enable or disable an article
+//	@ID	setState
 //	@Tags		articles
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		id				path		integer						true	"id of the article"	minimum(1)
 //	@Param		state			body		StateRequest				true	"the state"
 //	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have"
+//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no condition"
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
-//	@Header		200	{string}	ETag	"of the object as it is now"
-//	@Failure	400,404,413,415	{object}	responses.Problem			"invalid (10000001), no such article (20020006), too large (10000010), unsupported media type (10000011)"
-//	@Failure	412	{object}	responses.Problem	"changed meanwhile (10000009)"
-//	@Failure	408,409,500,503,504	{object}	responses.Problem			"arrived too slowly (10000016), conflict (10000008), internal error, temporarily unavailable (10000014), took too long (10000015)"
-//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
+//	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
+//	@Failure	409	{object}	responses.Problem	"conflict (10000008)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles/{id}/state [patch]
 func (a *API) setState(c *gin.Context) {
@@ -199,7 +188,7 @@ func (a *API) update(c *gin.Context, request any, draft func() article.Draft) {
 	}
 	change := draft()
 	change.By = auth.CallerOf(c).AppKey
-	updated, err := a.Articles.Update(c.Request.Context(), id, change, responses.IfMatch(c, whole))
+	updated, err := a.Articles.Update(c.Request.Context(), id, change, responses.Precondition(c, whole))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateArticleFailed)
 		return
@@ -210,15 +199,15 @@ func (a *API) update(c *gin.Context, request any, draft func() article.Draft) {
 // deleteArticle deletes an article.
 //
 //	@Summary	Delete an article
+//	@ID	deleteArticle
 //	@Tags		articles
 //	@Produce	json
 //	@Param		id		path		integer								true	"id of the article"	minimum(1)
 //	@Param		locale	header		string								false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have"
+//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no condition"
 //	@Success	200		{object}	responses.Envelope[responses.Empty]	"deleted"
-//	@Failure	412	{object}	responses.Problem	"changed meanwhile (10000009)"
-//	@Failure	400,404,500,503,504	{object}	responses.Problem		"invalid id (10000001), no such article (20020006), internal error, temporarily unavailable (10000014), took too long (10000015)"
-//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
+//	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles/{id} [delete]
 func (a *API) deleteArticle(c *gin.Context) {
@@ -227,7 +216,7 @@ func (a *API) deleteArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if err := a.Articles.Delete(c.Request.Context(), id, auth.CallerOf(c).AppKey, responses.IfMatch(c, whole)); err != nil {
+	if err := a.Articles.Delete(c.Request.Context(), id, auth.CallerOf(c).AppKey, responses.Precondition(c, whole)); err != nil {
 		responses.ErrorOr(c, err, errcode.DeleteArticleFailed)
 		return
 	}

@@ -41,6 +41,7 @@ type Token struct {
 // createToken gives a token for credentials.
 //
 //	@Summary		Get a token
+//	@ID				createToken
 //	@Description	Show it in the header `Authorization`, behind `Bearer `, or in the header `token`.
 //	@Tags			auth
 //	@Accept			json,x-www-form-urlencoded
@@ -48,9 +49,8 @@ type Token struct {
 //	@Param			credentials		body		TokenRequest					true	"as article app add printed them"
 //	@Param			locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success		200				{object}	responses.Envelope[Token]	"the token"
-//	@Header			200				{string}	Cache-Control				"no-store"
-//	@Failure		400,401,413,415	{object}	responses.Problem			"invalid (10000001), no such pair (10000003), no key to sign with (10000006), too large (10000010), unsupported media type (10000011)"
-//	@Failure		408,500,503,504	{object}	responses.Problem			"arrived too slowly (10000016), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure		400	{object}	responses.Problem	"invalid (10000001)"
+//	@Failure		401	{object}	responses.Problem	"no such pair (10000003), no key to sign with (10000006)"
 //	@Router			/auth [post]
 func (t *Tokens) createToken(c *gin.Context) {
 	c.Header("Cache-Control", "no-store") // RFC 6749, 5.1

@@ -22,6 +22,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/metrics"
+	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/services/article/docs"
@@ -44,7 +45,7 @@ type desk struct {
 	logs *observer.ObservedLogs
 }
 
-func openDesk(t *testing.T, cfg database.Config, ring *auth.Ring) desk {
+func openDesk(t *testing.T, cfg database.Config, ring *auth.Ring, allowed ratelimit.Config) desk {
 	t.Helper()
 	db := dbtest.Open(t, cfg)
 	_, _, err := database.Migrate(t.Context(), db, migrations.All())
@@ -60,13 +61,13 @@ func openDesk(t *testing.T, cfg database.Config, ring *auth.Ring) desk {
 	require.NoError(t, err)
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
-	(&api.Tokens{Apps: apps, Ring: ring, Binder: binder}).Register(engine)
+	(&api.Tokens{Apps: apps, Ring: ring, Binder: binder}).Register(engine.Group("", ratelimit.New(allowed, ratelimit.Options{Service: "article"}).Auth()))
 	return desk{apitest.New(t, engine, docs.OpenAPI), ring, logs}
 }
 
 func eachDesk(t *testing.T, test func(t *testing.T, d desk)) {
 	t.Helper()
-	dbtest.Each(t, func(t *testing.T, cfg database.Config) { test(t, openDesk(t, cfg, apitest.Ring(t))) })
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) { test(t, openDesk(t, cfg, apitest.Ring(t), unlimited())) })
 }
 
 // show sends credentials in either encoding.
@@ -107,7 +108,7 @@ func TestToken(t *testing.T) {
 
 // Nothing in the answer tells an unknown key from a wrong secret.
 func TestRefusedCredentials(t *testing.T) {
-	d := openDesk(t, dbtest.SQLite(t), apitest.Ring(t))
+	d := openDesk(t, dbtest.SQLite(t), apitest.Ring(t), unlimited())
 	want := d.show(t, "json", "nobody", demoSecret)
 	requireProblem(t, want, errcode.UnauthorizedApp, errcode.UnauthorizedApp.Message("zh"))
 	require.Equal(t, auth.Challenge, want.Header.Get("WWW-Authenticate"))
@@ -123,6 +124,7 @@ func TestRefusedCredentials(t *testing.T) {
 		for _, result := range []*apitest.Result{want, got} {
 			result.Header.Del("Date")
 			result.Header.Del("X-Request-ID")
+			result.Header.Del("RateLimit")
 		}
 		require.Equal(t, want.Header, got.Header, name)
 	}
@@ -133,7 +135,7 @@ func TestRefusedCredentials(t *testing.T) {
 }
 
 func TestRefusedAuthBodies(t *testing.T) {
-	d := openDesk(t, dbtest.SQLite(t), apitest.Ring(t))
+	d := openDesk(t, dbtest.SQLite(t), apitest.Ring(t), unlimited())
 	for name, c := range map[string]struct {
 		body    twoWays
 		details []string
@@ -168,7 +170,7 @@ func TestRefusedAuthBodies(t *testing.T) {
 func TestNoKeyToSignWith(t *testing.T) {
 	empty, err := auth.OpenRing(auth.Default())
 	require.NoError(t, err)
-	d := openDesk(t, dbtest.SQLite(t), empty)
+	d := openDesk(t, dbtest.SQLite(t), empty, unlimited())
 	result := d.show(t, "json", "demo", demoSecret, in("en"))
 	requireProblem(t, result, errcode.UnauthorizedGenerate, errcode.UnauthorizedGenerate.Message("en"),
 		"the service has no key that signs, tell whoever operates it (Auth.KeysFile)")
@@ -196,7 +198,7 @@ func TestEveryAppKeyCanBeInAToken(t *testing.T) {
 // A database that is away is a 503 for everyone, whoever they are.
 func TestAuthWithoutDatabase(t *testing.T) {
 	server := dbtest.NewMySQL(t)
-	d := openDesk(t, server.Config(t), apitest.Ring(t))
+	d := openDesk(t, server.Config(t), apitest.Ring(t), unlimited())
 	server.Kill(t)
 	for _, key := range []string{"demo", "nobody"} {
 		result := d.show(t, "json", key, demoSecret)

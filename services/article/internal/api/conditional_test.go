@@ -68,7 +68,11 @@ func TestIfMatch(t *testing.T) {
 		now := s.put(t, article.ID, fields{"desc": "changed"})
 		for _, change := range changes {
 			change.Header = http.Header{"If-Match": {stale}}
-			s.refuses(t, change, errcode.PreconditionFailed, "对象已被修改 (If-Match 与当前 ETag 不符), 请重新获取后再试")
+			s.refuses(t, change, errcode.PreconditionFailed, "对象已被修改 (If-Match 与当前 ETag 不符), 请用同一个 Token 重新获取后再试")
+		}
+		for _, change := range changes {
+			change.Header = http.Header{"If-None-Match": {"*"}}
+			s.refuses(t, change, errcode.PreconditionFailed, "If-None-Match 与该对象相符, 因此不作更改")
 		}
 		require.Equal(t, now, s.get(t, article.ID))
 		for _, name := range []string{"put", "patch", "delete"} {

@@ -24,6 +24,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/metrics"
+	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
@@ -61,9 +62,17 @@ type service struct {
 	caughtUp atomic.Int64
 }
 
+// unlimited allows what tests do, and says so in every answer.
+func unlimited() ratelimit.Config {
+	return ratelimit.Config{
+		Enabled: true, ReadPerSecond: 1000, ReadBurst: 100_000, WritePerSecond: 1000, WriteBurst: 100_000, AuthPerMinute: 1000, AuthBurst: 100_000,
+	}
+}
+
 // options are what a test wants to be otherwise.
 type options struct {
 	server          server.Config
+	limits          ratelimit.Config
 	maxContentBytes int
 }
 
@@ -72,7 +81,7 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 	db := dbtest.Open(t, cfg)
 	_, _, err := database.Migrate(t.Context(), db, migrations.All())
 	require.NoError(t, err)
-	o := options{server: server.Default(), maxContentBytes: mebibyte}
+	o := options{server: server.Default(), limits: unlimited(), maxContentBytes: mebibyte}
 	o.server.MaxBodyBytes = 7 * mebibyte
 	for _, c := range change {
 		c(&o)
@@ -86,8 +95,9 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
 	s.ring = apitest.Ring(t)
+	limits := ratelimit.New(o.limits, ratelimit.Options{Service: "article", Caller: func(c *gin.Context) string { return auth.CallerOf(c).AppKey }})
 	(&api.API{
-		Access:   []gin.HandlerFunc{auth.Identify(s.ring), auth.Admit()},
+		Access:   []gin.HandlerFunc{auth.Identify(s.ring), limits.ByMethod(), auth.Admit()},
 		Articles: article.NewService(s.store, s.follow, o.maxContentBytes),
 		Binder:   binder,
 		Paging:   requests.Paging{DefaultSize: 10, MaxSize: 100},

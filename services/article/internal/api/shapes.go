@@ -63,7 +63,7 @@ type CreateRequest struct {
 	// ids of the article's tags, at most 20
 	TagIDs *[]uint64 `json:"tag_ids" validate:"omitempty,max=20,dive,min=1" maxLength:"20"`
 	// one more tag, for clients that know only one
-	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1" example:"1"`
+	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1"`
 }
 
 // Normalize drops white space around the title.
@@ -90,7 +90,7 @@ type UpdateRequest struct {
 	// ids of all tags that the article is to have, at most 20; [] takes all off
 	TagIDs *[]uint64 `json:"tag_ids" validate:"omitempty,max=20,dive,min=1" maxLength:"20"`
 	// the one tag, or one more, for clients that know only one
-	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1" example:"1"`
+	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1"`
 }
 
 // Normalize drops white space around the title.

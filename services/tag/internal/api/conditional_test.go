@@ -113,9 +113,9 @@ func TestIfMatch(t *testing.T) {
 
 		for _, stale := range []string{old, `"other"`, "W/" + now, "", ",", strings.Trim(now, `"`)} {
 			for language, detail := range map[string]string{
-				"zh":         "对象已被修改 (If-Match 与当前 ETag 不符), 请重新获取后再试",
-				"en":         "the object has changed (If-Match is not its current ETag); get it again, then try again",
-				"zh_Hant_TW": "物件已被修改 (If-Match 與目前 ETag 不符), 請重新取得後再試",
+				"zh":         "对象已被修改 (If-Match 与当前 ETag 不符), 请用同一个 Token 重新获取后再试",
+				"en":         "the object has changed (If-Match is not its current ETag); get it again, with the same token, then try again",
+				"zh_Hant_TW": "物件已被修改 (If-Match 與目前 ETag 不符), 請用同一個 Token 重新取得後再試",
 			} {
 				header := onlyIf(stale)
 				header.Set("Locale", language)
@@ -123,6 +123,13 @@ func TestIfMatch(t *testing.T) {
 				gone := s.Do(t, apitest.Case{Method: http.MethodDelete, Path: at(id), Header: header})
 				problemOf(t, gone, errcode.PreconditionFailed, errcode.PreconditionFailed.Message(language), []string{detail})
 			}
+		}
+		for _, method := range []string{http.MethodPut, http.MethodDelete} {
+			one := apitest.Case{Method: method, Path: at(id), Header: http.Header{"If-None-Match": {s.etag(t, id)}}}
+			if method == http.MethodPut {
+				one.JSON = fields{"name": "c"}
+			}
+			s.refuses(t, one, errcode.PreconditionFailed, "If-None-Match 与该对象相符, 因此不作更改")
 		}
 		require.Equal(t, "b", s.get(t, id).Name)
 		require.Equal(t, errcode.TagNotFound, codeOf(t, s.rename(t, 99, "x", onlyIf(now))))

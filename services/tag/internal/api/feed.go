@@ -8,6 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
@@ -19,9 +20,9 @@ const defaultChanges = 100
 // requireFeedToken admits only who shows the services' token. Hashing first
 // makes the comparison take the same time whatever is shown.
 func (a *API) requireFeedToken(c *gin.Context) {
-	shown, ok := strings.CutPrefix(c.GetHeader("Authorization"), "Bearer ")
-	want, got := sha256.Sum256([]byte(a.FeedToken.Reveal())), sha256.Sum256([]byte(shown))
-	if !ok || a.FeedToken.Reveal() == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+	shown := auth.Bearer(c.Request.Header)
+	want, got := sha256.Sum256([]byte(a.FeedToken.Reveal())), sha256.Sum256([]byte(strings.Join(shown, "")))
+	if len(shown) != 1 || a.FeedToken.Reveal() == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
 		c.Header("WWW-Authenticate", "Bearer")
 		responses.Error(c, errcode.New(errcode.UnauthorizedInternal))
 	}
@@ -53,6 +54,7 @@ type Changes struct {
 // listChanges reads the feed.
 //
 //	@Summary		Read the feed of changes
+//	@ID				listChanges
 //	@Description	Changes behind the position `after`, in order and without gaps. With nothing there, waits for up to `wait` seconds. `last` is the newest position there is. Positions are those of one `epoch`.
 //	@Tags			internal
 //	@Produce		json
@@ -61,7 +63,9 @@ type Changes struct {
 //	@Param			limit	query		integer						false	"most changes to return; 0 means 100"	minimum(0)	maximum(1000)
 //	@Param			wait	query		integer						false	"longest wait in seconds"		minimum(0)	maximum(10)
 //	@Success		200		{object}	responses.Envelope[Changes]	"the changes"
-//	@Failure		400,401,410,500,503,504	{object}	responses.Problem			"invalid (10000001), token (10000019), start over from the snapshot (10000018), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure		400	{object}	responses.Problem	"invalid (10000001)"
+//	@Failure		401	{object}	responses.Problem	"not the token that the services share (10000019)"
+//	@Failure		410	{object}	responses.Problem	"start over from the snapshot (10000018)"
 //	@Router			/internal/v1/tag-changes [get]
 func (a *API) listChanges(c *gin.Context) {
 	var request ChangesRequest
@@ -83,7 +87,7 @@ func (a *API) listChanges(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	responses.Object(c, newChanges(found))
+	responses.Plain(c, newChanges(found))
 }
 
 func newChanges(found tag.Changes) Changes {
@@ -114,12 +118,13 @@ type Snapshot struct {
 // getSnapshot returns all tags.
 //
 //	@Summary		Get all tags as of one position in the feed
+//	@ID				getSnapshot
 //	@Description	Where a reader starts, and starts over when the changes it lacks are gone.
 //	@Tags			internal
 //	@Produce		json
 //	@Security		ServiceToken
 //	@Success		200	{object}	responses.Envelope[Snapshot]	"the snapshot"
-//	@Failure		401,500,503,504	{object}	responses.Problem				"token (10000019), internal error, temporarily unavailable (10000014), took too long (10000015)"
+//	@Failure		401	{object}	responses.Problem	"not the token that the services share (10000019)"
 //	@Router			/internal/v1/tag-snapshot [get]
 func (a *API) getSnapshot(c *gin.Context) {
 	found, err := a.Tags.Snapshot(c.Request.Context())
@@ -131,5 +136,5 @@ func (a *API) getSnapshot(c *gin.Context) {
 	for _, t := range found.Tags {
 		snapshot.Tags = append(snapshot.Tags, SnapshotTag{ID: t.ID, Name: t.Name, State: int(t.State)})
 	}
-	responses.Object(c, snapshot)
+	responses.Plain(c, snapshot)
 }

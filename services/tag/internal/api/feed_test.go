@@ -50,7 +50,7 @@ func TestFeedNeedsTheToken(t *testing.T) {
 		for _, header := range []http.Header{
 			{}, {"Authorization": {""}}, {"Authorization": {"Bearer"}}, {"Authorization": {"Bearer "}},
 			{"Authorization": {"Bearer wrong"}}, {"Authorization": {"Bearer " + token + "x"}}, {"Authorization": {"Bearer " + token[1:]}},
-			{"Authorization": {"Bearer  " + token}}, {"Authorization": {token}}, {"Authorization": {"Basic " + token}},
+			{"Authorization": {"Bearer\t" + token}}, {"Authorization": {"Bearer " + token, "Bearer wrong"}}, {"Authorization": {token}}, {"Authorization": {"Basic " + token}},
 			{"X-Service-Token": {token}}, {"Cookie": {"Authorization=" + token}},
 		} {
 			for _, path := range []string{changesPath, snapshotPath, changesPath + "?after=x"} {

@@ -23,6 +23,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/metrics"
+	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
@@ -59,6 +60,13 @@ type service struct {
 	logs  *observer.ObservedLogs
 }
 
+// unlimited allows what tests do, and says so in every answer.
+func unlimited() ratelimit.Config {
+	return ratelimit.Config{
+		Enabled: true, ReadPerSecond: 1000, ReadBurst: 100_000, WritePerSecond: 1000, WriteBurst: 100_000, AuthPerMinute: 1000, AuthBurst: 100_000,
+	}
+}
+
 // options are what a test wants to be otherwise.
 type options struct {
 	config app.Config
@@ -80,6 +88,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	t.Helper()
 	o := options{config: app.Defaults(), pollInterval: time.Minute}
 	o.config.Feed.Token = token
+	o.config.Limits = unlimited()
 	for _, c := range change {
 		c(&o)
 	}
@@ -92,8 +101,9 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
 	s.ring = apitest.Ring(t)
+	limits := ratelimit.New(o.config.Limits, ratelimit.Options{Service: "tag", Caller: func(c *gin.Context) string { return auth.CallerOf(c).AppKey }})
 	(&api.API{
-		Access: []gin.HandlerFunc{auth.Identify(s.ring), auth.Admit()},
+		Access: []gin.HandlerFunc{auth.Identify(s.ring), limits.ByMethod(), auth.Admit()},
 		Tags: tag.NewService(observed{s.store, &s.looks}, tag.Options{
 			Changed: tag.NewBell(), PollInterval: o.pollInterval, Draining: s.draining,
 		}),
@@ -217,7 +227,7 @@ var statuses = map[errcode.Code]int{
 	errcode.DeleteTagFailed: 500, errcode.GetTagFailed: 500,
 	errcode.InvalidParams: 400, errcode.UnauthorizedInternal: 401, errcode.NotFound: 404, errcode.TagNotFound: 404,
 	errcode.MethodNotAllowed: 405, errcode.TagNameExists: 409, errcode.ChangesTrimmed: 410, errcode.PreconditionFailed: 412, errcode.KeyReused: 422, errcode.TooLarge: 413,
-	errcode.UnsupportedMediaType: 415, errcode.Unavailable: 503,
+	errcode.UnsupportedMediaType: 415, errcode.TooManyRequests: 429, errcode.Unavailable: 503,
 }
 
 // problemOf checks an error's answer; an empty message stands for the one in

@@ -47,11 +47,11 @@ type API struct {
 //	@securityDefinitions.apikey	ServiceToken
 //	@in							header
 //	@name						Authorization
-//	@description				"Bearer " and the token that the services share
+//	@description				the token that the services share
 //	@securityDefinitions.apikey	AppToken
 //	@in							header
 //	@name						Authorization
-//	@description				"Bearer " and a token from POST /auth; the header "token" will do as well
+//	@description				a token from POST /auth of the article service, with the scope write for all but reads; the header "token" will do as well
 func (a *API) Register(routes gin.IRouter) {
 	tags := routes.Group("/api/v1/tags", a.Access...)
 	write := tags.Group("", auth.Require(auth.ScopeWrite))

@@ -68,20 +68,16 @@ func newState(given *int) *tag.State {
 // createTag creates a tag.
 //
 //	@Summary	Create a tag
+//	@ID	createTag
 //	@Tags		tags
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		tag				body		TagRequest				true	"the tag"
-//	@Param		Idempotency-Key	header	string	false	"1 to 255 characters, such as a UUID: a repeat under the same key within a day gets the first answer"	maxLength(255)
+//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID, and this header once: a repeat under the same key by the same app within a day gets the first answer, in its language. What was refused was not done, and leaves the key free"	minLength(1)	maxLength(255)
 //	@Param		locale			header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success	201				{object}	responses.Envelope[Tag]	"created"
-//	@Header		201				{string}	Location				"address of the new tag"
-//	@Header		201	{string}	Idempotency-Replayed	"true where it is the first answer, again"
-//	@Header		201	{string}	ETag	"of the new object"
-//	@Failure	400,409,413,415	{object}	responses.Problem		"invalid (10000001), name exists (20010008), the first request under the key still runs (10000021), too large (10000010), unsupported media type (10000011)"
-//	@Failure	422	{object}	responses.Problem	"the Idempotency-Key was used for another request (10000020)"
-//	@Failure	408,500,503,504	{object}	responses.Problem		"arrived too slowly (10000016), internal error, temporarily unavailable (10000014), took too long (10000015)"
-//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
+//	@Failure	409	{object}	responses.Problem	"name exists (20010008)"
 //	@Security	AppToken
 //	@Router		/api/v1/tags [post]
 func (a *API) createTag(c *gin.Context) {
@@ -118,6 +114,7 @@ func (f *TagFilter) Normalize() {
 // listTags lists tags.
 //
 //	@Summary	List tags, oldest first
+//	@ID	listTags
 //	@Tags		tags
 //	@Produce	json
 //	@Param		name		query		string						false	"exactly this name"			maxLength(100)
@@ -127,11 +124,7 @@ func (f *TagFilter) Normalize() {
 //	@Param		locale		header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
 //	@Success	200			{object}	responses.ListEnvelope[Tag]	"a page; the pager echoes what was used"
-//	@Header		200	{string}	ETag			"name of exactly this answer"
-//	@Header		200	{string}	Cache-Control	"who may keep it, and how long"
-//	@Success	304	"the client has this answer already"
-//	@Failure	400,500,503,504	{object}	responses.Problem			"invalid filter (10000001), internal error, temporarily unavailable (10000014), took too long (10000015)"
-//	@Failure	401,429	{object}	responses.Problem	"a token that is wrong or expired, or none where disabled ones are asked for (10000004, 10000005), too many requests (10000007)"
+//	@Failure	400	{object}	responses.Problem	"invalid filter (10000001)"
 //	@Security	AppToken
 //	@Router		/api/v1/tags [get]
 //	@Router		/api/v1/tags [head]
@@ -165,17 +158,15 @@ func (a *API) listTags(c *gin.Context) {
 // getTag returns one tag.
 //
 //	@Summary	Get a tag
+//	@ID	getTag
 //	@Tags		tags
 //	@Produce	json
 //	@Param		id		path		integer					true	"id of the tag"	minimum(1)
 //	@Param		locale	header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
 //	@Success	200		{object}	responses.Envelope[Tag]	"the tag"
-//	@Header		200	{string}	ETag			"name of exactly this answer"
-//	@Header		200	{string}	Cache-Control	"who may keep it, and how long"
-//	@Success	304	"the client has this answer already"
-//	@Failure	400,404,500,503,504	{object}	responses.Problem		"invalid id (10000001), no such tag (20010007), internal error, temporarily unavailable (10000014), took too long (10000015)"
-//	@Failure	401,429	{object}	responses.Problem	"a token that is wrong or expired, or none where disabled ones are asked for (10000004, 10000005), too many requests (10000007)"
+//	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
+//	@Failure	404	{object}	responses.Problem	"no such tag (20010007)"
 //	@Security	AppToken
 //	@Router		/api/v1/tags/{id} [get]
 //	@Router		/api/v1/tags/{id} [head]
@@ -199,19 +190,18 @@ func (a *API) getTag(c *gin.Context) {
 // updateTag replaces a tag.
 //
 //	@Summary	Replace a tag's name, and its state if given
+//	@ID	updateTag
 //	@Tags		tags
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		id				path		integer					true	"id of the tag"	minimum(1)
 //	@Param		tag				body		TagRequest				true	"the tag"
 //	@Param		locale			header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have"
+//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no condition"
 //	@Success	200				{object}	responses.Envelope[Tag]	"the tag as it is now"
-//	@Header		200	{string}	ETag	"of the object as it is now"
-//	@Failure	400,404,409,413,415	{object}	responses.Problem		"invalid (10000001), no such tag (20010007), name exists (20010008), too large (10000010), unsupported media type (10000011)"
-//	@Failure	412	{object}	responses.Problem	"changed meanwhile (10000009)"
-//	@Failure	408,500,503,504	{object}	responses.Problem		"arrived too slowly (10000016), internal error, temporarily unavailable (10000014), took too long (10000015)"
-//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
+//	@Failure	404	{object}	responses.Problem	"no such tag (20010007)"
+//	@Failure	409	{object}	responses.Problem	"name exists (20010008)"
 //	@Security	AppToken
 //	@Router		/api/v1/tags/{id} [put]
 func (a *API) updateTag(c *gin.Context) {
@@ -225,7 +215,7 @@ func (a *API) updateTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	updated, err := a.Tags.Update(c.Request.Context(), id, request.draft(auth.CallerOf(c).AppKey), responses.IfMatch(c, newTag))
+	updated, err := a.Tags.Update(c.Request.Context(), id, request.draft(auth.CallerOf(c).AppKey), responses.Precondition(c, newTag))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateTagFailed)
 		return
@@ -236,15 +226,15 @@ func (a *API) updateTag(c *gin.Context) {
 // deleteTag deletes a tag.
 //
 //	@Summary	Delete a tag; its name is free again, and articles lose it
+//	@ID	deleteTag
 //	@Tags		tags
 //	@Produce	json
 //	@Param		id		path		integer								true	"id of the tag"	minimum(1)
 //	@Param		locale	header		string								false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have"
+//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no condition"
 //	@Success	200		{object}	responses.Envelope[responses.Empty]	"deleted"
-//	@Failure	412	{object}	responses.Problem	"changed meanwhile (10000009)"
-//	@Failure	400,404,500,503,504	{object}	responses.Problem		"invalid id (10000001), no such tag (20010007), internal error, temporarily unavailable (10000014), took too long (10000015)"
-//	@Failure	401,403,429	{object}	responses.Problem	"no token, or one that is wrong or expired (10000004, 10000005), without the scope write (10000013), too many requests (10000007)"
+//	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
+//	@Failure	404	{object}	responses.Problem	"no such tag (20010007)"
 //	@Security	AppToken
 //	@Router		/api/v1/tags/{id} [delete]
 func (a *API) deleteTag(c *gin.Context) {
@@ -253,7 +243,7 @@ func (a *API) deleteTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if err := a.Tags.Delete(c.Request.Context(), id, auth.CallerOf(c).AppKey, responses.IfMatch(c, newTag)); err != nil {
+	if err := a.Tags.Delete(c.Request.Context(), id, auth.CallerOf(c).AppKey, responses.Precondition(c, newTag)); err != nil {
 		responses.ErrorOr(c, err, errcode.DeleteTagFailed)
 		return
 	}

@@ -80,6 +80,9 @@ func TestFeedUnderLoad(t *testing.T) {
 						}
 					}
 					follows[i] = append(follows[i], found.Changes...)
+					if len(found.Changes) == 0 {
+						time.Sleep(time.Millisecond) // the writers need the processors, too
+					}
 				}
 			})
 		}
@@ -91,11 +94,15 @@ func TestFeedUnderLoad(t *testing.T) {
 					return
 				}
 				snapshots = append(snapshots, snapshot)
+				time.Sleep(5 * time.Millisecond)
 			}
 		})
 		writing.Wait()
 		stop.Store(true)
 		reading.Wait()
+		if t.Failed() {
+			return // the error says more than what follows from it
+		}
 
 		all := follows[0]
 		for _, other := range follows[1:] {

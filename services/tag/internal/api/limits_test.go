@@ -1,0 +1,41 @@
+package api_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+)
+
+// A request too many is refused as described, in every language.
+func TestTooManyRequests(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := start(t, cfg, func(o *options) {
+			o.config.Limits.ReadPerSecond, o.config.Limits.ReadBurst = 1, 1
+			o.config.Limits.WritePerSecond, o.config.Limits.WriteBurst = 1, 1
+		})
+		s.create(t, fields{"name": "a"})
+		for language, details := range map[string][2]string{
+			"zh": {"写入请求过多, 请在 1 秒后重试", "读取请求过多, 请在 1 秒后重试"}, "en": {"too many writes, try again in 1 s", "too many reads, try again in 1 s"},
+			"zh_Hant_TW": {"寫入請求過多, 請在 1 秒後重試", "讀取請求過多, 請在 1 秒後重試"},
+		} {
+			for i, one := range []apitest.Case{{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": language}}, {Path: tagsPath}} {
+				one.Header = in(language)
+				var refused *apitest.Result
+				for range 100 { // a machine that is slow gets more than one through
+					if refused = s.Do(t, one); refused.Status == http.StatusTooManyRequests {
+						break
+					}
+				}
+				problemOf(t, refused, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), []string{details[i]})
+				require.Equal(t, "1", refused.Header.Get("Retry-After"))
+				require.Regexp(t, `^"(read|write)";r=0;t=1$`, refused.Header.Get("RateLimit"))
+			}
+		}
+	})
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+// operation is one method of one path.
+type operation struct {
+	path, method string
+	*openapi3.Operation
+}
+
+func (o operation) internal() bool { return strings.HasPrefix(o.path, "/internal/") }
+
+func (o operation) writes() bool { return o.method != http.MethodGet && o.method != http.MethodHead }
+
+func (o operation) takesBody() bool { return o.RequestBody != nil }
+
+func (o operation) takes(header string) bool {
+	return o.Parameters.GetByInAndName(openapi3.ParameterInHeader, header) != nil
+}
+
+func (o operation) takesToken() bool {
+	return o.Security != nil && slices.ContainsFunc(*o.Security, func(needed openapi3.SecurityRequirement) bool {
+		_, found := needed["AppToken"]
+		return found
+	})
+}
+
+// hasVersion is true of what answers with the version that the client then
+// shows in If-Match or If-None-Match.
+func (o operation) hasVersion() bool {
+	return o.takes("If-None-Match") || o.takes("Idempotency-Key") || o.takes("If-Match") && o.method != http.MethodDelete
+}
+
+// commonAnswers are those that operations have for what they share, so that
+// their annotations need only say what is their own.
+func commonAnswers(o operation) map[int]string {
+	answers := map[int]string{
+		500: "a fault of the service (10000000, or the operation's own code)",
+		503: "temporarily unavailable (10000014)",
+		504: "took too long (10000015)",
+	}
+	for _, common := range []struct {
+		status      int
+		description string
+		has         bool
+	}{
+		{304, "the client has this answer already", o.takes("If-None-Match")},
+		{401, "a token that is wrong or expired, or none where one is needed (10000004, 10000005)", o.takesToken()},
+		{403, "a token without the scope write (10000013)", o.takesToken() && o.writes()},
+		{408, "the body arrived too slowly (10000016)", o.takesBody()},
+		{409, "the first request under the Idempotency-Key still runs (10000021)", o.takes("Idempotency-Key")},
+		{412, "not the version of If-Match any more, or that of If-None-Match (10000009)", o.takes("If-Match")},
+		{413, "the body is too large (10000010)", true},
+		{415, "unsupported media type (10000011)", o.takesBody()},
+		{422, "the Idempotency-Key was used for another request (10000020)", o.takes("Idempotency-Key")},
+		{429, "too many requests (10000007)", !o.internal()},
+	} {
+		if common.has {
+			answers[common.status] = common.description
+		}
+	}
+	return answers
+}
+
+// addAnswers adds the common answers; where an operation has the status for
+// reasons of its own, too, it gets both.
+func addAnswers(o operation, problem openapi3.Content) {
+	for status, description := range commonAnswers(o) {
+		if own := o.Responses.Status(status); own != nil {
+			description = *own.Value.Description + "; " + description
+		}
+		answer := openapi3.NewResponse().WithDescription(description)
+		if status >= http.StatusBadRequest {
+			answer.Content = problem
+		}
+		o.Responses.Set(strconv.Itoa(status), &openapi3.ResponseRef{Value: answer})
+	}
+}
+
+// header is a field that answers of many operations have.
+type header struct {
+	name, description string
+	// always is false where the answer may lack it.
+	always bool
+	in     func(o operation, status int) bool
+}
+
+func commonHeaders() []header {
+	every := func(operation, int) bool { return true }
+	success := func(status int) bool { return status < 300 }
+	limited := func(o operation, _ int) bool { return !o.internal() }
+	created := func(_ operation, status int) bool { return status == http.StatusCreated }
+	versioned := func(o operation, status int) bool {
+		return o.hasVersion() && (success(status) || status == http.StatusNotModified)
+	}
+	public := func(o operation, status int) bool { return versioned(o, status) && !o.writes() }
+	return []header{
+		{"X-Request-ID", "name of this exchange in the service's log; the client's own where it sent one", true, every},
+		{"RateLimit-Policy", "what the client may ask: burst q, whole again after w seconds (draft-ietf-httpapi-ratelimit-headers); absent where limits are off", false, limited},
+		{"RateLimit", "what is left of it: r requests, one more after t seconds", false, limited},
+		{"Retry-After", "seconds until another try makes sense", false, func(o operation, status int) bool {
+			return status == 429 || status == 503 || status == 504 || status == 409 && o.takes("Idempotency-Key")
+		}},
+		{"WWW-Authenticate", "what the token lacks (RFC 6750, 3)", true,
+			func(_ operation, status int) bool { return status == 401 || status == 403 }},
+		{"ETag", "name of exactly this version", true, versioned},
+		{"Cache-Control", "who may keep the answer, and how long", true, every},
+		{"Vary", "the request's headers that the answer depends on", true, public},
+		{"Location", "address of the new object", true, created},
+		{"Idempotency-Replayed", "true where it is the first answer, again", false, created},
+	}
+}
+
+// addHeaders describes the common fields of all answers.
+func addHeaders(o operation, headers []header) {
+	for status, answer := range o.Responses.Map() {
+		number, err := strconv.Atoi(status)
+		if err != nil {
+			continue
+		}
+		for _, h := range headers {
+			if !h.in(o, number) {
+				continue
+			}
+			if answer.Value.Headers == nil {
+				answer.Value.Headers = openapi3.Headers{}
+			}
+			answer.Value.Headers[h.name] = &openapi3.HeaderRef{Ref: "#/components/headers/" + h.name, Value: h.value()}
+		}
+	}
+}
+
+func (h header) value() *openapi3.Header {
+	return &openapi3.Header{Parameter: openapi3.Parameter{
+		Description: h.description, Required: h.always, Schema: openapi3.NewStringSchema().NewRef(),
+	}}
+}
+
+// addCommon adds to every operation what it shares with others.
+func addCommon(description *openapi3.T) {
+	headers := commonHeaders()
+	description.Components.Headers = openapi3.Headers{}
+	for _, h := range headers {
+		description.Components.Headers[h.name] = &openapi3.HeaderRef{Value: h.value()}
+	}
+	problem := openapi3.NewContentWithJSONSchemaRef(&openapi3.SchemaRef{
+		Ref: "#/components/schemas/Problem", Value: description.Components.Schemas["Problem"].Value,
+	})
+	for path, item := range description.Paths.Map() {
+		for method, described := range item.Operations() {
+			o := operation{path, method, described}
+			addAnswers(o, problem)
+			addHeaders(o, headers)
+			if o.takesToken() && !o.writes() { // anybody may read
+				*o.Security = append(openapi3.SecurityRequirements{openapi3.NewSecurityRequirement()}, *o.Security...)
+			}
+			if method == http.MethodHead {
+				asHead(o)
+			}
+		}
+	}
+}
+
+// asHead leaves of a read what HEAD has of it.
+func asHead(o operation) {
+	o.OperationID += "Head"
+	for _, answer := range o.Responses.Map() {
+		answer.Value.Content = nil
+	}
+}

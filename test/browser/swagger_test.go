@@ -101,7 +101,7 @@ func TestSwaggerPagesCallTheAPI(t *testing.T) {
 			require.Equal(t, "401", status(ctx, t, "post", page.path))
 			require.Len(t, seen.takeComplaints(), 1, "the browser's own, of the 401")
 
-			authorize(ctx, t, "Bearer "+process.Token())
+			authorize(ctx, t, process.Token())
 			require.Contains(t, again(ctx, t, "post", page.path), "from the browser")
 			require.Equal(t, "201", status(ctx, t, "post", page.path))
 			require.Contains(t, again(ctx, t, "get", page.path), "from the browser")

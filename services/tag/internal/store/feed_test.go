@@ -48,6 +48,7 @@ func bare(tags []tag.Tag) copied {
 func TestFeedUnderLoad(t *testing.T) {
 	const writers, writes = 16, 25
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		cfg.Timeout = time.Minute // on a busy machine the sixteenth waits long for its turn
 		db, first := open(t, cfg)
 		if cfg.DBType == database.MySQL { // a file of SQLite's has one process
 			db = dbtest.Open(t, cfg)

@@ -16,11 +16,11 @@
 //
 // In Redis, for all replicas of a service together; each service has a budget of
 // its own. The keys are "rate:achilles:limit:SERVICE:CLASS:app:KEY" and
-// "…:ip:ADDRESS", and go by themselves. Each replica also counts what it has let
-// through itself, and that alone decides where Redis has no answer within 50 ms.
-// After an error, or when nobody has had an answer for 300 ms, Redis is away: one
-// request a second tries it again. While it is away a client may use its budget
-// once with each replica, and never more.
+// "…:ip:ADDRESS", and go by themselves. Each replica also counts by itself, and
+// asks Redis only about what its own count allows; that alone decides where Redis
+// has no answer within 50 ms. After an error, or when nobody has had an answer for
+// 300 ms, Redis is away: one request a second tries it again. While it is away a
+// client may use its budget once with each replica, and never more.
 //
 // # What the client sees
 //
@@ -153,22 +153,19 @@ func (l *Limiter) limit(c *gin.Context, of *class, caller string) {
 	responses.Error(c, of.refusal(verdict))
 }
 
-// take asks Redis and this replica's own count, and the stricter of them
-// decides: what one of them has let through while the other was not asked is
-// not allowed a second time.
+// take asks this replica's own count and then Redis; both have to allow it. So
+// what one of them has let through while the other was not asked is not allowed a
+// second time, and a flood does not get as far as Redis.
 func (l *Limiter) take(c *gin.Context, key string, q quota) verdict {
-	if l.shared == nil {
-		return l.local.take(key, q)
+	alone := l.local.take(key, q)
+	if l.shared == nil || !alone.allowed {
+		return alone
 	}
 	together, ok := l.shared.take(c.Request.Context(), key, q)
-	if ok && !together.allowed {
-		return together
+	if !ok || together.allowed && alone.remaining < together.remaining {
+		return alone
 	}
-	alone := l.local.take(key, q)
-	if ok && alone.allowed && together.remaining <= alone.remaining {
-		return together
-	}
-	return alone
+	return together
 }
 
 func (l *Limiter) measure() {

@@ -259,7 +259,10 @@ func (s *Server) startOnFreePort(command func(port string) *exec.Cmd) (*Server, 
 }
 
 func mysqlArgs(dir string) []string {
-	args := []string{"--no-defaults", "--datadir=" + filepath.Join(dir, "data"), "--innodb-log-file-size=16M"}
+	args := []string{
+		"--no-defaults", "--datadir=" + filepath.Join(dir, "data"), "--innodb-log-file-size=16M",
+		"--tmpdir=" + dir, // a server that starts removes what it finds of temporary tables, also of another's
+	}
 	if os.Geteuid() == 0 {
 		args = append(args, "--user=root") // it refuses to run as root unless told to
 	}

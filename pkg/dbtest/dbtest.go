@@ -44,7 +44,10 @@ var shared struct {
 
 // Main is the body of TestMain: it runs the tests, stops what they shared, runs
 // the cleanups, fails on leaked goroutines and ends the process.
-func Main(m *testing.M, cleanups ...func()) { goleak.VerifyTestMain(suite{m, cleanups}) }
+func Main(m *testing.M, cleanups ...func()) {
+	// A server waits half a second for whoever it cuts off in a request.
+	goleak.VerifyTestMain(suite{m, cleanups}, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 type suite struct {
 	*testing.M

@@ -154,8 +154,12 @@ func TestDrainLosesNoPOSTOfClientsThatNeverRetry(t *testing.T) {
 // The control: without the window the same clients lose requests, so they
 // would have seen a loss.
 func TestWithoutDrainTheSameClientsLosePOSTs(t *testing.T) {
-	tr, _ := restart(t, 0)
-	require.NotEmpty(t, tr.lost)
+	for range 10 { // one restart in many hits nobody
+		if tr, _ := restart(t, 0); len(tr.lost) > 0 {
+			return
+		}
+	}
+	t.Fatal("ten restarts without a drain lost nothing: the clients would not notice a loss")
 }
 
 func TestSlowRequestFinishesAfterSIGTERM(t *testing.T) {

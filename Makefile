@@ -3,6 +3,7 @@
 PORT ?= 8080
 DATA ?= var
 FUZZTIME ?= 10s
+PACKAGES ?= work
 
 MODULES  := pkg services/tag services/article test
 SERVICES := tag article
@@ -85,13 +86,13 @@ go:
 		echo "achilles: Go 1.26 or later is needed, found: $$found; see https://go.dev/dl/" >&2; exit 1; fi
 
 .PHONY: test
-test: go ## Run all tests, with the race detector where there is a C compiler
+test: go ## Run all tests, or those of PACKAGES, with the race detector where there is a C compiler
 	@race=-race; left=; \
 	if [ "$$(go env CGO_ENABLED)" != 1 ] || ! echo '#include <stdlib.h>' | $$(go env CC) -E - >/dev/null 2>&1; then \
 		race=; left='the race detector (a C compiler; Debian: gcc libc6-dev)'; fi; \
 	for need in $(TEST_PROGRAMS); do \
 		command -v "$${need%:*}" >/dev/null || left="$$left$${left:+, }what needs $${need%:*} (Debian: $${need#*:})"; done; \
-	go test $$race -count=1 -shuffle=on -timeout=20m work; code=$$?; \
+	go test $$race -count=1 -shuffle=on -timeout=20m $(PACKAGES); code=$$?; \
 	if [ -n "$$left" ]; then echo "make test left out: $$left."; else echo 'make test left nothing out.'; fi; \
 	if [ -n "$$left" ] && [ "$$ACHILLES_TEST_REQUIRE" = all ] && [ $$code = 0 ]; then \
 		echo 'make test: ACHILLES_TEST_REQUIRE=all allows nothing to be left out' >&2; exit 1; fi; \

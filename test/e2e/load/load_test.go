@@ -60,6 +60,13 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.answer(w, r, sent)
 }
 
+// still keeps the backend as it is while a test looks at it: the client of an
+// answer that was cut off goes on before the handler has ended.
+func (b *backend) still() (release func()) {
+	b.mu.Lock()
+	return b.mu.Unlock
+}
+
 func (b *backend) answer(w http.ResponseWriter, r *http.Request, sent map[string]any) {
 	path := r.URL.Path
 	switch r.Method {
@@ -117,6 +124,7 @@ func TestLedgerOfAHealthySystem(t *testing.T) {
 	result := run(at, mix, func(l *load.Load) {
 		until(t, l, func(c load.Count) bool { return c.Requests > 1500 })
 	})
+	defer b.still()()
 	require.Zero(t, result.Failed, result.Failures)
 	require.Greater(t, 2*result.Posts, result.Requests)
 	require.Len(t, result.Writers, 15)
@@ -167,6 +175,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 			result := run(at, load.Mix{Reused: 4, Fresh: 2}, func(l *load.Load) {
 				until(t, l, func(c load.Count) bool { return c.Failed > 20 })
 			})
+			defer b.still()()
 			require.Equal(t, b.requests, result.Requests)
 			require.Positive(t, result.Kinds[kind], result.Kinds)
 			require.Equal(t, kind, firstPost(result))
@@ -214,6 +223,7 @@ func TestRepeatsUnderAKey(t *testing.T) {
 	l := load.Start(config)
 	until(t, l, func(c load.Count) bool { return c.Replayed > 30 })
 	result := l.Stop()
+	defer b.still()()
 	require.Equal(t, result.Failed, result.Kinds["closed without an answer"], result.Kinds)
 	require.LessOrEqual(t, result.Replayed, result.Repeats)
 	acknowledged := 0
@@ -266,6 +276,7 @@ func TestRefusalsAreNotRepeated(t *testing.T) {
 	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: load.Mix{Reused: 2}, Think: time.Millisecond, Repeat: true})
 	until(t, l, func(c load.Count) bool { return c.Failed > 10 })
 	result := l.Stop()
+	defer b.still()()
 	require.Zero(t, result.Repeats)
 	for name, times := range b.arrived {
 		require.Equal(t, 1, times, name)
@@ -418,6 +429,7 @@ func TestNudge(t *testing.T) {
 		l.Nudge()
 		until(t, l, func(c load.Count) bool { return c.Requests > before+5 })
 	})
+	defer b.still()()
 	require.Positive(t, b.requests)
 }
 

@@ -2,6 +2,8 @@ module github.com/achilles-blog/achilles/pkg
 
 go 1.26.0
 
+toolchain go1.27.4
+
 require (
 	github.com/fsnotify/fsnotify v1.9.0
 	github.com/getkin/kin-openapi v0.152.0

@@ -2,6 +2,8 @@ module github.com/achilles-blog/achilles/test
 
 go 1.26.0
 
+toolchain go1.27.4
+
 replace github.com/achilles-blog/achilles/pkg => ../pkg
 
 require (

@@ -2,6 +2,8 @@ module github.com/achilles-blog/achilles/services/article
 
 go 1.26.0
 
+toolchain go1.27.4
+
 require (
 	github.com/achilles-blog/achilles/pkg v0.0.0
 	github.com/gin-gonic/gin v1.12.0

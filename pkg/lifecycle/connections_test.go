@@ -1,72 +1,257 @@
 package lifecycle
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
 	"net/http"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// Before Shutdown, each connection is dealt with by what has arrived on it.
-func TestSettle(t *testing.T) {
+const (
+	request = " HTTP/1.1\r\nHost: test\r\n\r\n"
+	looks   = 20 // enough to close a connection that counts as idle
+)
+
+// server serves handler on tracked connections.
+type server struct {
+	*http.Server
+	connections
+	ln     net.Listener
+	served chan error
+}
+
+// newServer returns a server that is not started yet.
+func newServer(t *testing.T, handler http.HandlerFunc) *server {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	release, entered := make(chan struct{}), make(chan struct{}, 1)
-	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := &server{Server: &http.Server{ReadHeaderTimeout: time.Minute, Handler: handler}, served: make(chan error, 1)}
+	s.ln = s.track(s.Server, ln)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func (s *server) start() { go func() { s.served <- s.Serve(s.ln) }() }
+
+// stopAccepting returns when every connection is known.
+func (s *server) stopAccepting(t *testing.T) {
+	t.Helper()
+	require.NoError(t, s.ln.Close())
+	require.ErrorIs(t, <-s.served, net.ErrClosed)
+}
+
+// idle returns the number of connections that count as idle.
+func (s *server) idle() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.open {
+		if c.idle() {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *server) dial(t *testing.T, text string) *client {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.ln.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+	c := &client{conn, bufio.NewReader(conn)}
+	c.send(t, text)
+	return c
+}
+
+type client struct {
+	net.Conn
+	answers *bufio.Reader
+}
+
+func (c *client) send(t *testing.T, text string) {
+	t.Helper()
+	_, err := io.WriteString(c, text)
+	require.NoError(t, err)
+}
+
+// receive returns the body of the next answer.
+func (c *client) receive() (string, error) {
+	response, err := http.ReadResponse(c.answers, nil)
+	if err != nil {
+		return "", err
+	}
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
+}
+
+func (c *client) requireAnswer(t *testing.T, want string) {
+	t.Helper()
+	got, err := c.receive()
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
+func (c *client) requireClosed(t *testing.T) {
+	t.Helper()
+	_, err := c.answers.ReadByte()
+	require.ErrorIs(t, err, io.EOF)
+}
+
+func path(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) }
+
+func TestDrainConnections(t *testing.T) {
+	release, entered := make(chan struct{}), make(chan struct{})
+	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
-			entered <- struct{}{}
+			close(entered)
 			<-release
 		}
-		_, _ = io.WriteString(w, "done")
-	})}
-	var all connections
-	tracked := all.track(srv, ln)
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(tracked) }()
-	dial := func(text string) net.Conn {
-		conn, err := net.Dial("tcp", ln.Addr().String())
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = conn.Close() })
-		_, err = io.WriteString(conn, text)
-		require.NoError(t, err)
-		return conn
+		path(w, r)
+	})
+	s.start()
+	slow := s.dial(t, "GET /slow"+request)
+	<-entered
+	used := s.dial(t, "GET /used"+request)
+	used.requireAnswer(t, "/used")
+	fresh := s.dial(t, "")
+	half := s.dial(t, "GET /half HTTP/1.1\r\n")
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.open) == 4
+	}, time.Minute, time.Millisecond, "all connections are accepted")
+	s.stopAccepting(t)
+
+	s.drain(context.Background())
+	used.requireClosed(t)
+	fresh.requireClosed(t)
+	half.send(t, "Host: test\r\n\r\n")
+	half.requireAnswer(t, "/half")
+
+	close(release)
+	slow.requireAnswer(t, "/slow")
+	require.NoError(t, s.Shutdown(context.Background()))
+}
+
+func TestDrainDoesNotWaitForHandlers(t *testing.T) {
+	release, entered := make(chan struct{}), make(chan struct{})
+	s := newServer(t, func(http.ResponseWriter, *http.Request) {
+		close(entered)
+		<-release
+	})
+	s.start()
+	slow := s.dial(t, "GET /slow"+request)
+	<-entered
+	s.stopAccepting(t)
+	require.False(t, s.closeIdle())
+	close(release)
+	slow.requireAnswer(t, "")
+}
+
+// A request is served that the server has taken from the kernel and not yet
+// returned from Read, however long it takes between the two.
+func TestDrainSeesARequestThatIsBeingRead(t *testing.T) {
+	for name, before := range map[string][]string{"new connection": nil, "used connection": {"/before"}} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, path)
+			reads, taken, release := 0, make(chan struct{}), make(chan struct{})
+			s.read = func(fd int, into []byte) (int, error) {
+				n, err := syscall.Read(fd, into)
+				if n > 0 {
+					if reads++; reads == len(before)+1 {
+						close(taken)
+						<-release
+					}
+				}
+				return n, err
+			}
+			s.start()
+			c := s.dial(t, "")
+			for _, path := range before {
+				c.send(t, "GET "+path+request)
+				c.requireAnswer(t, path)
+			}
+			require.Eventually(t, func() bool { return s.idle() == 1 }, time.Minute, time.Millisecond)
+			finish := sync.OnceFunc(func() { close(release) })
+			defer finish()
+			c.send(t, "GET /last"+request)
+			<-taken
+			s.stopAccepting(t)
+			time.Sleep(newConnGrace) // or a new connection stays open for its age alone
+			for range looks {
+				require.Zero(t, s.idle()) // Close would wait for the read
+				require.True(t, s.closeIdle())
+			}
+			finish()
+			s.drain(context.Background())
+			c.requireAnswer(t, "/last")
+		})
 	}
-	read := func(conn net.Conn) error {
-		require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
-		_, err := conn.Read(make([]byte, 1000))
+}
+
+// A request is served that waits in the server's buffer behind the request before it.
+func TestDrainSeesARequestThatWasReadAhead(t *testing.T) {
+	s := newServer(t, path)
+	note, again := s.ConnState, make(chan bool, looks)
+	s.ConnState = func(c net.Conn, state http.ConnState) {
+		note(c, state)
+		for len(again) < looks && state == http.StateIdle {
+			again <- s.closeIdle()
+		}
+	}
+	s.start()
+	c := s.dial(t, "GET /first"+request+"GET /second"+request)
+	c.requireAnswer(t, "/first")
+	c.requireAnswer(t, "/second")
+	for range looks {
+		require.True(t, <-again)
+	}
+}
+
+// Reads of a tracked connection fail as those of net.TCPConn do.
+func TestReadErrors(t *testing.T) {
+	accept := func(t *testing.T) (*conn, *net.TCPConn) {
+		t.Helper()
+		s := newServer(t, path)
+		dialled, err := net.Dial("tcp", s.ln.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = dialled.Close() })
+		accepted, err := s.ln.Accept()
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = accepted.Close() })
+		return accepted.(*conn), dialled.(*net.TCPConn)
+	}
+	read := func(c net.Conn) error {
+		n, err := c.Read(make([]byte, 10))
+		require.Zero(t, n)
 		return err
 	}
-	const request = " HTTP/1.1\r\nHost: test\r\n\r\n"
-	slow := dial("GET /slow" + request)
-	<-entered
-	silent := dial("GET /" + request)
-	require.NoError(t, read(silent))
-	fresh := dial("")
-	half := dial("GET / HTTP/1.1\r\n")
-	require.Eventually(t, func() bool {
-		all.mu.Lock()
-		defer all.mu.Unlock()
-		return len(all.all) == 4
-	}, 10*time.Second, time.Millisecond, "all are accepted")
-
-	began := time.Now()
-	all.settle(context.Background())
-	require.InDelta(t, settleTimeout.Seconds(), time.Since(began).Seconds(), 0.5, "half a request is waited for, but not for ever")
-	require.ErrorIs(t, read(silent), io.EOF)
-	require.ErrorIs(t, read(fresh), io.EOF, "it had its time to speak")
-	_, err = io.WriteString(half, "Host: test\r\n\r\n")
-	require.NoError(t, err)
-	require.NoError(t, read(half), "the server still serves")
-
-	began = time.Now()
-	all.settle(context.Background())
-	require.Less(t, time.Since(began), settleTimeout/2, "a request in its handler is for Shutdown to wait for")
-	close(release)
-	require.NoError(t, read(slow))
-	require.NoError(t, srv.Shutdown(context.Background()))
-	require.ErrorIs(t, <-served, http.ErrServerClosed)
+	t.Run("end", func(t *testing.T) {
+		c, client := accept(t)
+		require.NoError(t, client.Close())
+		require.Equal(t, io.EOF, read(c))
+	})
+	for name, provoke := range map[string]func(c *conn, client *net.TCPConn) error{
+		"reset":    func(_ *conn, client *net.TCPConn) error { _ = client.SetLinger(0); return client.Close() },
+		"closed":   func(c *conn, _ *net.TCPConn) error { return c.Close() },
+		"deadline": func(c *conn, _ *net.TCPConn) error { return c.SetReadDeadline(time.Unix(1, 0)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, client := accept(t)
+			require.NoError(t, provoke(c, client))
+			got, want := read(c), read(c.TCPConn)
+			if name == "reset" { // which is reported once
+				require.ErrorIs(t, got, syscall.ECONNRESET)
+				want = &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: got.(*net.OpError).Err}
+			}
+			require.Equal(t, want, got)
+		})
+	}
 }

@@ -67,7 +67,9 @@ type Process struct {
 type served struct {
 	name        string
 	srv         *http.Server
+	ln          net.Listener
 	connections connections
+	done        chan struct{} // closed when nothing is accepted any more
 }
 
 type worker struct {
@@ -115,12 +117,15 @@ func (p *Process) Listen(name string, srv *http.Server, ln net.Listener) {
 	}
 	srv.Handler = CloseWhenDraining(p.draining, handler)
 	srv.BaseContext = func(net.Listener) context.Context { return p.requests }
-	s := &served{name: name, srv: srv}
-	ln = s.connections.track(srv, ln)
+	s := &served{name: name, srv: srv, done: make(chan struct{})}
+	s.ln = s.connections.track(srv, ln)
 	p.mu.Lock()
 	p.servers = append(p.servers, s)
 	p.mu.Unlock()
-	go p.serve(name, srv, ln)
+	go func() {
+		defer close(s.done)
+		p.serve(name, srv, s.ln)
+	}()
 }
 
 // ListenLast serves srv on ln until the hooks run, in whose order it stands
@@ -138,7 +143,9 @@ func (p *Process) ListenLast(name string, srv *http.Server, ln net.Listener) {
 }
 
 func (p *Process) serve(name string, srv *http.Server, ln net.Listener) {
-	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	err := srv.Serve(ln)
+	closing := errors.Is(err, net.ErrClosed) && p.IsDraining()
+	if !closing && !errors.Is(err, http.ErrServerClosed) {
 		p.fail(fmt.Errorf("%s: serving %s: %w", name, ln.Addr(), err))
 	}
 }
@@ -250,7 +257,10 @@ func (p *Process) shutdown(s *served) {
 	// A fresh context: the drain must not eat into this window.
 	ctx, cancel := context.WithTimeout(p.alive, p.cfg.ShutdownTimeout)
 	defer cancel()
-	s.connections.settle(ctx)
+	// Shutdown drops requests that it has not begun, so none is left to it.
+	_ = s.ln.Close()
+	<-s.done
+	s.connections.drain(ctx)
 	err := s.srv.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.addFailure(fmt.Errorf("%s: requests were still running %s after the drain and were cut off; "+

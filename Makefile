@@ -87,6 +87,16 @@ go:
 	@found=$$(go version 2>&1); case "$$found" in *' $(GOTOOLCHAIN) '*) ;; \
 	*) echo "achilles: $(GOTOOLCHAIN) is needed, and any Go since 1.21 fetches it; go version says: $$found" >&2; exit 1 ;; esac
 
+# What changed since the upstream branch (since the last commit where there is none).
+.PHONY: check
+check: build $(LINT) ## Give a first signal: build, lint what changed, run the short tests
+	@since=$$(git merge-base HEAD '@{upstream}' 2>/dev/null || echo HEAD); \
+	changed=$$({ git diff --name-only --diff-filter=d "$$since"; git ls-files --others --exclude-standard; } | grep '\.go$$' | xargs -r -n1 dirname | sort -u); \
+	code=0; for module in $(MODULES); do \
+		dirs=$$(echo "$$changed" | sed -n "s|^$$module\(/.*\)*$$|.\1|p"); \
+		[ -z "$$dirs" ] || (cd $$module && echo "lint $$module:" $$dirs && "$(abspath $(LINT))" run $$dirs) || code=1; done; \
+	go test -short $(PACKAGES) || code=1; exit $$code
+
 .PHONY: test
 test: go ## Run all tests, or those of PACKAGES, with the race detector where there is a C compiler
 	@race=-race; left=; \

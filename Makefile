@@ -18,7 +18,7 @@ LINT             := bin/golangci-lint-$(GOLANGCI_VERSION)
 
 # The chart is held against both major versions of Helm.
 HELM3_VERSION := v3.22.0
-HELM4_VERSION := v4.3.1
+HELM4_VERSION := v4.3.2
 HELM3         := bin/helm3-$(HELM3_VERSION)
 HELM4         := bin/helm4-$(HELM4_VERSION)
 

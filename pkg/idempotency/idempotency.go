@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/failpoint"
 )
 
 // Header is the field that carries the key; see
@@ -38,6 +39,9 @@ type Request struct {
 // with errcode.InvalidParams. method and path are those of the route; bound is
 // the struct that the body was read into.
 func FromHeader(header http.Header, appKey, method, path string, bound any) (request Request, ok bool, err error) {
+	if failpoint.Enabled(failpoint.ForgetKeys) {
+		return Request{}, false, nil
+	}
 	sent := header.Values(Header)
 	if len(sent) == 0 {
 		return Request{}, false, nil

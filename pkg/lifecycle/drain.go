@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"net"
 	"net/http"
+
+	"github.com/achilles-blog/achilles/pkg/failpoint"
 )
 
 // CloseWhenDraining marks every answer whose header is written after draining
@@ -37,7 +39,7 @@ func (w *drainWriter) mark(status int) {
 		return
 	}
 	w.started = true
-	if closed(w.draining) {
+	if closed(w.draining) && !failpoint.Enabled(failpoint.DisableKeepAlives) {
 		w.Header().Set("Connection", "close")
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/achilles-blog/achilles/pkg/failpoint"
 )
 
 // WorkerTimeout bounds how long the stop waits for the workers started by
@@ -194,6 +196,9 @@ func (p *Process) Run() error {
 	case sig := <-p.signals:
 		signalled = true
 		p.log.Info("stopping", zap.Stringer("signal", sig))
+		if failpoint.Enabled(failpoint.ExitOnSignal) {
+			os.Exit(0)
+		}
 	case <-p.failed:
 		p.log.Error("stopping after a failure", zap.Error(p.err()))
 	}
@@ -222,6 +227,9 @@ func (p *Process) Run() error {
 
 func (p *Process) stop() {
 	p.drainOnce.Do(func() { close(p.draining) })
+	if failpoint.Enabled(failpoint.DisableKeepAlives) {
+		p.disableKeepAlives()
+	}
 	p.drain()
 	p.shutdownServers()
 	p.stopWorkers()
@@ -233,6 +241,9 @@ func (p *Process) stop() {
 func (p *Process) drain() {
 	if errors.Is(p.err(), ErrNotUp) {
 		return // nobody was ever sent here
+	}
+	if failpoint.Enabled(failpoint.SkipDrain) {
+		return
 	}
 	p.log.Info("draining: still serving, but not ready any more", zap.Duration("for", p.cfg.DrainDelay))
 	select {

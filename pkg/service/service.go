@@ -21,6 +21,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/cache"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/failpoint"
 	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 	"github.com/achilles-blog/achilles/pkg/logging"
@@ -89,6 +90,9 @@ type Service struct {
 // requests nor waits for the database: the service is unready until the
 // database was reached and has the schema of migrations.
 func New(ctx context.Context, config Config, migrations database.Migrations, signals <-chan os.Signal, stdout io.Writer) (*Service, error) {
+	if failpoint.Enabled(failpoint.StartLate) {
+		time.Sleep(failpoint.StartDelay)
+	}
 	logger, err := logging.New(config.Log, config.Server.Release(), stdout)
 	if err != nil {
 		return nil, err

@@ -1,12 +1,15 @@
 package builds_test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/failpoint"
 	"github.com/achilles-blog/achilles/test/e2e/builds"
 )
 
@@ -14,6 +17,9 @@ const root = "../../.."
 
 // The newer release has the migration in it, and nothing changed in the tree.
 func TestNewer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a service")
+	}
 	folder := t.TempDir()
 	program, err := builds.Newer("tag", "newer-1").Compile(t.Context(), root, folder)
 	require.NoError(t, err)
@@ -27,10 +33,43 @@ func TestNewer(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(root, "services/tag/migrations/mysql/9001_note.sql"))
 }
 
-func TestEditsMustFit(t *testing.T) {
-	for _, old := range []string{"no such text in this file", "\n"} {
-		_, err := builds.Build{Service: "tag", Version: "stale", Edits: []builds.Edit{{File: "services/tag/main.go", Old: old}}}.
-			Compile(t.Context(), root, t.TempDir())
-		require.ErrorContains(t, err, "bring the edit up to date")
+// A released program has no fail points: neither their names nor the variable
+// that enables them are in it.
+func TestReleasedProgramsHaveNoFailPoints(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the services")
 	}
+	points := []string{failpoint.Variable}
+	for _, p := range failpoint.All() {
+		points = append(points, string(p))
+	}
+	found := map[string]bool{}
+	for _, service := range []string{"tag", "article"} {
+		for _, failPoints := range []bool{false, true} {
+			path, err := builds.Build{Service: service, Version: "points", FailPoints: failPoints}.Compile(t.Context(), root, t.TempDir())
+			require.NoError(t, err)
+			program, err := os.ReadFile(path) // #nosec G304 -- just built
+			require.NoError(t, err)
+			for _, p := range points {
+				there := strings.Contains(string(program), p)
+				require.False(t, there && !failPoints, "%s has the fail point %s", service, p)
+				found[p] = found[p] || there
+			}
+		}
+	}
+	for _, p := range points {
+		require.True(t, found[p], "%s is in no program with fail points", p)
+	}
+}
+
+// What is released is built with the flags that the programs here are built
+// with, but for what the linker stamps into them.
+func TestFlagsAreThoseOfTheMakefile(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile")) // #nosec G304 -- our own
+	require.NoError(t, err)
+	_, flags, found := strings.Cut(string(makefile), "GO_BUILD ")
+	require.True(t, found)
+	flags, _, _ = strings.Cut(flags, "-ldflags")
+	require.Equal(t, []string{"=", "CGO_ENABLED=0", "go", "build", "-trimpath", "-buildvcs=false", "-tags=nomsgpack", "\\", "-gcflags='github.com/redis/go-redis/...=-l'"},
+		strings.Fields(flags))
 }

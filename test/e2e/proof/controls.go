@@ -10,22 +10,32 @@ import (
 	"sync"
 	"time"
 
-	"github.com/achilles-blog/achilles/test/e2e/builds"
+	"github.com/achilles-blog/achilles/pkg/failpoint"
 	"github.com/achilles-blog/achilles/test/e2e/load"
 	"github.com/achilles-blog/achilles/test/e2e/report"
 )
 
-// controlRestarts is how often a control is restarted before it counts as not
-// noticed.
-const controlRestarts = 5
+const (
+	// controlRestarts is how often a control is restarted before it counts as not
+	// noticed.
+	controlRestarts = 10
+	// controlRequests have been made before the first restart: each worker is at
+	// work. Of controlPosts more than half create articles, each tenth of which
+	// is a wrong one.
+	controlRequests = 500
+	controlPosts    = 500
+	// afterRestart is how long a control is watched after it has been replaced.
+	afterRestart = 2 * time.Second
+)
 
-// control is a system that is broken on purpose. A proof that does not notice
-// proves nothing.
+// control is a negative control: a system that is broken on purpose. An e2e test
+// that does not notice it proves nothing.
 type control struct {
 	// name is short: it becomes part of a namespace.
 	name, broken string
 	component    component
-	edits        []builds.Edit
+	// points are the fail points that are enabled.
+	points []failpoint.Point
 	// patch is applied to the component's Deployment past the chart, which
 	// refuses such values.
 	patch string
@@ -36,66 +46,27 @@ type control struct {
 	busy bool
 }
 
-const (
-	lifecycle = "pkg/lifecycle/process.go"
-	domain    = "services/article/internal/article/service.go"
-	create    = "	return s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Create(ctx, draft) })\n"
-)
-
-var (
-	exitAtOnce = builds.Edit{
-		File: lifecycle,
-		Old:  "		p.log.Info(\"stopping\", zap.Stringer(\"signal\", sig))\n",
-		New:  "		p.log.Info(\"stopping\", zap.Stringer(\"signal\", sig))\n		os.Exit(0)\n",
-	}
-	noDrain = builds.Edit{File: lifecycle, Old: "time.After(p.cfg.DrainDelay)", New: "time.After(0)"}
-	noSleep = `{"spec":{"template":{"spec":{"containers":[{"name":"%s","lifecycle":null}]}}}}`
-)
+const noSleep = `{"spec":{"template":{"spec":{"containers":[{"name":"%s","lifecycle":null}]}}}}`
 
 // controls are everything that has to be noticed.
 func controls() []control {
 	return []control{
-		{name: "exit-no-prestop", broken: "exits at SIGTERM, no preStop", component: tag, edits: []builds.Edit{exitAtOnce}, patch: noSleep},
-		{name: "shutdown-no-prestop", broken: "http.Server.Shutdown at once, no preStop", component: tag, edits: []builds.Edit{noDrain}, patch: noSleep},
-		{name: "exit-behind-prestop", broken: "exits at SIGTERM, behind the preStop", component: tag, edits: []builds.Edit{exitAtOnce}},
-		{name: "keepalives-off", broken: "SetKeepAlivesEnabled(false) in place of the header", component: tag, busy: true, edits: []builds.Edit{
-			{File: lifecycle, Old: "	p.drain()\n", New: "	for _, s := range p.servers {\n		s.srv.SetKeepAlivesEnabled(false)\n	}\n	p.drain()\n"},
-			{File: "pkg/lifecycle/drain.go", Old: "		w.Header().Set(\"Connection\", \"close\")\n", New: ""},
-		}},
-		{name: "short-grace", broken: "a grace period shorter than the windows", component: article,
+		{name: "exit-no-prestop", broken: "exits at SIGTERM, no preStop", component: tag, points: points(failpoint.ExitOnSignal), patch: noSleep},
+		{name: "shutdown-no-prestop", broken: "http.Server.Shutdown at once, no preStop", component: tag, points: points(failpoint.SkipDrain), patch: noSleep},
+		{name: "exit-behind-prestop", broken: "exits at SIGTERM, behind the preStop", component: tag, points: points(failpoint.ExitOnSignal)},
+		{name: "keepalives-off", broken: "SetKeepAlivesEnabled(false) in place of the header", component: tag, points: points(failpoint.DisableKeepAlives), busy: true},
+		{name: "short-grace", broken: "a grace period shorter than the timeouts", component: article,
 			patch: `{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":4,"containers":[{"name":"%s"}]}}}}`},
-		{name: "ready-too-early", broken: "counts as ready before it serves", component: tag,
-			edits: []builds.Edit{{File: "services/tag/main.go", Old: "	os.Exit(", New: "	time.Sleep(6 * time.Second)\n	os.Exit("},
-				{File: "services/tag/main.go", Old: "	\"os\"\n", New: "	\"os\"\n	\"time\"\n"}},
+		{name: "ready-too-early", broken: "counts as ready before it serves", component: tag, points: points(failpoint.StartLate),
 			patch: `{"spec":{"template":{"spec":{"containers":[{"name":"%s","startupProbe":null,"readinessProbe":null,"livenessProbe":null}]}}}}`},
-		{name: "drops-writes", broken: "acknowledges some writes and drops them", component: article, writes: true, edits: []builds.Edit{{File: domain, Old: create, New: `	created, err := s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Create(ctx, draft) })
-	if err == nil && created.ID%10 == 0 {
-		_ = s.store.Delete(ctx, created.ID, draft.By, nil)
-	}
-	return created, err
-`}}},
-		{name: "writes-twice", broken: "writes some articles twice", component: article, writes: true, edits: []builds.Edit{{File: domain, Old: create, New: `	created, err := s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Create(ctx, draft) })
-	if err == nil && created.ID%10 == 0 {
-		_, err = s.store.Create(ctx, draft)
-	}
-	return created, err
-`}}},
-		{name: "forgets-keys", broken: "loses some answers, and does again what is repeated under its key", component: article, writes: true, repeat: true,
-			edits: []builds.Edit{{File: domain, Old: create, New: `	created, err := s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Create(ctx, draft) })
-	if err == nil && created.ID%10 == 0 {
-		err = errors.New("the answer is lost")
-	}
-	return created, err
-`}, {File: "pkg/responses/created.go", Old: "	if keyed {\n", New: "	if keyed = false; keyed {\n"}}},
+		{name: "drops-writes", broken: "acknowledges some writes and drops them", component: article, points: points(failpoint.DropWrites), writes: true},
+		{name: "writes-twice", broken: "writes some articles twice", component: article, points: points(failpoint.WriteTwice), writes: true},
+		{name: "forgets-keys", broken: "loses some answers, and does again what is repeated under its key", component: article,
+			points: points(failpoint.LoseAnswers, failpoint.ForgetKeys), writes: true, repeat: true},
 	}
 }
 
-func (c control) version() string { return "control-" + c.name }
-
-// build is the broken program; false when the control is a matter of values.
-func (c control) build() (builds.Build, bool) {
-	return builds.Build{Service: string(c.component), Version: c.version(), Edits: c.edits}, len(c.edits) > 0
-}
+func points(all ...failpoint.Point) []failpoint.Point { return all }
 
 // controlMixes keep many connections busy on few processors. A service that is
 // overloaded by them says so, which is not what a control is noticed by.
@@ -164,8 +135,8 @@ func (p *Proof) controlRun(ctx context.Context, c control) (report.Control, erro
 	found := report.Control{Name: c.name, Broken: c.broken}
 	s := newSystem(p.cluster, p.chart, p.folder, "achilles-control-"+c.name, current)
 	s.replicas = 1
-	if _, built := c.build(); built {
-		s.versions[c.component] = c.version()
+	if len(c.points) > 0 {
+		s.versions[c.component], s.points[c.component] = failing, c.points
 	}
 	err := p.controlled(ctx, c, s, &found)
 	found.Took = time.Since(began)
@@ -207,26 +178,56 @@ func (p *Proof) controlled(ctx context.Context, c control, s *system, found *rep
 	return err
 }
 
-// provoke gives the fault its chance: until something fails, or for a while.
+// provoke gives the fault its chance: until it shows, or often enough.
 func (p *Proof) provoke(ctx context.Context, c control, s *system, t *traffic) error {
 	if c.writes {
-		return pause(ctx, 4*time.Second)
+		return p.await(ctx, t, func(count load.Count) bool { return count.Posts >= controlPosts && (!c.repeat || count.Repeats > 0) })
 	}
-	if err := pause(ctx, 2*time.Second); err != nil {
+	if err := p.await(ctx, t, func(count load.Count) bool { return count.Requests >= controlRequests }); err != nil {
 		return err
 	}
 	for range controlRestarts {
-		if err := errors.Join(t.nudge(ctx), s.restart(ctx, c.component)); err != nil {
+		shown, err := p.provokeOnce(ctx, c, s, t)
+		if shown || err != nil {
 			return err
 		}
-		for until := time.Now().Add(25 * time.Second); time.Now().Before(until); {
-			count, err := t.count(ctx)
-			if err != nil || count.Failed > count.Overloaded {
-				return err
-			}
-			if err := pause(ctx, 500*time.Millisecond); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+// provokeOnce restarts the control, and reports whether something has failed by
+// the time at which all of it has been replaced.
+func (p *Proof) provokeOnce(ctx context.Context, c control, s *system, t *traffic) (shown bool, err error) {
+	if err := errors.Join(t.nudge(ctx), s.restart(ctx, c.component)); err != nil {
+		return false, err
+	}
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	replaced := make(chan error, 1)
+	go func() { replaced <- errors.Join(s.rolledOut(watching), pause(watching, afterRestart)) }()
+	for {
+		count, err := t.count(ctx)
+		if shown := count.Failed > count.Overloaded; shown || err != nil {
+			return shown, err
+		}
+		select {
+		case err := <-replaced:
+			return false, err
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// await waits until the loads have seen enough, or for as long as there is
+// patience: what they have seen by then is judged.
+func (p *Proof) await(ctx context.Context, t *traffic, enough func(load.Count) bool) error {
+	for until := time.Now().Add(patience); time.Now().Before(until); {
+		count, err := t.count(ctx)
+		if err != nil || enough(count) {
+			return err
+		}
+		if err := pause(ctx, 500*time.Millisecond); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,31 +1,31 @@
 package proof
 
 import (
-	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/achilles-blog/achilles/test/e2e/builds"
+	"github.com/achilles-blog/achilles/pkg/failpoint"
+	"github.com/achilles-blog/achilles/test/e2e/cluster"
 )
 
-// The controls are edits of the source as it is today; one that no longer fits
-// it, or is not compiled in, would be found out only when a cluster is at hand.
+// Each control breaks something, and each fail point is used by one.
 func TestControlsAreBroken(t *testing.T) {
-	compile := func(build builds.Build) []byte {
-		path, err := build.Compile(t.Context(), "../../..", t.TempDir())
-		require.NoError(t, err)
-		program, err := os.ReadFile(path) // #nosec G304 -- just built
-		require.NoError(t, err)
-		return program
-	}
+	unused := failpoint.All()
 	for _, c := range controls() {
-		build, built := c.build()
-		if !built {
-			require.NotEmpty(t, c.patch, "%s breaks nothing", c.name)
-			continue
-		}
-		whole := builds.Build{Service: build.Service, Version: build.Version}
-		require.False(t, string(compile(build)) == string(compile(whole)), "%s is the service as it is", c.name)
+		require.NotZero(t, len(c.points)+len(c.patch), "%s breaks nothing", c.name)
+		unused = slices.DeleteFunc(unused, func(p failpoint.Point) bool { return slices.Contains(c.points, p) })
 	}
+	require.Empty(t, unused, "no control uses these")
+}
+
+// Fail points reach the service that they are for, and no other.
+func TestFailPointsAreEnabledInTheEnvironment(t *testing.T) {
+	s := newSystem(&cluster.Cluster{}, "", "", "achilles-control", current)
+	s.points[article] = points(failpoint.LoseAnswers, failpoint.ForgetKeys)
+	values := s.values(nil)
+	enabled := map[string]any{"name": "ACHILLES_FAILPOINTS", "value": "lose-answers,forget-keys"}
+	require.Contains(t, values["article"].(map[string]any)["extraEnv"], enabled)
+	require.Len(t, values["tag"].(map[string]any)["extraEnv"], 1)
 }

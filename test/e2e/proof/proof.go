@@ -22,10 +22,12 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/report"
 )
 
-// The versions that are built: the source as it is, and a next release.
+// The versions that are built: the source as it is, a next release, and one with
+// fail points.
 const (
 	current = "e2e-current"
 	newer   = "e2e-newer"
+	failing = "e2e-failing"
 )
 
 // namespace is where the system is installed that the guarantees are tried on.
@@ -134,11 +136,8 @@ func (p *Proof) prepare(ctx context.Context) error {
 		builds.Newer(string(tag), newer), builds.Newer(string(article), newer),
 	}
 	if p.wants("controls") {
-		for _, c := range controls() {
-			if build, ok := c.build(); ok {
-				all = append(all, build)
-			}
-		}
+		all = append(all, builds.Build{Service: string(tag), Version: failing, FailPoints: true},
+			builds.Build{Service: string(article), Version: failing, FailPoints: true})
 	}
 	for _, build := range all {
 		program, err := build.Compile(ctx, p.options.Root, p.folder)
@@ -211,7 +210,7 @@ func (p *Proof) install(ctx context.Context, s *system) error {
 	if err := s.rolledOut(ctx); err != nil {
 		return err
 	}
-	output, err := p.cluster.Helm(ctx, "test", release, "-n", s.namespace, "--timeout", "90s")
+	output, err := p.cluster.Helm(ctx, "test", release, "-n", s.namespace, "--timeout", patience.String())
 	p.verdict("helm test passes", err == nil, "%s", lastLine(output, err))
 	return nil
 }
@@ -321,7 +320,7 @@ func (p *Proof) compare(ctx context.Context, s *system, run string, results []lo
 	}
 	defer func() { _ = articles.Close() }()
 	s.wrote[run] = results
-	for until := time.Now().Add(20 * time.Second); ; {
+	for until := time.Now().Add(time.Minute); ; {
 		ledger, err := newBooks(run, s.wrote).compare(ctx, tags, articles)
 		if err != nil || ledger.CopyDiffers == 0 || time.Now().After(until) {
 			return ledger, err

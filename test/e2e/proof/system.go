@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/achilles-blog/achilles/pkg/failpoint"
 	"github.com/achilles-blog/achilles/test/e2e/cluster"
 	"github.com/achilles-blog/achilles/test/e2e/load"
 )
@@ -43,6 +44,8 @@ type system struct {
 	folder    string // for values files
 	// versions are the tags of the images.
 	versions map[component]string
+	// points are the fail points that are enabled.
+	points map[component][]failpoint.Point
 	// replicas of each service; the chart's default if 0.
 	replicas int
 	// window is rollout.requestSeconds.
@@ -54,8 +57,8 @@ type system struct {
 func newSystem(c *cluster.Cluster, chart, folder, namespace, version string) *system {
 	return &system{
 		cluster: c, chart: chart, namespace: namespace, host: namespace + ".test", folder: folder,
-		versions: map[component]string{tag: version, article: version}, window: 15 * time.Second,
-		wrote: map[string][]load.Result{},
+		versions: map[component]string{tag: version, article: version}, points: map[component][]failpoint.Point{},
+		window: 15 * time.Second, wrote: map[string][]load.Result{},
 	}
 }
 
@@ -81,12 +84,11 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 		service := map[string]any{
 			"image":    map[string]any{"repository": s.cluster.Image(string(c)), "tag": s.versions[c]},
 			"database": map[string]any{"name": s.database(c)},
-			"config":   map[string]any{"Limits": limits()},
+			"config":   settings(c),
 			// The load may have the same few processors as the pods, which get
 			// no more of them than what they request.
 			"resources": map[string]any{"requests": map[string]any{"cpu": "250m"}},
-			"extraEnv": []any{map[string]any{"name": "ACHILLES_SERVER_SERVEDBY",
-				"valueFrom": map[string]any{"fieldRef": map[string]any{"fieldPath": "metadata.name"}}}},
+			"extraEnv":  s.environment(c),
 		}
 		if s.replicas > 0 {
 			service["replicas"] = s.replicas
@@ -97,11 +99,35 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 	return values
 }
 
-// limits are on, but beyond what the load's one app can reach; those of POST
-// /auth stay as they are.
-func limits() map[string]any {
-	const most = 100_000
-	return map[string]any{"ReadPerSecond": most, "ReadBurst": most, "WritePerSecond": most, "WriteBurst": most}
+// environment lets a service say in each answer which pod it is, and enables its
+// fail points.
+func (s *system) environment(c component) []any {
+	variables := []any{map[string]any{"name": "ACHILLES_SERVER_SERVEDBY",
+		"valueFrom": map[string]any{"fieldRef": map[string]any{"fieldPath": "metadata.name"}}}}
+	var names []string
+	for _, p := range s.points[c] {
+		names = append(names, string(p))
+	}
+	if len(names) > 0 {
+		variables = append(variables, map[string]any{"name": failpoint.Variable, "value": strings.Join(names, ",")})
+	}
+	return variables
+}
+
+// settings have limits that are on, but beyond what the load's one app can
+// reach (those of POST /auth stay as they are), and timeouts beyond the time for
+// which a machine may stand still: a service that is overloaded says 503, which
+// is right, and would look like a fault.
+func settings(c component) map[string]any {
+	const most, timeout = 100_000, "12s"
+	all := map[string]any{
+		"Limits":   map[string]any{"ReadPerSecond": most, "ReadBurst": most, "WritePerSecond": most, "WriteBurst": most},
+		"Database": map[string]any{"Timeout": timeout},
+	}
+	if c == article {
+		all["Feed"] = map[string]any{"Timeout": timeout}
+	}
+	return all
 }
 
 // overlay puts values over others, section by section.

@@ -79,5 +79,5 @@ func newArticles(base *service.Service, config Config) (*article.Service, error)
 	}
 	base.Health.Observe("tag feed", follower.Check)
 	base.Process.Go("tag feed", follower.Run)
-	return article.NewService(stored, follower.CatchUp, config.App.MaxContentBytes), nil
+	return article.NewService(withFaults(stored), follower.CatchUp, config.App.MaxContentBytes), nil
 }

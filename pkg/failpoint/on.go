@@ -1,0 +1,14 @@
+//go:build failpoints
+
+package failpoint
+
+import (
+	"os"
+	"slices"
+	"strings"
+)
+
+// Enabled reports whether the environment variable Variable lists the point.
+func Enabled(p Point) bool {
+	return slices.Contains(strings.Split(os.Getenv(Variable), ","), string(p))
+}

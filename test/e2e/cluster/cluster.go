@@ -104,7 +104,7 @@ func run(ctx context.Context, stdin io.Reader, program string, args ...string) (
 // Namespace creates a namespace that enforces the given Pod Security Standard,
 // after deleting one that an earlier run has left behind.
 func (c *Cluster) Namespace(ctx context.Context, name, standard string) error {
-	if _, err := c.Kubectl(ctx, "delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=120s"); err != nil {
+	if _, err := c.Kubectl(ctx, "delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=4m"); err != nil {
 		return err
 	}
 	return c.Apply(ctx, fmt.Sprintf(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q,"labels":{"pod-security.kubernetes.io/enforce":%q}}}`, name, standard))

@@ -30,7 +30,7 @@ type Config struct {
 	// get over a crash. Without it nothing is ever sent twice.
 	Repeat bool
 	// Window is the longest time a request may take in the service under
-	// test; the slowest uploads take almost as long.
+	// test; the slowest uploads take most of it.
 	Window time.Duration
 }
 
@@ -48,8 +48,8 @@ type Mix struct {
 	// Idle workers are silent on an open connection for seconds and then
 	// speak on it again, all of them around every Nudge.
 	Idle int
-	// Slow workers send bodies over up to two seconds, Slowest ones over
-	// almost the whole window, all of them beginning around every Nudge.
+	// Slow workers send bodies over up to two seconds, Slowest ones over most
+	// of the window, all of them beginning around every Nudge.
 	Slow, Slowest int
 	// Busy workers read their tag on one connection without ever pausing.
 	Busy int

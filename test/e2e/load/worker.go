@@ -76,7 +76,7 @@ func (w *worker) slow(ctx context.Context) {
 
 func (w *worker) slowest(ctx context.Context) {
 	for w.await(ctx, time.Hour) {
-		w.over = w.load.config.Window*4/5 + rand.N(w.load.config.Window/10)
+		w.over = w.load.config.Window*3/5 + rand.N(w.load.config.Window/5)
 		w.writeArticle(ctx)
 	}
 }

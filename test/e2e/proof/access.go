@@ -27,6 +27,8 @@ const (
 	authInterval = 6 * time.Second
 	// authTries are as many as no two replicas let through, each by itself.
 	authTries = 3 * authBurst
+	// limitTries are as many as a slow Redis may spoil.
+	limitTries = 4
 )
 
 // door is a way into the system for single requests, each on a connection of
@@ -275,12 +277,16 @@ func notFound(list string) int {
 
 // limitsHold uses up the requests for a token that one address may make, over
 // all replicas. A replica counts alone for a second when Redis takes long to
-// answer, such as for its first connection; so there is a second try.
+// answer, such as for its first connection; so there are limitTries, with an
+// address each. Replicas that share nothing fail each of them.
 func (d *door) limitsHold(ctx context.Context) (holds bool, why string, err error) {
-	for try := range 2 {
+	for try := range limitTries {
 		// What stands behind it is the ingress: an address of ours that no client has.
 		address := fmt.Sprintf("192.0.2.%d", 1+(int(time.Now().UnixNano()/1000)+try)%250)
 		if holds, why, err = d.limitHolds(ctx, address); holds || err != nil {
+			break
+		}
+		if err = pause(ctx, time.Second); err != nil {
 			break
 		}
 	}

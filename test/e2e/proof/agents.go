@@ -55,7 +55,7 @@ func deployAgents(ctx context.Context, c *cluster.Cluster, image string) (*agent
 	if err := c.Apply(ctx, fmt.Sprintf(agentManifest, agentNamespace, image)); err != nil {
 		return nil, err
 	}
-	if _, err := c.Kubectl(ctx, "rollout", "status", "-n", agentNamespace, "daemonset/agent", "--timeout=90s"); err != nil {
+	if _, err := c.Kubectl(ctx, "rollout", "status", "-n", agentNamespace, "daemonset/agent", "--timeout", patience.String()); err != nil {
 		return nil, err
 	}
 	proxy, stop, err := apiProxy(ctx)
@@ -101,7 +101,7 @@ func apiProxy(ctx context.Context) (url string, stop func(), err error) {
 			return "http://" + addr, stop, nil
 		}
 		err = fmt.Errorf("kubectl proxy said %q", line)
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		err = errors.New("kubectl proxy did not start")
 	}
 	stop()

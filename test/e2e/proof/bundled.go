@@ -19,7 +19,7 @@ func (p *Proof) bundledRun(ctx context.Context) error {
 	if _, err := p.cluster.Helm(ctx, p.bundled("install", namespace)...); err != nil {
 		return err
 	}
-	tested, err := p.cluster.Helm(ctx, "test", release, "-n", namespace, "--timeout", "90s")
+	tested, err := p.cluster.Helm(ctx, "test", release, "-n", namespace, "--timeout", patience.String())
 	p.verdict("The bundled MariaDB and Redis give a working system", err == nil, "helm test: %s", lastLine(tested, err))
 	before, err := p.passwords(ctx, namespace)
 	if err != nil {
@@ -35,7 +35,7 @@ func (p *Proof) bundledRun(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tested, err = p.cluster.Helm(ctx, "test", release, "-n", namespace, "--timeout", "90s")
+	tested, err = p.cluster.Helm(ctx, "test", release, "-n", namespace, "--timeout", patience.String())
 	p.verdict("An upgrade keeps the generated Secrets", err == nil && before == after && before != "", "helm test afterwards: %s", lastLine(tested, err))
 	return s.uninstall(context.WithoutCancel(ctx))
 }

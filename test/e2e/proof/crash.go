@@ -7,10 +7,20 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"time"
+
+	"github.com/achilles-blog/achilles/test/e2e/load"
 )
 
 // afterCrash is how long a crash is watched before the next one.
 const afterCrash = 6 * time.Second
+
+// The system has recovered when recovered requests in a row, over recoveredFor
+// at least, have not failed; recoveryLimit after everything is back it has to.
+const (
+	recovered     = 100
+	recoveredFor  = 5 * time.Second
+	recoveryLimit = time.Minute
+)
 
 // crash is an event that clients notice; what was acknowledged has to survive
 // it all the same.
@@ -86,8 +96,12 @@ func (p *Proof) crashRun(ctx context.Context, s *system) error {
 	if err == nil {
 		err = s.rolledOut(ctx) // every container is back
 	}
-	calm := time.Now()
-	err = errors.Join(err, pause(ctx, 5*time.Second))
+	back := time.Now()
+	recovers := false
+	if err == nil {
+		recovers, err = p.awaitRecovery(ctx, t)
+	}
+	took := time.Since(back)
 	results, stopErr := t.stop(context.WithoutCancel(ctx))
 	if err = errors.Join(err, stopErr); err != nil {
 		return err
@@ -97,12 +111,6 @@ func (p *Proof) crashRun(ctx context.Context, s *system) error {
 		return err
 	}
 	p.report.Crashes = run
-	failedSince := 0
-	for _, point := range run.Timeline {
-		if point.At.After(calm) {
-			failedSince += point.Failed
-		}
-	}
 	l := run.Ledger
 	p.verdict("G2: no acknowledged write is lost or doubled by a crash", l.Exact() && l.Acknowledged > 0,
 		"%d crashes by kill -9 under %d requests, of which %d failed and %d were sent again under their Idempotency-Key (%d had been done the first time); "+
@@ -110,8 +118,31 @@ func (p *Proof) crashRun(ctx context.Context, s *system) error {
 		len(run.Events), run.Requests, run.Failed, run.Repeats, run.Replayed, l.Acknowledged, l.Lost, l.Doubled, l.Wrong, l.Applied)
 	p.verdict("G2: with its key every write is acknowledged in the end", l.Unanswered+l.Applied == 0 && run.Repeats > 0,
 		"of %d writes %d were given up; %d of these are there all the same", l.Sent, l.Unanswered, l.Applied)
-	p.verdict("G2: the system recovers by itself", failedSince == 0, "%d requests failed after everything was back", failedSince)
+	p.verdict("G2: the system recovers by itself", recovers, "%.1f s after everything was back no request had failed for %s (allowed: %s)",
+		took.Seconds(), recoveredFor, recoveryLimit+recoveredFor)
 	return nil
+}
+
+// awaitRecovery reports whether requests stop to fail in time.
+func (p *Proof) awaitRecovery(ctx context.Context, t *traffic) (bool, error) {
+	var before load.Count
+	since := time.Now()
+	for until := since.Add(recoveryLimit + recoveredFor); time.Now().Before(until); {
+		count, err := t.count(ctx)
+		if err != nil {
+			return false, err
+		}
+		if before.Requests == 0 || count.Failed > before.Failed {
+			before, since = count, time.Now()
+		}
+		if time.Since(since) >= recoveredFor && count.Requests-before.Requests >= recovered {
+			return true, nil
+		}
+		if err := pause(ctx, 500*time.Millisecond); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {

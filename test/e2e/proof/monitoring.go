@@ -130,7 +130,7 @@ func (m *monitor) stop() {
 
 // awaitTargets waits until every pod is scraped.
 func (m *monitor) awaitTargets(ctx context.Context, log string) error {
-	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); {
+	for until := time.Now().Add(patience); time.Now().Before(until); {
 		if up, err := m.value(ctx, "count(up == 1)"); err == nil && up >= 4 {
 			m.before, err = m.value(ctx, m.since(countedRequests+" or vector(0)"))
 			return err
@@ -156,13 +156,24 @@ func (m *monitor) judge(ctx context.Context, run *report.Run) error {
 }
 
 func (m *monitor) judgeTargets(ctx context.Context) error {
-	pods, err := m.proof.cluster.Pods(ctx, m.system.namespace, services)
-	if err != nil {
-		return err
+	for until := time.Now().Add(time.Minute); ; {
+		pods, err := m.proof.cluster.Pods(ctx, m.system.namespace, services)
+		if err != nil {
+			return err
+		}
+		up, err := m.value(ctx, "count(up == 1) or vector(0)")
+		if err != nil {
+			return err
+		}
+		// One scrape that takes longer than a second makes a target count as down.
+		if every := int(up) == len(pods); every || time.Now().After(until) {
+			m.proof.verdict("Prometheus scrapes every pod", every, "%.0f targets up, %d pods", up, len(pods))
+			return nil
+		}
+		if err := pause(ctx, scraping); err != nil {
+			return err
+		}
 	}
-	up, err := m.value(ctx, "count(up == 1) or vector(0)")
-	m.proof.verdict("Prometheus scrapes every pod", int(up) == len(pods), "%.0f targets up, %d pods", up, len(pods))
-	return err
 }
 
 // countedRequests are those of the API, by the pods' own counters.

@@ -48,7 +48,7 @@ type Config struct {
 	MaxBodyBytes       int64         `mapstructure:"MaxBodyBytes" usage:"largest request body; 0: what the service needs"`
 	DrainDelay         time.Duration `mapstructure:"DrainDelay" usage:"how long to go on serving after the signal to stop"`
 	ShutdownTimeout    time.Duration `mapstructure:"ShutdownTimeout" usage:"how long requests may take to finish after DrainDelay"`
-	CORSAllowedOrigins []string      `mapstructure:"CorsAllowedOrigins" usage:"origins whose pages may call the API, such as https://blog.example; empty: none; *: all"`
+	CORSAllowedOrigins []string      `mapstructure:"CorsAllowedOrigins" usage:"origins whose pages may call the API, such as https://blog.example, or http://localhost:* for all ports; empty: none; *: all"`
 	TrustedProxies     []string      `mapstructure:"TrustedProxies" usage:"addresses or networks of proxies whose X-Forwarded-For is believed; empty: none"`
 	SharedMaxAge       time.Duration `mapstructure:"SharedMaxAge" usage:"how long shared caches, such as a CDN, may keep what anyone may read, in whole seconds; 0: they ask each time"`
 	ServedBy           string        `mapstructure:"ServedBy" usage:"name of this instance, sent as X-Served-By with every answer, for tests and diagnosis; empty: not sent"`
@@ -105,7 +105,7 @@ func (c Config) Validate() error {
 		fmt.Sprintf("at least WriteTimeout (%s), so that every request can finish, and more than %s", c.WriteTimeout, silentConnection))
 	for _, origin := range c.CORSAllowedOrigins {
 		check(validOrigin(origin) || len(c.CORSAllowedOrigins) == 1 && origin == "*", "CorsAllowedOrigins", origin,
-			"origins such as https://blog.example (lower case, scheme, host and port, nothing after them), or * alone")
+			"origins such as https://blog.example (lower case, scheme, host and port, nothing after them), http://localhost:* for all ports, or * alone")
 	}
 	for _, proxy := range c.TrustedProxies {
 		check(validNetwork(proxy), "TrustedProxies", proxy, "IP addresses, or networks such as 10.0.0.0/8")
@@ -117,10 +117,14 @@ func (c Config) Validate() error {
 
 func validPort(port int) bool { return port >= 0 && port <= 65535 }
 
+// anyPort ends an origin that stands for all ports of its host.
+const anyPort = ":*"
+
 func validOrigin(origin string) bool {
+	origin, all := strings.CutSuffix(origin, anyPort)
 	u, err := url.Parse(origin)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && !strings.Contains(u.Host, "*") &&
-		validURLPort(u.Port()) && origin == strings.ToLower(u.Scheme+"://"+u.Host) // as browsers send it
+		validURLPort(u.Port()) && (u.Port() == "" || !all) && origin == strings.ToLower(u.Scheme+"://"+u.Host) // as browsers send it
 }
 
 func validURLPort(port string) bool {

@@ -71,6 +71,7 @@ func TestOriginsThatAreNone(t *testing.T) {
 	for _, origin := range []string{
 		"", "blog.example", "https://", "https://blog.example/", "https://blog.example/path", "ftp://blog.example",
 		"https://u:p@blog.example", "https://*.example", "/https?:.*/", "HTTPS://blog.example", "https://Blog.example", "https://blog.example:99999", "null",
+		"https://blog.example:80:*", "https://*:*", ":*", "blog.example:*",
 	} {
 		cfg := server.Default()
 		cfg.CORSAllowedOrigins = []string{origin}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-contrib/cors"
@@ -18,7 +19,7 @@ func crossOrigin(origins []string) (gin.HandlerFunc, error) {
 		return func(*gin.Context) {}, nil
 	}
 	cfg := cors.Config{
-		AllowOrigins: origins,
+		AllowOriginFunc: func(origin string) bool { return allowsOrigin(origins, origin) },
 		AllowMethods: []string{
 			http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 		},
@@ -30,18 +31,33 @@ func crossOrigin(origins []string) (gin.HandlerFunc, error) {
 		},
 		MaxAge: time.Hour,
 	}
+	if slices.Contains(origins, "*") {
+		cfg.AllowOriginFunc, cfg.AllowAllOrigins = nil, true
+	}
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("origins %q: %w", origins, err)
 	}
 	handle := cors.New(cfg)
-	all := slices.Contains(origins, "*")
 	return func(c *gin.Context) {
 		// What the answer says depends on the origin, also where there is none.
 		c.Writer.Header().Add("Vary", "Origin")
 		// The library would refuse other origins with a bare 403, also callers
 		// that are no browsers. Without its headers browsers refuse by themselves.
-		if all || slices.Contains(origins, c.GetHeader("Origin")) {
+		if cfg.AllowAllOrigins || allowsOrigin(origins, c.GetHeader("Origin")) {
 			handle(c)
 		}
 	}, nil
+}
+
+// allowsOrigin reports whether origin is one of allowed, of which one that ends
+// with ":*" stands for all ports of its host.
+func allowsOrigin(allowed []string, origin string) bool {
+	return slices.ContainsFunc(allowed, func(each string) bool {
+		host, all := strings.CutSuffix(each, anyPort)
+		if !all {
+			return origin == each
+		}
+		rest, found := strings.CutPrefix(origin, host)
+		return found && (rest == "" || rest[0] == ':')
+	})
 }

@@ -75,3 +75,23 @@ func TestCORSForAll(t *testing.T) {
 	require.Equal(t, "*", answer.Header.Get("Access-Control-Allow-Origin"))
 	require.Empty(t, answer.Header.Get("Access-Control-Allow-Credentials"))
 }
+
+func TestCORSForAllPortsOfAHost(t *testing.T) {
+	cfg := server.Default()
+	cfg.CORSAllowedOrigins = []string{"http://localhost:*", "http://127.0.0.1:*"}
+	require.NoError(t, cfg.Validate())
+	f := start(t, cfg, twoRoutes)
+	for origin, allowed := range map[string]bool{
+		"http://localhost": true, "http://localhost:5173": true, "http://127.0.0.1:3000": true,
+		"https://localhost:5173": false, "http://localhost.evil.example": false, "http://localhostile:80": false, "": false,
+	} {
+		preflight := f.do("OPTIONS", "/api/v1/tags", "", "Origin", origin, "Access-Control-Request-Method", "POST")
+		require.Equal(t, allowed, preflight.StatusCode == 204, origin)
+		answer := f.do("GET", "/api/v1/tags", "", "Origin", origin)
+		if allowed {
+			require.Equal(t, origin, answer.Header.Get("Access-Control-Allow-Origin"))
+		} else {
+			require.Empty(t, corsHeaders(answer), origin)
+		}
+	}
+}

@@ -3,8 +3,11 @@
 package swagger
 
 import (
+	"cmp"
 	"embed"
+	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 	"github.com/swaggest/swgui/v5/static"
@@ -19,31 +22,62 @@ var page embed.FS
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; " +
 	"img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 
+// Description is an API description that a page shows.
+type Description struct {
+	Name string `json:"name"`
+	// URL is where the description is, relative to the page.
+	URL string `json:"url"`
+}
+
 // Register serves the page at /swagger/NAME/ and the OpenAPI 3 description at
-// /swagger/NAME/openapi.json. The service's name is in the path so that one
-// front door shows the pages of several services.
+// /swagger/NAME/openapi.json. The service's name is in the path so that a
+// gateway can show the pages of several services; /swagger leads to the page.
 func Register(routes gin.IRoutes, name string, openAPI []byte) {
 	base := "/swagger/" + name
-	routes.GET(base, func(c *gin.Context) {
-		c.Redirect(http.StatusMovedPermanently, base+"/")
-	})
+	for _, path := range []string{"/swagger", "/swagger/", base} {
+		routes.GET(path, func(c *gin.Context) { c.Redirect(http.StatusMovedPermanently, base+"/") })
+	}
 	routes.GET(base+"/openapi.json", func(c *gin.Context) {
 		c.Data(http.StatusOK, "application/json; charset=utf-8", openAPI)
 	})
-	own, ui := http.FileServerFS(page), statigz.FileServer(static.FS)
-	for _, file := range []string{"", "page.js"} { // "" is index.html
-		serve(routes, base, file, own)
-	}
-	for _, file := range []string{"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"} {
-		serve(routes, base, file, ui)
+	handler := gin.WrapH(Page(base, Description{Name: name, URL: "openapi.json"}))
+	for _, file := range slices.Concat(ownFiles(), uiFiles(), []string{"descriptions.json"}) {
+		routes.GET(base+"/"+file, handler)
 	}
 }
 
-func serve(routes gin.IRoutes, base, file string, files http.Handler) {
-	handler := http.StripPrefix(base, files)
-	routes.GET(base+"/"+file, func(c *gin.Context) {
-		c.Header("Content-Security-Policy", contentSecurityPolicy)
-		c.Header("Cache-Control", "no-cache")
-		handler.ServeHTTP(c.Writer, c.Request)
+// Page returns the handler of a page at base/ that shows the descriptions, one
+// at a time, the first one first. It redirects from base and answers 404 for
+// what is not part of the page.
+func Page(base string, descriptions ...Description) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+base, http.RedirectHandler(base+"/", http.StatusMovedPermanently))
+	own, ui := http.FileServerFS(page), statigz.FileServer(static.FS)
+	for _, file := range ownFiles() {
+		mux.Handle("GET "+base+"/"+cmp.Or(file, "{$}"), guard(http.StripPrefix(base, own)))
+	}
+	for _, file := range uiFiles() {
+		mux.Handle("GET "+base+"/"+file, guard(http.StripPrefix(base, ui)))
+	}
+	mux.Handle("GET "+base+"/descriptions.json", guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		_ = json.NewEncoder(w).Encode(descriptions)
+	})))
+	return mux
+}
+
+// ownFiles are the files of this package; "" is index.html.
+func ownFiles() []string { return []string{"", "page.js"} }
+
+// uiFiles are the files of Swagger UI that the page needs.
+func uiFiles() []string {
+	return []string{"swagger-ui.css", "swagger-ui-bundle.js", "swagger-ui-standalone-preset.js", "favicon-32x32.png"}
+}
+
+func guard(files http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", contentSecurityPolicy)
+		w.Header().Set("Cache-Control", "no-cache")
+		files.ServeHTTP(w, r)
 	})
 }

@@ -21,7 +21,10 @@ func TestRegister(t *testing.T) {
 	}{
 		"/swagger/tag":                      {http.StatusMovedPermanently, "text/html; charset=utf-8", "/swagger/tag/"},
 		"/swagger/tag/":                     {http.StatusOK, "text/html; charset=utf-8", "swagger-ui-bundle.js"},
-		"/swagger/tag/page.js":              {http.StatusOK, "text/javascript; charset=utf-8", `url: "openapi.json"`},
+		"/swagger":                          {http.StatusMovedPermanently, "text/html; charset=utf-8", "/swagger/tag/"},
+		"/swagger/":                         {http.StatusMovedPermanently, "text/html; charset=utf-8", "/swagger/tag/"},
+		"/swagger/tag/page.js":              {http.StatusOK, "text/javascript; charset=utf-8", "persistAuthorization: true"},
+		"/swagger/tag/descriptions.json":    {http.StatusOK, "application/json; charset=utf-8", `[{"name":"tag","url":"openapi.json"}]`},
 		"/swagger/tag/swagger-ui.css":       {http.StatusOK, "text/css; charset=utf-8", ".swagger-ui"},
 		"/swagger/tag/swagger-ui-bundle.js": {http.StatusOK, "application/javascript", "SwaggerUIBundle"},
 		"/swagger/tag/openapi.json":         {http.StatusOK, "application/json; charset=utf-8", "3.0.3"},

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
 // operation is one method of one path.
@@ -70,18 +74,66 @@ func commonAnswers(o operation) map[int]string {
 }
 
 // addAnswers adds the common answers; where an operation has the status for
-// reasons of its own, too, it gets both.
-func addAnswers(o operation, problem openapi3.Content) {
+// reasons of its own, too, it gets both. Each answer that is an error shows the
+// code that its description names first.
+func addAnswers(o operation, problem *openapi3.SchemaRef) error {
 	for status, description := range commonAnswers(o) {
 		if own := o.Responses.Status(status); own != nil {
 			description = *own.Value.Description + "; " + description
 		}
-		answer := openapi3.NewResponse().WithDescription(description)
-		if status >= http.StatusBadRequest {
-			answer.Content = problem
-		}
-		o.Responses.Set(strconv.Itoa(status), &openapi3.ResponseRef{Value: answer})
+		o.Responses.Set(strconv.Itoa(status), &openapi3.ResponseRef{Value: openapi3.NewResponse().WithDescription(description)})
 	}
+	for status, answer := range o.Responses.Map() {
+		if status < "400" {
+			continue
+		}
+		shown, err := problemExample(o, status, *answer.Value.Description)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", o.method, o.path, err)
+		}
+		answer.Value.Content = openapi3.NewContentWithJSONSchemaRef(problem)
+		answer.Value.Content.Get("application/json").Example = shown
+	}
+	return nil
+}
+
+// problemExample is an answer with the first code that the description names.
+func problemExample(o operation, status, description string) (map[string]any, error) {
+	number, err := strconv.Atoi(regexp.MustCompile(`\b[12]00\d{5}\b`).FindString(description))
+	if err != nil {
+		return nil, fmt.Errorf("the description of status %s names no code: %s", status, description)
+	}
+	code := errcode.Code(number)
+	if strconv.Itoa(code.Status()) != status {
+		return nil, fmt.Errorf("code %d has status %d, not %s", number, code.Status(), status)
+	}
+	details := []any{}
+	if code == errcode.InvalidParams {
+		details = append(details, o.invalid())
+	}
+	return map[string]any{"code": float64(number), "msg": code.Message("en"), "details": details}, nil
+}
+
+// invalid is a detail as the service words it.
+func (o operation) invalid() string {
+	switch {
+	case strings.Contains(o.path, "{id}"):
+		return "id must be a positive integer: x"
+	case o.takesBody():
+		return "the body must be a JSON object"
+	default:
+		return o.firstNumber() + " must be an integer"
+	}
+}
+
+// firstNumber is the name of the first parameter of the query that is a number.
+func (o operation) firstNumber() string {
+	for _, parameter := range o.Parameters {
+		if p := parameter.Value; p.In == openapi3.ParameterInQuery && p.Schema.Value.Type.Is("integer") {
+			return p.Name
+		}
+	}
+	return ""
 }
 
 // header is a field that answers of many operations have.
@@ -144,19 +196,19 @@ func (h header) value() *openapi3.Header {
 }
 
 // addCommon adds to every operation what it shares with others.
-func addCommon(description *openapi3.T) {
+func addCommon(description *openapi3.T) error {
 	headers := commonHeaders()
 	description.Components.Headers = openapi3.Headers{}
 	for _, h := range headers {
 		description.Components.Headers[h.name] = &openapi3.HeaderRef{Value: h.value()}
 	}
-	problem := openapi3.NewContentWithJSONSchemaRef(&openapi3.SchemaRef{
-		Ref: "#/components/schemas/Problem", Value: description.Components.Schemas["Problem"].Value,
-	})
+	problem := &openapi3.SchemaRef{Ref: "#/components/schemas/Problem", Value: description.Components.Schemas["Problem"].Value}
 	for path, item := range description.Paths.Map() {
 		for method, described := range item.Operations() {
 			o := operation{path, method, described}
-			addAnswers(o, problem)
+			if err := addAnswers(o, problem); err != nil {
+				return err
+			}
 			addHeaders(o, headers)
 			if o.takesToken() && !o.writes() { // anybody may read
 				*o.Security = append(openapi3.SecurityRequirements{openapi3.NewSecurityRequirement()}, *o.Security...)
@@ -166,6 +218,7 @@ func addCommon(description *openapi3.T) {
 			}
 		}
 	}
+	return nil
 }
 
 // asHead leaves of a read what HEAD has of it.

@@ -69,7 +69,9 @@ func describe(service string) (*openapi3.T, error) {
 	if err != nil {
 		return nil, err
 	}
-	refine(three)
+	if err := refine(three); err != nil {
+		return nil, err
+	}
 	return three, three.Validate(openapi3.NewLoader().Context)
 }
 
@@ -82,7 +84,7 @@ func short(text []byte) []byte {
 }
 
 // refine says what annotations cannot.
-func refine(description *openapi3.T) {
+func refine(description *openapi3.T) error {
 	// The service is wherever the page came from.
 	description.Servers = openapi3.Servers{{URL: "/"}}
 	for name, scheme := range description.Components.SecuritySchemes {
@@ -96,7 +98,7 @@ func refine(description *openapi3.T) {
 			completeAnswer(schema.Value)
 		}
 	}
-	addCommon(description)
+	return addCommon(description)
 }
 
 // bearer is a scheme that Swagger 2 does not know.

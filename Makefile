@@ -1,6 +1,7 @@
 # Achilles. "make" alone lists the targets. Works with GNU make 3.81 and later.
 
-PORT ?= 8080
+# An empty PORT is 8080; make token and make demo find the PORT of make run in
+# its DATA.
 DATA ?= var
 FUZZTIME ?= 10s
 PACKAGES ?= work
@@ -35,13 +36,17 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
 VERSION    = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT     = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-BUILD_TIME = $(shell date -u +%Y-%m-%dT%H:%M:%SZ)
+# The same source makes the same program: its time is that of the commit.
+BUILD_TIME = $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)
 STAMP      = github.com/achilles-blog/achilles/pkg/buildinfo
 LDFLAGS    = -s -w -X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT) -X $(STAMP).buildTime=$(BUILD_TIME)
 # The services speak no MessagePack, and nothing is gained by inlining Redis'
 # 500 commands: 8 MB less. The Dockerfiles say the same.
-GO_BUILD   = CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags=nomsgpack \
-	-gcflags='github.com/redis/go-redis/...=-l' -ldflags='$(LDFLAGS)'
+GO_FLAGS   = -trimpath -buildvcs=false -tags=nomsgpack -gcflags='github.com/redis/go-redis/...=-l' -ldflags='$(LDFLAGS)'
+GO_BUILD   = CGO_ENABLED=0 go build $(GO_FLAGS)
+# All that make run needs is built with the same flags, so that a package is
+# compiled once.
+BUILD      = CGO_ENABLED=0 sh test/local/build.sh
 
 # ENGINE=docker makes the images for this machine and loads them into Docker,
 # ENGINE=oci makes them without Docker, in dist/images. PUSH=registry/prefix
@@ -58,11 +63,19 @@ IMAGE_TAG ?= $(shell awk '/^appVersion:/ {gsub(/"/, ""); print $$2}' deploy/helm
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build ## Build and run everything on http://127.0.0.1:PORT (PORT=8080), data in DATA (DATA=var); Ctrl-C stops it
+run: claim ## Build and run everything on http://127.0.0.1:PORT (PORT=8080), data in DATA (DATA=var); Ctrl-C stops it
+	@$(MAKE) --no-print-directory build
 	@exec bin/local run --port '$(PORT)' --data '$(DATA)' --bin bin
+
+# A port that is taken or a directory that can't be used is reported before the
+# rest is compiled.
+.PHONY: claim
+claim: go
+	@[ -x bin/local ] || echo 'Checking the port and the data directory.'
+	@CGO_ENABLED=0 go run $(GO_FLAGS) ./test/local/check '$(PORT)' '$(DATA)'
 
 .PHONY: demo
 demo: bin-local ## Fill the running system with 60 tags and 1,000 articles; safe to repeat
@@ -73,12 +86,12 @@ token: bin-local ## Print a token for the running system, for the header "Author
 	@exec bin/local token --port '$(PORT)' --data '$(DATA)'
 
 .PHONY: build
-build: bin-local ## Build both services, static and stamped, into bin/
-	@for service in $(SERVICES); do $(GO_BUILD) -o bin/$$service ./services/$$service || exit 1; done
+build: go ## Build both services, static and stamped, and the program behind make run, into bin/
+	@$(BUILD) bin/ $(GO_FLAGS) $(SERVICES:%=./services/%) ./test/local
 
 .PHONY: bin-local
 bin-local: go
-	@CGO_ENABLED=0 go build -buildvcs=false -o bin/local ./test/local
+	@$(BUILD) bin/local $(GO_FLAGS) ./test/local
 
 # A Go before 1.21 doesn't know GOTOOLCHAIN and reports its own version.
 .PHONY: go
@@ -201,9 +214,6 @@ dist: go ## Cross-compile static programs for linux and darwin, amd64 and arm64,
 
 .PHONY: images
 images: images-$(ENGINE) ## Build the services' images; ENGINE=oci does without Docker; PLATFORMS=linux/amd64,linux/arm64; PUSH=registry/prefix
-
-# The same source makes the same image: its time is that of the commit.
-images-%: BUILD_TIME = $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)
 
 .PHONY: images-docker
 images-docker:

@@ -24,7 +24,7 @@ const (
 	answerTimeout = 30 * time.Second
 )
 
-// api speaks to the front door.
+// api speaks to the gateway.
 type api struct {
 	base   string
 	client *http.Client

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/test/local/claim"
 )
 
 // app is the client that make run lets in: what a token is given for.
@@ -26,40 +28,27 @@ type app struct{ key, secret string }
 // The files of DATA that say who is let in. The second holds the form that
 // POST /auth takes.
 const (
-	ringFile = "keys.yaml"
+	keysFile = "keys.yaml"
 	appFile  = "app"
 )
 
-// keyRing returns the file of the key ring, which it makes at the first start.
-func (d *data) keyRing() (string, error) {
-	path := d.path(ringFile)
+// keySet returns the file of the key set, which it makes at the first start.
+func keySet(d *claim.Data) (string, error) {
+	path := d.Path(keysFile)
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return path, err
 	}
-	return path, d.keep(ringFile, auth.NewRing(time.Now()))
+	return path, d.Keep(keysFile, auth.NewRing(time.Now()))
 }
 
-// app returns the app of this directory, which it makes at the first start.
-func (d *data) app() (app, error) {
-	if _, err := os.Stat(d.path(appFile)); !errors.Is(err, fs.ErrNotExist) {
-		return readApp(d.dir)
+// openApp returns the app of the directory, which it makes at the first start.
+func openApp(d *claim.Data) (app, error) {
+	if _, err := os.Stat(d.Path(appFile)); !errors.Is(err, fs.ErrNotExist) {
+		return readApp(d.Dir)
 	}
 	made := app{key: "demo", secret: rand.Text()}
 	form := url.Values{"app_key": {made.key}, "app_secret": {made.secret}}
-	return made, d.keep(appFile, form.Encode()+"\n")
-}
-
-// keep writes a file that is for this user alone, whole or not at all.
-func (d *data) keep(name, content string) error {
-	path := d.path(name)
-	err := os.WriteFile(path+".new", []byte(content), 0o600)
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		return d.unusable(err)
-	}
-	return nil
+	return made, d.Keep(appFile, form.Encode()+"\n")
 }
 
 // readApp returns the app that make run keeps in the directory.
@@ -80,18 +69,23 @@ func readApp(dir string) (app, error) {
 	return kept, nil
 }
 
-// enter returns a client of the system behind the port that may write, by the
-// app that the directory keeps.
+// enter returns a client of the system that may write, by the app that the
+// directory keeps. Where no port is given it is that of the make run that uses
+// the directory.
 func enter(ctx context.Context, portText, dir string) (*api, error) {
-	port, err := parsePort(portText)
+	port, err := claim.ParsePort(portText)
 	if err != nil {
 		return nil, err
+	}
+	base := fmt.Sprintf("http://127.0.0.1:%d", port)
+	if portText == "" {
+		base = cmp.Or(claim.Address(dir), base)
 	}
 	own, err := readApp(dir)
 	if err != nil {
 		return nil, err
 	}
-	client := newAPI(fmt.Sprintf("http://127.0.0.1:%d", port))
+	client := newAPI(base)
 	if err := client.login(ctx, own); err != nil {
 		client.close()
 		if errors.Is(err, errUnknownApp) {
@@ -133,8 +127,7 @@ func (s *system) admit(ctx context.Context, client *api) error {
 
 // manage runs the service's command app.
 func (s *service) manage(ctx context.Context, command string, own app) error {
-	args := append([]string{"app", command, own.key, "--secret-file=-"}, s.database...)
-	cmd := exec.CommandContext(ctx, s.path, args...) // #nosec G204 -- the service that the caller names
+	cmd := exec.CommandContext(ctx, s.path, "app", command, own.key, "--secret-file=-") // #nosec G204 -- the service that the caller names
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = s.env, strings.NewReader(own.secret), s.log, s.log
 	if err := cmd.Run(); err != nil && ctx.Err() == nil {
 		return s.failure(fmt.Errorf("article app %s %s failed: %w", command, own.key, err))

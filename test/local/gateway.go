@@ -22,40 +22,44 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/locale"
 	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/pkg/swagger"
 )
 
-// door is the one address in front of both services. It routes what the
-// ingress routes, and nothing else.
-type door struct {
+// gateway is the one address in front of both services. It routes what the
+// ingress routes, and a page with the descriptions of both.
+type gateway struct {
 	routes     map[string]http.Handler // by path prefix
 	opened     chan struct{}           // closed once the services are ready
 	negotiator *locale.Negotiator
 }
 
-// maxBody is the largest body that the door takes in; the services' own limits
+// maxBody is the largest body that the gateway takes in; the services' own limits
 // are lower.
 const maxBody = 16 << 20
 
-// newDoor returns a door that answers 503 until open is called. tag and
+// newGateway returns a gateway that answers 503 until open is called. tag and
 // article are the base addresses of the services.
-func newDoor(tag, article *url.URL, log *log.Logger) *door {
-	d := &door{opened: make(chan struct{}), negotiator: locale.NewNegotiator()}
+func newGateway(tag, article *url.URL, log *log.Logger) *gateway {
+	g := &gateway{opened: make(chan struct{}), negotiator: locale.NewNegotiator()}
 	transport := &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, DisableCompression: true,
 		ExpectContinueTimeout: time.Second}
-	toTag, toArticle := d.proxy(tag, transport, log), d.proxy(article, transport, log)
-	d.routes = map[string]http.Handler{
+	toTag, toArticle := g.proxy(tag, transport, log), g.proxy(article, transport, log)
+	g.routes = map[string]http.Handler{
 		"/api/v1/tags":     toTag,
 		"/swagger/tag":     toTag,
 		"/api/v1/articles": toArticle,
 		"/auth":            toArticle,
 		"/swagger/article": toArticle,
+		"/swagger": swagger.Page("/swagger",
+			swagger.Description{Name: "tag", URL: "tag/openapi.json"},
+			swagger.Description{Name: "article", URL: "article/openapi.json"}),
 	}
-	return d
+	return g
 }
 
-func (d *door) open() { close(d.opened) }
+func (g *gateway) open() { close(g.opened) }
 
-func (d *door) proxy(target *url.URL, transport http.RoundTripper, log *log.Logger) http.Handler {
+func (g *gateway) proxy(target *url.URL, transport http.RoundTripper, log *log.Logger) http.Handler {
 	return &httputil.ReverseProxy{
 		Transport: transport,
 		ErrorLog:  log,
@@ -74,21 +78,21 @@ func (d *door) proxy(target *url.URL, transport http.RoundTripper, log *log.Logg
 				panic(http.ErrAbortHandler) // the client has gone
 			}
 			log.Printf("%s %s: %v", r.Method, r.URL.Path, err)
-			d.problem(w, r, errcode.Unavailable)
+			g.problem(w, r, errcode.Unavailable)
 		},
 	}
 }
 
 // waitForConsent is the size from which a service is asked before a body is
-// sent: it may refuse the size and close the connection while the door is still
+// sent: it may refuse the size and close the connection while the gateway is still
 // sending, which would hide the refusal.
 const waitForConsent = 64 << 10
 
 // takeIn reads the whole body, as proxies do, so that what is wrong with it is
 // known to be the client's fault.
-func (d *door) takeIn(w http.ResponseWriter, r *http.Request) bool {
+func (g *gateway) takeIn(w http.ResponseWriter, r *http.Request) bool {
 	if r.ContentLength > maxBody {
-		d.problem(w, r, errcode.TooLarge)
+		g.problem(w, r, errcode.TooLarge)
 		return false
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -101,44 +105,45 @@ func (d *door) takeIn(w http.ResponseWriter, r *http.Request) bool {
 		}
 		return true
 	case errors.As(err, &tooLarge):
-		d.problem(w, r, errcode.TooLarge)
+		g.problem(w, r, errcode.TooLarge)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		d.problem(w, r, errcode.SlowRequest)
+		g.problem(w, r, errcode.SlowRequest)
 	default:
-		d.problem(w, r, errcode.InvalidParams)
+		g.problem(w, r, errcode.InvalidParams)
 	}
 	return false
 }
 
 // ServeHTTP implements http.Handler.
-func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	select {
-	case <-d.opened:
+	case <-g.opened:
 	default:
-		d.problem(w, r, errcode.Unavailable)
+		g.problem(w, r, errcode.Unavailable)
 		return
 	}
 	if r.URL.Path == "/" {
-		d.index(w, r)
+		g.index(w, r)
 		return
 	}
-	handler, ok := d.match(r.URL.Path)
+	handler, ok := g.match(r.URL.Path)
 	if !ok {
-		d.problem(w, r, errcode.NotFound)
+		g.problem(w, r, errcode.NotFound)
 		return
 	}
-	if d.takeIn(w, r) {
+	if g.takeIn(w, r) {
 		handler.ServeHTTP(w, r)
 	}
 }
 
-// match finds the route of a path: the prefix itself or something below it.
-func (d *door) match(requested string) (http.Handler, bool) {
+// match returns the route of a path: the prefix itself or something below it.
+func (g *gateway) match(requested string) (http.Handler, bool) {
 	if strings.TrimSuffix(requested, "/") != path.Clean(requested) {
 		return nil, false // "..", ".", "//": nobody shall walk around the prefixes
 	}
-	for prefix, handler := range d.routes {
-		if rest, found := strings.CutPrefix(requested, prefix); found && (rest == "" || rest[0] == '/') {
+	// The longest prefix that ends where a segment ends.
+	for prefix := strings.TrimSuffix(requested, "/"); prefix != ""; prefix = prefix[:strings.LastIndexByte(prefix, '/')] {
+		if handler, found := g.routes[prefix]; found {
 			return handler, true
 		}
 	}
@@ -154,21 +159,21 @@ var indexPage = template.Must(template.New("index").Parse(`<!doctype html>
 {{end}}</ul>
 `))
 
-func (d *door) index(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) index(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		d.problem(w, r, errcode.MethodNotAllowed)
+		g.problem(w, r, errcode.MethodNotAllowed)
 		return
 	}
 	w.Header().Set("X-Request-ID", uuid.NewString())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	_ = indexPage.Execute(w, []string{"/api/v1/tags", "/api/v1/articles", "/swagger/tag/", "/swagger/article/"})
+	_ = indexPage.Execute(w, []string{"/api/v1/tags", "/api/v1/articles", "/swagger/"})
 }
 
 // problem answers in the envelope of the API's errors.
-func (d *door) problem(w http.ResponseWriter, r *http.Request, code errcode.Code) {
-	language := d.negotiator.Negotiate(r.Header.Get("locale"), r.Header.Get("Accept-Language"))
+func (g *gateway) problem(w http.ResponseWriter, r *http.Request, code errcode.Code) {
+	language := g.negotiator.Negotiate(r.Header.Get("locale"), r.Header.Get("Accept-Language"))
 	body, _ := json.Marshal(responses.Problem{Code: int(code), Msg: code.Message(language), Details: []string{}})
 	header := w.Header()
 	header.Set("X-Request-ID", uuid.NewString())
@@ -183,9 +188,9 @@ func (d *door) problem(w http.ResponseWriter, r *http.Request, code errcode.Code
 	_, _ = w.Write(body)
 }
 
-// newDoorServer returns the server of the door. Its timeouts are longer than
+// newGatewayServer returns the server of the gateway. Its timeouts are longer than
 // those of the services, whose answers tell more than a cut connection.
-func newDoorServer(handler http.Handler, log *log.Logger) *http.Server {
+func newGatewayServer(handler http.Handler, log *log.Logger) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)

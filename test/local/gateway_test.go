@@ -33,9 +33,9 @@ func backend(t *testing.T, name string) *url.URL {
 	return target
 }
 
-func openDoor(t *testing.T) *door {
+func openGateway(t *testing.T) *gateway {
 	t.Helper()
-	d := newDoor(backend(t, "tag"), backend(t, "article"), log.New(io.Discard, "", 0))
+	d := newGateway(backend(t, "tag"), backend(t, "article"), log.New(io.Discard, "", 0))
 	d.open()
 	return d
 }
@@ -52,8 +52,8 @@ func ask(h http.Handler, method, target, body string, header http.Header) (*http
 	return recorder.Result(), answer
 }
 
-func TestDoorRoutes(t *testing.T) {
-	d := openDoor(t)
+func TestGatewayRoutes(t *testing.T) {
+	d := openGateway(t)
 	for target, from := range map[string]string{
 		"/api/v1/tags":                      "tag",
 		"/api/v1/tags/":                     "tag",
@@ -75,11 +75,11 @@ func TestDoorRoutes(t *testing.T) {
 	}
 }
 
-func TestDoorRoutesNothingElse(t *testing.T) {
-	d := openDoor(t)
+func TestGatewayRoutesNothingElse(t *testing.T) {
+	d := openGateway(t)
 	for _, target := range []string{
 		"/internal/v1/tag-changes", "/metrics", "/healthz", "/readyz", "/version", "/debug/pprof/",
-		"/api/v1", "/api/v1/", "/api/v1/tagsx", "/api/v1/Tags", "/swagger", "/swagger/", "/index.html", "/authority", "/Auth", "/api/v1/auth",
+		"/api/v1", "/api/v1/", "/api/v1/tagsx", "/api/v1/Tags", "/swaggers", "/index.html", "/authority", "/Auth", "/api/v1/auth",
 		"/api/v1/tags/../../../internal/v1/tag-changes", "/api/v1/tags/%2e%2e/%2e%2e/%2e%2e/internal/v1/tag-changes",
 		"/api/v1/tags//7", "//api/v1/tags", "/api/v1/tags/.",
 		"http://other.test/internal/v1/tag-changes",
@@ -91,20 +91,20 @@ func TestDoorRoutesNothingElse(t *testing.T) {
 	}
 }
 
-func TestDoorSpeaksThreeLanguages(t *testing.T) {
-	d := openDoor(t)
+func TestGatewaySpeaksThreeLanguages(t *testing.T) {
+	d := openGateway(t)
 	for locale, want := range map[string]string{"": "找不到", "en": "not found", "zh_Hant_TW": "找不到"} {
 		_, answer := ask(d, http.MethodGet, "/nowhere", "", http.Header{"Locale": {locale}})
 		require.Equal(t, want, answer["msg"])
 	}
 }
 
-func TestDoorIndex(t *testing.T) {
-	d := openDoor(t)
+func TestGatewayIndex(t *testing.T) {
+	d := openGateway(t)
 	recorder := httptest.NewRecorder()
 	d.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
 	require.Equal(t, http.StatusOK, recorder.Code)
-	for _, address := range []string{"/api/v1/tags", "/api/v1/articles", "/swagger/tag/", "/swagger/article/"} {
+	for _, address := range []string{"/api/v1/tags", "/api/v1/articles", "/swagger/"} {
 		require.Contains(t, recorder.Body.String(), `href="`+address+`"`)
 	}
 	response, answer := ask(d, http.MethodPost, "/", "", nil)
@@ -113,8 +113,27 @@ func TestDoorIndex(t *testing.T) {
 	require.InDelta(t, 10000012, answer["code"], 0)
 }
 
-func TestDoorIsClosedAtFirst(t *testing.T) {
-	d := newDoor(backend(t, "tag"), backend(t, "article"), log.New(io.Discard, "", 0))
+func TestGatewayShowsBothDescriptions(t *testing.T) {
+	g := openGateway(t)
+	response, _ := ask(g, http.MethodGet, "/swagger", "", nil)
+	require.Equal(t, http.StatusMovedPermanently, response.StatusCode)
+	require.Equal(t, "/swagger/", response.Header.Get("Location"))
+	for target, want := range map[string]string{
+		"/swagger/":                  "swagger-ui-standalone-preset.js",
+		"/swagger/descriptions.json": `[{"name":"tag","url":"tag/openapi.json"},{"name":"article","url":"article/openapi.json"}]`,
+	} {
+		response, _ := ask(g, http.MethodGet, target, "", nil)
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, response.StatusCode)
+		require.Contains(t, string(body), want)
+	}
+	response, _ = ask(g, http.MethodGet, "/swagger/other", "", nil)
+	require.Equal(t, http.StatusNotFound, response.StatusCode)
+}
+
+func TestGatewayIsClosedAtFirst(t *testing.T) {
+	d := newGateway(backend(t, "tag"), backend(t, "article"), log.New(io.Discard, "", 0))
 	for _, target := range []string{"/", "/api/v1/tags"} {
 		response, answer := ask(d, http.MethodGet, target, "", nil)
 		require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
@@ -123,10 +142,10 @@ func TestDoorIsClosedAtFirst(t *testing.T) {
 	}
 }
 
-func TestDoorToAServiceThatIsNotThere(t *testing.T) {
+func TestGatewayToAServiceThatIsNotThere(t *testing.T) {
 	var logged strings.Builder
 	nowhere := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
-	d := newDoor(nowhere, nowhere, log.New(&logged, "", 0))
+	d := newGateway(nowhere, nowhere, log.New(&logged, "", 0))
 	d.open()
 	response, answer := ask(d, http.MethodGet, "/api/v1/tags?name=private", "", nil)
 	require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
@@ -135,9 +154,9 @@ func TestDoorToAServiceThatIsNotThere(t *testing.T) {
 	require.NotContains(t, logged.String(), "private")
 }
 
-func TestDoorSpeaksCleartextHTTP2(t *testing.T) {
+func TestGatewaySpeaksCleartextHTTP2(t *testing.T) {
 	srv := httptest.NewUnstartedServer(nil)
-	srv.Config = newDoorServer(openDoor(t), nil)
+	srv.Config = newGatewayServer(openGateway(t), nil)
 	srv.Start()
 	defer srv.Close()
 	for _, version := range []int{1, 2} {
@@ -156,7 +175,7 @@ func TestDoorSpeaksCleartextHTTP2(t *testing.T) {
 
 // A body that is wrong is the client's fault, and never a 503, which would
 // invite it to try again.
-func TestDoorTellsWhoseFaultABodyIs(t *testing.T) {
+func TestGatewayTellsWhoseFaultABodyIs(t *testing.T) {
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > 1<<20 {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
@@ -165,7 +184,7 @@ func TestDoorTellsWhoseFaultABodyIs(t *testing.T) {
 	defer refusing.Close()
 	service, err := url.Parse(refusing.URL)
 	require.NoError(t, err)
-	d := newDoor(service, service, log.New(io.Discard, "", 0))
+	d := newGateway(service, service, log.New(io.Discard, "", 0))
 	d.open()
 	front := httptest.NewServer(d)
 	defer front.Close()
@@ -175,7 +194,7 @@ func TestDoorTellsWhoseFaultABodyIs(t *testing.T) {
 	}{
 		"fits":                {"Content-Length: 2\r\n\r\n{}", "200"},
 		"a service's limit":   {"Content-Length: 4194304\r\n\r\n" + strings.Repeat("x", 4<<20), "413"},
-		"the door's limit":    {"Content-Length: 1000000000\r\n\r\n", "413"},
+		"the gateway's limit": {"Content-Length: 1000000000\r\n\r\n", "413"},
 		"a broken chunk":      {"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "400"},
 		"chunks over a limit": {"Transfer-Encoding: chunked\r\n\r\n200000\r\n" + strings.Repeat("x", 2<<20) + "\r\n0\r\n\r\n", "413"},
 	}

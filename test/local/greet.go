@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -14,8 +13,7 @@ func (s *system) greet(ctx context.Context, client *api) {
 
   API        %[1]s/api/v1/tags
              %[1]s/api/v1/articles
-  Swagger UI %[1]s/swagger/tag/
-             %[1]s/swagger/article/
+  Swagger UI %[1]s/swagger/
   Metrics    %[2]s/metrics (tag)
              %[3]s/metrics (article)
   Data       %[4]s (logs in log/)
@@ -24,29 +22,18 @@ func (s *system) greet(ctx context.Context, client *api) {
 Anyone may read; who writes shows a token.
 Try, in another terminal: get a token, create a tag, an article with that tag, list the articles.
 
-`, s.base, s.tag.admin, s.article.admin, s.data.dir, s.app.key, s.app.secret)
+`, s.base, s.tag.admin, s.article.admin, s.data.Dir, s.app.key, s.app.secret)
 	for _, line := range curlLines(s.base, s.app, unusedName(ctx, client)) {
 		s.say("  %s\n", line)
 	}
-	own := setPort(s.base) + setData(s.data.dir)
+	own := setData(s.data.Dir)
 	s.say("\n%[1]smake demo fills it with 1,000 articles, %[1]smake token prints a token. Ctrl-C stops it.\n", own)
 }
 
-// What make takes where nothing else is given.
-const (
-	defaultPort = "8080"
-	defaultData = "var"
-)
+// defaultData is the directory that make takes where DATA is not given.
+const defaultData = "var"
 
-// setPort is what goes in front of make for it to find the system.
-func setPort(base string) string {
-	if port := base[strings.LastIndexByte(base, ':')+1:]; port != defaultPort {
-		return "PORT=" + port + " "
-	}
-	return ""
-}
-
-// setData is what goes in front of make for it to find the app.
+// setData is what goes in front of make for it to find the system and its app.
 func setData(dir string) string {
 	if usual, err := filepath.Abs(defaultData); err == nil && dir == usual {
 		return ""

@@ -10,16 +10,16 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 )
 
 const usage = `Usage: local COMMAND [flags]
 
   run    start both services behind one address    --port 8080  --data var  --bin bin
-  demo   fill the running system with content      --port 8080  --data var
-  token  print a token for the running system      --port 8080  --data var
+  demo   fill the running system with content      --port PORT  --data var
+  token  print a token for the running system      --port PORT  --data var
 
-PORT 0 takes a free port. See also: make help
+Without --port, run takes 8080, and demo and token take the port of the run that
+uses the directory. With --port 0 run takes a free port. See also: make help
 `
 
 func main() {
@@ -42,7 +42,7 @@ func dispatch(args, environ []string, stdout, stderr io.Writer) error {
 	}
 	flags := flag.NewFlagSet("local "+args[0], flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	port := flags.String("port", defaultPort, "port of the front door")
+	port := flags.String("port", "", "port of the gateway")
 	data := flags.String("data", defaultData, "directory of databases, logs and credentials")
 	switch args[0] {
 	case "run":
@@ -77,12 +77,4 @@ func parse(flags *flag.FlagSet, args []string) error {
 		return fmt.Errorf("%q is one argument too many. See: local --help", flags.Arg(0))
 	}
 	return nil
-}
-
-func parsePort(text string) (int, error) {
-	port, err := strconv.Atoi(text)
-	if err != nil || port < 0 || port > 65535 {
-		return 0, fmt.Errorf("PORT=%s is not a port: give a number from 1 to 65535, such as PORT=8081", text)
-	}
-	return port, nil
 }

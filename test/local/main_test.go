@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,24 +46,23 @@ func TestMain(m *testing.M) {
 // variable STANDIN_<name> asks for a fault.
 func standIn(name string, args []string) int {
 	fault := os.Getenv("STANDIN_" + name)
-	settings := map[string]string{}
-	for _, arg := range args[1:] {
-		key, value, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		settings[key] = value
-	}
+	database := os.Getenv("ACHILLES_DATABASE_DBNAME")
 	if args[0] == "app" {
-		return standInApp(args[1], args[2], settings)
+		return standInApp(args[1:], database)
+	}
+	if slices.Contains(args, "--help") {
+		return standInHelp(name)
 	}
 	if args[0] == "migrate" {
 		if fault == "migration" {
 			fmt.Fprintln(os.Stderr, name+": the schema is from the future")
 			return 1
 		}
-		return appendTo(settings["database.dbname"], "migrated\n")
+		return appendTo(database, "migrated\n")
 	}
 	signals, release := lifecycle.Notify()
 	defer release()
-	ln, err := net.Listen("tcp", net.JoinHostPort(settings["server.host"], settings["server.httpport"]))
+	ln, err := net.Listen("tcp", net.JoinHostPort(os.Getenv("ACHILLES_SERVER_HOST"), os.Getenv("ACHILLES_SERVER_HTTPPORT")))
 	if err != nil || fault == "start" {
 		fmt.Fprintln(os.Stderr, name+": cannot start", err)
 		return 1
@@ -71,11 +71,11 @@ func standIn(name string, args []string) int {
 		signals = nil
 	}
 	process := lifecycle.New(lifecycle.Config{ShutdownTimeout: 10 * time.Second}, signals, zap.NewNop())
-	process.Listen("http", &http.Server{Handler: standInHandler(name, settings), ReadHeaderTimeout: patience}, ln)
+	process.Listen("http", &http.Server{Handler: standInHandler(name, database), ReadHeaderTimeout: patience}, ln)
 	if process.Run() != nil {
 		return 1
 	}
-	return appendTo(settings["database.dbname"], "stopped\n")
+	return appendTo(database, "stopped\n")
 }
 
 func appendTo(path, text string) int {
@@ -88,12 +88,28 @@ func appendTo(path, text string) int {
 	return 0
 }
 
+// standInHelp names the settings that a service knows.
+func standInHelp(name string) int {
+	known := []string{"SERVER_HTTPPORT", "DATABASE_DBNAME", "LOG_LEVEL"}
+	switch name {
+	case "tag":
+		known = append(known, "FEED_RETENTION")
+	case "article":
+		known = append(known, "FEED_URL")
+	}
+	for _, setting := range known {
+		fmt.Printf("  --flag text  (default 1; ACHILLES_%s)\n", setting)
+	}
+	return 0
+}
+
 // standInApp keeps the secret of an app beside the database.
-func standInApp(command, key string, settings map[string]string) int {
+func standInApp(args []string, database string) int {
+	command, key := args[0], args[1]
 	secret, err := io.ReadAll(os.Stdin)
-	file := settings["database.dbname"] + "." + key
+	file := database + "." + key
 	_, missing := os.Stat(file)
-	if err != nil || settings["secret-file"] != "-" || (command == "add") != (missing != nil) {
+	if err != nil || args[2] != "--secret-file=-" || (command == "add") != (missing != nil) {
 		fmt.Fprintln(os.Stderr, "article: cannot", command, "that app")
 		return 1
 	}
@@ -104,14 +120,14 @@ func standInApp(command, key string, settings map[string]string) int {
 }
 
 // standInAuth gives a token to the apps that there are.
-func standInAuth(settings map[string]string) http.HandlerFunc {
+func standInAuth(database string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var shown struct {
 			Key    string `json:"app_key"`
 			Secret string `json:"app_secret"`
 		}
 		_ = json.NewDecoder(r.Body).Decode(&shown)
-		secret, err := os.ReadFile(settings["database.dbname"] + "." + shown.Key)
+		secret, err := os.ReadFile(database + "." + shown.Key)
 		if err != nil || string(secret) != shown.Secret {
 			w.WriteHeader(http.StatusUnauthorized)
 			_, _ = io.WriteString(w, `{"code":10000003}`)
@@ -121,10 +137,10 @@ func standInAuth(settings map[string]string) http.HandlerFunc {
 	}
 }
 
-func standInHandler(name string, settings map[string]string) http.Handler {
+func standInHandler(name, database string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/readyz", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("POST /auth", standInAuth(settings))
+	mux.HandleFunc("POST /auth", standInAuth(database))
 	mux.HandleFunc("/api/v1/tags/crash", func(http.ResponseWriter, *http.Request) {
 		fmt.Fprintln(os.Stderr, "out of luck")
 		os.Exit(3)
@@ -133,15 +149,13 @@ func standInHandler(name string, settings map[string]string) http.Handler {
 		body, _ := io.ReadAll(r.Body)
 		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush()
-		<-time.After(2 * doorDrain) // the answer outlives the drain
+		<-time.After(2 * gatewayDrain) // the answer outlives the drain
 		_, _ = w.Write(body)
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"code": 0, "list": []any{}, "service": name, "pid": os.Getpid(),
-			"token": os.Getenv("ACHILLES_FEED_TOKEN"), "config": os.Getenv("ACHILLES_CONFIG"), "level": os.Getenv("ACHILLES_LOG_LEVEL"),
-			"feed": settings["feed.url"], "ring": os.Getenv("ACHILLES_AUTH_KEYSFILE"),
-			"writes": os.Getenv("ACHILLES_LIMITS_WRITEPERSECOND"), "reads": os.Getenv("ACHILLES_LIMITS_READPERSECOND"),
+			"environ": os.Environ(),
 		})
 	})
 	return mux
@@ -243,6 +257,18 @@ func get(t *testing.T, address string) (status int, body map[string]any) {
 	defer func() { _ = response.Body.Close() }()
 	_ = json.NewDecoder(response.Body).Decode(&body)
 	return response.StatusCode, body
+}
+
+// variable returns the value of an environment variable of the stand-in that
+// answered; the last one holds.
+func variable(answer map[string]any, name string) string {
+	found := ""
+	for _, each := range answer["environ"].([]any) {
+		if value, ok := strings.CutPrefix(each.(string), name+"="); ok {
+			found = value
+		}
+	}
+	return found
 }
 
 func alive(pid float64) bool { return syscall.Kill(int(pid), 0) == nil }

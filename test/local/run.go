@@ -21,16 +21,17 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 	"github.com/achilles-blog/achilles/pkg/logging"
+	"github.com/achilles-blog/achilles/test/local/claim"
 )
 
 const (
-	// doorDrain is long enough for a busy client to see "Connection: close" on
+	// gatewayDrain is long enough for a busy client to see "Connection: close" on
 	// each of its connections, and short enough for a person's Ctrl-C.
-	doorDrain    = 500 * time.Millisecond
-	doorShutdown = 20 * time.Second
-	serviceStop  = 25 * time.Second
-	migrateStop  = 3 * time.Second
-	readyLimit   = 30 * time.Second
+	gatewayDrain    = 500 * time.Millisecond
+	gatewayShutdown = 20 * time.Second
+	serviceStop     = 25 * time.Second
+	migrateStop     = 3 * time.Second
+	readyLimit      = 30 * time.Second
 	// sameSignal is the time within which a second signal is the first one over
 	// again: make passes on the SIGTERM that the terminal or a supervisor sent
 	// to all of them.
@@ -42,22 +43,18 @@ const (
 func run(portText, dataDir, bin string, environ []string, stdout io.Writer) error {
 	signals, release := notify()
 	defer release()
-	port, err := parsePort(portText)
+	ln, err := claim.Listen(portText)
 	if err != nil {
 		return err
 	}
-	d, err := openData(dataDir)
+	defer func() { _ = ln.Close() }()
+	d, err := claim.OpenData(dataDir)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = d.Close() }()
-	ln, err := listen(port)
-	if err != nil {
-		return err
-	}
 	s, err := newSystem(d, ln.Addr().String(), bin, environ, stdout)
 	if err != nil {
-		_ = ln.Close()
 		return err
 	}
 	defer s.close()
@@ -95,31 +92,6 @@ func notify() (<-chan os.Signal, func()) {
 	}
 }
 
-func listen(port int) (net.Listener, error) {
-	ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err == nil {
-		return ln, nil
-	}
-	reason := err.Error()
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		reason = "it is taken"
-	case errors.Is(err, syscall.EACCES):
-		reason = "this user may not open it"
-	}
-	return nil, fmt.Errorf("port %d can't be used: %s; choose another one, such as PORT=%d", port, reason, another(port))
-}
-
-func another(port int) int {
-	if port < 1024 {
-		return 8080
-	}
-	if port == 65535 {
-		return port - 1
-	}
-	return port + 1
-}
-
 // freePorts returns n different ports that are free at this moment.
 func freePorts(n int) ([]int, error) {
 	ports := make([]int, 0, n)
@@ -135,24 +107,25 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// system is both services and the door in front of them.
+// system is both services and the gateway in front of them.
 type system struct {
-	data         *data
-	base         string // the door's address as a URL
+	data         *claim.Data
+	base         string // the gateway's address as a URL
 	stdout       io.Writer
 	log          *zap.Logger
 	logFile      *os.File
-	door         *door
+	gateway      *gateway
 	tag, article *service
 	app          app
+	environ      []string
 }
 
-func newSystem(d *data, address, bin string, environ []string, stdout io.Writer) (*system, error) {
-	ring, err := d.keyRing()
+func newSystem(d *claim.Data, address, bin string, environ []string, stdout io.Writer) (*system, error) {
+	keys, err := keySet(d)
 	if err != nil {
 		return nil, err
 	}
-	own, err := d.app()
+	own, err := openApp(d)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +133,7 @@ func newSystem(d *data, address, bin string, environ []string, stdout io.Writer)
 	if err != nil {
 		return nil, err
 	}
-	logFile, err := d.newLog("door")
+	logFile, err := d.NewLog("gateway")
 	if err != nil {
 		return nil, err
 	}
@@ -169,42 +142,12 @@ func newSystem(d *data, address, bin string, environ []string, stdout io.Writer)
 		_ = logFile.Close()
 		return nil, err
 	}
-	s := &system{data: d, base: "http://" + address, stdout: stdout, log: logger.Logger, logFile: logFile, app: own}
-	env := slices.Concat(roomyLimits(), ownEnvironment(environ),
-		[]string{"ACHILLES_FEED_TOKEN=" + rand.Text(), "ACHILLES_AUTH_KEYSFILE=" + ring})
-	s.tag = newService("tag", bin, d, env, ports[0], ports[1])
-	s.article = newService("article", bin, d, env, ports[2], ports[3])
-	s.article.serveArgs = append(s.article.serveArgs, "--feed.url="+s.tag.url.String())
-	s.door = newDoor(s.tag.url, s.article.url, s.errorLog())
+	s := &system{data: d, base: "http://" + address, stdout: stdout, log: logger.Logger, logFile: logFile, app: own, environ: environ}
+	shared := []string{"ACHILLES_FEED_TOKEN=" + rand.Text(), "ACHILLES_AUTH_KEYSFILE=" + keys}
+	s.tag = newService("tag", bin, d, ports[0], ports[1], shared...)
+	s.article = newService("article", bin, d, ports[2], ports[3], append(shared, "ACHILLES_FEED_URL="+s.tag.url.String())...)
+	s.gateway = newGateway(s.tag.url, s.article.url, s.errorLog())
 	return s, nil
-}
-
-// roomyLimits are limits that neither a person nor the demo meets. Those of the
-// environment come behind them, and so win.
-func roomyLimits() []string {
-	return []string{
-		"ACHILLES_LIMITS_READPERSECOND=1000", "ACHILLES_LIMITS_READBURST=2000",
-		"ACHILLES_LIMITS_WRITEPERSECOND=1000", "ACHILLES_LIMITS_WRITEBURST=2000",
-		"ACHILLES_LIMITS_AUTHPERMINUTE=60", "ACHILLES_LIMITS_AUTHBURST=60",
-	}
-}
-
-// ownEnvironment leaves out the settings that the flags and the token of this
-// program decide. Those of other sections (ACHILLES_LOG_LEVEL, ACHILLES_APP_…)
-// reach the services.
-func ownEnvironment(environ []string) []string {
-	own := []string{"ACHILLES_CONFIG=", "ACHILLES_SERVER_", "ACHILLES_DATABASE_", "ACHILLES_REDIS_", "ACHILLES_FEED_"}
-	var kept []string
-	for _, variable := range environ {
-		decided := false
-		for _, prefix := range own {
-			decided = decided || strings.HasPrefix(variable, prefix)
-		}
-		if !decided {
-			kept = append(kept, variable)
-		}
-	}
-	return kept
 }
 
 func (s *system) errorLog() *log.Logger { return zap.NewStdLog(s.log) }
@@ -217,14 +160,14 @@ func (s *system) close() {
 }
 
 // run serves until a signal or a failure. The services outlive the last request
-// that the door passed on to them; article stops before tag, whose feed it
+// that the gateway passed on to them; article stops before tag, whose feed it
 // follows.
 func (s *system) run(signals <-chan os.Signal, ln net.Listener) error {
-	process := lifecycle.New(lifecycle.Config{DrainDelay: doorDrain, ShutdownTimeout: doorShutdown}, signals, s.log)
+	process := lifecycle.New(lifecycle.Config{DrainDelay: gatewayDrain, ShutdownTimeout: gatewayShutdown}, signals, s.log)
 	for _, svc := range []*service{s.tag, s.article} {
 		process.OnStop(svc.name, serviceStop, svc.stop)
 	}
-	process.Listen("front door", newDoorServer(s.door, s.errorLog()), ln)
+	process.Listen("gateway", newGatewayServer(s.gateway, s.errorLog()), ln)
 	process.Go("services", s.serve)
 	process.Go("farewell", func(context.Context) error {
 		<-process.Draining()
@@ -241,14 +184,17 @@ func (s *system) run(signals <-chan os.Signal, ln net.Listener) error {
 		return failed
 	}
 	if err == nil {
-		s.say("Stopped. The data stays in %s.\n", s.data.dir)
+		s.say("Stopped. The data stays in %s.\n", s.data.Dir)
 	}
 	return err
 }
 
-// serve brings both services up, opens the door and then watches over them.
+// serve brings both services up, opens the gateway and then watches over them.
 func (s *system) serve(ctx context.Context) error {
 	services := []*service{s.tag, s.article}
+	if err := s.configure(ctx); err != nil {
+		return err
+	}
 	for _, svc := range services {
 		if err := svc.migrate(ctx); err != nil {
 			return err
@@ -264,10 +210,13 @@ func (s *system) serve(ctx context.Context) error {
 			return err
 		}
 	}
-	s.door.open()
+	s.gateway.open()
 	client := newAPI(s.base)
 	defer client.close()
 	if err := s.admit(ctx, client); err != nil {
+		return err
+	}
+	if err := s.data.KeepAddress(s.base); err != nil {
 		return err
 	}
 	s.greet(ctx, client)
@@ -288,38 +237,28 @@ func (s *system) say(format string, args ...any) {
 // service is one of the two services: how it is started, and its process once
 // it has been.
 type service struct {
-	name                string
-	path                string
-	database, serveArgs []string
-	env                 []string
-	url, admin          *url.URL
-	data                *data
-	log                 *os.File
-	child               *child
+	name       string
+	path       string
+	settings   []string // the variables that make run sets
+	env        []string // all variables of its programs
+	url, admin *url.URL
+	data       *claim.Data
+	log        *os.File
+	child      *child
 }
 
-func newService(name, bin string, d *data, env []string, port, adminPort int) *service {
-	database := []string{"--database.dbtype=sqlite", "--database.dbname=" + d.path(name+".db")}
+func newService(name, bin string, d *claim.Data, port, adminPort int, shared ...string) *service {
 	return &service{
-		name: name, path: bin + "/" + name, env: env, data: d,
+		name: name, path: bin + "/" + name, data: d,
 		url:      &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", port)},
 		admin:    &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", adminPort)},
-		database: database,
-		serveArgs: append([]string{
-			"serve",
-			"--server.runmode=debug",
-			"--server.host=127.0.0.1", fmt.Sprintf("--server.httpport=%d", port),
-			"--server.adminhost=127.0.0.1", fmt.Sprintf("--server.adminport=%d", adminPort),
-			"--server.trustedproxies=127.0.0.1,::1",
-			// The door has drained before the services are stopped.
-			"--server.draindelay=0",
-		}, database...),
+		settings: slices.Concat(fixedSettings(d.Path(name+".db"), port, adminPort), shared),
 	}
 }
 
-func (s *service) launch(args []string) (*child, error) {
+func (s *service) launch(args ...string) (*child, error) {
 	if s.log == nil {
-		file, err := s.data.newLog(s.name)
+		file, err := s.data.NewLog(s.name)
 		if err != nil {
 			return nil, err
 		}
@@ -329,7 +268,7 @@ func (s *service) launch(args []string) (*child, error) {
 }
 
 func (s *service) migrate(ctx context.Context) error {
-	c, err := s.launch(append([]string{"migrate"}, s.database...))
+	c, err := s.launch("migrate")
 	if err != nil {
 		return &failure{err: err}
 	}
@@ -348,7 +287,7 @@ func (s *service) migrate(ctx context.Context) error {
 }
 
 func (s *service) start() error {
-	c, err := s.launch(s.serveArgs)
+	c, err := s.launch("serve")
 	if err != nil {
 		return &failure{err: err}
 	}

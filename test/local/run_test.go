@@ -17,29 +17,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/test/local/claim"
 )
 
 func TestRunServesAndStops(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "some where")
-			s := start(t, dir, "ACHILLES_CONFIG=/nowhere", "ACHILLES_LOG_LEVEL=debug", "ACHILLES_AUTH_KEYSFILE=/nowhere",
-				"ACHILLES_LIMITS_READPERSECOND=7")
+			s := start(t, dir)
 			base := s.base(t)
 			_, tag := get(t, base+"/api/v1/tags")
 			_, article := get(t, base+"/api/v1/articles")
 			require.Equal(t, "tag", tag["service"])
 			require.Equal(t, "article", article["service"])
-			require.NotEmpty(t, tag["token"])
-			require.Equal(t, tag["token"], article["token"], "both know the token")
-			require.Empty(t, tag["config"], "a configuration meant for something else")
-			require.Equal(t, "debug", tag["level"])
-			require.Contains(t, article["feed"], "http://127.0.0.1:")
-			require.Equal(t, filepath.Join(dir, "keys.yaml"), tag["ring"])
-			require.Equal(t, tag["ring"], article["ring"])
-			require.Equal(t, "1000", article["writes"], "no obstacle to the demo")
-			require.Equal(t, "7", article["reads"], "the person's own")
-
 			require.NoError(t, s.Process.Signal(sig))
 			require.Zero(t, s.exitCode(t), s.out)
 			require.False(t, alive(tag["pid"].(float64)))
@@ -51,6 +41,33 @@ func TestRunServesAndStops(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestSettingsOfTheEnvironmentReachTheServices(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, "ACHILLES_CONFIG=/nowhere", "ACHILLES_AUTH_KEYSFILE=/nowhere", "ACHILLES_SERVER_HTTPPORT=1",
+		"ACHILLES_DATABASE_HOST=db", "ACHILLES_FEED_URL=", "ACHILLES_LOG_LEVEL=debug", "ACHILLES_LIMITS_READPERSECOND=7",
+		"ACHILLES_FEED_RETENTION=1h", "ACHILLES_SERVER_REQUESTTIMEOUT=9s")
+	base := s.base(t)
+	_, tag := get(t, base+"/api/v1/tags")
+	_, article := get(t, base+"/api/v1/articles")
+	for _, answer := range []map[string]any{tag, article} {
+		for name, want := range map[string]string{
+			"ACHILLES_CONFIG": "", "ACHILLES_DATABASE_HOST": "", "ACHILLES_SERVER_HOST": "127.0.0.1",
+			"ACHILLES_AUTH_KEYSFILE": filepath.Join(dir, "keys.yaml"),
+			"ACHILLES_LOG_LEVEL":     "debug", "ACHILLES_SERVER_REQUESTTIMEOUT": "9s", "ACHILLES_LIMITS_READPERSECOND": "7",
+			"ACHILLES_LIMITS_WRITEPERSECOND":     "1000",
+			"ACHILLES_SERVER_CORSALLOWEDORIGINS": "http://localhost:*,http://127.0.0.1:*",
+		} {
+			require.Equal(t, want, variable(answer, name), name)
+		}
+	}
+	require.NotEmpty(t, variable(tag, "ACHILLES_FEED_TOKEN"))
+	require.Equal(t, variable(tag, "ACHILLES_FEED_TOKEN"), variable(article, "ACHILLES_FEED_TOKEN"))
+	require.Contains(t, variable(article, "ACHILLES_FEED_URL"), "http://127.0.0.1:")
+	require.Equal(t, "1h", variable(tag, "ACHILLES_FEED_RETENTION"))
+	require.Empty(t, variable(article, "ACHILLES_FEED_RETENTION"), "a setting that only the tag service knows")
+	require.Contains(t, s.out.String(), "Ignored, because make run sets it itself: ACHILLES_AUTH_KEYSFILE, ACHILLES_CONFIG, ACHILLES_DATABASE_HOST, ACHILLES_SERVER_HTTPPORT.\n")
 }
 
 func TestRunPrintsCommandsThatAShellUnderstands(t *testing.T) {
@@ -86,10 +103,9 @@ func TestRunLetsItsAppIn(t *testing.T) {
 	dir := t.TempDir()
 	greeted := func() string { // what is the same after every start
 		s := start(t, dir)
-		base := s.base(t)
+		s.base(t)
 		var stdout, stderr strings.Builder
-		port := base[strings.LastIndexByte(base, ':')+1:]
-		require.Zero(t, local([]string{"token", "--port", port, "--data", dir}, nil, &stdout, &stderr), stderr.String())
+		require.Zero(t, local([]string{"token", "--data", dir}, nil, &stdout, &stderr), stderr.String())
 		require.Equal(t, "for demo\n", stdout.String())
 		require.NoError(t, s.Process.Signal(syscall.SIGTERM))
 		require.Zero(t, s.exitCode(t), s.out)
@@ -229,7 +245,7 @@ func TestRunRefusesInOneLine(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	used := t.TempDir()
-	holder, err := openData(used)
+	holder, err := claim.OpenData(used)
 	require.NoError(t, err)
 	defer func() { _ = holder.Close() }()
 
@@ -246,7 +262,7 @@ func TestRunRefusesInOneLine(t *testing.T) {
 		"no data":         {[]string{"run", "--port", "0", "--data", ""}, "DATA is empty"},
 		"data in use":     {[]string{"run", "--port", "0", "--data", used}, fmt.Sprintf("another make run (process %d)", os.Getpid())},
 		"not built":       {[]string{"run", "--port", "0", "--data", t.TempDir(), "--bin", t.TempDir()}, "make build"},
-		"demo, no port":   {[]string{"demo", "--port", ""}, "PORT= is not a port"},
+		"demo, bad port":  {[]string{"demo", "--port", "x"}, "PORT=x is not a port"},
 		"demo of nothing": {[]string{"demo", "--port", "1", "--data", appDir(t)}, "start it with make run"},
 		"no app":          {[]string{"demo", "--data", t.TempDir()}, "make run has made no app"},
 		"no command":      {nil, "run, demo or token"},
@@ -264,31 +280,6 @@ func TestRunRefusesInOneLine(t *testing.T) {
 	}
 }
 
-func TestDataIsFreeAgainAfterwards(t *testing.T) {
-	dir := t.TempDir()
-	for range 2 {
-		d, err := openData(dir)
-		require.NoError(t, err)
-		require.NoError(t, d.Close())
-	}
-}
-
-func TestLogsKeepOneStart(t *testing.T) {
-	d, err := openData(t.TempDir())
-	require.NoError(t, err)
-	defer func() { _ = d.Close() }()
-	for _, text := range []string{"first", "second", "third"} {
-		file, err := d.newLog("tag")
-		require.NoError(t, err)
-		_, err = file.WriteString(text + "\nend\n")
-		require.NoError(t, err)
-		require.NoError(t, file.Close())
-	}
-	require.Equal(t, []string{"third", "end"}, lastLines(d.path("log", "tag.log"), 5))
-	require.Equal(t, []string{"end"}, lastLines(d.path("log", "tag.log.1"), 1))
-	require.Equal(t, []string{"second", "end"}, lastLines(d.path("log", "tag.log.1"), 2))
-}
-
 func TestFreePortsDiffer(t *testing.T) {
 	ports, err := freePorts(50)
 	require.NoError(t, err)
@@ -296,10 +287,17 @@ func TestFreePortsDiffer(t *testing.T) {
 	for _, port := range ports {
 		require.False(t, seen[port])
 		seen[port] = true
-		ln, err := listen(port)
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		require.NoError(t, err)
 		require.NoError(t, ln.Close())
 	}
+}
+
+func TestLastLines(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	require.NoError(t, os.WriteFile(path, []byte("first\nsecond\nend\n"), 0o600))
+	require.Equal(t, []string{"first", "second", "end"}, lastLines(path, 5))
+	require.Equal(t, []string{"second", "end"}, lastLines(path, 2))
 }
 
 func TestHelp(t *testing.T) {

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+const settingPrefix = "ACHILLES_"
+
+// fixedSettings are the settings that make run sets for a service, as
+// environment variables. An empty one keeps the environment's value away.
+func fixedSettings(database string, port, adminPort int) []string {
+	return []string{
+		"ACHILLES_CONFIG=",
+		"ACHILLES_SERVER_HOST=127.0.0.1", fmt.Sprintf("ACHILLES_SERVER_HTTPPORT=%d", port),
+		"ACHILLES_SERVER_ADMINHOST=127.0.0.1", fmt.Sprintf("ACHILLES_SERVER_ADMINPORT=%d", adminPort),
+		"ACHILLES_SERVER_TRUSTEDPROXIES=127.0.0.1,::1",
+		// The gateway has drained before the services are stopped.
+		"ACHILLES_SERVER_DRAINDELAY=0",
+		"ACHILLES_DATABASE_DBTYPE=sqlite", "ACHILLES_DATABASE_DBNAME=" + database,
+		"ACHILLES_DATABASE_HOST=", "ACHILLES_DATABASE_USERNAME=", "ACHILLES_DATABASE_PASSWORD=",
+		"ACHILLES_DATABASE_PASSWORDFILE=", "ACHILLES_DATABASE_TLS=",
+		"ACHILLES_FEED_TOKENFILE=",
+	}
+}
+
+// defaultSettings are those in which make run differs from the services'
+// defaults: limits that neither a person nor the demo reaches, a log for people,
+// and pages of this machine may call the API. The environment overrides them.
+func defaultSettings() []string {
+	return []string{
+		"ACHILLES_LIMITS_READPERSECOND=1000", "ACHILLES_LIMITS_READBURST=2000",
+		"ACHILLES_LIMITS_WRITEPERSECOND=1000", "ACHILLES_LIMITS_WRITEBURST=2000",
+		"ACHILLES_LIMITS_AUTHPERMINUTE=60", "ACHILLES_LIMITS_AUTHBURST=60",
+		"ACHILLES_SERVER_RUNMODE=debug",
+		"ACHILLES_SERVER_CORSALLOWEDORIGINS=http://localhost:*,http://127.0.0.1:*",
+	}
+}
+
+// configure decides on the environment of the services, and says which settings
+// of environ they don't get because make run sets them.
+func (s *system) configure(ctx context.Context) error {
+	known := map[string]string{} // the help of a service, which names its settings
+	for _, svc := range []*service{s.tag, s.article} {
+		help, err := svc.help(ctx)
+		if err != nil {
+			return err
+		}
+		known[svc.name] = help
+	}
+	ignored := map[string]bool{}
+	for _, svc := range []*service{s.tag, s.article} {
+		svc.env = defaultSettings()
+		for _, variable := range s.environ {
+			name, value, _ := strings.Cut(variable, "=")
+			switch {
+			case slices.ContainsFunc(svc.settings, func(own string) bool { return strings.HasPrefix(own, name+"=") }):
+				ignored[name] = value != ""
+			case !onlyOthersHave(name, svc.name, known):
+				svc.env = append(svc.env, variable)
+			}
+		}
+		svc.env = append(svc.env, svc.settings...)
+	}
+	maps.DeleteFunc(ignored, func(_ string, given bool) bool { return !given })
+	if len(ignored) > 0 {
+		s.say("Ignored, because make run sets it itself: %s.\n", strings.Join(slices.Sorted(maps.Keys(ignored)), ", "))
+	}
+	return nil
+}
+
+// onlyOthersHave reports whether a variable is a setting of another service
+// that this one would reject. One that no service knows is left to them to
+// reject.
+func onlyOthersHave(name, service string, known map[string]string) bool {
+	if !strings.HasPrefix(name, settingPrefix) || hasSetting(known[service], name) {
+		return false
+	}
+	for _, help := range known {
+		if hasSetting(help, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasSetting(help, name string) bool { return strings.Contains(help, "; "+name+")") }
+
+// help returns what the service says about its settings.
+func (s *service) help(ctx context.Context) (string, error) {
+	output, err := exec.CommandContext(ctx, s.path, "serve", "--help").Output() // #nosec G204 -- the service that the caller names
+	if err != nil {
+		return "", &failure{err: fmt.Errorf("starting %s: %w; build it with: make build", s.path, err)}
+	}
+	return string(output), nil
+}

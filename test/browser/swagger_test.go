@@ -3,6 +3,8 @@ package browser_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"sync"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/swagger"
 	"github.com/achilles-blog/achilles/test/process"
 )
 
@@ -101,8 +104,13 @@ func TestSwaggerPagesCallTheAPI(t *testing.T) {
 			require.Equal(t, "401", status(ctx, t, "post", page.path))
 			require.Len(t, seen.takeComplaints(), 1, "the browser's own, of the 401")
 
+			require.Equal(t, 0, count(ctx, t, operation("get", page.path)+lock), "a read needs no token")
+			require.Equal(t, 1, count(ctx, t, operation("post", page.path)+lock))
 			authorize(ctx, t, process.Token())
-			require.Contains(t, again(ctx, t, "post", page.path), "from the browser")
+			// The address of the page has none of the operations open.
+			require.NoError(t, chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](`location.hash = ""`), chromedp.Reload()))
+			require.Contains(t, try(ctx, t, "get", page.path, ""), `"list": []`)
+			require.Contains(t, try(ctx, t, "post", page.path, page.body), "from the browser")
 			require.Equal(t, "201", status(ctx, t, "post", page.path))
 			require.Contains(t, again(ctx, t, "get", page.path), "from the browser")
 			require.Equal(t, "200", status(ctx, t, "get", page.path))
@@ -117,6 +125,41 @@ func TestSwaggerPagesCallTheAPI(t *testing.T) {
 			require.Equal(t, map[string]bool{page.server.Addr(t): true}, seen.hosts, "no other host")
 		})
 	}
+}
+
+// One page shows the descriptions of both services, and remembers which of them.
+func TestOnePageShowsBothServices(t *testing.T) {
+	pages := http.NewServeMux()
+	pages.Handle("/swagger/", swagger.Page("/swagger",
+		swagger.Description{Name: "tag", URL: "tag/openapi.json"}, swagger.Description{Name: "article", URL: "article/openapi.json"}))
+	for _, name := range []string{"tag", "article"} {
+		pages.HandleFunc("/swagger/"+name+"/openapi.json", func(w http.ResponseWriter, r *http.Request) {
+			http.ServeFile(w, r, "../../services/"+name+"/docs/openapi.json")
+		})
+	}
+	server := httptest.NewServer(pages)
+	defer server.Close()
+	ctx, seen := newPage(t)
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.Navigate(server.URL+"/swagger/"),
+		chromedp.WaitVisible(operation("get", "/api/v1/tags")),
+		chromedp.SendKeys(`//select[@id="select"]`, "article"),
+		chromedp.WaitVisible(operation("get", "/api/v1/articles")),
+		chromedp.Reload(),
+		chromedp.WaitVisible(operation("get", "/api/v1/articles")),
+	))
+	require.Empty(t, seen.takeComplaints())
+}
+
+// lock selects the button beside an operation that needs a token.
+const lock = `//button[contains(@class,"authorization__btn")]`
+
+// count returns how many elements an XPath selects.
+func count(ctx context.Context, t *testing.T, path string) int {
+	t.Helper()
+	found, err := chromedp.Run(ctx, chromedp.Evaluate[int](fmt.Sprintf(`document.evaluate(%q, document, null, XPathResult.ORDERED_NODE_SNAPSHOT_TYPE, null).snapshotLength`, path)))
+	require.NoError(t, err)
+	return found
 }
 
 // operation selects the block of one operation on the page.

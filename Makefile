@@ -75,7 +75,8 @@ run: claim ## Build and run everything on http://127.0.0.1:PORT (PORT=8080), dat
 .PHONY: claim
 claim: go
 	@[ -x bin/local ] || echo 'Checking the port and the data directory.'
-	@CGO_ENABLED=0 go run $(GO_FLAGS) ./test/local/check '$(PORT)' '$(DATA)'
+	@CGO_ENABLED=0 go build -o bin/check $(GO_FLAGS) ./test/local/check
+	@bin/check '$(PORT)' '$(DATA)'
 
 .PHONY: demo
 demo: bin-local ## Fill the running system with 60 tags and 1,000 articles; safe to repeat

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -67,9 +68,10 @@ func TestARunningServerIsUsed(t *testing.T) {
 func TestOutagesOfAServer(t *testing.T) {
 	server := NewMySQL(t)
 	cfg := server.Config(t)
-	cfg.Timeout = 200 * time.Millisecond
 	db := Open(t, cfg)
-	works := func() bool { return db.Ping(t.Context()) == nil }
+	cfg.Timeout = 200 * time.Millisecond
+	impatient := Open(t, cfg)
+	works := func() bool { return impatient.Ping(t.Context()) == nil }
 	require.NoError(t, db.Gorm(t.Context()).Exec("CREATE TABLE a (id int)").Error)
 	address := server.Addr()
 	for name, outage := range map[string]struct{ begin, end func(testing.TB) }{
@@ -79,7 +81,7 @@ func TestOutagesOfAServer(t *testing.T) {
 		require.False(t, works(), name)
 		require.Equal(t, name == "Pause", server.Running())
 		outage.end(t)
-		require.Eventually(t, works, 5*time.Second, 10*time.Millisecond, name)
+		require.Eventually(t, works, generous, 10*time.Millisecond, name)
 		require.True(t, server.Running())
 	}
 	require.Equal(t, address, server.Addr())
@@ -97,19 +99,21 @@ type recorder struct {
 	skipped, failed string
 }
 
-func (r *recorder) Helper()           {}
-func (r *recorder) Skip(args ...any)  { r.skipped = fmt.Sprint(args...) }
-func (r *recorder) Fatal(args ...any) { r.failed = fmt.Sprint(args...); panic(r) }
+func (r *recorder) Helper()                           {}
+func (r *recorder) Skip(args ...any)                  { r.skipped = fmt.Sprint(args...) }
+func (r *recorder) Errorf(format string, args ...any) { r.failed = fmt.Sprintf(format, args...) }
+func (r *recorder) FailNow()                          { panic(r) }
+func (r *recorder) Fatal(args ...any)                 { r.failed = fmt.Sprint(args...); panic(r) }
 
 func TestAMissingProgram(t *testing.T) {
 	t.Setenv(EnvRequire, "")
 	r := &recorder{TB: t}
-	find(r, "no-such-program")
+	installed(r, "no-such-program")
 	require.Equal(t, "no-such-program is not installed", r.skipped)
 
 	t.Setenv(EnvRequire, "all")
 	r = &recorder{TB: t}
-	require.Panics(t, func() { find(r, "no-such-program") })
+	require.Panics(t, func() { installed(r, "no-such-program") })
 	require.Equal(t, "no-such-program is not installed", r.failed)
 	require.Empty(t, r.skipped)
 }
@@ -132,11 +136,28 @@ func TestNoServerOutlivesItsTests(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, gone := os.Stat(dir)
 		return os.IsNotExist(gone) && ended(pid)
-	}, 5*time.Second, 10*time.Millisecond)
+	}, generous, 10*time.Millisecond)
 }
 
 // ended is also true of a process whose new parent has not yet taken notice.
 func ended(pid int) bool {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return syscall.Kill(pid, 0) != nil || strings.Contains(string(status), ") Z ")
+}
+
+func TestWithin(t *testing.T) {
+	times := 0
+	Within(t, time.Minute, func() { times++ })
+	require.Equal(t, 1, times)
+	Within(t, 500*time.Millisecond, func() {
+		if times++; times == 2 {
+			time.Sleep(500 * time.Millisecond) // as a machine does that stands still
+		}
+	})
+	require.GreaterOrEqual(t, times, 3)
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{TB: t}
+		require.Panics(t, func() { Within(r, time.Second, func() { time.Sleep(time.Second) }) })
+		require.Contains(t, r.failed, "never less than 1s")
+	})
 }

@@ -131,16 +131,17 @@ func TestInTxWithoutTheLock(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
 		require.NoError(t, insert(t.Context(), db, "0"))
-		holder := dbtest.Open(t, cfg).Gorm(t.Context()).Begin()
-		require.NoError(t, holder.Exec("UPDATE blog_note SET body = 'mine' WHERE id = 1").Error)
-		cfg.Timeout = database.Default().Timeout
-		waiter := dbtest.Open(t, cfg)
-		within(t, 2*time.Second, func() { requireUnavailable(t, waiter.InTx(t.Context(), increment)) })
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(50*time.Millisecond, cancel)
-		within(t, time.Second, func() { requireEnded(t, waiter.InTx(ctx, increment), context.Canceled) })
-		require.NoError(t, holder.Rollback().Error)
-		require.NoError(t, waiter.InTx(t.Context(), increment))
+		release := dbtest.Hold(t, dbtest.Open(t, cfg), "UPDATE blog_note SET body = 'mine' WHERE id = 1")
+		waiter := dbtest.Open(t, asInProduction(cfg))
+		dbtest.Within(t, promised, func() { requireUnavailable(t, waiter.InTx(t.Context(), increment)) })
+		patient := dbtest.Open(t, cfg)
+		dbtest.Within(t, time.Second, func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(50*time.Millisecond, cancel)
+			requireEnded(t, patient.InTx(ctx, increment), context.Canceled)
+		})
+		release()
+		require.NoError(t, patient.InTx(t.Context(), increment))
 	})
 }
 
@@ -167,7 +168,7 @@ func TestASlowStatementIsEnded(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		withNotes(t, cfg)
 		quick := cfg
-		quick.Timeout = 300 * time.Millisecond
+		quick.Timeout = 100 * time.Millisecond
 		db, patient := dbtest.Open(t, quick), dbtest.Open(t, cfg)
 		for name, unit := range units {
 			slow := func(tx *gorm.DB) error {
@@ -190,15 +191,17 @@ func TestASlowStatementIsEnded(t *testing.T) {
 			}
 			for kind, work := range works {
 				t.Run(name+" "+kind, func(t *testing.T) {
-					within(t, time.Second, func() { requireUnavailable(t, unit(db, t.Context(), work)) })
-					deadline, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-					defer cancel()
-					within(t, time.Second, func() {
+					dbtest.Within(t, time.Second, func() { requireUnavailable(t, unit(db, t.Context(), work)) })
+					dbtest.Within(t, time.Second, func() {
+						deadline, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+						defer cancel()
 						requireEnded(t, unit(patient, deadline, work), context.DeadlineExceeded)
 					})
-					left, leave := context.WithCancel(t.Context())
-					time.AfterFunc(100*time.Millisecond, leave)
-					within(t, time.Second, func() { requireEnded(t, unit(patient, left, work), context.Canceled) })
+					dbtest.Within(t, time.Second, func() {
+						left, leave := context.WithCancel(t.Context())
+						time.AfterFunc(50*time.Millisecond, leave)
+						requireEnded(t, unit(patient, left, work), context.Canceled)
+					})
 					require.Zero(t, count(t, patient))
 					require.NoError(t, patient.Ping(t.Context()))
 				})
@@ -209,11 +212,11 @@ func TestASlowStatementIsEnded(t *testing.T) {
 
 func TestAnotherBoundForAUnit(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
-		cfg.Timeout = 200 * time.Millisecond
-		db := withNotes(t, cfg)
+		const limit = 200 * time.Millisecond
+		db := withNotes(t, cfg).WithTimeout(limit)
 		// Many statements, each of them short.
 		long := func(tx *gorm.DB) error {
-			for began := time.Now(); time.Since(began) < 2*cfg.Timeout; {
+			for began := time.Now(); time.Since(began) < 2*limit; {
 				if err := tx.Exec("UPDATE blog_note SET name = 'x' WHERE id = 0").Error; err != nil {
 					return err
 				}
@@ -299,30 +302,33 @@ func TestPoolSettingsTakeEffect(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		withNotes(t, cfg)
 		cfg.MaxOpenConns, cfg.MaxIdleConns = 3, 2
-		cfg.ConnMaxIdleTime = time.Second
 		db := dbtest.Open(t, cfg)
-		var inside, most atomic.Int32
 		var group sync.WaitGroup
+		release := make(chan struct{})
 		for range 10 {
 			group.Go(func() {
-				_ = db.Snapshot(t.Context(), func(*gorm.DB) error {
-					now := inside.Add(1)
-					defer inside.Add(-1)
-					for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
-					}
-					<-time.After(20 * time.Millisecond) // long enough for all to meet
-					return nil
-				})
+				_ = db.Snapshot(t.Context(), func(*gorm.DB) error { <-release; return nil })
 			})
 		}
+		require.Eventually(t, func() bool {
+			stats := db.SQL().Stats()
+			return stats.InUse == 3 && stats.WaitCount == 7
+		}, patience, time.Millisecond, "three work, and seven wait")
+		close(release)
 		group.Wait()
-		require.EqualValues(t, 3, most.Load())
 		stats := db.SQL().Stats()
 		require.Equal(t, 3, stats.MaxOpenConnections)
-		require.Positive(t, stats.WaitCount)
 		require.Positive(t, stats.MaxIdleClosed, "the third of three connections is too many when all are idle")
-		require.Eventually(t, func() bool { return db.SQL().Stats().MaxIdleTimeClosed > 0 }, 5*time.Second, 20*time.Millisecond)
 	})
+}
+
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	cfg := dbtest.SQLite(t)
+	cfg.ConnMaxIdleTime = time.Millisecond
+	db := dbtest.Open(t, cfg)
+	require.Eventually(t, func() bool {
+		return db.Ping(t.Context()) == nil && db.SQL().Stats().MaxIdleTimeClosed > 0
+	}, patience, 10*time.Millisecond)
 }
 
 func TestConnectionsAreReplacedAtTheirAge(t *testing.T) {
@@ -331,7 +337,7 @@ func TestConnectionsAreReplacedAtTheirAge(t *testing.T) {
 	db := dbtest.Open(t, cfg)
 	require.Eventually(t, func() bool {
 		return db.Ping(t.Context()) == nil && db.SQL().Stats().MaxLifetimeClosed > 0
-	}, 5*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 }
 
 func TestTimesAreUTC(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -19,6 +20,9 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
+
+// patience bounds every wait for something that is bound to happen.
+const patience = time.Minute
 
 // The test binary is also the process that gets killed in the middle of a
 // migration: see TestMigrateKilled.
@@ -127,21 +131,31 @@ func requireEnded(t *testing.T, err, want error) {
 	require.False(t, errors.As(err, &coded), "%v", err)
 }
 
-// within fails when work takes longer than a client is promised.
-func within(t *testing.T, limit time.Duration, work func()) {
+// blockMigrations lets slow migrations of a MySQL database begin and not end,
+// until release.
+func blockMigrations(t *testing.T, cfg database.Config) (release func()) {
 	t.Helper()
-	started := time.Now()
-	work()
-	require.Less(t, time.Since(started), limit)
+	if cfg.DBType == database.SQLite {
+		return func() {}
+	}
+	conn, err := dbtest.Open(t, cfg).SQL().Conn(t.Context())
+	require.NoError(t, err)
+	_, err = conn.ExecContext(t.Context(), "DO GET_LOCK(CONCAT(DATABASE(), '.slow'), 60)")
+	require.NoError(t, err)
+	return sync.OnceFunc(func() {
+		_, err := conn.ExecContext(context.WithoutCancel(t.Context()), "DO RELEASE_LOCK(CONCAT(DATABASE(), '.slow'))")
+		require.NoError(t, err)
+		require.NoError(t, conn.Close())
+	})
 }
 
-// slowMigration takes three seconds with MySQL; with SQLite as long as it takes
-// to count that far.
+// slowMigration takes with MySQL until blockMigrations releases it; with SQLite
+// as long as it takes to count that far.
 func slowMigration(count int) fstest.MapFS {
 	return fstest.MapFS{
 		"mysql/0002_slow.sql": up(`
 CREATE TABLE IF NOT EXISTS blog_begun (id int);
-DO SLEEP(3);
+DO GET_LOCK(CONCAT(DATABASE(), '.slow'), 3600);
 CREATE TABLE IF NOT EXISTS blog_ended (id int);
 `),
 		// SQLite takes a migration back as a whole, so the begun one shows in a

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
@@ -19,10 +18,7 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-const (
-	epoch    = "epoch"
-	patience = 30 * time.Second
-)
+const epoch = "epoch"
 
 // fixture is a store and the database below it.
 type fixture struct {

@@ -86,8 +86,12 @@ func TestNoFullScan(t *testing.T) {
 			ids = append(ids, id+1)
 		}
 		s.replace(t, snapshot(1, ids...))
-		s.fill(t, 5000, "1 + id % 300", "301 + id % 7", "400 + id % 300")
-		if s.db.Dialect() == database.MySQL { // SQLite is served without statistics, too
+		rows := 1000
+		if s.db.Dialect() == database.MySQL { // SQLite plans without statistics, as in production: any number will do
+			rows = 5000
+		}
+		s.fill(t, rows, "1 + id % 300", "301 + id % 7", "400 + id % 300")
+		if s.db.Dialect() == database.MySQL {
 			dbtest.Analyze(t, s.db, "article", "article_tag", "tag_copy")
 		}
 		enabled, disabled := article.Enabled, article.Disabled

@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const timeout = 30 * time.Second
+const timeout = 2 * time.Minute
 
 // Client speaks to one API.
 type Client struct {

@@ -41,7 +41,7 @@ func start(t *testing.T, program string, args ...string) *process {
 	out, err := p.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.Start())
-	timeout := time.AfterFunc(20*time.Second, func() { _ = p.Process.Kill() })
+	timeout := time.AfterFunc(time.Minute, func() { _ = p.Process.Kill() })
 	t.Cleanup(func() {
 		timeout.Stop()
 		_ = p.Process.Kill()
@@ -66,6 +66,9 @@ func (p *process) end(t *testing.T) int {
 }
 
 func TestProcess(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short builds no programs")
+	}
 	program := buildTiny(t)
 
 	t.Run("version", func(t *testing.T) {

@@ -36,5 +36,10 @@ func Hold(t testing.TB, db *database.DB, statement string) (release func()) {
 		require.NoError(t, tx.Exec("SET SESSION /*M!100300 idle_transaction_timeout = 0, */ wait_timeout = 3600").Error)
 	}
 	require.NoError(t, tx.Exec(statement).Error)
-	return func() { require.NoError(t, tx.Rollback().Error) }
+	return func() {
+		if db.Dialect() == database.MySQL {
+			require.NoError(t, tx.Exec("UNLOCK TABLES").Error) // in case they were
+		}
+		require.NoError(t, tx.Rollback().Error)
+	}
 }

@@ -94,7 +94,8 @@ func TestKilledAnywhere(t *testing.T) {
 		sent := 0
 		for range 3 {
 			kill := start(t, writing, cfg)
-			<-time.After(time.Duration(50+rand.IntN(150)) * time.Millisecond)
+			enough := notes(t, db) + 1 + rand.IntN(20)
+			require.Eventually(t, func() bool { return notes(t, db) >= enough }, patience, time.Millisecond)
 			kill()
 			// The client knows of no answer and repeats all, one more than there are.
 			for there := notes(t, db); sent <= there; sent++ {

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	dbtest.Main(m)
 }
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // note is what the requests of these tests write.
 type note struct {

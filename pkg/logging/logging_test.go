@@ -143,7 +143,7 @@ func TestRotation(t *testing.T) {
 	require.Eventually(t, func() bool {
 		files, err := os.ReadDir(cfg.LogSavePath)
 		return err == nil && len(files) == 2
-	}, 10*time.Second, 10*time.Millisecond, "one file and one backup stay")
+	}, time.Minute, 10*time.Millisecond, "one file and one backup stay")
 	info, err := os.Stat(filepath.Join(cfg.LogSavePath, cfg.LogFileName))
 	require.NoError(t, err)
 	require.LessOrEqual(t, info.Size(), int64(1<<20))

@@ -37,7 +37,7 @@ const (
 	nobody  = "198.51.100.1:4000"
 	things  = "/api/v1/things"
 	appKey  = "X-Test-App" // stands for a token
-	waiting = 20 * time.Second
+	waiting = time.Minute
 )
 
 // replica is an engine as a service has it, with limited routes and others.

@@ -25,7 +25,7 @@ import (
 // The parts put together as a service does it, with its database gone.
 func TestServiceWhileItDrains(t *testing.T) {
 	cfg := server.Default()
-	cfg.Host, cfg.HTTPPort, cfg.DrainDelay = "127.0.0.1", 0, 2*time.Second
+	cfg.Host, cfg.HTTPPort, cfg.DrainDelay = "127.0.0.1", 0, 4*time.Second // longer than a machine may stand still
 	log, signals := zap.NewNop(), make(chan os.Signal, 2)
 	process := lifecycle.New(cfg.Lifecycle(), signals, log)
 	m := metrics.New(buildinfo.Get())

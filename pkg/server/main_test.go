@@ -25,7 +25,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/server"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func TestMain(m *testing.M) {
 	// The server waits half a second for whoever it cuts off in a request.

@@ -50,7 +50,7 @@ func TestRequestTimeout(t *testing.T) {
 	}
 	require.Equal(t, "late, but whole", f.do("GET", "/late", "").body)
 	require.Equal(t, 204, f.do("DELETE", "/late", "").StatusCode, "what was done is not denied")
-	require.Equal(t, 200, f.do("GET", "/fast", "").StatusCode)
+	require.Equal(t, 200, start(t, server.Default(), slow).do("GET", "/fast", "").StatusCode)
 	require.Contains(t, f.exposition(), `achilles_http_requests_total{method="GET",route="/silent",status="504"} 1`)
 }
 

@@ -29,6 +29,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/service"
 )
 
+const patience = time.Minute
+
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
 var migrations = database.Migrations{Service: "toy", Files: fstest.MapFS{
@@ -69,7 +71,7 @@ func (b *buffer) address(t *testing.T) string {
 	require.Eventually(t, func() bool {
 		found = upLine.FindStringSubmatch(b.String())
 		return found != nil
-	}, 10*time.Second, 10*time.Millisecond, "the service did not say that it is up")
+	}, patience, 10*time.Millisecond, "the service did not say that it is up")
 	return "http://" + found[1]
 }
 
@@ -102,7 +104,7 @@ func TestLife(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, body = get(t, base+"/readyz")
 		return status == 200
-	}, 10*time.Second, 50*time.Millisecond, "not ready after the migration: %s", body)
+	}, patience, 50*time.Millisecond, "not ready after the migration: %s", body)
 
 	signals <- syscall.SIGTERM
 	require.NoError(t, <-ended)
@@ -157,10 +159,10 @@ func TestWatchSettings(t *testing.T) {
 	}
 	require.False(t, debugged())
 	write("debug")
-	require.Eventually(t, debugged, 10*time.Second, 50*time.Millisecond)
+	require.Eventually(t, debugged, patience, 50*time.Millisecond)
 	write("loud")
 	require.Eventually(t, func() bool { return strings.Contains(log.String(), "the changed settings are not used") },
-		10*time.Second, 50*time.Millisecond)
+		patience, 50*time.Millisecond)
 
 	signals <- syscall.SIGTERM
 	require.NoError(t, <-ended)

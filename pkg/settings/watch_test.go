@@ -2,6 +2,7 @@ package settings
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -32,7 +33,7 @@ func watching(t *testing.T, file string) <-chan string {
 		select {
 		case err := <-ended:
 			require.NoError(t, err)
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("Watch did not end with its context")
 		}
 	})
@@ -45,8 +46,8 @@ func ready(t *testing.T, file, probe string, seen <-chan string) {
 	t.Helper()
 	original, err := os.ReadFile(file)
 	require.NoError(t, err)
-	for i := range 20 {
-		replace(t, file, probe, string(original)+string(rune('a'+i)))
+	for i := range 100 {
+		replace(t, file, probe, fmt.Sprint(string(original), i))
 		select {
 		case <-seen:
 			replace(t, file, probe, string(original))
@@ -69,7 +70,7 @@ func replace(t *testing.T, file, probe, content string) {
 
 func expect(t *testing.T, seen <-chan string, want string) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case got := <-seen:
@@ -107,7 +108,7 @@ func TestWatchPlainFile(t *testing.T) {
 
 	now := time.Now().Add(time.Hour)
 	require.NoError(t, os.Chtimes(file, now, now))
-	require.NoError(t, os.WriteFile(file, []byte("four"), 0o600))
+	replace(t, file, file+".swp", "four")
 	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), "neighbour"), []byte("x"), 0o600))
 	expectNothing(t, seen)
 }

@@ -121,6 +121,9 @@ func gone() string {
 	return server.URL
 }
 
+// patience is what only an error takes: a collector that hangs does so for ever.
+const patience = time.Minute
+
 // Whatever the collector does, spans cost their makers nothing, the stop is
 // bounded and no failure, and the log has a line rather than a flood.
 func TestBadCollectors(t *testing.T) {
@@ -142,11 +145,11 @@ func TestBadCollectors(t *testing.T) {
 				_, span := traces.Tracer().Start(t.Context(), "request")
 				span.End()
 			}
-			require.Less(t, time.Since(began), time.Second, "the spans' makers were held up")
+			require.Less(t, time.Since(began), patience/2, "the spans' makers were held up")
 			began = time.Now()
 			require.NoError(t, traces.Close(t.Context()))
-			require.Less(t, time.Since(began), 1500*time.Millisecond, "the stop was held up")
-			require.Eventually(t, func() bool { return waiting.Load() == 0 }, 3*time.Second, time.Millisecond, "something is still being sent")
+			require.Less(t, time.Since(began), patience/2, "the stop was held up")
+			require.Eventually(t, func() bool { return waiting.Load() == 0 }, patience, time.Millisecond, "something is still being sent")
 			require.Equal(t, 1, logs.Len(), "%v", logs.All())
 			line := logs.All()[0]
 			require.Equal(t, zapcore.WarnLevel, line.Level)

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 const (
 	articlesPath = "/api/v1/articles"
 	epoch        = "the epoch of these tests"
-	patience     = 20 * time.Second
+	patience     = time.Minute
 	mebibyte     = 1 << 20
 )
 
@@ -81,7 +81,13 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 	db := dbtest.Open(t, cfg)
 	_, _, err := database.Migrate(t.Context(), db, migrations.All())
 	require.NoError(t, err)
+	return serve(t, db, change...)
+}
+
+func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
+	t.Helper()
 	o := options{server: server.Default(), limits: unlimited(), maxContentBytes: mebibyte}
+	o.server.RequestTimeout = patience
 	o.server.MaxBodyBytes = 7 * mebibyte
 	for _, c := range change {
 		c(&o)

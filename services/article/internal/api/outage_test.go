@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -18,9 +19,8 @@ const promised = 2 * time.Second
 
 func TestDatabaseOutages(t *testing.T) {
 	server := dbtest.NewMySQL(t)
-	cfg := server.Config(t)
-	cfg.Timeout = database.Default().Timeout
-	s := start(t, cfg)
+	s := start(t, server.Config(t))
+	hurried := serve(t, s.db.WithTimeout(database.Default().Timeout)) // on the same pool
 	s.knows(t, 3)
 	existing := s.create(t, fields{"title": "existing", "tag_ids": []int{1}})
 	for _, outage := range []struct {
@@ -41,9 +41,8 @@ func TestDatabaseOutages(t *testing.T) {
 				"delete": {Method: http.MethodDelete, Path: at(existing.ID)},
 			} {
 				t.Run(name, func(t *testing.T) {
-					began := time.Now()
-					result := s.refuses(t, c, errcode.Unavailable)
-					require.Less(t, time.Since(began), promised)
+					var result *apitest.Result
+					dbtest.Within(t, promised, func() { result = hurried.refuses(t, c, errcode.Unavailable) })
 					require.Equal(t, "1", result.Header.Get("Retry-After"))
 					require.NotContains(t, string(result.Body), server.Addr())
 				})
@@ -62,17 +61,15 @@ func TestDatabaseOutages(t *testing.T) {
 // deadline reaches the SQL: see pkg/database for the rest.
 func TestRequestTimeout(t *testing.T) {
 	cfg := dbtest.MySQL(t)
-	s := start(t, cfg, func(o *options) { o.server.RequestTimeout = 300 * time.Millisecond })
+	s := start(t, cfg)
+	hurried := serve(t, s.db, func(o *options) { o.server.RequestTimeout = 300 * time.Millisecond })
 	s.knows(t, 3)
 	created := s.create(t, fields{"title": "a"})
 	// Somebody holds the row.
-	tx, err := s.db.SQL().BeginTx(t.Context(), nil)
-	require.NoError(t, err)
-	_, err = tx.ExecContext(t.Context(), "SELECT id FROM blog_article WHERE id = ? FOR UPDATE", created.ID)
-	require.NoError(t, err)
-	began := time.Now()
-	s.refuses(t, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"title": "b"}}, errcode.Timeout)
-	require.Less(t, time.Since(began), promised)
-	require.NoError(t, tx.Rollback())
+	release := dbtest.Hold(t, s.db, fmt.Sprintf("SELECT id FROM blog_article WHERE id = %d FOR UPDATE", created.ID))
+	dbtest.Within(t, promised, func() {
+		hurried.refuses(t, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"title": "b"}}, errcode.Timeout)
+	})
+	release()
 	require.Equal(t, "a", s.get(t, created.ID).Title)
 }

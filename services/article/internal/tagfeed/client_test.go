@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/tracetest"
 	"github.com/achilles-blog/achilles/pkg/tracing"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
@@ -24,7 +25,7 @@ func TestClientReadsTheFeed(t *testing.T) {
 	f.put(2, "two")
 	for name, base := range map[string]string{"plain": f.URL, "slash": f.URL + "/"} {
 		t.Run(name, func(t *testing.T) {
-			client := newClient(t, base, token, time.Second)
+			client := newClient(t, base, token, patience)
 			changes, err := client.Changes(t.Context(), 0, 2, 0)
 			require.NoError(t, err)
 			require.Equal(t, tagfeed.Changes{Epoch: "first", Last: 3, Changes: []tagfeed.Change{
@@ -39,14 +40,14 @@ func TestClientReadsTheFeed(t *testing.T) {
 
 func TestClientWaits(t *testing.T) {
 	f := newFeed(t)
-	client := newClient(t, f.URL, token, 5*time.Second)
+	client := newClient(t, f.URL, token, patience)
 	var changes tagfeed.Changes
 	var err error
 	done := make(chan struct{})
 	go func() { defer close(done); changes, err = client.Changes(t.Context(), 0, 10, 9*time.Second) }()
 	require.Eventually(t, func() bool { return f.count(changesPath) == 1 }, patience, time.Millisecond)
 	f.put(1, "a")
-	requireWithin(t, 5*time.Second, func() { <-done })
+	requireWithin(t, 5*time.Second, func() { <-done }) // it was ready to wait for nine
 	require.NoError(t, err)
 	require.Len(t, changes.Changes, 1)
 	require.Equal(t, []string{"9"}, f.waits)
@@ -72,7 +73,7 @@ func TestClientRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFeed(t)
 			f.answer(c.instead)
-			client := newClient(t, f.URL, token, time.Second)
+			client := newClient(t, f.URL, token, patience)
 			_, err := client.Changes(t.Context(), 0, 10, 0)
 			require.ErrorContains(t, err, c.want)
 			require.NotErrorIs(t, err, tagfeed.ErrStartOver)
@@ -88,13 +89,13 @@ func TestClientIsToldToStartOver(t *testing.T) {
 	f := newFeed(t)
 	f.put(1, "a")
 	f.trim()
-	_, err := newClient(t, f.URL, token, time.Second).Changes(t.Context(), 0, 10, 0)
+	_, err := newClient(t, f.URL, token, patience).Changes(t.Context(), 0, 10, 0)
 	require.ErrorIs(t, err, tagfeed.ErrStartOver)
 }
 
 func TestClientWithTheWrongToken(t *testing.T) {
 	f := newFeed(t)
-	_, err := newClient(t, f.URL, "wrong", time.Second).Snapshot(t.Context())
+	_, err := newClient(t, f.URL, "wrong", patience).Snapshot(t.Context())
 	require.ErrorContains(t, err, "Feed.Token")
 	require.NotContains(t, err.Error(), "wrong")
 }
@@ -111,7 +112,7 @@ func TestClientIsBounded(t *testing.T) {
 	for name, address := range map[string]string{"silent": silent.Addr().String(), "not there": closed.Addr().String()} {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t, "http://"+address, token, 100*time.Millisecond)
-			requireWithin(t, 1500*time.Millisecond, func() {
+			dbtest.Within(t, 1500*time.Millisecond, func() {
 				_, err := client.Changes(t.Context(), 0, 10, 0)
 				require.Error(t, err)
 				_, err = client.Snapshot(t.Context())
@@ -133,7 +134,7 @@ func TestClientHandsOnTheTrace(t *testing.T) {
 	f.hold(func(r *http.Request) { told = append(told, r.Header.Get("Traceparent")) })
 	traces := tracing.New(tracing.Config{Endpoint: collector.URL, SampleRatio: 1}, "article", "v1", zap.NewNop())
 	ctx, request := traces.Tracer().Start(t.Context(), "request")
-	client := newClient(t, f.URL, token, time.Second)
+	client := newClient(t, f.URL, token, patience)
 	for _, ctx := range []context.Context{ctx, t.Context()} {
 		_, err := client.Changes(ctx, 0, 10, 0)
 		require.NoError(t, err)

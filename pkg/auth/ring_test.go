@@ -322,6 +322,9 @@ func (c *clock) time() time.Time   { return *c.now.Load() }
 // what --in and --keep are for is assumed: that all have read the file before
 // the new key signs.
 func TestRotationUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	var now clock
 	now.set(noon)

@@ -128,6 +128,9 @@ func TestInTxAgainAfterADeadlock(t *testing.T) {
 
 // Another process holds what the transaction needs, and does not let go.
 func TestInTxWithoutTheLock(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
 		require.NoError(t, insert(t.Context(), db, "0"))
@@ -162,6 +165,9 @@ func TestSnapshotAgreesWithItself(t *testing.T) {
 }
 
 func TestASlowStatementIsEnded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	units := map[string]func(*database.DB, context.Context, func(*gorm.DB) error) error{
 		"Read": (*database.DB).Read, "Snapshot": (*database.DB).Snapshot, "InTx": (*database.DB).InTx,
 	}

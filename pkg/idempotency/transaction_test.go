@@ -170,6 +170,9 @@ func twoPools(t *testing.T, db *database.DB, cfg database.Config) [2]*database.D
 // Of thirty at once, some of whose writes fail, one is done and the others get
 // its answer.
 func TestConcurrentRepeats(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	for about, failures := range map[string]int32{"all well": 0, "the first fails": 1, "four fail": 4} {
 		t.Run(about, func(t *testing.T) {
 			each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
@@ -282,6 +285,9 @@ func TestAWriteThatIsTriedAgain(t *testing.T) {
 
 // A repeat waits for the first, and no longer than a unit of work may take.
 func TestARepeatWhileTheFirstRuns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
 		first := newGate()
 		p := post{key: "key", text: "text"}

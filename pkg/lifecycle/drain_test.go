@@ -77,16 +77,18 @@ func TestCloseWhenDrainingKeepsTheServersWriter(t *testing.T) {
 }
 
 func TestCloseNotify(t *testing.T) {
-	gone := make(chan struct{})
+	started, gone := make(chan struct{}), make(chan struct{})
 	srv := httptest.NewServer(lifecycle.CloseWhenDraining(nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		<-w.(interface{ CloseNotify() <-chan bool }).CloseNotify()
+		notified := w.(interface{ CloseNotify() <-chan bool }).CloseNotify()
+		close(started)
+		<-notified
 		close(gone)
 	})))
 	defer srv.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL, nil)
 	require.NoError(t, err)
-	time.AfterFunc(50*time.Millisecond, cancel)
+	go func() { <-started; cancel() }()
 	response, err := srv.Client().Do(request)
 	if err == nil {
 		_ = response.Body.Close()

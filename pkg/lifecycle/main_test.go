@@ -2,6 +2,7 @@ package lifecycle_test
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -22,13 +23,28 @@ import (
 )
 
 // patience bounds every wait for something that is bound to happen.
-const patience = 20 * time.Second
+const patience = time.Minute
+
+// pause is longer than a machine may stand still; drains in which a test has
+// something to do take that long.
+const pause = 4 * time.Second
 
 func TestMain(m *testing.M) {
 	if drain := os.Getenv("LIFECYCLE_CHILD_DRAIN"); drain != "" {
 		os.Exit(child(drain))
 	}
+	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // slow tests only wait
 	goleak.VerifyTestMain(m)
+}
+
+// slow runs a test that takes seconds beside the others, and not in short mode.
+func slow(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short waits for no drains")
+	}
+	t.Parallel()
 }
 
 // service is a process under test with one server.
@@ -94,7 +110,7 @@ func dial(addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{c, bufio.NewReader(c)}, c.SetDeadline(time.Now().Add(patience))
+	return &conn{c, bufio.NewReader(c)}, c.SetDeadline(time.Now().Add(patience)) // for those who only listen
 }
 
 func mustDial(t *testing.T, addr string) *conn {
@@ -106,6 +122,9 @@ func mustDial(t *testing.T, addr string) *conn {
 }
 
 func (c *conn) send(method, path, body string) error {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
 	_, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n%s", method, path, len(body), body)
 	return err
 }

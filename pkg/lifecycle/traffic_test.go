@@ -25,16 +25,18 @@ func child(drain string) int {
 	signals, stop := lifecycle.Notify()
 	defer stop()
 	delay, err := time.ParseDuration(drain)
-	if err != nil {
+	limit, err2 := time.ParseDuration(os.Getenv("LIFECYCLE_CHILD_SHUTDOWN"))
+	if err != nil || err2 != nil {
 		return 2
 	}
-	p := lifecycle.New(lifecycle.Config{DrainDelay: delay, ShutdownTimeout: 2 * time.Second}, signals, zap.NewNop())
+	p := lifecycle.New(lifecycle.Config{DrainDelay: delay, ShutdownTimeout: limit}, signals, zap.NewNop())
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 2
 	}
 	p.Listen("http", newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if pause, err := time.ParseDuration(r.URL.Query().Get("pause")); err == nil {
+			fmt.Println("begun")
 			time.Sleep(pause)
 		}
 		echo(w, r)
@@ -50,22 +52,30 @@ func child(drain string) int {
 type process struct {
 	*exec.Cmd
 	addr   string
+	stdout *bufio.Reader
 	stderr *strings.Builder
 }
 
-func startChild(t *testing.T, drain time.Duration) *process {
+func startChild(t *testing.T, drain, shutdown time.Duration) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(os.Args[0]), stderr: &strings.Builder{}} // #nosec G204 -- this very test binary
-	p.Env = append(os.Environ(), "LIFECYCLE_CHILD_DRAIN="+drain.String())
+	p.Env = append(os.Environ(), "LIFECYCLE_CHILD_DRAIN="+drain.String(), "LIFECYCLE_CHILD_SHUTDOWN="+shutdown.String())
 	p.Stderr = p.stderr
 	stdout, err := p.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.Start())
 	t.Cleanup(func() { _ = p.Process.Kill() })
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	require.NoError(t, err)
-	p.addr = strings.TrimSpace(line)
+	p.stdout = bufio.NewReader(stdout)
+	p.addr = p.line(t)
 	return p
+}
+
+// line is the next that the process prints.
+func (p *process) line(t *testing.T) string {
+	t.Helper()
+	line, err := p.stdout.ReadString('\n')
+	require.NoError(t, err)
+	return strings.TrimSpace(line)
 }
 
 func (p *process) exitCode(t *testing.T) int {
@@ -126,10 +136,10 @@ func (tr *traffic) lose(err error) {
 }
 
 // restart lets clients run against a process that gets SIGTERM, and whose
-// endpoint is removed some time later.
-func restart(t *testing.T, drain time.Duration) (tr *traffic, exit int) {
+// endpoint is removed some time later: in the drain, or too late.
+func restart(t *testing.T, drain time.Duration, inTime bool) (tr *traffic, exit int) {
 	t.Helper()
-	p := startChild(t, drain)
+	p := startChild(t, drain, patience)
 	tr = &traffic{addr: p.addr}
 	var clients sync.WaitGroup
 	for id := range 40 {
@@ -137,36 +147,40 @@ func restart(t *testing.T, drain time.Duration) (tr *traffic, exit int) {
 	}
 	require.Eventually(t, func() bool { return tr.answered.Load() > 500 }, patience, time.Millisecond)
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
-	time.AfterFunc(200*time.Millisecond, func() { tr.removed.Store(true) })
+	if inTime {
+		time.AfterFunc(200*time.Millisecond, func() { tr.removed.Store(true) })
+	}
 	exit = p.exitCode(t)
-	clients.Wait()
+	clients.Wait() // each ends with the removal or with a loss
 	return tr, exit
 }
 
 func TestDrainLosesNoPOSTOfClientsThatNeverRetry(t *testing.T) {
-	for range 3 {
-		tr, exit := restart(t, time.Second)
-		require.Empty(t, tr.lost)
-		require.Zero(t, exit)
+	slow(t)
+	for i := range 3 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			tr, exit := restart(t, pause, true)
+			require.Empty(t, tr.lost)
+			require.Zero(t, exit)
+		})
 	}
 }
 
 // The control: without the window the same clients lose requests, so they
 // would have seen a loss.
 func TestWithoutDrainTheSameClientsLosePOSTs(t *testing.T) {
-	for range 10 { // one restart in many hits nobody
-		if tr, _ := restart(t, 0); len(tr.lost) > 0 {
-			return
-		}
-	}
-	t.Fatal("ten restarts without a drain lost nothing: the clients would not notice a loss")
+	slow(t)
+	tr, _ := restart(t, 0, false)
+	require.Len(t, tr.lost, 40, "each client notices")
 }
 
 func TestSlowRequestFinishesAfterSIGTERM(t *testing.T) {
-	p := startChild(t, 50*time.Millisecond)
+	slow(t)
+	p := startChild(t, 50*time.Millisecond, patience)
 	c := mustDial(t, p.addr)
 	require.NoError(t, c.send(http.MethodPost, "/?pause=800ms", "slow"))
-	time.Sleep(100 * time.Millisecond) // SIGTERM must find it in flight
+	require.Equal(t, "begun", p.line(t)) // SIGTERM must find it in flight
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	_, answer, closing, err := c.receive()
 	require.NoError(t, err)
@@ -176,17 +190,18 @@ func TestSlowRequestFinishesAfterSIGTERM(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
+	slow(t)
 	t.Run("overrun", func(t *testing.T) {
-		p := startChild(t, 10*time.Millisecond)
+		p := startChild(t, 10*time.Millisecond, time.Second)
 		c := mustDial(t, p.addr)
-		require.NoError(t, c.send(http.MethodPost, "/?pause=30s", ""))
-		time.Sleep(100 * time.Millisecond)
+		require.NoError(t, c.send(http.MethodPost, "/?pause=1h", ""))
+		require.Equal(t, "begun", p.line(t))
 		require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 		require.Equal(t, 1, p.exitCode(t))
 		require.Contains(t, p.stderr.String(), "requests were still running")
 	})
 	t.Run("second signal", func(t *testing.T) {
-		p := startChild(t, time.Hour)
+		p := startChild(t, time.Hour, patience)
 		require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 		c := mustDial(t, p.addr)
 		require.Eventually(t, func() bool {

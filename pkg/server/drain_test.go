@@ -24,6 +24,9 @@ import (
 
 // The parts put together as a service does it, with its database gone.
 func TestServiceWhileItDrains(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	cfg := server.Default()
 	cfg.Host, cfg.HTTPPort, cfg.DrainDelay = "127.0.0.1", 0, 4*time.Second // longer than a machine may stand still
 	log, signals := zap.NewNop(), make(chan os.Signal, 2)

@@ -93,6 +93,9 @@ func expectNothing(t *testing.T, seen <-chan string) {
 }
 
 func TestWatchPlainFile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("one"), 0o600))
 	seen := watching(t, file)
@@ -137,6 +140,9 @@ func TestWatchIsNotPutOffByABusyDirectory(t *testing.T) {
 // A ConfigMap is mounted as config.yaml -> ..data/config.yaml, ..data -> ..2026_01; an update makes a new directory, swaps
 // ..data by a rename and removes the old directory.
 func TestWatchConfigMap(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	dir := t.TempDir()
 	publish := func(version, content string) {
 		t.Helper()
@@ -162,6 +168,9 @@ func TestWatchConfigMap(t *testing.T) {
 }
 
 func TestWatchLinkToAnotherDirectory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	target, file := filepath.Join(t.TempDir(), "real.yaml"), filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(target, []byte("one"), 0o600))
 	require.NoError(t, os.Symlink(target, file))

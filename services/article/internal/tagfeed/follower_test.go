@@ -214,6 +214,9 @@ func TestWrongTokenIsSaid(t *testing.T) {
 }
 
 func TestStartOver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	for name, sabotage := range map[string]func(f *feed){
 		"the feed was trimmed":        func(f *feed) { f.put(3, "three"); f.trim() },
 		"another epoch":               func(f *feed) { f.restart("second", 900); f.put(3, "three") },
@@ -262,6 +265,9 @@ func TestAnotherProgramDoesNotEmptyTheCopy(t *testing.T) {
 
 // Whatever a source answers at once must not keep its reader busy.
 func TestNoBusyLoop(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	const watched, most = 600 * time.Millisecond, 10
 	at := func(path string, data any) func(http.ResponseWriter, *http.Request) bool {
 		return func(w http.ResponseWriter, r *http.Request) bool {

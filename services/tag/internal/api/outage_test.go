@@ -107,6 +107,9 @@ func TestOutageUnderLoad(t *testing.T) {
 
 // Writes that wait for another's lock give up in time, and reads do not wait.
 func TestWritesBehindALock(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		s.create(t, fields{"name": "kept"})

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,18 +65,23 @@ func everyStatement(t *testing.T, s *store.Store) {
 // fill writes n tags, and a change for each: one a minute until now.
 func fill(t *testing.T, db *database.DB, n int, like func(i int) (deleted, state int)) {
 	t.Helper()
-	var tags, changes []map[string]any
-	now := time.Now().UTC()
-	for i := 1; i <= n; i++ {
-		at := now.Add(time.Duration(i-n) * time.Minute)
-		deleted, state := like(i)
-		tags = append(tags, map[string]any{
-			"id": i, "created_at": at, "updated_at": at, "name": fmt.Sprintf("tag %d", i), "state": state, "is_deleted": deleted,
-		})
-		changes = append(changes, map[string]any{"sequence": i, "created_at": at, "tag_id": i, "kind": "put", "name": "x", "state": 1})
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	tags, changes := "INSERT INTO "+db.Table("tag")+" (id, created_at, updated_at, name, state, is_deleted) VALUES ",
+		"INSERT INTO "+db.Table("tag_change")+" (sequence, created_at, tag_id, kind, name, state) VALUES "
+	for from := 1; from <= n; from += 500 {
+		var tagRows, changeRows []string
+		var tagValues, changeValues []any
+		for i := from; i < min(from+500, n+1); i++ {
+			at := now.Add(time.Duration(i-n) * time.Minute)
+			deleted, state := like(i)
+			tagRows, tagValues = append(tagRows, "(?, ?, ?, ?, ?, ?)"), append(tagValues, i, at, at, fmt.Sprintf("tag %d", i), state, deleted)
+			changeRows, changeValues = append(changeRows, "(?, ?, ?, 'put', 'x', 1)"), append(changeValues, i, at, i)
+		}
+		for statement, values := range map[string][]any{tags + strings.Join(tagRows, ", "): tagValues, changes + strings.Join(changeRows, ", "): changeValues} {
+			_, err := db.SQL().ExecContext(t.Context(), statement, values...)
+			require.NoError(t, err)
+		}
 	}
-	require.NoError(t, db.Gorm(t.Context()).Table(db.Table("tag")).CreateInBatches(tags, 500).Error)
-	require.NoError(t, db.Gorm(t.Context()).Table(db.Table("tag_change")).CreateInBatches(changes, 500).Error)
 	exec(t, db, "UPDATE "+db.Table("tag_sequence")+" SET value = ?", n)
 	if db.Dialect() == database.MySQL { // SQLite plans without statistics, as in production
 		dbtest.Analyze(t, db, "tag", "tag_change", "tag_sequence")

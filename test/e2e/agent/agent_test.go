@@ -46,10 +46,10 @@ func TestLoad(t *testing.T) {
 		count, err := client.Count(t.Context(), "run")
 		require.NoError(t, err)
 		return count.Posts > 0
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	require.NoError(t, client.SetToken(t.Context(), "run", "two"))
 	for _, token := range []string{"Bearer one", "Bearer two"} {
-		require.Eventually(t, func() bool { _, ok := shown.Load(token); return ok }, 10*time.Second, 10*time.Millisecond, token)
+		require.Eventually(t, func() bool { _, ok := shown.Load(token); return ok }, time.Minute, 10*time.Millisecond, token)
 	}
 	result, err := client.Stop(t.Context(), "run")
 	require.NoError(t, err)

@@ -117,21 +117,15 @@ func TestCrash(t *testing.T) {
 
 	require.NoError(t, cluster.Crash(file))
 	require.ErrorContains(t, <-ended, "signal: killed")
-	second := running(t, file)
-	require.NotEqual(t, first.Process.Pid, second)
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", second))
-	require.NoError(t, err)
-	require.Equal(t, "sleep\x001000\x00", string(line))
+	require.NotEqual(t, first.Process.Pid, running(t, file, "sleep\x001000\x00"))
 
 	require.NoError(t, cluster.Crash(file, "sleep", "2000"))
-	third := running(t, file)
-	line, err = os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", third))
-	require.NoError(t, err)
-	require.Equal(t, "sleep\x002000\x00", string(line))
+	running(t, file, "sleep\x002000\x00")
 }
 
-// running returns the process of a file; it is killed when the test ends.
-func running(t *testing.T, file string) (pid int) {
+// running returns the process of a file once it runs the given command line; it
+// is killed when the test ends.
+func running(t *testing.T, file, command string) (pid int) {
 	t.Helper()
 	text, err := os.ReadFile(file) // #nosec G304 -- of this test
 	require.NoError(t, err)
@@ -143,7 +137,10 @@ func running(t *testing.T, file string) (pid int) {
 		_, _ = syscall.Wait4(pid, nil, 0, nil)
 	}()
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL); <-reaped })
-	time.Sleep(50 * time.Millisecond) // until it is itself, and no longer a copy of this test
+	require.Eventually(t, func() bool { // at first it is a copy of this test
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		return err == nil && string(line) == command
+	}, time.Minute, 5*time.Millisecond)
 	return pid
 }
 

@@ -29,6 +29,9 @@ type front struct {
 
 func newFront(t *testing.T, more process.Settings) *front {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("starts services")
+	}
 	settings := process.Settings{
 		"Server.TrustedProxies": "127.0.0.1", "Limits.AuthBurst": strconv.Itoa(authBurst), "Limits.AuthPerMinute": strconv.Itoa(int(time.Minute / authInterval)),
 	}.With(more)
@@ -74,6 +77,9 @@ func proxy(t *testing.T, p *process.Process) http.Handler {
 // Services as they should be pass, and what would not let a promise through is
 // told by which one it is.
 func TestAccess(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts servers")
+	}
 	redis := dbtest.NewRedis(t)
 	f := newFront(t, process.Settings{"Redis.Host": redis.Addr()})
 	token, err := f.authenticate(t.Context(), f.secret)

@@ -121,7 +121,7 @@ func TestRotation(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		return shown["node1"] == r.key && shown["ingress"] == keyOf(old)
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	results, err := tr.stop(t.Context())
 	require.NoError(t, err)
 	p.judgeRotations(tr.summarise(results))

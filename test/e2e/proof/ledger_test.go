@@ -28,6 +28,9 @@ type ledgers struct {
 // returns when the articles' copy of the tags is complete.
 func write(t *testing.T, repeat bool) *ledgers {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("starts servers")
+	}
 	tagDatabase, articleDatabase := dbtest.MySQL(t), dbtest.MySQL(t)
 	tags := process.Ready(t, process.Service(t, "tag"), process.On(tagDatabase))
 	articles := process.Ready(t, process.Service(t, "article"), process.Follow(articleDatabase, tags.Addr(t)))

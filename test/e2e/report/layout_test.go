@@ -62,6 +62,9 @@ const measure = `(() => {
 
 // The pages are left among the test's artifacts: go test -artifacts keeps them.
 func TestLayout(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a browser")
+	}
 	tab := newTab(t)
 	all := reports()
 	all["crowded"] = crowdedReport()

@@ -18,6 +18,11 @@ func crossOrigin(origins []string) (gin.HandlerFunc, error) {
 	if len(origins) == 0 {
 		return func(*gin.Context) {}, nil
 	}
+	for _, origin := range origins {
+		if origin != "*" && !validOrigin(origin) {
+			return nil, fmt.Errorf("origins %q: %s is none", origins, origin)
+		}
+	}
 	cfg := cors.Config{
 		AllowOriginFunc: func(origin string) bool { return allowsOrigin(origins, origin) },
 		AllowMethods: []string{

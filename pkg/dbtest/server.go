@@ -82,9 +82,15 @@ func (s *Server) Start(t testing.TB) { t.Helper(); require.NoError(t, s.start())
 // on after Resume.
 func (s *Server) Pause(t testing.TB) {
 	t.Helper()
-	require.NoError(t, s.process.Signal(syscall.SIGSTOP))
-	// The signal returns before every thread has stopped.
-	require.Eventually(t, func() bool { return stopped(s.process.Pid) }, startTimeout, time.Millisecond)
+	Pause(t, s.process)
+}
+
+// Pause freezes a process until SIGCONT, and returns when each of its threads
+// has stopped.
+func Pause(t testing.TB, process *os.Process) {
+	t.Helper()
+	require.NoError(t, process.Signal(syscall.SIGSTOP))
+	require.Eventually(t, func() bool { return stopped(process.Pid) }, startTimeout, time.Millisecond)
 }
 
 // stopped looks at the state of every thread; where there is no /proc it hopes.

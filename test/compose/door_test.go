@@ -1,12 +1,13 @@
 package compose_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -26,8 +27,9 @@ import (
 type door struct {
 	*process.Process
 	*names
-	addr  string
-	ports map[string]int // of the services, each on all of its addresses
+	addr   string
+	ports  map[string]int // of the services, each on all of its addresses
+	socket string         // where the proxy tells what it knows
 	// trusts says that the proxy believes a replica as soon as it has a name.
 	trusts bool
 }
@@ -37,28 +39,80 @@ func newDoor(t *testing.T) *door {
 	program := process.Installed(t, "haproxy")
 	version := regexp.MustCompile(`version (\d+)\.(\d+)`).FindStringSubmatch(run(t, ".", nil, "haproxy", "-v"))
 	require.NotNil(t, version)
+	dir := t.TempDir()
+	listener, health := listen(t), listen(t)
 	d := &door{
-		names: newNames(t), addr: fmt.Sprintf("127.0.0.1:%d", freePort(t)),
-		ports:  map[string]int{"tag": freePort(t), "article": freePort(t)},
+		names: newNames(t), addr: listener.Addr().String(), socket: filepath.Join(dir, "socket"),
+		ports:  map[string]int{"tag": reservePort(t), "article": reservePort(t)},
 		trusts: version[1] < "3" || version[1] == "3" && version[2] == "0",
 	}
-	health := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	config := strings.NewReplacer(
-		"127.0.0.11:53", d.LocalAddr().String(), "bind :8080", "bind "+d.addr, "127.0.0.1:8404", health,
+		"127.0.0.11:53", d.LocalAddr().String(), "bind :8080", "bind fd@3", "bind 127.0.0.1:8404", "bind fd@4",
 		" tag:8080", fmt.Sprintf(" tag:%d", d.ports["tag"]), " article:8080", fmt.Sprintf(" article:%d", d.ports["article"]),
+		"global\n", "global\n  stats socket "+d.socket+"\n",
+		"timeout check 1s", "timeout check 30s", // on a busy machine a slow replica is no dead one
 	).Replace(read(t, folder+"/haproxy.cfg"))
 	if d.trusts { // HAProxy knows the setting from 3.1 on
 		config = strings.Replace(config, " init-state down", "", 1)
 	}
-	file := filepath.Join(t.TempDir(), "haproxy.cfg")
+	file := filepath.Join(dir, "haproxy.cfg")
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
-	d.Process = process.Start(t, program, nil, "-db", "-f", file)
+	command := exec.Command(program, "-db", "-f", file)
+	command.ExtraFiles = []*os.File{handOver(t, listener), handOver(t, health)} // 3 and 4
+	d.Process = process.StartCommand(t, command)
 	process.Await(t, "the proxy to listen", func() bool {
-		answer, err := process.Ask("GET", "http://"+health+"/", nil)
+		answer, err := process.Ask("GET", "http://"+health.Addr().String()+"/", nil)
 		return err == nil && answer.Status == 503 || d.Ended() // no replica is there yet
 	})
 	require.False(t, d.Ended(), d.Stderr())
 	return d
+}
+
+func listen(t *testing.T) *net.TCPListener {
+	t.Helper()
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	return listener
+}
+
+// handOver returns the file of a listener, which is then its only owner.
+func handOver(t *testing.T, listener *net.TCPListener) *os.File {
+	t.Helper()
+	file, err := listener.File()
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	return file
+}
+
+// reservePort returns a port that is free on the other addresses of the
+// loopback: until the end of the test it is taken on the first, which is where
+// all other programs look for one.
+func reservePort(t *testing.T) int {
+	t.Helper()
+	listener := listen(t)
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// awaitServing waits until the proxy sends requests for a service to an address.
+func (d *door) awaitServing(t *testing.T, name, addr string) {
+	t.Helper()
+	const running = "2"
+	process.Await(t, "the proxy to use "+addr+" for "+name, func() bool {
+		conn, err := net.Dial("unix", d.socket)
+		require.NoError(t, err)
+		defer func() { _ = conn.Close() }()
+		_, err = fmt.Fprintf(conn, "show servers state %s\n", name)
+		require.NoError(t, err)
+		table, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		for line := range strings.Lines(string(table)) {
+			if fields := strings.Fields(line); len(fields) > 5 && fields[4] == addr && fields[5] == running {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // awaitOpen waits until requests for the path are answered.
@@ -205,9 +259,8 @@ func TestTheDoorFinishesWhatIsUnderWay(t *testing.T) {
 		return err != nil
 	})
 	close(finish)
-	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: http.MethodPost})
+	answer, err := conn.Receive(http.MethodPost)
 	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	require.Equal(t, http.StatusCreated, response.StatusCode)
+	require.Equal(t, http.StatusCreated, answer.Status)
 	require.Zero(t, d.Exit(t))
 }

@@ -17,9 +17,6 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// settle is the pause of roll.sh.
-const settle = 3 * time.Second
-
 // fleet are the replicas of a service behind the door.
 type fleet struct {
 	*door
@@ -32,19 +29,18 @@ func newFleet(t *testing.T, d *door, name string, settings process.Settings, add
 	t.Helper()
 	f := &fleet{
 		door: d, name: name, program: process.Service(t, name), replicas: map[string]*process.Process{},
-		settings: settings.With(process.Settings{"Server.HttpPort": fmt.Sprint(d.ports[name]), "Server.DrainDelay": "3s"}),
+		settings: settings.With(process.Settings{"Server.HttpPort": fmt.Sprint(d.ports[name]), "Server.DrainDelay": "5s"}),
 	}
 	process.Migrate(t, f.program, f.settings)
 	for _, addr := range addrs {
 		f.start(t, addr)
 	}
-	d.awaitOpen(t, "/api/v1/"+name+"s")
 	return f
 }
 
-// start starts a replica and returns when it is healthy. Docker's DNS has its
-// address from the beginning; a proxy that trusts whatever has a name must not
-// know of it before it is ready.
+// start starts a replica and returns when the proxy uses it, for which roll.sh
+// has a pause. Docker's DNS has its address from the beginning; a proxy that
+// trusts whatever has a name must not know of it before it is ready.
 func (f *fleet) start(t *testing.T, addr string) {
 	t.Helper()
 	f.replicas[addr] = process.Serve(t, f.program, f.settings.With(process.Settings{"Server.Host": addr}))
@@ -55,15 +51,28 @@ func (f *fleet) start(t *testing.T, addr string) {
 	if f.trusts {
 		f.add(f.name, addr)
 	}
+	f.awaitServing(t, f.name, addr)
 }
 
-// stop stops a replica. Docker's DNS has its address until it has ended.
-func (f *fleet) stop(t *testing.T, addr string) {
+// start starts a replica of each service.
+func start(t *testing.T, addr string, fleets ...*fleet) {
 	t.Helper()
-	f.replicas[addr].Signal(t, syscall.SIGTERM)
-	require.Zero(t, f.replicas[addr].Exit(t))
-	f.remove(f.name, addr)
-	delete(f.replicas, addr)
+	for _, f := range fleets {
+		f.start(t, addr)
+	}
+}
+
+// stop stops a replica of each service. Docker's DNS has its address until it
+// has ended.
+func stop(t *testing.T, addr string, fleets ...*fleet) {
+	t.Helper()
+	for _, f := range fleets {
+		f.replicas[addr].Signal(t, syscall.SIGTERM)
+	}
+	for _, f := range fleets {
+		require.Zero(t, f.replicas[addr].Exit(t))
+		f.remove(f.name, addr)
+	}
 }
 
 // writers create objects without ever repeating a request, on connections
@@ -137,6 +146,7 @@ func (w *writers) requireOnce(t *testing.T, cfg database.Config, query string) {
 	require.NoError(t, dbtest.Open(t, cfg).Gorm(t.Context()).Raw(query).Scan(&stored).Error)
 	slices.Sort(stored)
 	slices.Sort(w.acked)
+	require.NotEmpty(t, stored)
 	require.Equal(t, w.acked, stored)
 }
 
@@ -151,14 +161,14 @@ func TestReplicasAreReplacedBehindTheDoor(t *testing.T) {
 	tags := newFleet(t, d, "tag", process.On(tagDatabase), "127.0.0.2", "127.0.0.3")
 	feed := fmt.Sprintf("127.0.0.2:%d", d.ports["tag"])
 	articles := newFleet(t, d, "article", process.Follow(articleDatabase, feed), "127.0.0.2", "127.0.0.3")
-	time.Sleep(settle)
 
 	tagWriters, articleWriters := tags.write(6, newTag), articles.write(6, newArticle)
-	for _, f := range []*fleet{tags, articles} {
-		f.roll(t)
-		f.stop(t, "127.0.0.4")
-		f.start(t, "127.0.0.4")
+	start(t, "127.0.0.4", tags, articles)
+	start(t, "127.0.0.5", tags, articles)
+	for _, addr := range []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"} {
+		stop(t, addr, tags, articles)
 	}
+	start(t, "127.0.0.4", tags, articles)
 	tagWriters.end()
 	articleWriters.end()
 	require.Empty(t, tagWriters.lost)
@@ -167,21 +177,10 @@ func TestReplicasAreReplacedBehindTheDoor(t *testing.T) {
 	articleWriters.requireOnce(t, articleDatabase, "SELECT title FROM blog_article")
 	t.Logf("%d tags and %d articles, none lost", len(tagWriters.acked), len(articleWriters.acked))
 
-	time.Sleep(settle)
-	tags.stop(t, "127.0.0.5")
+	tags.replicas["127.0.0.5"].Kill()
 	alone := tags.write(2, func(name string) any { return newTag("alone " + name) })
-	tags.stop(t, "127.0.0.4")
+	stop(t, "127.0.0.4", tags)
 	tags.start(t, "127.0.0.4")
 	alone.end()
 	require.NotEmpty(t, alone.lost, "this test would not see a lost request")
-}
-
-// roll replaces the replicas as roll.sh does.
-func (f *fleet) roll(t *testing.T) {
-	t.Helper()
-	f.start(t, "127.0.0.4")
-	f.start(t, "127.0.0.5")
-	time.Sleep(settle)
-	f.stop(t, "127.0.0.2")
-	f.stop(t, "127.0.0.3")
 }

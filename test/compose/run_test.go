@@ -3,7 +3,6 @@ package compose_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,9 +72,9 @@ func TestTheServicesRunOnTheseSettings(t *testing.T) {
 	own := process.Settings{"SERVER.HTTPPORT": "0", "SERVER.ADMINPORT": "0", "DATABASE.HOST": mysql.Addr(), "REDIS.HOST": redis.Addr()}
 
 	onTag := configured(t, service(t, project, "tag"), secrets, own)
-	tag := start(t, project, "tag", onTag)
+	tag := serve(t, project, "tag", onTag)
 	onArticle := configured(t, service(t, project, "article"), secrets, own.With(process.Settings{"FEED.URL": "http://" + tag.Addr(t)}))
-	article := start(t, project, "article", onArticle)
+	article := serve(t, project, "article", onArticle)
 	for name, p := range map[string]*process.Process{"tag": tag, "article": article} {
 		check := service(t, project, name).HealthCheck.Test
 		require.Equal(t, types.HealthCheckTest{"CMD", "/" + name, "healthcheck", "http://127.0.0.1:8080/readyz"}, check)
@@ -115,9 +114,9 @@ func writesByTheReadme(t *testing.T, tag, article *process.Process, on process.S
 	}
 }
 
-// start migrates and serves as the file says. An unknown or a wrong setting
+// serve migrates and serves as the file says. An unknown or a wrong setting
 // would end either at once.
-func start(t *testing.T, project *types.Project, name string, s process.Settings) *process.Process {
+func serve(t *testing.T, project *types.Project, name string, s process.Settings) *process.Process {
 	t.Helper()
 	program := process.Service(t, name)
 	ran, exit := process.Run(t, program, s, service(t, project, name+"-migrate").Command...)
@@ -146,14 +145,14 @@ func TestRedisAsItIsStarted(t *testing.T) {
 	redis := service(t, load(t), "redis")
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "redis"), []byte("the password"), 0o600))
-	port := freePort(t)
-	here := strings.NewReplacer("/run/secrets/", dir+"/", "maxmemory", fmt.Sprintf("bind 127.0.0.1\nport %d\nmaxmemory", port),
-		"redis-cli", fmt.Sprintf("redis-cli -p %d", port), "$$", "$")
+	socket := filepath.Join(dir, "socket")
+	here := strings.NewReplacer("/run/secrets/", dir+"/", "maxmemory", "port 0\nunixsocket "+socket+"\nmaxmemory",
+		"redis-cli", "redis-cli -s "+socket, "$$", "$")
 	shell := redis.Command
 	require.Equal(t, types.ShellCommand{"sh", "-c"}, shell[:2])
 	p := process.Start(t, "/bin/sh", nil, "-c", here.Replace(shell[2]))
 	t.Cleanup(func() { // where the shell kept the signal to itself
-		_ = exec.Command("redis-cli", "-p", fmt.Sprint(port), "-a", "the password", "shutdown").Run()
+		_ = exec.Command("redis-cli", "-s", socket, "-a", "the password", "shutdown").Run()
 	})
 
 	check := redis.HealthCheck.Test
@@ -162,18 +161,10 @@ func TestRedisAsItIsStarted(t *testing.T) {
 		return exec.Command("/bin/sh", "-c", here.Replace(check[1])).Run() == nil || p.Ended()
 	})
 	require.False(t, p.Ended(), p.Stdout()+p.Stderr())
-	output, _ := exec.Command("redis-cli", "-p", fmt.Sprint(port), "ping").CombinedOutput()
+	output, _ := exec.Command("redis-cli", "-s", socket, "ping").CombinedOutput()
 	require.Contains(t, string(output), "NOAUTH")
 	p.Signal(t, os.Interrupt)
 	require.Zero(t, p.Exit(t))
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 func TestSecretsAreMadeOnce(t *testing.T) {
@@ -199,21 +190,27 @@ func TestSecretsAreMadeOnce(t *testing.T) {
 	require.NotEqual(t, read(t, filepath.Join(dir, "keys.yaml")), read(t, filepath.Join(newSecrets(t), "keys.yaml")))
 }
 
-// roll.sh with a docker that only notes what it is asked to do.
+// roll.sh with a docker and a sleep that only note what they are asked to do.
 func TestRollReplacesOneByOne(t *testing.T) {
 	dir := t.TempDir()
-	const docker = `#!/bin/sh
-echo "$*" >>"$NOTES"
+	for _, program := range []string{"docker", "sleep"} {
+		const note = `#!/bin/sh
+echo "${0##*/} $*" >>"$NOTES"
 case "$*" in "compose ps "*) printf 'one\ntwo\n' ;; esac
 `
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "docker"), []byte(docker), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, program), []byte(note), 0o700))
+	}
 	notes := filepath.Join(dir, "notes")
 	environ := []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "NOTES=" + notes}
 	run(t, ".", environ, "sh", folder+"/roll.sh", "article")
 	require.Equal(t, []string{
-		"compose ps --quiet article",
-		"compose run --rm --no-deps article-migrate",
-		"compose up --detach --wait --no-deps --no-recreate --scale article=4 article",
-		"stop one", "rm one", "stop two", "rm two",
+		"docker compose ps --quiet article",
+		"docker compose run --rm --no-deps article-migrate",
+		"docker compose up --detach --wait --no-deps --no-recreate --scale article=4 article",
+		"sleep 3",
+		"docker stop one", "docker rm one", "docker stop two", "docker rm two",
 	}, strings.Split(strings.TrimSpace(read(t, notes)), "\n"))
+	for _, within := range []string{"timeout resolve 1s\n", "check inter 1s "} {
+		require.Contains(t, read(t, folder+"/haproxy.cfg"), within, "the proxy knows of new replicas, and trusts them, before the old ones stop")
+	}
 }

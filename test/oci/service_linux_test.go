@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,49 +13,52 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+var here = v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+
 // The service needs nothing of its root but to read it, and no rights.
 func TestServiceRunsOnAReadOnlyRoot(t *testing.T) {
 	needContainers(t)
-	program := compile(t, "../../services/tag", runtime.GOARCH)
-	image, err := Service(program, "tag", v1.Platform{OS: "linux", Architecture: runtime.GOARCH}, Build{})
+	image, err := Service(compile(t, "../../services/tag"), "tag", here, Build{})
 	require.NoError(t, err)
-	c := newContainer(t, image)
-	c.user = 65532
-	c.volumes = []string{"/tmp"} // for the database, which in a cluster is elsewhere
-	port := freePort(t)
-	environ := []string{"ACHILLES_DATABASE_DBNAME=/tmp/tags.db", "ACHILLES_SERVER_HTTPPORT=" + port, "ACHILLES_SERVER_ADMINPORT=0"}
+	c := newContainer(t, image, 65532, "/tmp") // for the database, which in a cluster is elsewhere
+	environ := []string{"ACHILLES_DATABASE_DBNAME=/tmp/tags.db", "ACHILLES_SERVER_DRAINDELAY=0s"}
 	migration := c.start(environ, "migrate")
-	require.NoError(t, <-migration.ended, "%s", &migration.output)
-	running := c.start(append(environ, "ACHILLES_SERVER_DRAINDELAY=0s"), c.config.Cmd...)
-	require.Eventually(t, func() bool {
-		answer, err := http.Get("http://127.0.0.1:" + port + "/api/v1/tags") // #nosec G107 -- our own
-		return err == nil && answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
-	}, 20*time.Second, 50*time.Millisecond, "%s", &running.output)
-	running.stop()
+	require.Zero(t, migration.Exit(t), migration.Stderr())
+	service := c.start(environ, c.config.Cmd...)
+	service.await("/tag", "healthcheck", "http://127.0.0.1:8081/readyz")
+	service.stop()
 }
 
-func compile(t *testing.T, dir, arch string, flags ...string) string {
+// compile compiles a static program as the Makefile does.
+func compile(t *testing.T, dir string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("programs are compiled")
+	}
 	program := filepath.Join(t.TempDir(), "program")
-	command := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-o", program}, flags...), ".")...)
-	command.Dir, command.Env = dir, append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
+	command := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-tags=nomsgpack", "-gcflags=github.com/redis/go-redis/...=-l",
+		"-o", program, ".")
+	command.Dir, command.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	output, err := command.CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	return program
 }
 
 func TestServiceRefusesWhatCannotStart(t *testing.T) {
-	arm := v1.Platform{OS: "linux", Architecture: "arm64"}
-	_, err := Service(compile(t, "standin", "arm64", "-buildmode=pie"), "tag", arm, Build{})
+	_, err := Service("/bin/sh", "tag", here, Build{})
 	assert.ErrorContains(t, err, "build it with CGO_ENABLED=0")
-	_, err = Service(compile(t, "standin", "amd64"), "tag", arm, Build{})
-	assert.ErrorContains(t, err, "build it with GOOS=linux GOARCH=arm64")
+	elsewhere := v1.Platform{OS: "linux", Architecture: "arm64"}
+	if here.Equals(elsewhere) {
+		elsewhere.Architecture = "amd64"
+	}
+	_, err = Service("/bin/sh", "tag", elsewhere, Build{})
+	assert.ErrorContains(t, err, "build it with GOOS=linux GOARCH="+elsewhere.Architecture)
 }
 
 func TestTheSameBuildMakesTheSameImage(t *testing.T) {
-	program := compile(t, "standin", "arm64")
+	program := compile(t, "testdata/empty")
 	digest := func(build Build) string {
-		image, err := Service(program, "tag", v1.Platform{OS: "linux", Architecture: "arm64"}, build)
+		image, err := Service(program, "tag", here, build)
 		require.NoError(t, err)
 		sum, err := image.Digest()
 		require.NoError(t, err)

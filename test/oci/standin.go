@@ -3,6 +3,7 @@ package oci
 import (
 	"bufio"
 	"bytes"
+	_ "embed" // the entrypoint
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,22 +20,23 @@ import (
 // serverUser is the user of both servers in their official images.
 const serverUser = 999
 
-// shell is what scripts in the official images count on, as far as anything
-// here needs it.
+// shell is what the scripts in the images count on.
 var shell = []string{
 	"sh", "bash", "cat", "chmod", "chown", "cp", "date", "dirname", "env", "grep", "head", "hostname", "id", "ls", "mkdir", "mv",
 	"printf", "rm", "sed", "sleep", "sort", "tail", "test", "touch", "tr", "true", "uname",
 }
 
-// StandInMariaDB returns an image that does what the official mariadb image
-// does, as far as its documentation promises it, with the server of this
-// machine: for clusters that can pull nothing. It needs Debian's mariadb-server,
-// and Go within the repository.
+//go:embed entrypoint.sh
+var entrypoint []byte
+
+// StandInMariaDB returns an image that does what the chart and the overlays need
+// of the official mariadb image, with the server of this machine: for clusters
+// that can pull nothing. It needs Debian's mariadb-server.
 func StandInMariaDB() (v1.Image, error) {
 	const data, run = "var/lib/mysql", "run/mysqld"
 	in := standIn{
 		name: "mariadb", account: "mysql", debian: "mariadb-server",
-		programs:    []string{"mariadbd", "mariadb", "mariadb-admin", "mariadb-dump", "mariadb-install-db", "my_print_defaults", "resolveip"},
+		programs:    []string{"mariadbd", "mariadb", "mariadb-admin", "mariadb-install-db", "my_print_defaults", "resolveip"},
 		directories: []string{"/usr/share/mysql", "/usr/lib/mysql/plugin"},
 		files: []file{
 			{path: data, mode: fs.ModeDir | 0o750, owner: serverUser},
@@ -43,10 +45,6 @@ func StandInMariaDB() (v1.Image, error) {
 			{path: "etc/mysql/conf.d", mode: fs.ModeDir | 0o755},
 			{path: "etc/mysql/mariadb.conf.d", mode: fs.ModeDir | 0o755},
 			{path: "etc/mysql/my.cnf", mode: 0o644, body: []byte(mariadbSettings)},
-			{path: "usr/bin/mysql", mode: fs.ModeSymlink | 0o777, body: []byte("mariadb")},
-			{path: "usr/bin/mysqladmin", mode: fs.ModeSymlink | 0o777, body: []byte("mariadb-admin")},
-			{path: "usr/sbin/mysqld", mode: fs.ModeSymlink | 0o777, body: []byte("mariadbd")},
-			{path: "usr/local/bin/healthcheck.sh", mode: fs.ModeSymlink | 0o777, body: []byte("docker-entrypoint.sh")},
 		},
 	}
 	return in.image(v1.Config{
@@ -100,9 +98,6 @@ func (s standIn) image(config v1.Config) (v1.Image, error) {
 
 func (s *standIn) collect() error {
 	s.base()
-	if err := s.addEntrypoint(); err != nil {
-		return err
-	}
 	for _, program := range append(s.programs, shell...) {
 		if err := s.addProgram(program); err != nil {
 			return err
@@ -126,27 +121,10 @@ func (s *standIn) base() {
 		file{path: "etc/passwd", mode: 0o644, body: []byte(users)},
 		file{path: "etc/group", mode: 0o644, body: fmt.Appendf(nil, "root:x:0:\n%s:x:%d:\n", s.account, serverUser)},
 		file{path: "etc/nsswitch.conf", mode: 0o644, body: []byte("passwd: files\ngroup: files\nhosts: files dns\n")},
+		file{path: "usr/local/bin/docker-entrypoint.sh", mode: 0o755, body: entrypoint},
 		file{path: "tmp", mode: fs.ModeDir | fs.ModeSticky | 0o777},
 		file{path: "var/run", mode: fs.ModeSymlink | 0o777, body: []byte("../run")},
 	)
-}
-
-// addEntrypoint compiles the program that takes the place of the official
-// images' scripts.
-func (s *standIn) addEntrypoint() error {
-	dir, err := os.MkdirTemp("", "achilles-standin-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	program := filepath.Join(dir, "entrypoint")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, // #nosec G204 -- a package of this repository
-		"github.com/achilles-blog/achilles/test/oci/standin")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("compiling its entrypoint, which is to be done within the repository: %w\n%s", err, output)
-	}
-	return s.addFile(program, "usr/local/bin/docker-entrypoint.sh")
 }
 
 // addProgram adds a program and the shared libraries it needs.

@@ -51,9 +51,7 @@ func Service(t testing.TB, name string) string {
 // skipped: real processes take their time.
 func Program(t testing.TB, dir string) string {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("real processes are left out by -short")
-	}
+	skipIfShort(t)
 	built.Lock()
 	defer built.Unlock()
 	if program := built.programs[dir]; program != "" {
@@ -68,15 +66,24 @@ func Program(t testing.TB, dir string) string {
 	return program
 }
 
+func skipIfShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("real processes are left out by -short")
+	}
+}
+
+// build has the go command run a copy of the program: what go run links stays
+// in Go's cache, so that packages share it.
 func build(dir string) (string, error) {
 	program := filepath.Join(built.dir, filepath.Base(dir))
 	const stamp = "-X github.com/achilles-blog/achilles/pkg/buildinfo."
 	flags := stamp + "version=" + Version + " " + stamp + "commit=" + Commit + " " + stamp + "buildTime=" + BuildTime
-	args := []string{"build", "-buildvcs=false", "-ldflags", flags, "-o", program}
+	args := []string{"run", "-buildvcs=false", "-ldflags", flags, "-exec", "cp"}
 	if raceDetector {
 		args = append(args, "-race")
 	}
-	command := exec.Command("go", append(args, ".")...) // #nosec G204 -- the go command on a package of this repository
+	command := exec.Command("go", append(args, ".", program)...) // #nosec G204 -- the go command on a package of this repository
 	command.Dir = dir
 	if output, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", dir, err, output)

@@ -2,8 +2,8 @@ package process
 
 import "syscall"
 
-// childAttributes keeps a Ctrl-C at the terminal from the child, which the
+// asChild keeps a Ctrl-C at the terminal from the child, which the
 // tests then stop, and has the kernel kill it when they die without doing so.
-func childAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+func asChild(attributes *syscall.SysProcAttr) {
+	attributes.Setpgid, attributes.Pdeathsig = true, syscall.SIGKILL
 }

@@ -4,8 +4,8 @@ package process
 
 import "syscall"
 
-// childAttributes keeps a Ctrl-C at the terminal from the child, which the
+// asChild keeps a Ctrl-C at the terminal from the child, which the
 // tests then stop.
-func childAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true}
+func asChild(attributes *syscall.SysProcAttr) {
+	attributes.Setpgid = true
 }

@@ -54,7 +54,8 @@ func AskWith(more http.Header, method, url string, body any) (Answer, error) {
 	return conn.Ask(method, "/"+path, body)
 }
 
-// Conn is one connection of HTTP/1.1 on which nothing is ever sent twice.
+// Conn is one connection of HTTP/1.1 on which nothing is ever sent twice. Each
+// request, and each answer, has Patience.
 type Conn struct {
 	net.Conn
 	// Header is sent with each request.
@@ -64,15 +65,13 @@ type Conn struct {
 
 // Dial opens a connection of a client that may write.
 func Dial(addr string) (*Conn, error) {
-	conn, err := net.DialTimeout("tcp", addr, 2*time.Second)
+	conn, err := net.DialTimeout("tcp", addr, Patience)
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetDeadline(time.Now().Add(Patience)); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return &Conn{Conn: conn, Header: Header(built.token), reader: bufio.NewReader(conn)}, nil
+	c := &Conn{Conn: conn, Header: Header(built.token)}
+	c.reader = bufio.NewReader(c)
+	return c, nil
 }
 
 // Ask sends a request and reads its answer.
@@ -105,6 +104,22 @@ func (c *Conn) Send(method, path string, body []byte, length int) error {
 	return err
 }
 
+// Write implements net.Conn.
+func (c *Conn) Write(text []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(Patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(text)
+}
+
+// Read implements net.Conn.
+func (c *Conn) Read(into []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(Patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(into)
+}
+
 // Receive reads the answer to a request of the given method.
 func (c *Conn) Receive(method string) (Answer, error) {
 	response, err := http.ReadResponse(c.reader, &http.Request{Method: method})
@@ -116,8 +131,8 @@ func (c *Conn) Receive(method string) (Answer, error) {
 	return Answer{Status: response.StatusCode, Header: response.Header, Body: body, Closing: response.Close}, err
 }
 
-// ClosedInSilence tells whether the server closes the connection without
-// sending anything; it waits for that.
+// ClosedInSilence returns an error unless the server closes the connection
+// without sending anything; it waits for that.
 func (c *Conn) ClosedInSilence() error {
 	if next, err := c.reader.ReadByte(); err != io.EOF {
 		return fmt.Errorf("got byte %q, error %w", next, err)

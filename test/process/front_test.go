@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +15,9 @@ import (
 type front struct {
 	endpoints
 	net.Listener
+
+	// swallow has the next answer lost on its way.
+	swallow atomic.Bool
 
 	open  sync.WaitGroup
 	mu    sync.Mutex
@@ -56,7 +60,11 @@ func (f *front) forward(client net.Conn) {
 		defer f.keep(server)()
 		var copied sync.WaitGroup
 		copied.Go(func() { _, _ = io.Copy(server, client); _ = server.Close(); _ = client.Close() })
-		_, _ = io.Copy(client, server)
+		if f.swallow.CompareAndSwap(true, false) {
+			_, _ = server.Read(make([]byte, 1))
+		} else {
+			_, _ = io.Copy(client, server)
+		}
 		_ = client.Close()
 		_ = server.Close()
 		copied.Wait()

@@ -1,15 +1,19 @@
 package process_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/http2"
@@ -34,7 +38,7 @@ func TestDrainOfCleartextHTTP2(t *testing.T) {
 			for c := range shape.connections {
 				conn := &h2cConn{}
 				for s := range shape.streams {
-					tr.clients.Go(func() { tr.h2cClient(t.Context(), conn, fmt.Sprintf("h2c %d %d", c, s)) })
+					tr.clients.Go(func() { tr.h2cClient(t.Context(), conn, p.Addr(t), fmt.Sprintf("h2c %d %d", c, s)) })
 				}
 			}
 			tr.awaitMore(t, 200)
@@ -84,19 +88,29 @@ func (c *h2cConn) get(tr *traffic) (*http2.ClientConn, error) {
 	return c.conn, err
 }
 
-func (tr *traffic) h2cClient(ctx context.Context, shared *h2cConn, name string) {
+func (tr *traffic) h2cClient(ctx context.Context, shared *h2cConn, addr, name string) {
 	for n := 0; ; n++ {
 		conn, err := shared.get(tr)
 		if err == nil && conn == nil {
 			return
 		}
+		var sent atomic.Pointer[time.Time]
 		if err == nil {
-			err = tr.h2cPost(ctx, conn, fmt.Sprintf("%s %d", name, n))
+			err = tr.h2cPost(withTimeSent(ctx, &sent), conn, fmt.Sprintf("%s %d", name, n))
 		}
 		if err != nil {
-			tr.lose(fmt.Errorf("%s %d: %w", name, n, err))
+			now := time.Now()
+			tr.lose(addr, *cmp.Or(sent.Load(), &now), fmt.Errorf("%s %d: %w", name, n, err))
 		}
 	}
+}
+
+// withTimeSent has the time written down at which a request has left.
+func withTimeSent(ctx context.Context, sent *atomic.Pointer[time.Time]) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) {
+		now := time.Now()
+		sent.Store(&now)
+	}})
 }
 
 func (tr *traffic) h2cPost(ctx context.Context, conn *http2.ClientConn, name string) error {
@@ -123,9 +137,6 @@ func (tr *traffic) h2cPost(ctx context.Context, conn *http2.ClientConn, name str
 	if err = errors.Join(err, response.Body.Close()); err != nil || answer.Status != 201 {
 		return fmt.Errorf("status %d: %s: %w", answer.Status, body, err)
 	}
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	tr.acked[answer.ID()] = name
-	tr.answered.Add(1)
+	tr.acknowledge(name, answer)
 	return nil
 }

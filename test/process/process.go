@@ -14,15 +14,18 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/dbtest"
 )
 
-// Patience is how long the tests wait for what has to happen; a machine may be
-// slow. What has to be quick is measured.
-const Patience = 30 * time.Second
+// Patience is how long the tests wait for what has to happen. It matters only
+// when a test fails: a machine may be slow.
+const Patience = time.Minute
 
 // Settings are the settings of a service by their keys, such as
 // Server.DrainDelay. They reach it as environment variables.
@@ -53,19 +56,33 @@ type Process struct {
 	killed         atomic.Bool   // by the test, on purpose
 }
 
-// Start starts a program with args. At the end of the test it is killed if it
-// still runs; a data race that it reported fails the test.
+// Start starts a program with args, with nothing of the tester's own
+// environment. See StartCommand.
 func Start(t testing.TB, program string, settings Settings, args ...string) *Process {
 	t.Helper()
-	p := &Process{name: filepath.Base(program), done: make(chan struct{})}
-	p.cmd = exec.Command(program, args...) // #nosec G204 -- a program that the test has built
-	// Nothing of the tester's own environment, and no second for reports of
-	// races after the end.
-	p.cmd.Env = append(settings.environ(), "PATH="+os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0")
-	p.cmd.Dir = t.TempDir()
-	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-	p.cmd.SysProcAttr = childAttributes()
+	cmd := exec.Command(program, args...) // #nosec G204 -- a program that the test has built
+	// No second for reports of races after the end.
+	cmd.Env = append(settings.environ(), "PATH="+os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0")
+	cmd.Dir = t.TempDir()
+	return StartCommand(t, cmd)
+}
+
+// StartCommand starts a command. At the end of the test it is killed if it still
+// runs; a data race that it reported fails the test. The files that it takes
+// over are closed here. With -short the test is skipped.
+func StartCommand(t testing.TB, cmd *exec.Cmd) *Process {
+	t.Helper()
+	skipIfShort(t)
+	p := &Process{name: filepath.Base(cmd.Path), cmd: cmd, done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = &p.stdout, &p.stderr
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	asChild(cmd.SysProcAttr)
 	require.NoError(t, p.start())
+	for _, file := range cmd.ExtraFiles {
+		require.NoError(t, file.Close())
+	}
 	t.Cleanup(func() { p.cleanUp(t) })
 	return p
 }
@@ -108,6 +125,16 @@ func (p *Process) Signal(t testing.TB, signal os.Signal) {
 	t.Helper()
 	require.NoError(t, p.cmd.Process.Signal(signal))
 }
+
+// Pause freezes the process until SIGCONT, and returns when all of it stands
+// still.
+func (p *Process) Pause(t testing.TB) {
+	t.Helper()
+	dbtest.Pause(t, p.cmd.Process)
+}
+
+// PID is the number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Kill ends the process as a crash would, and waits for its end.
 func (p *Process) Kill() {
@@ -214,15 +241,9 @@ func (p *Process) AwaitReady(t testing.TB) {
 // Await fails the test when something does not happen within Patience.
 func Await(t testing.TB, what string, happened func() bool) {
 	t.Helper()
-	AwaitWithin(t, Patience, what, happened)
-}
-
-// AwaitWithin is Await with a bound of its own.
-func AwaitWithin(t testing.TB, bound time.Duration, what string, happened func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(bound); !happened(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(Patience); !happened(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited for %s for %s in vain", what, bound)
+			t.Fatalf("waited for %s for %s in vain", what, Patience)
 		}
 	}
 }

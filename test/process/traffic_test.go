@@ -1,6 +1,7 @@
 package process_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -46,8 +47,10 @@ func (e *endpoints) pick() (addr string, ok bool) {
 // traffic is what clients that never repeat a request see of the endpoints.
 type traffic struct {
 	endpoints
-	path string
-	body func(name string) any
+	// drain is how long an endpoint must still serve after it is told to stop.
+	drain time.Duration
+	path  string
+	body  func(name string) any
 
 	answered atomic.Int64
 	clients  sync.WaitGroup
@@ -56,11 +59,15 @@ type traffic struct {
 	mu    sync.Mutex
 	sent  map[string]bool
 	acked map[uint64]string
+	until map[string]time.Time // when the drain of an endpoint is over
 	lost  []error
 }
 
 func newTraffic(path string, body func(name string) any) *traffic {
-	return &traffic{path: path, body: body, over: make(chan struct{}), sent: map[string]bool{}, acked: map[uint64]string{}}
+	return &traffic{
+		path: path, body: body, drain: drainDelay, over: make(chan struct{}),
+		sent: map[string]bool{}, acked: map[uint64]string{}, until: map[string]time.Time{},
+	}
 }
 
 // begin starts clients that pause up to the given time between requests, on
@@ -86,13 +93,13 @@ func (tr *traffic) client(name string, pause time.Duration) {
 			}
 			var err error
 			if conn, err = process.Dial(addr); err != nil {
-				tr.lose(err)
+				tr.lose(addr, time.Now(), err)
 				continue
 			}
 		}
-		closing, err := tr.post(conn, fmt.Sprintf("%s %d", name, n))
+		closing, sent, err := tr.post(conn, fmt.Sprintf("%s %d", name, n))
 		if err != nil {
-			tr.lose(fmt.Errorf("%s %d: %w", name, n, err))
+			tr.lose(conn.RemoteAddr().String(), sent, fmt.Errorf("%s %d: %w", name, n, err))
 		}
 		if err != nil || closing {
 			_ = conn.Close()
@@ -111,28 +118,44 @@ func (tr *traffic) wait(pause time.Duration) bool {
 	}
 }
 
-func (tr *traffic) post(conn *process.Conn, name string) (closing bool, err error) {
+// post returns when the request had left, too.
+func (tr *traffic) post(conn *process.Conn, name string) (closing bool, sent time.Time, err error) {
 	tr.mu.Lock()
 	tr.sent[name] = true
 	tr.mu.Unlock()
-	answer, err := conn.Ask("POST", tr.path, tr.body(name))
+	body, err := json.Marshal(tr.body(name))
+	if err == nil {
+		err = conn.Send("POST", tr.path, body, len(body))
+	}
+	sent = time.Now()
 	if err != nil {
-		return true, err
+		return true, sent, err
 	}
-	if answer.Status != 201 {
-		return answer.Closing, fmt.Errorf("status %d: %s", answer.Status, answer.Body)
+	answer, err := conn.Receive("POST")
+	if err == nil && answer.Status != 201 {
+		err = fmt.Errorf("status %d: %s", answer.Status, answer.Body)
 	}
+	if err == nil {
+		tr.acknowledge(name, answer)
+	}
+	return answer.Closing, sent, err
+}
+
+func (tr *traffic) acknowledge(name string, answer process.Answer) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.acked[answer.ID()] = name
 	tr.answered.Add(1)
-	return answer.Closing, nil
 }
 
-func (tr *traffic) lose(err error) {
+// lose takes down a request that failed, unless it had only left when the
+// endpoint's drain was over: then it was the client that stood still.
+func (tr *traffic) lose(addr string, sent time.Time, err error) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	tr.lost = append(tr.lost, err)
+	if until, stopping := tr.until[addr]; !stopping || sent.Before(until) {
+		tr.lost = append(tr.lost, err)
+	}
 }
 
 // awaitMore waits until some more requests have been answered.
@@ -152,19 +175,27 @@ func (tr *traffic) end() {
 func (tr *traffic) stop(t *testing.T, p *process.Process) int {
 	t.Helper()
 	addr := p.Addr(t)
+	if tr.drain > 0 {
+		tr.mu.Lock()
+		tr.until[addr] = time.Now().Add(tr.drain)
+		tr.mu.Unlock()
+	}
 	p.Signal(t, sigterm)
 	time.AfterFunc(200*time.Millisecond, func() { tr.remove(addr) })
 	return p.Exit(t)
+}
+
+// named is a row with what a client has called it.
+type named struct {
+	ID   uint64
+	Name string
 }
 
 // stored checks that the table has every acknowledged row once, and nothing
 // that was not sent.
 func (tr *traffic) stored(t *testing.T, cfg database.Config, query string) {
 	t.Helper()
-	stored := rows[struct {
-		ID   uint64
-		Name string
-	}](t, cfg, query)
+	stored := rows[named](t, cfg, query)
 	byID, times := map[uint64]string{}, map[string]int{}
 	for _, row := range stored {
 		byID[row.ID] = row.Name

@@ -39,7 +39,10 @@ func serve() error {
 	// Settings refuse such a window, next to requests of this length.
 	process := lifecycle.New(lifecycle.Config{DrainDelay: 100 * time.Millisecond, ShutdownTimeout: time.Second}, signals, log.Logger)
 	mux := http.NewServeMux()
-	mux.HandleFunc("/hang", func(http.ResponseWriter, *http.Request) { time.Sleep(time.Hour) })
+	mux.HandleFunc("/hang", func(http.ResponseWriter, *http.Request) {
+		log.Info("hanging")
+		time.Sleep(time.Hour)
+	})
 	process.Listen("http", server.NewHTTPServer(cfg, mux, log.Logger), listener)
 	log.Info("up", zap.String("address", listener.Addr().String()))
 	return process.Run()

@@ -36,7 +36,7 @@ func New(t *testing.T) Server {
 	if _, err := os.Stat(tool); tool == "" || err != nil {
 		skip(t, "needs an API server: set KUBECONFIG to a cluster that may be written to, or CLUSTER to the cluster tool")
 	}
-	environment, problems, err := run("", tool, "env")
+	environment, problems, err := process.Outputs("", tool, "env")
 	require.NoError(t, err, problems)
 	bin := ""
 	for line := range strings.Lines(environment) {
@@ -64,34 +64,40 @@ func skip(t *testing.T, why string) {
 func start(t *testing.T, bin string) Server {
 	t.Helper()
 	dir := t.TempDir()
-	etcd, peers, port := freePort(t), freePort(t), freePort(t)
-	etcdURL := "http://127.0.0.1:" + etcd
+	etcd := "unix://" + filepath.Join(dir, "etcd.sock")
 	process.Start(t, filepath.Join(bin, "etcd"), nil, "--data-dir", filepath.Join(dir, "etcd"), "--unsafe-no-fsync", "--log-level", "warn",
-		"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL, "--listen-peer-urls", "http://127.0.0.1:"+peers)
+		"--listen-client-urls", etcd, "--advertise-client-urls", etcd, "--listen-peer-urls", "http://127.0.0.1:0")
 	write(t, filepath.Join(dir, "key.pem"), newKey(t))
 	write(t, filepath.Join(dir, "tokens.csv"), "secret,admin,admin,system:masters\n")
-	process.Start(t, filepath.Join(bin, "kube-apiserver"), nil, "--etcd-servers", etcdURL, "--bind-address", "127.0.0.1", "--secure-port", port,
-		"--cert-dir", dir, "--token-auth-file", filepath.Join(dir, "tokens.csv"), "--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24",
-		"--service-account-issuer", "https://kubernetes.default.svc",
-		"--service-account-key-file", filepath.Join(dir, "key.pem"), "--service-account-signing-key-file", filepath.Join(dir, "key.pem"),
-		"--disable-admission-plugins", "ServiceAccount", "-v", "0") // nobody is there who would make the accounts
 	s := Server{filepath.Join(dir, "kubeconfig"), filepath.Join(bin, "kubectl")}
-	write(t, s.Kubeconfig, `{apiVersion: v1, kind: Config, current-context: it, contexts: [{name: it, context: {cluster: it, user: it}}],
-		users: [{name: it, user: {token: secret}}], clusters: [{name: it, cluster: {server: "https://127.0.0.1:`+port+`", insecure-skip-tls-verify: true}}]}`)
-	process.Await(t, "the API server", func() bool {
-		_, _, err := s.Run("", s.Kubectl, "get", "--raw", "/readyz")
-		return err == nil
-	})
-	return s
+	for {
+		port := freePort(t)
+		write(t, s.Kubeconfig, `{apiVersion: v1, kind: Config, current-context: it, contexts: [{name: it, context: {cluster: it, user: it}}],
+			users: [{name: it, user: {token: secret}}], clusters: [{name: it, cluster: {server: "https://127.0.0.1:`+port+`", insecure-skip-tls-verify: true}}]}`)
+		p := process.Start(t, filepath.Join(bin, "kube-apiserver"), nil, "--etcd-servers", etcd, "--bind-address", "127.0.0.1", "--secure-port", port,
+			"--cert-dir", dir, "--token-auth-file", filepath.Join(dir, "tokens.csv"), "--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24",
+			"--service-account-issuer", "https://kubernetes.default.svc",
+			"--service-account-key-file", filepath.Join(dir, "key.pem"), "--service-account-signing-key-file", filepath.Join(dir, "key.pem"),
+			"--disable-admission-plugins", "ServiceAccount", "-v", "0") // nobody is there who would make the accounts
+		process.Await(t, "the API server", func() bool {
+			_, _, err := s.Run("", s.Kubectl, "get", "--raw", "/readyz")
+			return err == nil || p.Ended()
+		})
+		if !p.Ended() {
+			return s
+		}
+		require.Contains(t, p.Stderr(), "address already in use") // another program was quicker to take the port
+	}
 }
 
+// freePort returns a port that was free a moment ago.
 func freePort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer func() { _ = listener.Close() }()
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	require.NoError(t, err)
+	require.NoError(t, listener.Close())
 	return port
 }
 
@@ -107,17 +113,9 @@ func write(t *testing.T, file, content string) {
 	require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
 }
 
-func run(stdin, program string, args ...string) (stdout, stderr string, err error) {
-	var out, problems strings.Builder
-	cmd := exec.Command(program, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &problems
-	err = cmd.Run()
-	return out.String(), problems.String(), err
-}
-
 // Run runs a program that speaks to the server, and returns what it printed on each of its outputs.
 func (s Server) Run(stdin, program string, args ...string) (stdout, stderr string, err error) {
-	return run(stdin, "env", append([]string{"KUBECONFIG=" + s.Kubeconfig, program}, args...)...)
+	return process.Outputs(stdin, "env", append([]string{"KUBECONFIG=" + s.Kubeconfig, program}, args...)...)
 }
 
 // Must runs a program that has to succeed.

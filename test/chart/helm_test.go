@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,21 +33,11 @@ func helms(t testing.TB) []string {
 	return programs
 }
 
-// run runs a program and returns what it printed on each of its outputs.
-func runProgram(t testing.TB, stdin, program string, args ...string) (stdout, stderr string, err error) {
-	t.Helper()
-	var out, problems strings.Builder
-	cmd := exec.Command(program, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &problems
-	err = cmd.Run()
-	return out.String(), problems.String(), err
-}
-
 // template is what a Helm makes of the chart, as text. The values are YAML.
 func template(t testing.TB, helm, values string, args ...string) (text, problems string, err error) {
 	t.Helper()
 	args = append([]string{"template", "achilles", chart, "--namespace", namespace, "--values", "-"}, args...)
-	return runProgram(t, values, helm, args...)
+	return process.Outputs(values, helm, args...)
 }
 
 // render renders the chart with values, which are YAML, and decodes what comes out strictly.

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/achilles-blog/achilles/test/manifest"
+	"github.com/achilles-blog/achilles/test/process"
 )
 
 // Every values file passes Helm's own check, and every release of Helm makes the same of it.
@@ -23,7 +24,7 @@ func TestMatrix(t *testing.T) {
 			t.Parallel()
 			var first manifest.Objects
 			for _, helm := range programs {
-				report, problems, err := runProgram(t, values, helm, "lint", "--strict", chart, "--values", "-")
+				report, problems, err := process.Outputs(values, helm, "lint", "--strict", chart, "--values", "-")
 				require.NoError(t, err, "%s%s", report, problems)
 				text, problems, err := template(t, helm, values)
 				require.NoError(t, err, problems)
@@ -56,7 +57,7 @@ func withoutChance(all manifest.Objects) manifest.Objects {
 func TestNotes(t *testing.T) {
 	newest := helms(t)[0] // the others ask a cluster for it: see TestCluster
 	notes := func(values string) string {
-		text, problems, err := runProgram(t, values, newest, "install", "achilles", chart, "--namespace", namespace, "--dry-run=client", "--values", "-")
+		text, problems, err := process.Outputs(values, newest, "install", "achilles", chart, "--namespace", namespace, "--dry-run=client", "--values", "-")
 		require.NoError(t, err, problems)
 		_, notes, ok := strings.Cut(text, "\nNOTES:\n")
 		require.True(t, ok)

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/achilles-blog/achilles/test/manifest"
+	"github.com/achilles-blog/achilles/test/process"
 )
 
 // words are legal names that YAML takes for something else when they stand without quotes.
@@ -95,7 +96,7 @@ func TestNamesStayTexts(t *testing.T) {
 // as JSON, without what is drawn or computed.
 func renderWord(t *testing.T, values, word, fullname string) string {
 	t.Helper()
-	text, problems, err := runProgram(t, strings.NewReplacer("WORD", word, "FULLNAME", fullname).Replace(values), helms(t)[0],
+	text, problems, err := process.Outputs(strings.NewReplacer("WORD", word, "FULLNAME", fullname).Replace(values), helms(t)[0],
 		"template", word, chart, "--namespace", word, "--values", "-")
 	require.NoError(t, err, problems)
 	all := withoutChance(decodeIn(t, word, text))
@@ -138,7 +139,7 @@ func marshal(t *testing.T, object any) string {
 func TestLongNames(t *testing.T) {
 	long := strings.Repeat("a", 53)
 	for _, c := range [][2]string{{long, ``}, {"r", `nameOverride: ` + long[:44]}, {"r", `fullnameOverride: ` + long[:44]}, {long[:43] + "-b", ``}} {
-		text, problems, err := runProgram(t, c[1], helms(t)[0], "template", c[0], chart, "--namespace", namespace, "--values", "-")
+		text, problems, err := process.Outputs(c[1], helms(t)[0], "template", c[0], chart, "--namespace", namespace, "--values", "-")
 		require.NoError(t, err, problems)
 		manifest.Each(decode(t, text), func(key string, s *appsv1.StatefulSet) {
 			require.LessOrEqual(t, len(s.Name+"-0123456789"), 63, "the label controller-revision-hash of %s", key)
@@ -155,7 +156,7 @@ func TestNamesThatCannotBe(t *testing.T) {
 		require.Contains(t, refusal(t, values), "schema", values)
 	}
 	for _, release := range []string{"2024", "my.blog"} {
-		_, problems, err := runProgram(t, "", helms(t)[0], "template", release, chart, "--namespace", namespace)
+		_, problems, err := process.Outputs("", helms(t)[0], "template", release, chart, "--namespace", namespace)
 		require.Error(t, err, release)
 		require.Contains(t, problems, `would begin with "`+release+`-achilles"`)
 		require.Contains(t, problems, "set fullnameOverride")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/test/process"
 )
 
 const observability = "observability"
@@ -247,5 +248,5 @@ func TestObservability(t *testing.T) {
 	for _, file := range []string{"prometheus.yaml", "alerts.yaml"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(read(t, mounts["/etc/prometheus/"+file])), 0o600))
 	}
-	run(t, dir, nil, "promtool", "check", "config", "prometheus.yaml")
+	process.Tool(t, dir, nil, "promtool", "check", "config", "prometheus.yaml")
 }

@@ -37,7 +37,7 @@ type door struct {
 func newDoor(t *testing.T) *door {
 	t.Helper()
 	program := process.Installed(t, "haproxy")
-	version := regexp.MustCompile(`version (\d+)\.(\d+)`).FindStringSubmatch(run(t, ".", nil, "haproxy", "-v"))
+	version := regexp.MustCompile(`version (\d+)\.(\d+)`).FindStringSubmatch(process.Tool(t, ".", nil, "haproxy", "-v"))
 	require.NotNil(t, version)
 	dir := t.TempDir()
 	listener, health := listen(t), listen(t)
@@ -49,7 +49,7 @@ func newDoor(t *testing.T) *door {
 	config := strings.NewReplacer(
 		"127.0.0.11:53", d.LocalAddr().String(), "bind :8080", "bind fd@3", "bind 127.0.0.1:8404", "bind fd@4",
 		" tag:8080", fmt.Sprintf(" tag:%d", d.ports["tag"]), " article:8080", fmt.Sprintf(" article:%d", d.ports["article"]),
-		"global\n", "global\n  stats socket "+d.socket+"\n",
+		"\nglobal\n", "\nglobal\n  stats socket "+d.socket+"\n",
 		"timeout check 1s", "timeout check 30s", // on a busy machine a slow replica is no dead one
 	).Replace(read(t, folder+"/haproxy.cfg"))
 	if d.trusts { // HAProxy knows the setting from 3.1 on

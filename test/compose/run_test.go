@@ -18,23 +18,12 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// run runs a program of this machine and returns what it printed.
-func run(t *testing.T, dir string, environ []string, program string, args ...string) string {
-	t.Helper()
-	command := exec.Command(process.Installed(t, program), args...)
-	command.Dir = dir
-	command.Env = append(os.Environ(), environ...)
-	output, err := command.CombinedOutput()
-	require.NoError(t, err, "%s", output)
-	return string(output)
-}
-
 // newSecrets are those that secrets.sh makes, and the folder that holds them.
 func newSecrets(t *testing.T) (dir string) {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "secrets.sh")
 	require.NoError(t, os.WriteFile(script, []byte(read(t, folder+"/secrets.sh")), 0o600))
-	run(t, filepath.Dir(script), nil, "sh", script)
+	process.Tool(t, filepath.Dir(script), nil, "sh", script)
 	return filepath.Join(filepath.Dir(script), "secrets")
 }
 
@@ -181,7 +170,7 @@ func TestSecretsAreMadeOnce(t *testing.T) {
 	info, err := os.Stat(dir)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
-	require.Empty(t, run(t, dir, nil, "sh", "../secrets.sh"))
+	require.Empty(t, process.Tool(t, dir, nil, "sh", "../secrets.sh"))
 	for name := range load(t).Secrets {
 		require.True(t, seen[read(t, filepath.Join(dir, name))], "%s was made anew", name)
 	}
@@ -202,7 +191,7 @@ case "$*" in "compose ps "*) printf 'one\ntwo\n' ;; esac
 	}
 	notes := filepath.Join(dir, "notes")
 	environ := []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "NOTES=" + notes}
-	run(t, ".", environ, "sh", folder+"/roll.sh", "article")
+	process.Tool(t, ".", environ, "sh", folder+"/roll.sh", "article")
 	require.Equal(t, []string{
 		"docker compose ps --quiet article",
 		"docker compose run --rm --no-deps article-migrate",

@@ -269,6 +269,9 @@ func TestPush(t *testing.T) {
 
 func compile(t *testing.T, arch, path string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("programs are compiled")
+	}
 	source := filepath.Join(t.TempDir(), "main.go")
 	require.NoError(t, os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o600))
 	command := exec.CommandContext(t.Context(), "go", "build", "-o", path, source)

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/achilles-blog/achilles/test/observability"
+	"github.com/achilles-blog/achilles/test/process"
 )
 
 func TestDashboardIsInOrder(t *testing.T) {
@@ -81,7 +82,7 @@ func TestEveryQueryParses(t *testing.T) {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "queries.yaml"), text, 0o600))
-	promtool(t, dir, "check", "rules", "queries.yaml")
+	process.Tool(t, dir, nil, "promtool", "check", "rules", "queries.yaml")
 }
 
 func TestQueriesRefuseAnUnknownVariable(t *testing.T) {

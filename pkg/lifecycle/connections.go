@@ -115,6 +115,18 @@ func (c *conn) idle() bool {
 	return c.unread() == 0 && c.waiting.Load()
 }
 
+func (c *conn) closeIfIdle() bool {
+	if !c.idle() {
+		return false
+	}
+	// The machine may have stood still since: the last thing before Close is a look.
+	if !c.idle() {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
 // unread returns 1 if the kernel holds bytes that nobody has read, else 0.
 func (c *conn) unread() (n int) {
 	err := c.raw.Control(func(fd uintptr) { // Read would wait for the server's own
@@ -220,10 +232,7 @@ func (cs *connections) closeIdle() (again bool) {
 		case c.begun.Load(), c.http2.Load():
 		case state == http.StateNew && time.Since(c.accepted) < newConnGrace:
 			again = true
-		// The second look is the last thing before Close: the machine may have
-		// stood still since the first.
-		case c.idle() && c.idle():
-			_ = c.Close()
+		case c.closeIfIdle():
 			delete(cs.open, c)
 		default:
 			again = true

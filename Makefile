@@ -17,6 +17,11 @@ TEST_PROGRAMS := mariadbd:mariadb-server redis-server:redis-server chromium:chro
 GOLANGCI_VERSION := v2.15.0
 LINT             := bin/golangci-lint-$(GOLANGCI_VERSION)
 
+# VULNDB=file:///path or https://host takes the place of https://vuln.go.dev.
+GOVULNCHECK_VERSION := v1.9.0
+GOVULNCHECK         := bin/govulncheck-$(GOVULNCHECK_VERSION)
+VULNDB              ?= https://vuln.go.dev
+
 # The chart is held against both major versions of Helm.
 HELM3_VERSION := v3.22.0
 HELM4_VERSION := v4.3.2
@@ -138,6 +143,20 @@ lint: go $(LINT) ## Run golangci-lint over every module
 $(LINT):
 	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv bin/golangci-lint $@
+
+# Each module by itself, as it is released. The first scan is quick and fails if
+# there is no database; loading the packages takes minutes.
+.PHONY: vulncheck
+vulncheck: go $(GOVULNCHECK) ## Look for known vulnerabilities in every module; VULNDB=URL of another database than https://vuln.go.dev
+	@export GOWORK=off; check='$(abspath $(GOVULNCHECK)) -db $(VULNDB)'; \
+	said=$$(cd services/$(firstword $(SERVICES)) && $$check -scan module 2>&1); case "$$said" in \
+	*'fetching vulnerabilities: '*|*'creating client: '*) echo "$$said" >&2; \
+		echo 'achilles: the vulnerability database $(VULNDB) cannot be reached or read, so NOTHING was checked. Run make vulncheck where it can be reached, or set VULNDB=file:///path to a copy of it.' >&2; exit 1 ;; esac; \
+	code=0; for module in $(MODULES); do echo "$$module:"; (cd $$module && $$check -tags nomsgpack ./...) || code=1; done; exit $$code
+
+$(GOVULNCHECK):
+	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	mv bin/govulncheck $@
 
 .PHONY: docs
 docs: go ## Generate the API descriptions from the handlers' annotations

@@ -61,6 +61,7 @@ comma     := ,
 ENGINE    ?= docker
 PUSH      ?=
 PLATFORMS ?= $(if $(PUSH)$(filter oci,$(ENGINE)),linux/amd64$(comma)linux/arm64)
+IMAGE_PLATFORMS = $(subst $(comma), ,$(PLATFORMS))
 IMAGE_DIR ?= dist/images
 IMAGE_TAG ?= $(shell awk '/^appVersion:/ {gsub(/"/, ""); print $$2}' deploy/helm/achilles/Chart.yaml)
 
@@ -225,12 +226,23 @@ fuzz: go ## Run every fuzz target for FUZZTIME (FUZZTIME=10s)
 bench: go ## Run the benchmarks
 	@go test -run='^$$' -bench=. -benchmem -timeout=20m work
 
+# program builds a service as it is released, $$service for $$platform, into the
+# given file. Each module is built by itself, as in the Dockerfiles.
+program = (cd services/$$service && GOWORK=off GOOS=$${platform%/*} GOARCH=$${platform\#*/} $(GO_BUILD) -o "$(abspath $(1))" .)
+
+# checksums writes the SHA256SUMS of files of a directory.
+checksums = (cd '$(1)' && { if command -v sha256sum >/dev/null; then sha256sum $(2); else shasum -a 256 $(2); fi; } >SHA256SUMS)
+
+# What dist/SHA256SUMS covers.
+DIST_FILES = $(SERVICES:%=%[-.]*)
+
 .PHONY: dist
-dist: go ## Cross-compile static programs for linux and darwin, amd64 and arm64, into dist/
-	@rm -rf dist && for platform in $(DIST); do for service in $(SERVICES); do \
-		echo "dist/$$service-$${platform%/*}-$${platform#*/}"; \
-		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO_BUILD) \
-			-o dist/$$service-$${platform%/*}-$${platform#*/} ./services/$$service || exit 1; done; done
+dist: go ## Cross-compile static programs for linux and darwin, amd64 and arm64, into dist/, with their SHA256SUMS
+	@rm -f $(DIST_FILES:%=dist/%); built=0; for platform in $(DIST); do for service in $(SERVICES); do \
+		built=$$((built + 1)); file=$$service-$${platform%/*}-$${platform#*/}; \
+		echo "[$$built/$$(($(words $(DIST)) * $(words $(SERVICES))))] dist/$$file"; \
+		$(call program,dist/$$file) || exit 1; done; done
+	@$(call checksums,dist,$(DIST_FILES))
 
 .PHONY: images
 images: images-$(ENGINE) ## Build the services' images; ENGINE=oci does without Docker; PLATFORMS=linux/amd64,linux/arm64; PUSH=registry/prefix
@@ -238,20 +250,24 @@ images: images-$(ENGINE) ## Build the services' images; ENGINE=oci does without 
 .PHONY: images-docker
 images-docker:
 	@docker buildx version >/dev/null 2>&1 || { echo 'achilles: Docker with buildx is not there; without it: make images ENGINE=oci' >&2; exit 1; }
-	@mkdir -p '$(IMAGE_DIR)' && for service in $(SERVICES); do \
+	@mkdir -p '$(IMAGE_DIR)'; built=0; for service in $(SERVICES); do \
 		name='$(or $(PUSH),achilles-blog)'/$$service:$(IMAGE_TAG); \
+		built=$$((built + 1)); echo "[$$built/$(words $(SERVICES))] $$name"; \
 		case '$(PUSH):$(PLATFORMS)' in :*,*) to="--output=type=oci,dest=$(IMAGE_DIR)/$$service.tar" ;; :*) to=--load ;; *) to=--push ;; esac; \
 		docker buildx build --file services/$$service/Dockerfile --tag "$$name" $(if $(PLATFORMS),--platform '$(PLATFORMS)') "$$to" \
-			--build-arg VERSION='$(VERSION)' --build-arg COMMIT='$(COMMIT)' --build-arg BUILD_TIME='$(BUILD_TIME)' . && \
-		echo "$$name" || exit 1; done
+			--build-arg VERSION='$(VERSION)' --build-arg COMMIT='$(COMMIT)' --build-arg BUILD_TIME='$(BUILD_TIME)' . || exit 1; done
+	@case '$(PUSH):$(PLATFORMS)' in :*,*) $(call checksums,$(IMAGE_DIR),*.tar) ;; esac
 
 .PHONY: images-oci
 images-oci: go
-	@for platform in $(subst $(comma), ,$(PLATFORMS)); do for service in $(SERVICES); do \
-		(cd services/$$service && GOWORK=off GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO_BUILD) \
-			-o '$(abspath $(IMAGE_DIR))'/$$platform/$$service .) || exit 1; done; done
-	@cd test && go run ./images --dir '$(abspath $(IMAGE_DIR))' --platforms '$(PLATFORMS)' --tag '$(IMAGE_TAG)' --push '$(PUSH)' \
-		--version '$(VERSION)' --commit '$(COMMIT)' --created '$(BUILD_TIME)' $(SERVICES)
+	@built=0; progress() { built=$$((built + 1)); echo "[$$built/$$(($(words $(SERVICES)) * $(words $(IMAGE_PLATFORMS) image)))] $$1"; }; \
+	for service in $(SERVICES); do \
+		for platform in $(IMAGE_PLATFORMS); do \
+			progress "$(IMAGE_DIR)/$$platform/$$service"; $(call program,$(IMAGE_DIR)/$$platform/$$service) || exit 1; done; \
+		progress "$(IMAGE_DIR)/$$service.tar"; \
+		(cd test && go run ./images --dir '$(abspath $(IMAGE_DIR))' --platforms '$(PLATFORMS)' --tag '$(IMAGE_TAG)' --push '$(PUSH)' \
+			--version '$(VERSION)' --commit '$(COMMIT)' --created '$(BUILD_TIME)' $$service) || exit 1; done
+	@$(call checksums,$(IMAGE_DIR),*.tar)
 
 images-%:
 	@echo 'achilles: ENGINE=$* is no engine: take docker or oci' >&2; exit 1

@@ -257,7 +257,7 @@ func TestPush(t *testing.T) {
 	}, &said))
 	ref, err := name.ParseReference(to + "/small:" + imageTag)
 	require.NoError(t, err)
-	assert.Equal(t, filepath.Join(dir, "small.tar")+"\n"+ref.Name()+"\n", said.String())
+	assert.Equal(t, ref.Name()+"\n", said.String())
 	pushed, err := remote.Index(ref)
 	require.NoError(t, err)
 	want, err := open(t, filepath.Join(dir, "small.tar"), "small").Digest()

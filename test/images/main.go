@@ -114,7 +114,6 @@ func (o options) image(ctx context.Context, name string, stdout io.Writer) error
 	if err := oci.WriteArchive(archive, index, path.Join(prefix, name)+":"+o.tag); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintln(stdout, archive)
 	if o.push == "" {
 		return nil
 	}

@@ -22,6 +22,9 @@ GOVULNCHECK_VERSION := v1.9.0
 GOVULNCHECK         := bin/govulncheck-$(GOVULNCHECK_VERSION)
 VULNDB              ?= https://vuln.go.dev
 
+CYCLONEDX_VERSION := v1.10.0
+CYCLONEDX         := bin/cyclonedx-gomod-$(CYCLONEDX_VERSION)
+
 # The chart is held against both major versions of Helm.
 HELM3_VERSION := v3.22.0
 HELM4_VERSION := v4.3.2
@@ -233,7 +236,7 @@ program = (cd services/$$service && GOWORK=off GOOS=$${platform%/*} GOARCH=$${pl
 # checksums writes the SHA256SUMS of files of a directory.
 checksums = (cd '$(1)' && { if command -v sha256sum >/dev/null; then sha256sum $(2); else shasum -a 256 $(2); fi; } >SHA256SUMS)
 
-# What dist/SHA256SUMS covers.
+# What dist/SHA256SUMS covers: the programs and their SBOMs.
 DIST_FILES = $(SERVICES:%=%[-.]*)
 
 .PHONY: dist
@@ -243,6 +246,22 @@ dist: go ## Cross-compile static programs for linux and darwin, amd64 and arm64,
 		echo "[$$built/$$(($(words $(DIST)) * $(words $(SERVICES))))] dist/$$file"; \
 		$(call program,dist/$$file) || exit 1; done; done
 	@$(call checksums,dist,$(DIST_FILES))
+
+# The programs of all platforms are of the same modules. Without a serial number
+# and the time, the same source makes the same SBOM. Go knows the module pkg by
+# its directory only.
+.PHONY: sbom
+sbom: go $(CYCLONEDX) ## Write the SBOM of each service's program (CycloneDX) into dist/SERVICE.cdx.json
+	@mkdir -p dist; built=0; platform=$(firstword $(DIST)); for service in $(SERVICES); do \
+		built=$$((built + 1)); echo "[$$built/$(words $(SERVICES))] dist/$$service.cdx.json"; \
+		$(call program,bin/sbom/$$service) && $(CYCLONEDX) bin -json -std -noserial -notimestamp \
+			-version '$(VERSION)' -output bin/sbom/$$service.json bin/sbom/$$service && \
+			sed -e 's|\.\./\.\./pkg|$(STAMP:%/buildinfo=%)|g' -e 's|(devel)|$(VERSION)|g' bin/sbom/$$service.json >dist/$$service.cdx.json || exit 1; done
+	@$(call checksums,dist,$(DIST_FILES))
+
+$(CYCLONEDX):
+	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install -trimpath github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
+	mv bin/cyclonedx-gomod $@
 
 .PHONY: images
 images: images-$(ENGINE) ## Build the services' images; ENGINE=oci does without Docker; PLATFORMS=linux/amd64,linux/arm64; PUSH=registry/prefix

@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -53,7 +54,9 @@ func TestMakeImages(t *testing.T) {
 	dir := makeImages(t)
 	for _, service := range services {
 		t.Run(service, func(t *testing.T) {
-			index := open(t, filepath.Join(dir, service+".tar"), service)
+			archive := filepath.Join(dir, service+".tar")
+			index := open(t, archive, service)
+			checkDockerLoad(t, archive, service, find(t, index, v1.Platform{OS: "linux", Architecture: "amd64"}))
 			for _, arch := range []string{"amd64", "arm64"} {
 				files := checkImage(t, index, service, v1.Platform{OS: "linux", Architecture: arch})
 				if runtime.GOOS == "linux" && runtime.GOARCH == arch {
@@ -101,6 +104,30 @@ func open(t *testing.T, archive, service string) v1.ImageIndex {
 	require.NoError(t, err)
 	require.NoError(t, validate.Index(index))
 	return index
+}
+
+// checkDockerLoad reads an archive as Docker does without the containerd image
+// store: the first of the platforms.
+func checkDockerLoad(t *testing.T, archive, service string, want v1.Image) {
+	t.Helper()
+	tag, err := name.NewTag("achilles-blog/" + service + ":" + imageTag)
+	require.NoError(t, err)
+	image, err := tarball.ImageFromPath(archive, &tag)
+	require.NoError(t, err)
+	require.NoError(t, validate.Image(image))
+	wantConfig, err := want.ConfigName()
+	require.NoError(t, err)
+	gotConfig, err := image.ConfigName()
+	require.NoError(t, err)
+	assert.Equal(t, wantConfig, gotConfig)
+	wantManifest, err := want.Manifest()
+	require.NoError(t, err)
+	gotManifest, err := image.Manifest()
+	require.NoError(t, err)
+	require.Len(t, gotManifest.Layers, len(wantManifest.Layers))
+	for i, layer := range wantManifest.Layers {
+		assert.Equal(t, layer.Digest, gotManifest.Layers[i].Digest)
+	}
 }
 
 func find(t *testing.T, index v1.ImageIndex, platform v1.Platform) v1.Image {
@@ -260,7 +287,9 @@ func TestPush(t *testing.T) {
 	assert.Equal(t, ref.Name()+"\n", said.String())
 	pushed, err := remote.Index(ref)
 	require.NoError(t, err)
-	want, err := open(t, filepath.Join(dir, "small.tar"), "small").Digest()
+	archived := open(t, filepath.Join(dir, "small.tar"), "small")
+	checkDockerLoad(t, filepath.Join(dir, "small.tar"), "small", find(t, archived, v1.Platform{OS: "linux", Architecture: "amd64"}))
+	want, err := archived.Digest()
 	require.NoError(t, err)
 	got, err := pushed.Digest()
 	require.NoError(t, err)

@@ -3,6 +3,7 @@ package oci
 import (
 	"archive/tar"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,10 +15,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // Push sends a v1.Image or a v1.ImageIndex to a registry under ref, such as
-// registry/prefix/tag:0.1.0, with the credentials of docker login. An insecure
+// registry/prefix/tag:1.2.3, with the credentials of docker login. An insecure
 // registry is spoken to without TLS.
 func Push(ctx context.Context, artifact remote.Taggable, ref string, insecure bool) error {
 	options := []name.Option{name.StrictValidation}
@@ -26,7 +28,7 @@ func Push(ctx context.Context, artifact remote.Taggable, ref string, insecure bo
 	}
 	parsed, err := name.ParseReference(ref, options...)
 	if err != nil {
-		return fmt.Errorf("%s is no name of an image, such as registry/prefix/tag:0.1.0: %w", ref, err)
+		return fmt.Errorf("%s is no name of an image, such as registry/prefix/tag:1.2.3: %w", ref, err)
 	}
 	if err := remote.Push(parsed, artifact, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
 		return fmt.Errorf("pushing %s: %w", ref, err)
@@ -34,47 +36,77 @@ func Push(ctx context.Context, artifact remote.Taggable, ref string, insecure bo
 	return nil
 }
 
-// WriteArchive writes a v1.Image or a v1.ImageIndex into one file, an OCI image
-// layout, which Docker, containerd, Podman and kind load under the name ref.
-// The same image makes the same file.
-func WriteArchive(path string, artifact remote.Taggable, ref string) error {
+// WriteArchive writes an index into one file, which Docker, containerd, Podman
+// and kind load under the name ref. The file is an OCI image layout, which has
+// every image, and a Docker archive, which has the first one. The same index
+// makes the same file.
+func WriteArchive(path string, index v1.ImageIndex, ref string) error {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return fmt.Errorf("%s is no name of an image, such as prefix/tag:0.1.0: %w", ref, err)
+		return fmt.Errorf("%s is no name of an image, such as prefix/tag:1.2.3: %w", ref, err)
 	}
 	tagged, ok := named.(reference.NamedTagged)
 	if !ok {
-		return fmt.Errorf("%s lacks a tag: write it as in prefix/tag:0.1.0", ref)
+		return fmt.Errorf("%s lacks a tag: write it as in prefix/tag:1.2.3", ref)
 	}
 	dir, err := os.MkdirTemp("", "achilles-oci-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := writeLayout(dir, artifact, tagged); err != nil {
+	if err := writeLayout(dir, index, tagged); err != nil {
+		return err
+	}
+	if err := writeDockerManifest(dir, index, tagged); err != nil {
 		return err
 	}
 	return packDirectory(dir, path)
 }
 
-func writeLayout(dir string, artifact remote.Taggable, name reference.NamedTagged) error {
+func writeLayout(dir string, index v1.ImageIndex, name reference.NamedTagged) error {
 	path, err := layout.Write(dir, empty.Index)
 	if err != nil {
 		return err
 	}
 	// By these two the loaders find the name, which they want written out.
-	names := layout.WithAnnotations(map[string]string{
+	return path.AppendIndex(index, layout.WithAnnotations(map[string]string{
 		"io.containerd.image.name":          name.String(),
 		"org.opencontainers.image.ref.name": name.Tag(),
-	})
-	switch artifact := artifact.(type) {
-	case v1.ImageIndex:
-		return path.AppendIndex(artifact, names)
-	case v1.Image:
-		return path.AppendImage(artifact, names)
-	default:
-		return fmt.Errorf("%T is neither an image nor an index", artifact)
+	}))
+}
+
+// writeDockerManifest adds manifest.json to a layout. Docker without the
+// containerd image store reads no other, and it can name one platform only.
+func writeDockerManifest(dir string, index v1.ImageIndex, name reference.NamedTagged) error {
+	listed, err := index.IndexManifest()
+	if err != nil {
+		return err
 	}
+	if len(listed.Manifests) == 0 {
+		return fmt.Errorf("%s has no image", name)
+	}
+	image, err := index.Image(listed.Manifests[0].Digest)
+	if err != nil {
+		return err
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		return err
+	}
+	described := tarball.Descriptor{Config: blob(manifest.Config), RepoTags: []string{reference.FamiliarString(name)}}
+	for _, layer := range manifest.Layers {
+		described.Layers = append(described.Layers, blob(layer))
+	}
+	body, err := json.Marshal(tarball.Manifest{described})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "manifest.json"), body, 0o600)
+}
+
+// blob is the path of a blob in a layout.
+func blob(descriptor v1.Descriptor) string {
+	return "blobs/" + descriptor.Digest.Algorithm + "/" + descriptor.Digest.Hex
 }
 
 // packDirectory writes the files below dir in a fixed order and without the

@@ -56,6 +56,17 @@ func refusal(t testing.TB, values string) string {
 	return strings.Join(strings.Fields(problems), " ")
 }
 
+// appVersion is the version of Achilles that the chart installs.
+func appVersion(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(chart + "/Chart.yaml")
+	require.NoError(t, err)
+	var file struct{ AppVersion string }
+	require.NoError(t, yaml.Unmarshal(text, &file))
+	require.NotEmpty(t, file.AppVersion)
+	return file.AppVersion
+}
+
 // decode decodes objects that all have to be in the namespace of these tests.
 func decode(t testing.TB, text string) manifest.Objects {
 	t.Helper()

@@ -95,6 +95,6 @@ func TestReadmeExample(t *testing.T) {
 	example, _, closed := strings.Cut(rest, "```")
 	require.True(t, ok && closed, "there is one")
 	all := render(t, example)
-	require.Equal(t, "registry.example/blog/tag:0.1.0", container(t, all, "tag").Image)
+	require.Equal(t, "registry.example/blog/tag:"+appVersion(t), container(t, all, "tag").Image)
 	require.Equal(t, "mysql.databases.svc:3306", settingsOf(t, all, "article")["Database"]["Host"])
 }

@@ -232,7 +232,7 @@ func TestLabels(t *testing.T) {
 			require.Equal(t, value, labels[key])
 		}
 		require.Equal(t, "achilles", labels["app.kubernetes.io/part-of"])
-		require.Equal(t, "0.1.0", labels["app.kubernetes.io/version"])
+		require.Equal(t, appVersion(t), labels["app.kubernetes.io/version"])
 		require.Equal(t, "Helm", labels["app.kubernetes.io/managed-by"])
 		require.Equal(t, "blog", labels["team"])
 	}
@@ -254,7 +254,7 @@ func TestBundledServersStay(t *testing.T) {
 
 func TestImages(t *testing.T) {
 	image := func(values, service string) string { return container(t, render(t, values), service).Image }
-	require.Equal(t, "achilles-blog/tag:0.1.0", image(``, "tag"))
+	require.Equal(t, "achilles-blog/tag:"+appVersion(t), image(``, "tag"))
 	require.Equal(t, "achilles-blog/article:2.0", image(`article: {image: {tag: "2.0"}}`, "article"))
 	digest := "sha256:" + strings.Repeat("0a", 32)
 	require.Equal(t, "r.example/t@"+digest, image(`tag: {image: {repository: r.example/t, tag: x, digest: "`+digest+`"}}`, "tag"))

@@ -291,6 +291,15 @@ images-oci: go
 images-%:
 	@echo 'achilles: ENGINE=$* is no engine: take docker or oci' >&2; exit 1
 
+.PHONY: package
+package: $(HELM4) ## Package the Helm chart into dist/
+	@'$(HELM4)' package deploy/helm/achilles --destination dist
+
+# Without VERSION= the version is that of git describe, which is no new one.
+.PHONY: release
+release: go ## Commit, tag and build the release VERSION=v1.2.3, up to the push, into dist/
+	@bash deploy/release.sh '$(if $(filter command,$(origin VERSION)),$(VERSION))'
+
 .PHONY: alone
 alone: go ## Build, vet and test each module by itself, without the workspace
 	@for module in $(MODULES); do \

@@ -130,16 +130,16 @@ func TestSlowUploadFinishesAfterTheDrain(t *testing.T) {
 	for _, name := range []string{"tag", "article"} {
 		t.Run(name, func(t *testing.T) {
 			p := newPair(t, sqlite, process.Settings{"Server.DrainDelay": "300ms"})
-			server, body, path := p.tag, `{"name":"slow upload"}`, "/api/v1/tags"
+			server, body, path, inFlight := p.tag, `{"name":"slow upload"}`, "/api/v1/tags", 2 // with the other service's poll
 			if name == "article" {
-				server, body, path = p.article, `{"title":"slow upload","content":"text"}`, "/api/v1/articles"
+				server, body, path, inFlight = p.article, `{"title":"slow upload","content":"text"}`, "/api/v1/articles", 1
 			}
 			conn, err := process.Dial(server.Addr(t))
 			require.NoError(t, err)
 			defer func() { _ = conn.Close() }()
 			half := len(body) / 2
 			require.NoError(t, conn.Send("POST", path, []byte(body[:half]), len(body)))
-			awaitInFlight(t, server)
+			awaitInFlight(t, server, inFlight)
 			server.Signal(t, sigterm)
 			server.AwaitLog(t, shuttingDown)
 			require.False(t, server.Ended())
@@ -197,10 +197,10 @@ func pausedInTheDrain(t *testing.T, delay time.Duration) (p *process.Process, co
 	return pausedInTheDrain(t, 2*delay)
 }
 
-// awaitInFlight waits until a request is being worked on.
-func awaitInFlight(t *testing.T, p *process.Process) {
+// awaitInFlight waits until so many requests are being worked on.
+func awaitInFlight(t *testing.T, p *process.Process, requests int) {
 	t.Helper()
-	process.Await(t, "the request to arrive", func() bool { return metric(t, p, "achilles_http_requests_in_flight") == 1 })
+	process.Await(t, "the request to arrive", func() bool { return metric(t, p, "achilles_http_requests_in_flight") == float64(requests) })
 }
 
 func TestWhatADrainingServiceAnswers(t *testing.T) {
@@ -242,20 +242,20 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 
 // A long poll of the feed must neither hold up the drain nor fail.
 func TestTheFeedsReadersDoNotHoldUpTheDrain(t *testing.T) {
-	p := newPair(t, sqlite, nil)
-	conn, err := process.Dial(p.tag.Addr(t))
+	tag := process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)))
+	conn, err := process.Dial(tag.Addr(t))
 	require.NoError(t, err)
 	defer func() { _ = conn.Close() }()
 	began := time.Now()
 	_, err = conn.Write([]byte("GET /internal/v1/tag-changes?wait=10 HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer " + process.FeedToken + "\r\n\r\n"))
 	require.NoError(t, err)
-	awaitInFlight(t, p.tag)
-	p.tag.Signal(t, sigterm)
+	awaitInFlight(t, tag, 1)
+	tag.Signal(t, sigterm)
 	answer, err := conn.Receive("GET")
 	require.NoError(t, err)
 	require.Equal(t, 200, answer.Status)
 	require.Less(t, time.Since(began), 10*time.Second, "the poll's own end")
-	require.Zero(t, p.tag.Exit(t), p.tag.Stderr())
+	require.Zero(t, tag.Exit(t), tag.Stderr())
 }
 
 func id(number uint64) string { return strconv.FormatUint(number, 10) }

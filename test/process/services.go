@@ -2,6 +2,7 @@ package process
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -15,15 +16,17 @@ const many = "100000"
 const FeedToken = "the-token-of-the-feed"
 
 // On returns the settings of a service on the database of cfg, on free ports
-// of the loopback, with a short drain and with limits that nobody meets.
+// of the loopback, with a short drain, with limits that nobody meets and with
+// timeouts that a slow machine keeps, each less than Patience.
 func On(cfg database.Config) Settings {
 	return Settings{
 		"Server.Host": "127.0.0.1", "Server.HttpPort": "0",
 		"Server.AdminHost": "127.0.0.1", "Server.AdminPort": "0",
-		"Server.DrainDelay": "200ms",
-		"Database.DBType":   cfg.DBType, "Database.DBName": cfg.DBName, "Database.Host": cfg.Host,
+		"Server.DrainDelay":     "200ms",
+		"Server.RequestTimeout": "45s", "Server.ReadTimeout": "45s", "Server.WriteTimeout": "50s", "Server.ShutdownTimeout": "50s",
+		"Database.DBType": cfg.DBType, "Database.DBName": cfg.DBName, "Database.Host": cfg.Host,
 		"Database.Username": cfg.Username, "Database.Password": cfg.Password.Reveal(),
-		"Database.Timeout": cfg.Timeout.String(),
+		"Database.Timeout": min(cfg.Timeout, 40*time.Second).String(),
 		"Feed.Token":       FeedToken,
 		"Auth.KeysFile":    KeysFile(),
 		"Limits.ReadBurst": many, "Limits.ReadPerSecond": many,

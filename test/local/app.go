@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -127,10 +126,10 @@ func (s *system) admit(ctx context.Context, client *api) error {
 
 // manage runs the service's command app.
 func (s *service) manage(ctx context.Context, command string, own app) error {
-	cmd := exec.CommandContext(ctx, s.path, "app", command, own.key, "--secret-file=-") // #nosec G204 -- the service that the caller names
-	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = s.env, strings.NewReader(own.secret), s.log, s.log
+	cmd := s.command(ctx, "app", command, own.key, "--secret-file=-")
+	cmd.Stdin = strings.NewReader(own.secret)
 	if err := cmd.Run(); err != nil && ctx.Err() == nil {
-		return s.failure(fmt.Errorf("article app %s %s failed: %w", command, own.key, err))
+		return s.failure("article app %s %s failed: %v", command, own.key, err)
 	}
 	return ctx.Err()
 }

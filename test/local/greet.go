@@ -19,15 +19,18 @@ func (s *system) greet(ctx context.Context, client *api) {
   Data       %[4]s (logs in log/)
   App        app_key %[5]s, app_secret %[6]s
 
-Anyone may read; who writes shows a token.
-Try, in another terminal: get a token, create a tag, an article with that tag, list the articles.
+Reads need no token, writes do. In another terminal:
 
-`, s.base, s.tag.admin, s.article.admin, s.data.Dir, s.app.key, s.app.secret)
+  %[7]smake demo    adds 60 tags and 1,000 articles
+  %[7]smake token   prints a token
+
+Or with curl: get a token, create a tag, create an article with that tag, list the articles.
+
+`, s.base, s.tag.admin, s.article.admin, s.data.Dir, s.app.key, s.app.secret, setData(s.data.Dir))
 	for _, line := range curlLines(s.base, s.app, unusedName(ctx, client)) {
 		s.say("  %s\n", line)
 	}
-	own := setData(s.data.Dir)
-	s.say("\n%[1]smake demo fills it with 1,000 articles, %[1]smake token prints a token. Ctrl-C stops it.\n", own)
+	s.say("\nCtrl-C stops it.\n")
 }
 
 // defaultData is the directory that make takes where DATA is not given.

@@ -145,13 +145,6 @@ func standInHandler(name, database string) http.Handler {
 		fmt.Fprintln(os.Stderr, "out of luck")
 		os.Exit(3)
 	})
-	mux.HandleFunc("/api/v1/tags/slow", func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		w.WriteHeader(http.StatusOK)
-		_ = http.NewResponseController(w).Flush()
-		<-time.After(2 * gatewayDrain) // the answer outlives the drain
-		_, _ = w.Write(body)
-	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"code": 0, "list": []any{}, "service": name, "pid": os.Getpid(),
@@ -229,6 +222,11 @@ func (s *started) base(t *testing.T) string {
 		return found != nil
 	}, patience, 10*time.Millisecond, "it never said that it is ready")
 	return found[1]
+}
+
+func (s *started) awaitOutput(t *testing.T, text string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return strings.Contains(s.out.String(), text) }, patience, time.Millisecond)
 }
 
 func (s *started) exitCode(t *testing.T) int {

@@ -9,8 +9,6 @@ import (
 	"strings"
 )
 
-const settingPrefix = "ACHILLES_"
-
 // fixedSettings are the settings that make run sets for a service, as
 // environment variables. An empty one keeps the environment's value away.
 func fixedSettings(database string, port, adminPort int) []string {
@@ -41,60 +39,39 @@ func defaultSettings() []string {
 	}
 }
 
-// configure decides on the environment of the services, and says which settings
-// of environ they don't get because make run sets them.
+// configure decides on the environment of the services, and names the settings
+// that they don't get because make run sets them.
 func (s *system) configure(ctx context.Context) error {
-	known := map[string]string{} // the help of a service, which names its settings
-	for _, svc := range []*service{s.tag, s.article} {
-		help, err := svc.help(ctx)
+	known := map[*service]string{} // the help of a service, which names its settings
+	for _, svc := range s.services() {
+		help, err := exec.CommandContext(ctx, svc.path, "serve", "--help").Output() // #nosec G204 -- the service that the caller names
 		if err != nil {
-			return err
+			return failure(fmt.Sprintf("starting %s failed: %v; build it with: make build", svc.path, err))
 		}
-		known[svc.name] = help
+		known[svc] = string(help)
 	}
 	ignored := map[string]bool{}
-	for _, svc := range []*service{s.tag, s.article} {
+	for _, svc := range s.services() {
 		svc.env = defaultSettings()
 		for _, variable := range s.environ {
 			name, value, _ := strings.Cut(variable, "=")
 			switch {
 			case slices.ContainsFunc(svc.settings, func(own string) bool { return strings.HasPrefix(own, name+"=") }):
-				ignored[name] = value != ""
-			case !onlyOthersHave(name, svc.name, known):
+				if value != "" {
+					ignored[name] = true
+				}
+			case knows(known[svc], name) || !knows(known[s.tag]+known[s.article], name):
+				// The services reject one that neither of them knows.
 				svc.env = append(svc.env, variable)
 			}
 		}
 		svc.env = append(svc.env, svc.settings...)
 	}
-	maps.DeleteFunc(ignored, func(_ string, given bool) bool { return !given })
 	if len(ignored) > 0 {
 		s.say("Ignored, because make run sets it itself: %s.\n", strings.Join(slices.Sorted(maps.Keys(ignored)), ", "))
 	}
 	return nil
 }
 
-// onlyOthersHave reports whether a variable is a setting of another service
-// that this one would reject. One that no service knows is left to them to
-// reject.
-func onlyOthersHave(name, service string, known map[string]string) bool {
-	if !strings.HasPrefix(name, settingPrefix) || hasSetting(known[service], name) {
-		return false
-	}
-	for _, help := range known {
-		if hasSetting(help, name) {
-			return true
-		}
-	}
-	return false
-}
-
-func hasSetting(help, name string) bool { return strings.Contains(help, "; "+name+")") }
-
-// help returns what the service says about its settings.
-func (s *service) help(ctx context.Context) (string, error) {
-	output, err := exec.CommandContext(ctx, s.path, "serve", "--help").Output() // #nosec G204 -- the service that the caller names
-	if err != nil {
-		return "", &failure{err: fmt.Errorf("starting %s: %w; build it with: make build", s.path, err)}
-	}
-	return string(output), nil
-}
+// knows reports whether the help of a service names the setting.
+func knows(help, setting string) bool { return strings.Contains(help, "; "+setting+")") }

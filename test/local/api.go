@@ -193,7 +193,7 @@ func (a *api) once(ctx context.Context, method, path string, content []byte, key
 	}
 	response, err := a.client.Do(request)
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return nil, fmt.Errorf("nothing runs on %s: start it with make run, in another terminal, with the same PORT", a.base)
+		return nil, fmt.Errorf("nothing runs on %s: start make run in another terminal, or give the DATA of the one that runs", a.base)
 	}
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func (a *api) once(ctx context.Context, method, path string, content []byte, key
 	}
 	err = json.NewDecoder(io.LimitReader(response.Body, answerLimit)).Decode(got)
 	if err != nil || got.Code == nil {
-		return nil, fmt.Errorf("what answers on %s is not Achilles (%s %s: status %d); give the PORT of make run",
+		return nil, fmt.Errorf("the server on %s is not Achilles (%s %s: status %d): give the PORT of make run",
 			a.base, method, path, response.StatusCode)
 	}
 	return got, nil

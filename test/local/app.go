@@ -55,7 +55,7 @@ func readApp(dir string) (app, error) {
 	path := filepath.Join(dir, appFile)
 	content, err := os.ReadFile(path) // #nosec G304 -- inside DATA
 	if errors.Is(err, fs.ErrNotExist) {
-		return app{}, fmt.Errorf("make run has made no app in DATA=%s yet: start it, in another terminal, with the same DATA", dir)
+		return app{}, fmt.Errorf("DATA=%s holds no credentials: start make run in another terminal, or give the DATA of the one that runs", dir)
 	}
 	if err != nil {
 		return app{}, err
@@ -63,7 +63,7 @@ func readApp(dir string) (app, error) {
 	form, err := url.ParseQuery(string(bytes.TrimSpace(content)))
 	kept := app{key: form.Get("app_key"), secret: form.Get("app_secret")}
 	if err != nil || kept.key == "" || kept.secret == "" {
-		return app{}, fmt.Errorf("%s is not what make run has written there: remove it and start make run again", path)
+		return app{}, fmt.Errorf("%s does not contain what make run wrote: remove it and start make run again", path)
 	}
 	return kept, nil
 }
@@ -88,7 +88,7 @@ func enter(ctx context.Context, portText, dir string) (*api, error) {
 	if err := client.login(ctx, own); err != nil {
 		client.close()
 		if errors.Is(err, errUnknownApp) {
-			err = fmt.Errorf("what runs on %s does not know the app of DATA=%s: give the PORT and the DATA of the same make run", client.base, dir)
+			err = fmt.Errorf("the system on %s rejects the credentials in DATA=%s: give the DATA of the make run on that PORT", client.base, dir)
 		}
 		return nil, err
 	}

@@ -116,9 +116,7 @@ func (g *gateway) takeIn(w http.ResponseWriter, r *http.Request) bool {
 
 // ServeHTTP implements http.Handler.
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	select {
-	case <-g.opened:
-	default:
+	if !closed(g.opened) {
 		g.problem(w, r, errcode.Unavailable)
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 )
 
 const usage = `Usage: local COMMAND [flags]
@@ -40,41 +41,29 @@ func dispatch(args, environ []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
 		return errors.New("which command, run, demo or token? See: local --help")
 	}
+	if slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
+		_, err := io.WriteString(stdout, usage)
+		return err
+	}
 	flags := flag.NewFlagSet("local "+args[0], flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	port := flags.String("port", "", "port of the gateway")
 	data := flags.String("data", defaultData, "directory of databases, logs and credentials")
-	switch args[0] {
-	case "run":
-		bin := flags.String("bin", "bin", "directory of the services' programs")
-		if err := parse(flags, args[1:]); err != nil {
-			return err
-		}
-		return run(*port, *data, *bin, environ, stdout)
-	case "demo":
-		if err := parse(flags, args[1:]); err != nil {
-			return err
-		}
-		return demo(*port, *data, stdout, stderr)
-	case "token":
-		if err := parse(flags, args[1:]); err != nil {
-			return err
-		}
-		return token(*port, *data, stdout)
-	case "help", "-h", "-help", "--help":
-		_, err := io.WriteString(stdout, usage)
-		return err
-	default:
+	bin := flags.String("bin", "bin", "directory of the services' programs")
+	commands := map[string]func() error{
+		"run":   func() error { return run(*port, *data, *bin, environ, stdout) },
+		"demo":  func() error { return demo(*port, *data, stdout, stderr) },
+		"token": func() error { return token(*port, *data, stdout) },
+	}
+	command, ok := commands[args[0]]
+	if !ok {
 		return fmt.Errorf("%q is no command; there are run, demo and token. See: local --help", args[0])
 	}
-}
-
-func parse(flags *flag.FlagSet, args []string) error {
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args[1:]); err != nil {
 		return fmt.Errorf("%w. See: local --help", err)
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("%q is one argument too many. See: local --help", flags.Arg(0))
 	}
-	return nil
+	return command()
 }

@@ -155,7 +155,9 @@ func (s *system) run(signals <-chan os.Signal, ln net.Listener) error {
 	process.Go("services", s.serve)
 	process.Go("notice", func(context.Context) error {
 		<-process.Draining()
-		s.say("\nStopping: requests in progress are finished first. Ctrl-C again ends it at once.\n")
+		if closed(s.gateway.opened) {
+			s.say("\nStopping: requests in progress are finished first. Ctrl-C again ends it at once.\n")
+		}
 		return nil
 	})
 	err := process.Run()
@@ -214,6 +216,15 @@ func (s *system) start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *system) say(format string, args ...any) {

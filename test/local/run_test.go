@@ -145,12 +145,12 @@ func TestTokenTellsWhatIsWrong(t *testing.T) {
 		require.Empty(t, stdout.String(), "nothing that a script could take for a token")
 		return stderr.String()
 	}
-	require.Contains(t, refusal(port), "make run has made no app in DATA="+dir)
+	require.Contains(t, refusal(port), "DATA="+dir+" holds no credentials")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "app"), []byte("app_key=demo"), 0o600))
-	require.Contains(t, refusal(port), "is not what make run has written there")
+	require.Contains(t, refusal(port), "does not contain what make run wrote")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "app"), []byte("app_key=demo&app_secret=another"), 0o600))
-	require.Contains(t, refusal(port), "does not know the app of DATA="+dir)
-	require.Contains(t, refusal("1"), "nothing runs on http://127.0.0.1:1: start it with make run")
+	require.Contains(t, refusal(port), "rejects the credentials in DATA="+dir)
+	require.Contains(t, refusal("1"), "nothing runs on http://127.0.0.1:1: start make run")
 }
 
 func TestRunFinishesWhatIsUnderWay(t *testing.T) {
@@ -208,8 +208,8 @@ func TestRunEndsAtOnceOnASecondSignal(t *testing.T) {
 
 func TestRunTellsWhyAServiceFailed(t *testing.T) {
 	cases := map[string][]string{
-		"STANDIN_tag=migration":     {"migrating the database of the tag service failed", "tag: the schema is from the future"},
-		"STANDIN_article=migration": {"migrating the database of the article service failed"},
+		"STANDIN_tag=migration":     {"tag migrate failed: exit status 1", "tag: the schema is from the future"},
+		"STANDIN_article=migration": {"article migrate failed"},
 		"STANDIN_article=start":     {"the article service ended by itself", "article: cannot start"},
 	}
 	for fault, want := range cases {
@@ -219,6 +219,7 @@ func TestRunTellsWhyAServiceFailed(t *testing.T) {
 			for _, text := range want {
 				require.Contains(t, s.out.String(), text)
 			}
+			require.NotContains(t, s.out.String(), "Stopping", "there are no requests in progress")
 		})
 	}
 }
@@ -282,8 +283,8 @@ func TestRunRefusesInOneLine(t *testing.T) {
 		"data in use":     {[]string{"run", "--port", "0", "--data", used}, fmt.Sprintf("another make run (process %d)", os.Getpid())},
 		"not built":       {[]string{"run", "--port", "0", "--data", t.TempDir(), "--bin", t.TempDir()}, "make build"},
 		"demo, bad port":  {[]string{"demo", "--port", "x"}, "PORT=x is not a port"},
-		"demo of nothing": {[]string{"demo", "--port", "1", "--data", appDir(t)}, "start it with make run"},
-		"no app":          {[]string{"demo", "--data", t.TempDir()}, "make run has made no app"},
+		"demo of nothing": {[]string{"demo", "--port", "1", "--data", appDir(t)}, "start make run"},
+		"no app":          {[]string{"demo", "--data", t.TempDir()}, "holds no credentials"},
 		"no command":      {nil, "run, demo or token"},
 		"other command":   {[]string{"stop"}, `"stop" is no command`},
 		"other flag":      {[]string{"run", "--host", "x"}, "-host"},

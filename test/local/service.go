@@ -59,7 +59,7 @@ func (s *service) command(ctx context.Context, args ...string) *exec.Cmd {
 
 func (s *service) migrate(ctx context.Context) error {
 	if err := s.command(ctx, "migrate").Run(); err != nil {
-		return s.failure("migrating the database of the %s service failed: %v", s.name, err)
+		return s.failure("%s migrate failed: %v", s.name, err)
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (s *service) ready(ctx context.Context) bool {
 
 // stop ends the service in order, if it was started and hasn't ended by itself.
 func (s *service) stop(context.Context) error {
-	if s.serving == nil || s.hasEnded() {
+	if s.serving == nil || closed(s.ended) {
 		return nil
 	}
 	s.cancel()
@@ -138,15 +138,6 @@ func (s *service) kill() {
 	if s.serving != nil {
 		_ = s.serving.Process.Kill()
 		<-s.ended
-	}
-}
-
-func (s *service) hasEnded() bool {
-	select {
-	case <-s.ended:
-		return true
-	default:
-		return false
 	}
 }
 

@@ -31,13 +31,20 @@ type blog struct {
 	failAt   int      // the number of articles after which nothing works any more
 	flying   int
 	peak     int
+	second   chan struct{} // if not nil: closed when there are two requests at once, which the first article waits for
 }
 
 func (b *blog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	b.flying++
 	b.peak = max(b.peak, b.flying)
+	if b.second != nil && b.flying > 1 && !closed(b.second) {
+		close(b.second)
+	}
 	b.mu.Unlock()
+	if b.second != nil && r.Method == http.MethodPost && r.URL.Path == "/api/v1/articles" {
+		<-b.second
+	}
 	var body map[string]any
 	_ = json.NewDecoder(r.Body).Decode(&body)
 	b.mu.Lock()
@@ -115,7 +122,7 @@ func serveBlog(t *testing.T, b *blog) (*api, string) {
 }
 
 func TestDemoFillsOnce(t *testing.T) {
-	b := &blog{tags: []string{"mine", "Go"}, busy: 2}
+	b := &blog{tags: []string{"mine", "Go"}, busy: 2, second: make(chan struct{})}
 	_, port := serveBlog(t, b)
 	dir := appDir(t)
 	for _, want := range []string{"Added 59 tags and 1000 articles (", "Nothing to add: the 60 tags and 1000 articles of the demo are there already."} {
@@ -126,7 +133,6 @@ func TestDemoFillsOnce(t *testing.T) {
 		require.Len(t, b.tags, 61)
 	}
 	require.LessOrEqual(t, b.peak, demoClients)
-	require.Greater(t, b.peak, 1)
 	require.Len(t, b.turned, 2)
 	require.Subset(t, b.made, b.turned, "they were sent again under the same keys")
 	slices.Sort(b.made)

@@ -105,7 +105,7 @@ func (p *Proof) apart(ctx context.Context, _ *system) error {
 		return err
 	}
 	for _, c := range p.report.Controls {
-		p.verdict("Control: "+c.Broken, c.Noticed, "%s", c.How)
+		p.verdict("Negative control: "+c.Broken, c.Noticed, "%s", c.How)
 	}
 	return nil
 }

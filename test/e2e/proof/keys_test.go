@@ -125,7 +125,7 @@ func TestRotation(t *testing.T) {
 	results, err := tr.stop(t.Context())
 	require.NoError(t, err)
 	p.judgeRotations(tr.summarise(results))
-	require.True(t, p.report.Verdicts[0].Passed, p.report.Verdicts)
+	require.True(t, p.report.Results[0].Passed, p.report.Results)
 }
 
 func TestRotationsAreJudged(t *testing.T) {
@@ -146,7 +146,7 @@ func TestRotationsAreJudged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := &Proof{options: Options{Stdout: io.Discard}, report: &report.Report{}, rotations: c.rotations}
 			p.judgeRotations(&c.run)
-			require.Equal(t, c.passed, p.report.Verdicts[0].Passed, p.report.Verdicts[0].Why)
+			require.Equal(t, c.passed, p.report.Results[0].Passed, p.report.Results[0].Why)
 		})
 	}
 }

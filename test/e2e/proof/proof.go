@@ -332,8 +332,8 @@ func (p *Proof) compare(ctx context.Context, s *system, run string, results []lo
 }
 
 func (p *Proof) verdict(name string, passed bool, why string, args ...any) {
-	v := report.Verdict{Name: name, Passed: passed, Why: fmt.Sprintf(why, args...)}
-	p.report.Verdicts = append(p.report.Verdicts, v)
+	v := report.Result{Name: name, Passed: passed, Why: fmt.Sprintf(why, args...)}
+	p.report.Results = append(p.report.Results, v)
 	sign := "ok    "
 	if !passed {
 		sign = "FAILED"

@@ -1,164 +1,210 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"math"
+	"regexp"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 )
 
 // The measures of a chart in the units of its viewBox: pixels on a wide screen.
 const (
-	chartWidth = 1200
-	plotLeft   = 150
-	plotRight  = 1156
-
-	laneHeight   = 104
-	failedHeight = 44
-	quietHeight  = 14 // of the lane of failures when there are none
-	laneGap      = 18
-	labelHeight  = 16
-	rowHeight    = 14
-	axisHeight   = 22
-	// letter is the width of a letter of a label in a wide font.
-	letter = 6.9
-	// labelGap is between a label and the line of its event.
-	labelGap = 4
+	plotLeft   = 130
+	plotRight  = 1174
+	plotTop    = 20
+	axisHeight = 20
+	// The axis of the latency; what is slower is drawn at its top.
+	minLatency = time.Millisecond
+	maxLatency = 10 * time.Second
+	// numberWidth is room for the number of an event.
+	numberWidth = 24
+	// maxSamples are drawn across a chart; in longer runs a sample is several
+	// seconds.
+	maxSamples = 500
+	// maxNamed pods have a row with their name; more share podsHeight.
+	maxNamed    = 60
+	rowHeight   = 10.0
+	podsHeight  = 240.0
+	groupHeight = 22
 )
 
-const (
-	// mostLabels events have a label each; more of them share a row with those
-	// of the same name, of which there are at most mostNames.
-	mostLabels = 40
-	mostNames  = 16
-)
-
-// chart is a run in time, ready to be drawn.
+// chart is a run over time, ready to be drawn by the template.
 type chart struct {
-	Width, Height int
-	// Left and Right are the ends of the plot, Top and Bottom those of the
-	// bands.
-	Left, Right         int
-	Top, Bottom         float64
-	Step                time.Duration
-	Bands               []band
-	Labels              []label
-	Marks               []bar
-	Rate, Fails, Delays lane
-	Columns             []column
-	Times               []tick
-	Pods                podLanes
-
-	span span
-}
-
-// band is an event across all lanes.
-type band struct {
-	bar
-	Number int
-}
-
-// label names an event, whose line it hangs on, or a row of them.
-type label struct {
-	X, Y, Line   float64
-	End          bool // X is where the label ends
-	Number, Text string
-	Crash        bool
-}
-
-// bar is a rectangle.
-type bar struct {
-	X, Y, Width, Height float64
-	Crash               bool
-	Title               string
+	Left, Right, Top float64
+	// LanesBottom is that of the lanes above the pods.
+	LanesBottom, Bottom, Height float64
+	RowHeight                   float64
+	Lanes                       []lane
+	Columns                     []column
+	Events                      []mark
+	Times                       []tick
+	Groups                      []group
+	Step                        time.Duration
 }
 
 // lane is a part of the chart with an axis of its own.
 type lane struct {
-	Left, Right         int
-	Top, Height, Bottom float64
-	Ticks               []tick
-	// Fill, Line and Other are paths.
-	Fill, Line, Other string
-	Bars              []bar
-	// LineEnd and OtherEnd are the heights of the lines' names.
-	LineEnd, OtherEnd float64
+	Name   string
+	Ticks  []tick
+	bottom float64
+	height float64
 }
 
-func newLane(top, height float64) lane {
-	return lane{Left: plotLeft, Right: plotRight, Top: top, Height: height, Bottom: top + height}
+// y is the height of a share of the lane.
+func (l lane) y(share float64) float64 { return round(l.bottom - l.height*share) }
+
+// bar returns the rectangle between two shares of the lane.
+func (l lane) bar(from, to float64) bar {
+	height := max(1.5, l.height*(to-from))
+	return bar{Y: round(l.bottom - l.height*from - height), Height: round(height)}
 }
 
-// tick is a text on an axis.
+type bar struct{ Y, Height float64 }
+
 type tick struct {
 	At   float64
 	Text string
 }
 
-// column is what a reader who points at a moment is told.
+// column is one sample in all lanes.
 type column struct {
-	X, Width float64
-	Text     string
+	X, Width              float64
+	Title                 string
+	Rate, Failed, Latency *bar
 }
 
-// newChart draws a run, or returns nil when there is nothing to draw.
+// mark is an event or a pod from left to right. Text is empty where there is
+// no room for it.
+type mark struct {
+	X, Width, Y float64
+	Text, Title string
+}
+
+// group are the pods of one workload.
+type group struct {
+	Name string
+	Y    float64
+	Pods []mark
+}
+
+// newChart draws a run, or returns nil if nothing was recorded.
 func newChart(run *Run) *chart {
 	s := spanOf(run)
-	if s.from.IsZero() || s.length() <= 0 {
+	if s.length() <= 0 {
 		return nil
 	}
-	c := &chart{Width: chartWidth, Left: plotLeft, Right: plotRight, span: s}
-	events, samples, step := byStart(run.Events), sampled(run.Timeline, s), s.step()
-	c.Step = step
-	c.Top = c.nameEvents(events)
-	c.Rate = c.rateLane(samples, c.Top+laneGap/2)
-	c.Fails = c.failsLane(samples, c.Rate.Bottom+laneGap)
-	c.Delays = c.delaysLane(samples, c.Fails.Bottom+laneGap)
-	c.Columns = c.columns(samples, events)
-	c.Times = s.ticks()
-	c.Bottom = c.Delays.Bottom
+	c := &chart{Left: plotLeft, Right: plotRight, Top: plotTop, Step: s.step(), Times: s.ticks()}
+	c.drawLanes(s, sampled(run.Timeline, s))
+	c.drawEvents(s, run.Events)
 	if len(run.Pods) > 0 {
-		c.Pods = c.podLanes(run.Pods, c.Bottom+axisHeight)
-		c.Bottom = c.Pods.Bottom
+		c.drawPods(s, run.Pods)
 	}
-	c.Bands = c.bands(events)
-	c.Height = int(math.Ceil(c.Bottom)) + axisHeight
+	c.Height = c.Bottom + axisHeight
 	return c
 }
 
-// PlotHeight is the height of the lanes above the pods.
-func (c *chart) PlotHeight() float64 { return c.Delays.Bottom - c.Top }
+// LanesHeight and EventsHeight are those of the columns and of the events.
+func (c *chart) LanesHeight() float64  { return c.LanesBottom - c.Top }
+func (c *chart) EventsHeight() float64 { return c.Bottom - c.Top }
 
-// Caption explains what cannot be seen.
-func (c *chart) Caption() string {
-	text := "Latency is on a logarithmic scale. Each point is one second."
-	if c.Step > time.Second {
-		text = fmt.Sprintf("Latency is on a logarithmic scale. Each point is %s: the mean rate, with the range from the quietest second to the busiest,"+
-			" the mean of the p50 of its seconds, and the p99 of the worst of them.", duration(c.Step))
+func (c *chart) drawLanes(s span, samples []sample) {
+	rates, failures := 1.0, 0
+	for _, each := range samples {
+		rates, failures = max(rates, each.rate()), max(failures, each.failed)
 	}
-	switch pods := c.Pods; {
-	case pods.Packed:
-		text += fmt.Sprintf(" The %s that answered share %s, where one follows another", count(pods.All, "pod"), count(pods.Rows, "row"))
-		if pods.Hidden > 0 {
-			text += fmt.Sprintf("; %s of them are not shown", number(pods.Hidden))
+	rate := lane{Name: "Requests/s", bottom: plotTop + 100, height: 96}
+	rate.Ticks = []tick{{rate.y(1), number(int(math.Ceil(rates)))}, {rate.bottom, "0"}}
+	failed := lane{Name: "Failed", bottom: rate.bottom + 48, height: 28}
+	failed.Ticks = []tick{{failed.y(1), number(failures)}, {failed.bottom, "0"}}
+	if failures == 0 {
+		failed.Ticks = []tick{{failed.y(0.5), "none"}}
+	}
+	latency := lane{Name: "Latency", bottom: failed.bottom + 112, height: 92}
+	for d := maxLatency; d >= minLatency; d /= 10 {
+		latency.Ticks = append(latency.Ticks, tick{latency.y(logShare(d)), duration(d)})
+	}
+	c.Lanes, c.LanesBottom, c.Bottom = []lane{rate, failed, latency}, latency.bottom, latency.bottom
+	for _, each := range samples {
+		column := column{X: s.x(each.from), Width: round(max(1, s.x(each.to)-s.x(each.from))), Title: each.String()}
+		if each.requests > 0 {
+			high, delay := rate.bar(0, each.rate()/rates), latency.bar(logShare(each.p50), logShare(each.p99))
+			column.Rate, column.Latency = &high, &delay
 		}
-	case pods.All > 0:
-		text += " Each pod that answered has a row"
-	default:
-		return text
+		if each.failed > 0 {
+			high := failed.bar(0, float64(each.failed)/float64(failures))
+			column.Failed = &high
+		}
+		c.Columns = append(c.Columns, column)
 	}
-	return fmt.Sprintf("%s: the stronger the colour, the more answers, up to %s per second.", text, number(c.Pods.Most))
 }
+
+// logShare is the place of a latency on a logarithmic axis, from 0 to 1.
+func logShare(d time.Duration) float64 {
+	return min(1, max(0, math.Log(float64(d)/float64(minLatency))/math.Log(float64(maxLatency/minLatency))))
+}
+
+func (c *chart) drawEvents(s span, events []Event) {
+	free := 0.0
+	for n, e := range byStart(events) {
+		m := s.mark(e.Start, e.end())
+		m.Title = fmt.Sprintf("%d %s, %s, %s", n+1, brief(80, e.Name), clock(e.Start), duration(e.length()))
+		if m.X >= free {
+			m.Text, free = number(n+1), m.X+numberWidth
+		}
+		c.Events = append(c.Events, m)
+	}
+}
+
+// drawPods draws a row for each pod, from its first answer to its last.
+func (c *chart) drawPods(s span, pods []Pod) {
+	row, named := rowHeight, len(pods) <= maxNamed
+	if !named {
+		row = podsHeight / float64(len(pods))
+	}
+	c.RowHeight = round(max(0.5, 0.8*row))
+	byWorkload := map[string][]Pod{}
+	var names []string
+	for _, p := range pods {
+		name := workload(p.Name)
+		if byWorkload[name] == nil {
+			names = append(names, name)
+		}
+		byWorkload[name] = append(byWorkload[name], p)
+	}
+	slices.Sort(names)
+	c.Bottom += axisHeight
+	for _, name := range names {
+		c.Bottom += groupHeight
+		g := group{Name: brief(22, name), Y: c.Bottom - 7}
+		slices.SortStableFunc(byWorkload[name], func(a, b Pod) int { return a.From.Compare(b.From) })
+		for _, p := range byWorkload[name] {
+			m := s.mark(p.From, p.To)
+			m.Y = round(c.Bottom)
+			m.Title = fmt.Sprintf("%s: %s, %s to %s", brief(80, p.Name), count(p.Requests, "answer"), clock(p.From), clock(p.To))
+			if named {
+				m.Text = brief(20, strings.TrimPrefix(p.Name, name+"-"))
+			}
+			g.Pods = append(g.Pods, m)
+			c.Bottom += row
+		}
+		c.Groups = append(c.Groups, g)
+	}
+	c.Bottom = round(c.Bottom + 4)
+}
+
+var generatedName = regexp.MustCompile(`^(.+)-[a-z0-9]{6,10}-[a-z0-9]{5}$`)
+
+// workload is the name of a pod without what its Deployment adds to it.
+func workload(pod string) string { return generatedName.ReplaceAllString(pod, "$1") }
 
 // byStart returns the events in the order in which they began.
 func byStart(events []Event) []Event {
 	return slices.SortedStableFunc(slices.Values(events), func(a, b Event) int { return a.Start.Compare(b.Start) })
 }
 
-// end is when an event was over; one without an end is a moment.
+// end is the end of an event; one without an end is a moment.
 func (e Event) end() time.Time {
 	if e.End.Before(e.Start) {
 		return e.Start
@@ -168,80 +214,98 @@ func (e Event) end() time.Time {
 
 func (e Event) length() time.Duration { return e.end().Sub(e.Start) }
 
-// bar is where an event is, from left to right.
-func (c *chart) bar(e Event, y, height float64) bar {
-	from, to := c.span.x(e.Start), c.span.x(e.end())
-	return bar{
-		X: from, Width: round(max(1.5, to-from)), Y: round(y), Height: round(height), Crash: e.Crash,
-		Title: fmt.Sprintf("%s, %s, %s", brief(80, e.Name), clock(e.Start), duration(e.length())),
+// span is the time that a chart shows.
+type span struct{ from, to time.Time }
+
+// spanOf covers the run and all that happened in it, from a whole second on.
+func spanOf(run *Run) span {
+	times := []time.Time{run.Started, run.Finished}
+	for _, p := range run.Timeline {
+		times = append(times, p.At, p.At.Add(time.Second))
 	}
+	for _, e := range run.Events {
+		times = append(times, e.Start, e.End)
+	}
+	times = slices.DeleteFunc(times, time.Time.IsZero)
+	if len(times) == 0 {
+		return span{}
+	}
+	return span{slices.MinFunc(times, time.Time.Compare).Truncate(time.Second), slices.MaxFunc(times, time.Time.Compare)}
 }
 
-func (c *chart) bands(events []Event) []band {
-	bands := make([]band, 0, len(events))
-	for n, e := range events {
-		bands = append(bands, band{bar: c.bar(e, c.Top, c.Bottom-c.Top), Number: n + 1})
-	}
-	return bands
+func (s span) length() time.Duration { return s.to.Sub(s.from) }
+
+// x is the place of a time in the chart.
+func (s span) x(t time.Time) float64 {
+	share := float64(t.Sub(s.from)) / float64(s.length())
+	return round(plotLeft + (plotRight-plotLeft)*min(1, max(0, share)))
 }
 
-// nameEvents places the names of the events below the line for what the reader
-// points at, and returns where the lanes may begin.
-func (c *chart) nameEvents(events []Event) float64 {
-	if len(events) > mostLabels {
-		return c.nameRows(events, labelHeight)
-	}
-	return c.nameEach(events, labelHeight)
+func (s span) mark(from, to time.Time) mark {
+	return mark{X: s.x(from), Width: round(max(1.5, s.x(to)-s.x(from)))}
 }
 
-// nameEach gives each event a label that covers no other.
-func (c *chart) nameEach(events []Event, top float64) float64 {
-	var ends []float64 // of the last label in each row
-	for n, e := range events {
-		l := label{Line: c.span.x(e.Start), Number: strconv.Itoa(n + 1), Text: brief(34, e.Name), Crash: e.Crash}
-		width := labelGap + letter*float64(len(l.Number)+1+len([]rune(l.Text)))
-		from, to := l.Line, l.Line+width
-		l.X = round(from + labelGap)
-		if to > chartWidth {
-			from, to = l.Line-width, l.Line
-			l.X, l.End = round(to-labelGap), true
-		}
-		row := slices.IndexFunc(ends, func(end float64) bool { return end+letter < from })
-		if row < 0 {
-			row, ends = len(ends), append(ends, 0)
-		}
-		ends[row] = to
-		l.Y = top + float64(row+1)*labelHeight - 4
-		c.Labels = append(c.Labels, l)
-	}
-	return top + float64(len(ends)*labelHeight)
+// step is the length of a sample in whole seconds.
+func (s span) step() time.Duration {
+	return time.Duration(max(1, math.Ceil(s.length().Seconds()/maxSamples))) * time.Second
 }
 
-// nameRows gives each name a row in which its events are marked, the most
-// frequent first; the last row is for the names that have none of their own.
-func (c *chart) nameRows(events []Event, top float64) float64 {
-	times := map[string]int{}
-	for _, e := range events {
-		times[e.Name]++
-	}
-	names := slices.SortedFunc(maps.Keys(times), func(a, b string) int {
-		return cmp.Or(times[b]-times[a], cmp.Compare(a, b))
-	})
-	rows := map[string]float64{}
-	for n, name := range names {
-		rows[name] = top + float64(min(n, mostNames-1)*rowHeight)
-		text := brief(20, name)
-		if n == mostNames-1 && len(names) > mostNames {
-			text = fmt.Sprintf("%d others", len(names)-n)
-		}
-		if n < mostNames {
-			c.Labels = append(c.Labels, label{X: plotLeft - 8, Y: rows[name] + rowHeight - 4, End: true, Text: text})
+// ticks are a dozen round times at most.
+func (s span) ticks() []tick {
+	var step time.Duration
+	for _, step = range []time.Duration{10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour, s.length()} {
+		if s.length() <= 12*step {
+			break
 		}
 	}
-	for _, e := range events {
-		c.Marks = append(c.Marks, c.bar(e, rows[e.Name]+2, rowHeight-4))
+	var ticks []tick
+	for t := s.from.Add(step - 1).Truncate(step); !t.After(s.to); t = t.Add(step) {
+		ticks = append(ticks, tick{s.x(t), clock(t)})
 	}
-	return top + float64(min(len(names), mostNames)*rowHeight)
+	return ticks
+}
+
+// sample is one or more seconds of a run.
+type sample struct {
+	from, to         time.Time
+	requests, failed int
+	// p50 is the mean of the seconds, weighted by their requests; p99 that of
+	// the worst second.
+	p50, p99 time.Duration
+}
+
+func (s sample) rate() float64 { return float64(s.requests) / s.to.Sub(s.from).Seconds() }
+
+func (s sample) String() string {
+	text := fmt.Sprintf("%s · %.0f requests/s · %s failed", clock(s.from), s.rate(), number(s.failed))
+	if s.requests > 0 {
+		text += fmt.Sprintf(" · p50 %s · p99 %s", duration(s.p50), duration(s.p99))
+	}
+	return text
+}
+
+// sampled sums the seconds of a run up into at most maxSamples.
+func sampled(timeline []Point, s span) []sample {
+	step := s.step()
+	samples := make([]sample, (s.length()+step-1)/step)
+	for n := range samples {
+		from := s.from.Add(time.Duration(n) * step)
+		last := s.to.Add(time.Second - 1).Truncate(time.Second)
+		samples[n].from, samples[n].to = from, from.Add(min(step, last.Sub(from)))
+	}
+	for _, p := range timeline {
+		samples[p.At.Sub(s.from)/step].add(p)
+	}
+	return samples
+}
+
+func (s *sample) add(p Point) {
+	if all := s.requests + p.Requests; all > 0 {
+		s.p50 = time.Duration((float64(s.p50)*float64(s.requests) + float64(p.P50)*float64(p.Requests)) / float64(all))
+	}
+	s.requests += p.Requests
+	s.failed += p.Failed
+	s.p99 = max(s.p99, p.P99)
 }
 
 func round(x float64) float64 { return math.Round(x*10) / 10 }

@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// mostFailures are on the page, of each text at most mostLetters.
-	mostFailures = 50
-	mostLetters  = 2000
-	// mostEvents are listed openly; more are summed up by name.
-	mostEvents = 30
+	// maxFailures are on the page, of each text at most maxText characters.
+	maxFailures = 50
+	maxText     = 2000
+	// maxEvents are listed openly; more are summed up by name.
+	maxEvents = 30
 )
 
 //go:embed page.html
@@ -28,7 +28,7 @@ var pageHTML string
 func (r *Report) WriteHTML(w io.Writer) error {
 	page, err := template.New("page").Funcs(template.FuncMap{
 		"number": number, "count": count, "duration": duration, "clock": clock,
-		"text": func(text string) string { return clip(mostLetters, text) }, "ratio": ratio,
+		"text": func(text string) string { return clip(maxText, text) },
 		"date": func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	}).Parse(pageHTML)
 	if err != nil {
@@ -63,16 +63,13 @@ type runView struct {
 	Run             *Run
 	ID, Title, Lead string
 	Crash           bool
-	// Thing is what its events are called.
-	Thing   string
-	Chart   *chart
-	Events  []eventRow
-	Names   []nameRow
-	Sources []sourceRow
-	Kinds   []kindRow
-	First   []load.Failure
-	Books   []bookRow
-	Words   string
+	Chart           *chart
+	Events          []eventRow
+	// Names sum up the events, if there are many.
+	Names  []nameRow
+	First  []load.Failure
+	Ledger []ledgerRow
+	Words  string
 }
 
 type eventRow struct {
@@ -83,46 +80,37 @@ type eventRow struct {
 
 // nameRow sums up the events of one name.
 type nameRow struct {
-	Name                   string
-	Times, Failed          int
-	Mean, Longest, Slowest time.Duration
+	Name             string
+	Times, Failed    int
+	Longest, Slowest time.Duration
 }
 
-type sourceRow struct {
-	Name string
-	load.Count
-}
-
-type kindRow struct {
-	Name  string
-	Times int
-}
-
-type bookRow struct {
+type ledgerRow struct {
 	Name, Meaning string
 	Count         int
 	Bad           bool
 }
 
 func (r *Report) view() view {
-	v := view{Report: r, Good: r.good(), Took: r.Finished.Sub(r.Started)}
+	v := view{Report: r, Good: r.good(), Took: r.Finished.Sub(r.Started), Tiles: r.tiles()}
 	v.Claim, v.Numbers = r.headline()
 	if r.Graceful != nil {
 		v.Runs = append(v.Runs, r.Graceful.view(runView{
-			ID: "graceful", Title: "Graceful disturbances", Thing: "disturbance",
-			Lead: "Everything a platform does to a healthy system, under load. No client repeats a request, so whatever goes wrong is seen.",
+			ID: "graceful", Title: "Graceful disturbances",
+			Lead:  "Everything a platform does to a healthy system, under load. No client repeats a request, so every failure is counted.",
+			Words: r.Graceful.confidence(),
 		}))
 	}
 	if r.Crashes != nil {
 		v.Runs = append(v.Runs, r.Crashes.view(runView{
-			ID: "crashes", Title: "Crashes", Thing: "crash", Crash: true,
-			Lead: "kill -9 under the same load. Requests that were under way may fail; their clients repeat each POST under its Idempotency-Key until it is answered, and then it has to be there, once.",
+			ID: "crashes", Title: "Crashes", Crash: true,
+			Lead:  "kill -9 under the same load. Requests in flight may fail; clients repeat each POST under its Idempotency-Key until it is answered, and then it must be stored exactly once.",
+			Words: r.Crashes.damage(),
 		}))
 	}
 	if r.Monitoring != nil {
 		v.Silent = r.Monitoring.silent()
 	}
-	v.Tiles = r.tiles()
 	return v
 }
 
@@ -138,28 +126,24 @@ func (m *Monitoring) silent() []Query {
 }
 
 func (r *Report) tiles() []tile {
-	run := r.Graceful
-	if run == nil {
-		run = r.Crashes
+	run, things, note := r.Graceful, "Disturbances", "none was repeated"
+	if run == nil && r.Crashes != nil {
+		run, things, note = r.Crashes, "Crashes", number(r.Crashes.Repeats)+" repeated under their keys"
 	}
 	if run == nil {
 		return nil
 	}
-	things, repeated := "Disturbances", "none was repeated"
-	if run == r.Crashes {
-		things, repeated = "Crashes", number(run.Repeats)+" repeated under their keys"
-	}
 	l := run.Ledger
 	tiles := []tile{
 		{Value: number(run.Requests), Name: "Requests", Note: number(run.Posts) + " of them POST"},
-		{Value: number(run.Failed), Name: "Failed", Note: repeated, Bad: run.Failed > 0},
+		{Value: number(run.Failed), Name: "Failed", Note: note, Bad: run.Failed > 0},
 		{Value: number(len(run.Events)), Name: things, Note: "in " + duration(run.Finished.Sub(run.Started))},
 		{Value: number(l.Acknowledged), Name: "Acknowledged writes", Note: fmt.Sprintf("%s lost, %s doubled", number(l.Lost), number(l.Doubled)), Bad: !l.Exact()},
 		{Value: duration(run.Disturbed.P99), Name: "p99 when disturbed", Note: duration(run.Steady.P99) + " when steady"},
 	}
 	if len(r.Controls) > 0 {
 		tiles = append(tiles, tile{
-			Value: fmt.Sprintf("%d of %d", r.noticed(), len(r.Controls)), Name: "Controls noticed", Note: "broken on purpose",
+			Value: fmt.Sprintf("%d of %d", r.noticed(), len(r.Controls)), Name: "Negative controls", Note: "noticed",
 			Bad: r.noticed() < len(r.Controls),
 		})
 	}
@@ -168,47 +152,24 @@ func (r *Report) tiles() []tile {
 
 // view fills in what the page shows of the run.
 func (r *Run) view(v runView) runView {
-	v.Run, v.Chart = r, newChart(r)
-	v.Events = r.eventRows()
-	if len(v.Events) > mostEvents {
+	v.Run, v.Chart, v.Events, v.Ledger = r, newChart(r), r.eventRows(), r.Ledger.rows()
+	if len(v.Events) > maxEvents {
 		v.Names = nameRows(r.Events)
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Sources)) {
-		v.Sources = append(v.Sources, sourceRow{Name: name, Count: r.Sources[name]})
-	}
-	v.Kinds = r.failedBy()
-	v.First = r.Failures[:min(len(r.Failures), mostFailures)]
-	v.Books = r.Ledger.rows()
-	v.Words = r.confidence()
-	if v.Crash {
-		v.Words = r.damage()
-	}
+	v.First = r.Failures[:min(len(r.Failures), maxFailures)]
 	return v
 }
 
-// failedBy has the kinds of failures, the most frequent first.
-func (r *Run) failedBy() []kindRow {
-	var kinds []kindRow
-	for name, times := range r.Kinds {
-		kinds = append(kinds, kindRow{Name: name, Times: times})
-	}
-	slices.SortFunc(kinds, func(a, b kindRow) int { return cmp.Or(b.Times-a.Times, cmp.Compare(a.Name, b.Name)) })
-	return kinds
-}
-
-// eventRows tell of each event what the seconds in which it fell saw.
+// eventRows have of each event what the seconds in which it fell saw.
 func (r *Run) eventRows() []eventRow {
-	seconds := slices.SortedFunc(slices.Values(r.Timeline), func(a, b Point) int { return a.At.Compare(b.At) })
 	rows := make([]eventRow, 0, len(r.Events))
 	for n, e := range byStart(r.Events) {
 		row := eventRow{Event: e, Number: n + 1, Took: e.length()}
-		first, _ := slices.BinarySearchFunc(seconds, e.Start.Truncate(time.Second), func(p Point, t time.Time) int { return p.At.Compare(t) })
-		for _, p := range seconds[first:] {
-			if p.At.After(e.end()) {
-				break
+		for _, p := range r.Timeline {
+			if !p.At.Before(e.Start.Truncate(time.Second)) && !p.At.After(e.end()) {
+				row.Requests += p.Requests
+				row.P99 = max(row.P99, p.P99)
 			}
-			row.Requests += p.Requests
-			row.P99 = max(row.P99, p.P99)
 		}
 		rows = append(rows, row)
 	}
@@ -219,37 +180,19 @@ func nameRows(events []Event) []nameRow {
 	byName := map[string]nameRow{}
 	for _, e := range events {
 		row := byName[e.Name]
-		row.Name = e.Name
-		row.Times++
-		row.Failed += e.Failed
-		row.Mean += e.length() // the sum, for now
-		row.Longest, row.Slowest = max(row.Longest, e.length()), max(row.Slowest, e.Recovery)
-		byName[e.Name] = row
+		byName[e.Name] = nameRow{e.Name, row.Times + 1, row.Failed + e.Failed, max(row.Longest, e.length()), max(row.Slowest, e.Recovery)}
 	}
-	rows := slices.Collect(maps.Values(byName))
-	for n := range rows {
-		rows[n].Mean /= time.Duration(rows[n].Times)
-	}
-	slices.SortFunc(rows, func(a, b nameRow) int { return cmp.Or(b.Times-a.Times, cmp.Compare(a.Name, b.Name)) })
-	return rows
+	return slices.SortedFunc(maps.Values(byName), func(a, b nameRow) int { return cmp.Compare(a.Name, b.Name) })
 }
 
-func (l Ledger) rows() []bookRow {
-	return []bookRow{
+func (l Ledger) rows() []ledgerRow {
+	return []ledgerRow{
 		{Name: "Acknowledged", Count: l.Acknowledged, Meaning: "of " + number(l.Sent) + " that were sent"},
-		{Name: "Lost", Count: l.Lost, Bad: l.Lost > 0, Meaning: "acknowledged and not there"},
-		{Name: "Doubled", Count: l.Doubled, Bad: l.Doubled > 0, Meaning: "there more than once"},
-		{Name: "Altered", Count: l.Wrong, Bad: l.Wrong > 0, Meaning: "there with other content than was acknowledged"},
-		{Name: "Strange", Count: l.Strange, Bad: l.Strange > 0, Meaning: "there and never sent"},
-		{Name: "Copies that differ", Count: l.CopyDiffers, Bad: l.CopyDiffers > 0, Meaning: "tags that the article service has otherwise"},
-		{Name: "Unanswered", Count: l.Unanswered, Meaning: "sent and not acknowledged; " + number(l.Applied) + " of them are there"},
+		{Name: "Lost", Count: l.Lost, Bad: l.Lost > 0, Meaning: "acknowledged and not stored"},
+		{Name: "Doubled", Count: l.Doubled, Bad: l.Doubled > 0, Meaning: "stored more than once"},
+		{Name: "Altered", Count: l.Wrong, Bad: l.Wrong > 0, Meaning: "stored with other content than was acknowledged"},
+		{Name: "Strange", Count: l.Strange, Bad: l.Strange > 0, Meaning: "stored and never sent"},
+		{Name: "Copies that differ", Count: l.CopyDiffers, Bad: l.CopyDiffers > 0, Meaning: "tags that differ in the article service"},
+		{Name: "Unanswered", Count: l.Unanswered, Meaning: "sent and not acknowledged; " + number(l.Applied) + " of them are stored"},
 	}
-}
-
-// ratio compares two durations: ×1.3.
-func ratio(a, b time.Duration) string {
-	if b <= 0 {
-		return "–"
-	}
-	return fmt.Sprintf("×%.1f", float64(a)/float64(b))
 }

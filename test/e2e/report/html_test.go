@@ -117,7 +117,7 @@ func noticedReport() *Report {
 		})
 	}
 	g.Ledger.Lost, g.Ledger.Examples = 1, []string{"tag g1/ingress/idle3/17 was acknowledged as 4711 and is not there"}
-	r.Verdicts[4] = Verdict{Name: "G1: no client notices a graceful event", Why: "2 failed"}
+	r.Results[4] = Result{Name: "G1: no client notices a graceful event", Why: "2 failed"}
 	r.Controls[3].Noticed, r.Controls[3].How = false, "NOT noticed in 6114 requests"
 	r.Monitoring.Queries[5] = Query{Panel: "Broken panel", Expr: "sum(", Error: "parse error: unclosed left parenthesis"}
 	return r
@@ -125,12 +125,12 @@ func noticedReport() *Report {
 
 // reports are all that a page has to cope with.
 func reports() map[string]*Report {
-	noGraceful, noCrashes, onlyVerdict := fakeReport(), fakeReport(), &Report{Verdicts: []Verdict{{Name: "helm test passes", Passed: true}}}
+	noGraceful, noCrashes, onlyResult := fakeReport(), fakeReport(), &Report{Results: []Result{{Name: "helm test passes", Passed: true}}}
 	noGraceful.Graceful, noCrashes.Crashes, noCrashes.Monitoring, noCrashes.Controls = nil, nil, nil, nil
 	moment := time.Unix(1_800_000_000, 0).UTC()
 	return map[string]*Report{
 		"short": fakeReport(), "soak": soakReport(), "noticed": noticedReport(), "hostile": fill(noticedReport(), hostile),
-		"no graceful run": noGraceful, "only the graceful run": noCrashes, "only a verdict": onlyVerdict, "nothing": {},
+		"no graceful run": noGraceful, "only the graceful run": noCrashes, "only a result": onlyResult, "nothing": {},
 		"empty runs": {Graceful: &Run{}, Crashes: &Run{Events: []Event{{}}}, Monitoring: &Monitoring{}},
 		"a moment": {Graceful: &Run{Started: moment, Finished: moment.Add(time.Millisecond), Events: []Event{{Name: "e", Start: moment}},
 			Timeline: []Point{{At: moment, Requests: 1, P50: 1, P99: 1}}, Pods: []Pod{{Name: "pod", From: moment, To: moment}}}},
@@ -260,11 +260,11 @@ func TestPageOfASuccess(t *testing.T) {
 	r := fakeReport()
 	p := parse(t, r)
 	require.Equal(t, "No client noticed", p.elements("h1", "")[0].text())
-	require.Contains(t, p.elements("title", "")[0].text(), "24,286 requests, 0 failed, 14 disturbances")
-	require.Len(t, p.elements("li", "passed"), len(r.Verdicts))
-	for n, verdict := range p.elements("li", "passed") {
-		require.Contains(t, verdict.text(), r.Verdicts[n].Name)
-		require.Contains(t, verdict.text(), r.Verdicts[n].Why)
+	require.Contains(t, p.elements("title", "")[0].text(), "24,235 requests, 0 failed, 14 disturbances")
+	require.Len(t, p.elements("li", "passed"), len(r.Results))
+	for n, result := range p.elements("li", "passed") {
+		require.Contains(t, result.text(), r.Results[n].Name)
+		require.Contains(t, result.text(), r.Results[n].Why)
 	}
 	require.Empty(t, p.elements("li", "failed"))
 
@@ -273,22 +273,21 @@ func TestPageOfASuccess(t *testing.T) {
 	require.Empty(t, graceful.elements("", "failure"))
 	require.Empty(t, graceful.elements("", "fail"), "no bar of failures")
 	require.Empty(t, graceful.elements("tr", "alarm"))
+	all, posts := number(r.Graceful.Requests), number(r.Graceful.Posts)
 	require.Equal(t, [][]string{
 		{"", "answers", "p50", "p90", "p99", "slowest"},
-		{"Steady", "6,071", "3.1 ms", "8.4 ms", "17 ms", "61 ms"},
-		{"During disturbances", "18,214", "3.3 ms", "9.2 ms", "34 ms", "412 ms"},
-		{"Compared", "", "×1.1", "×1.1", "×2.0", "×6.8"},
+		{"Steady", number(r.Graceful.Requests / 4), "3.1ms", "8.4ms", "17ms", "61ms"},
+		{"During disturbances", number(r.Graceful.Requests * 3 / 4), "3.3ms", "9.2ms", "34ms", "410ms"},
 	}, graceful.cells("latency"))
-	sources := graceful.cells("sources")
-	require.Equal(t, []string{"ingress", "12,144", "7,287", "0", "1", "2,429", "21"}, sources[1])
-	require.Equal(t, []string{"All", "24,286", "14,571", "0", "17", "4,857", "61"}, sources[4])
-	require.Equal(t, []string{"Acknowledged", "14,571", "of 14,571 that were sent"}, graceful.cells("ledger")[1])
-	require.Contains(t, graceful.elements("p", "words")[0].text(), "at most 1 request in 8,095 fails (0.012 %)")
+	counts := []string{all, posts, "0", "17", number(r.Graceful.Connections), "61"}
+	require.Equal(t, [][]string{append([]string{"ingress"}, counts...), append([]string{"All"}, counts...)}, graceful.cells("sources")[1:])
+	require.Equal(t, []string{"Acknowledged", posts, "of " + posts + " that were sent"}, graceful.cells("ledger")[1])
+	require.Contains(t, graceful.elements("p", "words")[0].text(), "at most 1 request in 8,078 fails (0.0124 %)")
 
 	events := graceful.cells("events")
 	require.Len(t, events, 1+len(r.Graceful.Events))
-	require.Equal(t, []string{"6", "scale up to 4", "09:32:32", "10 s", "955", "0", "50 ms"}, events[6])
-	require.Equal(t, []string{"exits at SIGTERM, no preStop exit-no-prestop", "noticed", r.Controls[0].How, "6,114", "31 s"}, p.section(t, "controls").cells("controls")[1])
+	require.Equal(t, []string{"6", "scale up to 4", "09:32:32", "10s", "924", "0", "19ms"}, events[6])
+	require.Equal(t, []string{"exits at SIGTERM, no preStop short-name", "noticed", r.Controls[0].How, "6,114", "31s"}, p.section(t, "controls").cells("controls")[1])
 	require.Contains(t, p.section(t, "monitoring").text(), "All 24 have data.")
 	require.Equal(t, []string{"Kubernetes", "v1.36.0"}, p.section(t, "environment").cells("facts")[0])
 }
@@ -297,11 +296,11 @@ func TestPageOfCrashes(t *testing.T) {
 	r := fakeReport()
 	crashes := parse(t, r).section(t, "crashes")
 	require.Contains(t, crashes.elements("p", "words")[0].text(),
-		fmt.Sprintf("%d of 5,797 requests failed (0.95 %%), in 8 crashes; the slowest recovery took 2.9 s (kill -9 an article pod). "+
-			"%[1]d requests sent again under an Idempotency-Key; %[2]d of them had been done the first time. Of 3,478 acknowledged writes 0 were lost", r.Crashes.Failed, r.Crashes.Replayed))
+		fmt.Sprintf("%d of 5,835 requests failed (1.11 %%), in 8 crashes; the slowest recovery took 1.9s (kill -9 a tag pod). "+
+			"%[1]d requests sent again under an Idempotency-Key; %[2]d of them had been done the first time. Of 3,501 acknowledged writes 0 were lost", r.Crashes.Failed, r.Crashes.Replayed))
 	sources := crashes.cells("sources")
 	require.Equal(t, []string{"reopened", "repeated", "done before"}, sources[0][6:])
-	require.Equal(t, []string{"All", "61", strconv.Itoa(r.Crashes.Failed), strconv.Itoa(r.Crashes.Failed / 9)}, append(sources[4][:1:1], sources[4][6:]...))
+	require.Equal(t, []string{"All", "61", strconv.Itoa(r.Crashes.Failed), strconv.Itoa(r.Crashes.Failed / 9)}, append(sources[2][:1:1], sources[2][6:]...))
 	events := crashes.cells("events")
 	require.Equal(t, []string{"#", "crash", "at", "requests", "failed", "recovered after"}, events[0])
 	for n, e := range r.Crashes.Events {
@@ -311,16 +310,14 @@ func TestPageOfCrashes(t *testing.T) {
 		}
 		require.Equal(t, []string{e.Name, strconv.Itoa(e.Failed), want}, []string{events[n+1][1], events[n+1][4], events[n+1][5]})
 	}
-	require.Len(t, crashes.elements("rect", "crash"), len(r.Crashes.Events))
-	require.Len(t, crashes.elements("div", "failure"), mostFailures)
+	require.Len(t, crashes.elements("div", "failure"), maxFailures)
 	require.Contains(t, crashes.text(), fmt.Sprintf("The first 50 of %d", r.Crashes.Failed))
 }
 
 func TestPageOfAFailure(t *testing.T) {
 	p := parse(t, noticedReport())
 	require.Equal(t, "Clients noticed", p.elements("h1", "")[0].text())
-	require.Len(t, p.elements("div", "verdict"), 1)
-	require.Equal(t, "verdict bad", p.elements("div", "verdict")[0].attribute("class"))
+	require.Equal(t, "headline bad", p.elements("div", "headline")[0].attribute("class"))
 	require.Len(t, p.elements("li", "failed"), 1)
 	require.Equal(t, "G1: no client notices a graceful event failed 2 failed", p.elements("li", "failed")[0].text())
 
@@ -330,13 +327,13 @@ func TestPageOfAFailure(t *testing.T) {
 	require.Len(t, graceful.elements("rect", "fail"), 2)
 	failures := graceful.elements("div", "failure")
 	require.Len(t, failures, 2)
-	require.Equal(t, "09:30:53 · status 503 · POST /api/v1/tags · ingress, idle3, connection 412 · achilles-tag-7d9f8b6c5-x2x9k · after 3 ms status 503: what the service said",
+	require.Equal(t, "09:30:53 · status 503 · POST /api/v1/tags · ingress, idle3, connection 412 · achilles-tag-7d9f8b6c5-x2x9k · after 3ms status 503: what the service said",
 		failures[1].text())
 	var alarms []string
 	for _, row := range p.elements("tr", "alarm") {
 		alarms = append(alarms, row.elements("th", "")[0].text())
 	}
-	require.Equal(t, []string{"Lost", "restart article", "SetKeepAlivesEnabled(false) in place of the header keepalives-off", "Broken panel", "Broken panel"}, alarms,
+	require.Equal(t, []string{"Lost", "restart article", "SetKeepAlivesEnabled(false) short-name", "Broken panel", "Broken panel"}, alarms,
 		"the ledger, the event, the control, the query where it stands out and in the list")
 	require.Contains(t, graceful.text(), "is not there")
 	require.Equal(t, "NOT noticed", p.section(t, "controls").cells("controls")[4][1])
@@ -357,7 +354,7 @@ func TestAbsentPartsAreLeftOut(t *testing.T) {
 		}
 		require.Equal(t, want, sections, name)
 	}
-	require.Contains(t, parse(t, &Report{}).text(), "There is no verdict")
+	require.Contains(t, parse(t, &Report{}).text(), "There is no result")
 }
 
 func TestPageStaysSmall(t *testing.T) {
@@ -367,9 +364,8 @@ func TestPageStaysSmall(t *testing.T) {
 	require.Greater(t, len(r.Graceful.Pods), 1000)
 	require.Less(t, len(source(t, r)), limit)
 	p := parse(t, r).section(t, "graceful")
-	require.LessOrEqual(t, len(p.elements("g", "column")), mostSamples)
-	require.Len(t, p.elements("rect", "band"), 300)
-	require.Contains(t, p.elements("figcaption", "")[0].text(), "The 1,104 pods that answered share 6 rows")
+	require.LessOrEqual(t, len(p.elements("g", "column")), maxSamples)
+	require.Len(t, p.elements("rect", "event"), 300)
 	require.Len(t, p.cells("names"), 1+6, "summed up by name")
 	require.Len(t, p.cells("events"), 1+300)
 

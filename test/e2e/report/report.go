@@ -1,8 +1,11 @@
-// Package report is what a run of the proof has found: as JSON for programs,
-// and as one page of HTML for people.
+// Package report holds the results of a run of the e2e test: as JSON for
+// programs, as one page of HTML and a summary for people.
 package report
 
 import (
+	"encoding/json"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/achilles-blog/achilles/test/e2e/load"
@@ -15,9 +18,9 @@ type Report struct {
 	Started, Finished time.Time
 	// Environment are facts about where it ran, in order.
 	Environment []Fact
-	// Verdicts in the order in which they were reached. A run has passed when
-	// all have.
-	Verdicts []Verdict
+	// Results in the order in which they were reached. A run has passed if all
+	// have.
+	Results []Result
 	// Graceful is the run under graceful disturbances (G1), Crashes the one
 	// under kill -9 (G2). Either may be absent.
 	Graceful, Crashes *Run
@@ -25,22 +28,24 @@ type Report struct {
 	Monitoring        *Monitoring
 }
 
-// Passed tells whether every verdict is good.
-func (r *Report) Passed() bool {
-	for _, v := range r.Verdicts {
-		if !v.Passed {
-			return false
-		}
+// Passed reports whether there are results, and all of them are good.
+func (r *Report) Passed() bool { return len(r.Results) > 0 && r.passed() == len(r.Results) }
+
+// WriteJSON writes the report for programs; durations are in nanoseconds.
+func (r *Report) WriteJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", " ")
+	if err := encoder.Encode(r); err != nil {
+		return fmt.Errorf("writing the report as JSON: %w", err)
 	}
-	return len(r.Verdicts) > 0
+	return nil
 }
 
 // Fact is one line of a table.
 type Fact struct{ Name, Value string }
 
-// Verdict is one thing that the run had to show. Why says in a sentence what
-// was counted.
-type Verdict struct {
+// Result is the outcome of one check. Why says in a sentence what was counted.
+type Result struct {
 	Name   string
 	Passed bool
 	Why    string
@@ -119,13 +124,14 @@ type Ledger struct {
 	Examples []string
 }
 
-// Exact tells whether every acknowledged write is there once, and nothing else
+// Exact reports whether every acknowledged write is there once, and nothing else
 // but what was sent.
 func (l Ledger) Exact() bool {
 	return l.Lost+l.Doubled+l.Strange+l.Wrong+l.CopyDiffers == 0
 }
 
-// Control is a system that is broken on purpose: the proof has to notice.
+// Control is a negative control: a system that is broken on purpose, which the
+// e2e test has to notice.
 type Control struct {
 	Name, Broken string
 	// Noticed tells whether it did; How says by what.

@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -16,7 +18,7 @@ func (r *Report) Summary() string {
 	}
 	claim, numbers := r.headline()
 	fmt.Fprintf(&b, "\n%s: %s\n\n", claim, numbers)
-	for _, v := range r.Verdicts {
+	for _, v := range r.Results {
 		if v.Passed {
 			say("  ok", "%s", brief(100, v.Name))
 		} else {
@@ -34,7 +36,7 @@ func (r *Report) Summary() string {
 		say("", "%s", run.damage())
 	}
 	if len(r.Controls) > 0 {
-		say("Controls", "%s of %s noticed", number(r.noticed()), number(len(r.Controls)))
+		say("Controls", "%s of %s negative controls noticed", number(r.noticed()), number(len(r.Controls)))
 	}
 	if m := r.Monitoring; m != nil {
 		say("Monitoring", "%s of %s of the dashboard without data", number(len(m.silent())), count(len(m.Queries), "query"))
@@ -51,8 +53,8 @@ func (r *Run) summarise(say func(name, format string, args ...any), name string)
 	}
 	say("", "steady p50 %s, p99 %s; disturbed p50 %s, p99 %s, slowest %s", duration(r.Steady.P50), duration(r.Steady.P99),
 		duration(r.Disturbed.P50), duration(r.Disturbed.P99), duration(r.Disturbed.Max))
-	for _, kind := range r.failedBy() {
-		say("", "failed: %s × %s", number(kind.Times), brief(80, kind.Name))
+	for _, kind := range slices.Sorted(maps.Keys(r.Kinds)) {
+		say("", "failed: %s × %s", number(r.Kinds[kind]), brief(80, kind))
 	}
 }
 

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"encoding/json"
 	"math"
 	"strings"
 	"testing"
@@ -14,41 +15,26 @@ import (
 
 func TestDurations(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0:                                "0 s",
-		300 * time.Nanosecond:            "0.3 µs",
-		850 * time.Microsecond:           "850 µs",
-		999600 * time.Nanosecond:         "1 ms",
-		3449 * time.Microsecond:          "3.4 ms",
-		12 * time.Millisecond:            "12 ms",
-		12400 * time.Microsecond:         "12 ms",
-		999400 * time.Microsecond:        "999 ms",
-		999600 * time.Microsecond:        "1 s",
-		1449 * time.Millisecond:          "1.4 s",
-		23300 * time.Millisecond:         "23 s",
-		59700 * time.Millisecond:         "1 min",
-		125 * time.Second:                "2 min 5 s",
-		3599700 * time.Millisecond:       "1 h",
-		3*time.Hour + 2*time.Minute:      "3 h 2 min",
-		3*time.Hour + 59*time.Second*61:  "4 h",
-		-1400 * time.Millisecond:         "-1.4 s",
-		time.Duration(math.MinInt64):     "-2562047 h 47 min",
-		26*time.Hour + 30*time.Second:    "26 h 1 min",
-		100*time.Hour + 100*time.Second:  "100 h 2 min",
-		9960 * time.Microsecond:          "10 ms",
-		time.Second - time.Nanosecond:    "1 s",
-		time.Minute - time.Nanosecond:    "1 min",
-		10*time.Second - time.Nanosecond: "10 s",
+		0:                             "0s",
+		850 * time.Microsecond:        "850µs",
+		999600 * time.Nanosecond:      "1ms",
+		3449 * time.Microsecond:       "3.4ms",
+		12400 * time.Microsecond:      "12ms",
+		412 * time.Millisecond:        "410ms",
+		1449 * time.Millisecond:       "1.4s",
+		23300 * time.Millisecond:      "23s",
+		time.Minute - time.Nanosecond: "1m0s",
+		125400 * time.Millisecond:     "2m5s",
+		3*time.Hour + 2*time.Minute:   "3h2m0s",
+		-1400 * time.Millisecond:      "-1.4s",
 	} {
 		require.Equal(t, want, duration(d), d.String())
 	}
 }
 
 func TestNumbers(t *testing.T) {
-	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 52311: "52,311", 3_000_000: "3,000,000", -1234: "-1,234"} {
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 3_000_000: "3,000,000", -1234: "-1,234"} {
 		require.Equal(t, want, number(n))
-	}
-	for share, want := range map[float64]string{0: "0 %", 1: "100 %", 0.21428: "21 %", 3.0 / 52311: "0.0057 %", 1e-6: "0.0001 %", 0.5: "50 %", math.NaN(): "0 %"} {
-		require.Equal(t, want, percent(share))
 	}
 	require.Equal(t, []string{"1 crash", "2 crashes", "0 requests", "1 query", "2,000 queries"},
 		[]string{count(1, "crash"), count(2, "crash"), count(0, "request"), count(1, "query"), count(2000, "query")})
@@ -63,7 +49,7 @@ func TestTextsAreCutWhereTheySaySo(t *testing.T) {
 }
 
 func TestHeadline(t *testing.T) {
-	good, bad := []Verdict{{Passed: true}}, []Verdict{{Passed: true}, {}}
+	good, bad := []Result{{Passed: true}}, []Result{{Passed: true}, {}}
 	run := func(requests, failed int) *Run {
 		return &Run{Count: load.Count{Requests: requests, Failed: failed}, Events: make([]Event, 14)}
 	}
@@ -71,14 +57,14 @@ func TestHeadline(t *testing.T) {
 		report Report
 		want   string
 	}{
-		{Report{Verdicts: good, Graceful: run(52311, 0)}, "No client noticed: 52,311 requests, 0 failed, 14 disturbances"},
-		{Report{Verdicts: bad, Graceful: run(52311, 3)}, "Clients noticed: 3 of 52,311 requests failed during 14 disturbances"},
-		{Report{Verdicts: good, Graceful: run(52311, 3)}, "Clients noticed: 3 of 52,311 requests failed during 14 disturbances"},
-		{Report{Verdicts: bad, Graceful: run(52311, 0)}, "Not proven: 1 of 2 verdicts failed"},
-		{Report{Verdicts: good, Graceful: run(0, 0)}, "Not proven: no request was made"},
-		{Report{Graceful: run(52311, 0)}, "Not proven: no verdict was reached"},
-		{Report{}, "Not proven: no verdict was reached"},
-		{Report{Verdicts: good, Crashes: run(900, 3)}, "Passed: 1 of 1 verdict"},
+		{Report{Results: good, Graceful: run(52311, 0)}, "No client noticed: 52,311 requests, 0 failed, 14 disturbances"},
+		{Report{Results: bad, Graceful: run(52311, 3)}, "Clients noticed: 3 of 52,311 requests failed during 14 disturbances"},
+		{Report{Results: good, Graceful: run(52311, 3)}, "Clients noticed: 3 of 52,311 requests failed during 14 disturbances"},
+		{Report{Results: bad, Graceful: run(52311, 0)}, "Failed: 1 of 2 checks failed"},
+		{Report{Results: good, Graceful: run(0, 0)}, "Failed: no request was made"},
+		{Report{Graceful: run(52311, 0)}, "Failed: there is no result"},
+		{Report{}, "Failed: there is no result"},
+		{Report{Results: good, Crashes: run(900, 3)}, "Passed: 1 check"},
 	} {
 		claim, numbers := row.report.headline()
 		require.Equal(t, row.want, claim+": "+numbers)
@@ -88,12 +74,12 @@ func TestHeadline(t *testing.T) {
 
 func TestConfidenceInWords(t *testing.T) {
 	r := &Run{Count: load.Count{Requests: 52311}, Confidence: 3.0 / 52311, Events: make([]Event, 14)}
-	require.Contains(t, r.confidence(), "With 95 % certainty, at most 1 request in 17,437 fails (0.0057 %): the rule of three, 3 / 52,311.")
-	require.Contains(t, r.confidence(), "none of 14 failed a request, so with the same certainty at most 21 % of such disturbances do.")
+	require.Contains(t, r.confidence(), "With 95 % certainty, at most 1 request in 17,437 fails (0.00573 %): the rule of three, 3 / 52,311.")
+	require.Contains(t, r.confidence(), "none of 14 failed a request, so with the same certainty at most 21.4 % of such disturbances do.")
 	r.Events = nil
 	require.NotContains(t, r.confidence(), "disturbance")
 	r.Failed, r.Confidence = 3, 0
-	require.Contains(t, r.confidence(), "3 of 52,311 requests failed (0.0057 %)")
+	require.Contains(t, r.confidence(), "3 of 52,311 requests failed (0.00573 %)")
 	require.NotContains(t, r.confidence(), "certainty")
 	for _, none := range []float64{0, 1, 3, math.Inf(1), math.NaN()} {
 		require.Contains(t, (&Run{Confidence: none}).confidence(), "too small")
@@ -102,7 +88,7 @@ func TestConfidenceInWords(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	text := fakeReport().Summary()
-	require.Contains(t, text, "No client noticed: 24,286 requests, 0 failed, 14 disturbances\n")
+	require.Contains(t, text, "No client noticed: 24,235 requests, 0 failed, 14 disturbances\n")
 	require.NotContains(t, text, "FAILED")
 	for line := range strings.Lines(text) {
 		require.Less(t, len([]rune(line)), 116, line)
@@ -110,11 +96,11 @@ func TestSummary(t *testing.T) {
 	require.Less(t, strings.Count(text, "\n"), 50)
 
 	text = noticedReport().Summary()
-	require.Contains(t, text, "Clients noticed: 2 of 24,286 requests failed")
+	require.Contains(t, text, "Clients noticed: 2 of 24,235 requests failed")
 	require.Contains(t, text, "FAILED    G1: no client notices a graceful event: 2 failed\n")
 	require.Contains(t, text, "failed: 1 × status 503")
-	require.Contains(t, text, "Of 14,571 acknowledged writes 1 were lost")
-	require.Contains(t, text, "Controls    8 of 9 noticed")
+	require.Contains(t, text, "Of 14,541 acknowledged writes 1 were lost")
+	require.Contains(t, text, "Controls    3 of 4 negative controls noticed")
 	require.Contains(t, text, "1 of 24 queries")
 
 	text = fill(noticedReport(), hostile).Summary()
@@ -133,12 +119,10 @@ func TestJSONKeepsEverything(t *testing.T) {
 		}
 		var b bytes.Buffer
 		require.NoError(t, r.WriteJSON(&b), name)
-		got, err := ReadJSON(&b)
-		require.NoError(t, err, name)
+		got := &Report{}
+		decoder := json.NewDecoder(&b)
+		decoder.DisallowUnknownFields()
+		require.NoError(t, decoder.Decode(got), name)
 		require.Equal(t, r, got, name)
-	}
-	for _, text := range []string{"", "{", `{"Verdict": []}`, `[1]`, `{"Mode": 1}`} {
-		_, err := ReadJSON(strings.NewReader(text))
-		require.ErrorContains(t, err, "report.json of a new run", text)
 	}
 }

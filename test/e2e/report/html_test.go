@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -174,43 +175,29 @@ func fillValue(v reflect.Value, text string) {
 	}
 }
 
-// A parser repairs what is wrong; it has nothing to repair when the tags are
-// those that were written, in that order, and each is closed.
+// A parser of HTML repairs what is wrong; it has nothing to repair if a strict
+// one finds the same elements.
 func TestPageIsWellFormed(t *testing.T) {
 	for name, r := range reports() {
 		t.Run(name, func(t *testing.T) {
-			written, open := []string{}, []string{}
 			text := source(t, r)
-			require.NotContains(t, text, "ZgotmplZ", "the template refuses a value")
-			require.NotContains(t, text, "NaN")
-			require.NotContains(t, text, "Inf")
-			for tokens := html.NewTokenizer(strings.NewReader(text)); ; {
-				kind := tokens.Next()
-				if kind == html.ErrorToken {
-					require.ErrorIs(t, tokens.Err(), io.EOF)
+			for _, wrong := range []string{"ZgotmplZ", "NaN", "Inf"} {
+				require.NotContains(t, text, wrong)
+			}
+			var written, parsed []string
+			decoder := xml.NewDecoder(strings.NewReader(text))
+			for {
+				token, err := decoder.Token()
+				if errors.Is(err, io.EOF) {
 					break
 				}
-				tag := tokens.Token()
-				switch kind {
-				case html.StartTagToken:
-					written = append(written, tag.Data)
-					if !slices.Contains([]string{"meta", "link", "br"}, tag.Data) {
-						open = append(open, tag.Data)
-					}
-				case html.SelfClosingTagToken:
-					written = append(written, tag.Data)
-				case html.EndTagToken:
-					require.NotEmpty(t, open, "</%s>", tag.Data)
-					require.Equal(t, open[len(open)-1], tag.Data)
-					open = open[:len(open)-1]
+				require.NoError(t, err)
+				if element, ok := token.(xml.StartElement); ok {
+					written = append(written, element.Name.Local)
 				}
 			}
-			require.Empty(t, open)
-			root, err := html.Parse(strings.NewReader(text))
-			require.NoError(t, err)
-			var parsed []string
-			for _, element := range (page{root}).elements("", "") {
-				parsed = append(parsed, strings.ToLower(element.Data))
+			for _, element := range parse(t, r).elements("", "") {
+				parsed = append(parsed, element.Data)
 			}
 			require.Equal(t, written, parsed)
 		})

@@ -11,10 +11,7 @@ import (
 func (r *Report) Summary() string {
 	var b strings.Builder
 	say := func(name, format string, args ...any) {
-		for _, line := range fold(fmt.Sprintf(format, args...)) {
-			fmt.Fprintf(&b, "%-11s %s\n", name, line)
-			name = ""
-		}
+		fmt.Fprintf(&b, "%-11s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	claim, numbers := r.headline()
 	fmt.Fprintf(&b, "\n%s: %s\n\n", claim, numbers)
@@ -56,22 +53,4 @@ func (r *Run) summarise(say func(name, format string, args ...any), name string)
 	for _, kind := range slices.Sorted(maps.Keys(r.Kinds)) {
 		say("", "failed: %s × %s", number(r.Kinds[kind]), brief(80, kind))
 	}
-}
-
-// fold breaks a text into lines for a terminal.
-func fold(text string) []string {
-	const width = 100
-	lines := []string{""}
-	for word := range strings.FieldsSeq(text) {
-		last := &lines[len(lines)-1]
-		switch {
-		case *last == "":
-			*last = word
-		case len(*last)+1+len(word) > width:
-			lines = append(lines, word)
-		default:
-			*last += " " + word
-		}
-	}
-	return lines
 }

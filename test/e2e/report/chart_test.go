@@ -103,7 +103,7 @@ func TestLatencyIsDrawnBetweenItsPercentiles(t *testing.T) {
 func TestPodsHaveARowEach(t *testing.T) {
 	for name, run := range map[string]*Run{"named": fakeReport().Graceful, "many": soakReport().Graceful} {
 		t.Run(name, func(t *testing.T) {
-			c := newChart(run)
+			c, s := newChart(run), spanOf(run)
 			require.Equal(t, []string{"achilles-article", "achilles-tag"}, []string{c.Groups[0].Name, c.Groups[1].Name})
 			drawn, below := map[string]mark{}, 0.0
 			for _, group := range c.Groups {
@@ -117,8 +117,8 @@ func TestPodsHaveARowEach(t *testing.T) {
 			for _, p := range run.Pods {
 				row, found := drawn[fmt.Sprintf("%s: %s, %s to %s", p.Name, count(p.Requests, "answer"), clock(p.From), clock(p.To))]
 				require.True(t, found, p.Name)
-				require.InDelta(t, spanOf(run).x(p.From), row.X, 0)
-				require.InDelta(t, spanOf(run).x(p.To), row.X+row.Width, 1.5)
+				require.InDelta(t, s.x(p.From), row.X, 0)
+				require.InDelta(t, s.x(p.To), row.X+row.Width, 1.5)
 				require.Equal(t, len(run.Pods) <= maxNamed, row.Text != "" && strings.HasSuffix(p.Name, row.Text))
 			}
 		})

@@ -211,7 +211,7 @@ bin-e2e: go
 E2E = bin/e2e run $(if $(KUBECONFIG),,--local '$(abspath $(CLUSTER))')
 
 .PHONY: e2e
-e2e: bin-e2e ## Prove on a Kubernetes cluster that no client notices a restart; report in bin/e2e-report
+e2e: bin-e2e ## Test on a Kubernetes cluster that no client notices a restart; report in bin/e2e-report
 	@$(E2E) $(E2E_FLAGS)
 
 .PHONY: soak

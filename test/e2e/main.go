@@ -16,10 +16,10 @@ import (
 
 	"github.com/achilles-blog/achilles/test/e2e/agent"
 	"github.com/achilles-blog/achilles/test/e2e/cluster"
-	"github.com/achilles-blog/achilles/test/e2e/proof"
+	"github.com/achilles-blog/achilles/test/e2e/runner"
 )
 
-const usage = `Usage: e2e run [flags]    run the proof; e2e run --help lists the flags
+const usage = `Usage: e2e run [flags]    run the test; e2e run --help lists the flags
        e2e agent          what runs on each node of the cluster
        e2e crash FILE     kill -9 the process whose id is in FILE and start it again
 
@@ -34,7 +34,7 @@ The cluster is the one that --local starts, or any that these variables describe
   E2E_REDIS_ADDR                       a Redis without a password that pods reach
   E2E_CRASH_MYSQL, E2E_CRASH_REDIS     optional shell commands that kill -9 these servers and start them again
 
-Exit code: 0 when the proof has passed, 1 when it has failed, 2 when it could not be run.
+Exit code: 0 when the test has passed, 1 when it has failed, 2 when it could not be run.
 `
 
 const (
@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string) int {
 	}
 	switch {
 	case command == "run":
-		return prove(ctx, args[1:])
+		return runTest(ctx, args[1:])
 	case command == "agent":
 		return report(serveAgent(ctx))
 	case command == "crash" && len(args) > 1:
@@ -87,8 +87,8 @@ func serveAgent(ctx context.Context) error {
 	}
 }
 
-func prove(ctx context.Context, args []string) int {
-	options := proof.Options{Stdout: os.Stdout}
+func runTest(ctx context.Context, args []string) int {
+	options := runner.Options{Stdout: os.Stdout}
 	flags := flag.NewFlagSet("e2e run", flag.ContinueOnError)
 	local := flags.String("local", "", "program that starts a cluster on this machine (up, down, env, exec)")
 	parts := flags.String("parts", "", "only these parts: graceful,crashes,controls,bundled")
@@ -112,7 +112,7 @@ func prove(ctx context.Context, args []string) int {
 	if err != nil {
 		return report(err)
 	}
-	found, err := proof.Run(ctx, c, options)
+	found, err := runner.Run(ctx, c, options)
 	if err != nil {
 		return report(err)
 	}

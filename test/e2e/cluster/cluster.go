@@ -110,7 +110,7 @@ func (c *Cluster) Namespace(ctx context.Context, name, standard string) error {
 	return c.Apply(ctx, fmt.Sprintf(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q,"labels":{"pod-security.kubernetes.io/enforce":%q}}}`, name, standard))
 }
 
-// Pod is what the proof needs to know of a pod.
+// Pod is what the e2e test needs to know of a pod.
 type Pod struct {
 	Name, Node, IP, UID, Component string
 	Ready, Terminating             bool

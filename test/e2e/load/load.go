@@ -1,7 +1,7 @@
-// Package load is the proof's client: many workers that read and write through
-// one way into the system, never send anything twice unless they are told to
-// and the server can tell, and keep a ledger of every write and of how it was
-// answered.
+// Package load is the client of the e2e test: many workers that read and write
+// through one way into the system, never send anything twice unless they are
+// told to and the server can tell, and keep a ledger of every write and of how
+// it was answered.
 package load
 
 import (

@@ -1,4 +1,4 @@
-package proof
+package runner
 
 import (
 	"context"
@@ -12,23 +12,23 @@ import (
 )
 
 // push puts the image of a static program into the cluster's registry.
-func (p *Proof) push(ctx context.Context, program, name, version string) error {
+func (r *Runner) push(ctx context.Context, program, name, version string) error {
 	image, err := oci.Service(program, name, v1.Platform{OS: "linux", Architecture: runtime.GOARCH}, oci.Build{Version: version, Created: time.Unix(0, 0)})
 	if err != nil {
 		return err
 	}
-	return oci.Push(ctx, image, p.cluster.Push(name+":"+version), p.cluster.Insecure)
+	return oci.Push(ctx, image, r.cluster.Push(name+":"+version), r.cluster.Insecure)
 }
 
 // pushStandIns puts stand-ins for the official images of MariaDB and Redis
 // there, for clusters that cannot pull those.
-func (p *Proof) pushStandIns(ctx context.Context) error {
+func (r *Runner) pushStandIns(ctx context.Context) error {
 	for name, make := range map[string]func() (v1.Image, error){"mariadb": oci.StandInMariaDB, "redis": oci.StandInRedis} {
 		image, err := make()
 		if err != nil {
 			return fmt.Errorf("a stand-in for the image %s: %w", name, err)
 		}
-		if err := oci.Push(ctx, image, p.cluster.Push(name+":"+current), p.cluster.Insecure); err != nil {
+		if err := oci.Push(ctx, image, r.cluster.Push(name+":"+current), r.cluster.Insecure); err != nil {
 			return err
 		}
 	}

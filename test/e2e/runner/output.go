@@ -1,4 +1,4 @@
-package proof
+package runner
 
 import (
 	"io"
@@ -7,14 +7,14 @@ import (
 )
 
 // write leaves the report as JSON and as a page.
-func (p *Proof) write() error {
-	if err := os.MkdirAll(p.options.Out, 0o750); err != nil {
+func (r *Runner) write() error {
+	if err := os.MkdirAll(r.options.Out, 0o750); err != nil {
 		return err
 	}
 	for name, write := range map[string]func(io.Writer) error{
-		"report.json": p.report.WriteJSON, "report.html": p.report.WriteHTML,
+		"report.json": r.report.WriteJSON, "report.html": r.report.WriteHTML,
 	} {
-		file, err := os.Create(filepath.Join(p.options.Out, name)) // #nosec G304 -- the folder that the caller names
+		file, err := os.Create(filepath.Join(r.options.Out, name)) // #nosec G304 -- the folder that the caller names
 		if err != nil {
 			return err
 		}

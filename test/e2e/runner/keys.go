@@ -1,4 +1,4 @@
-package proof
+package runner
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 const (
 	// app is the app key of the load.
 	app = "e2e"
-	// tokenLifetime is that of tokens which the proof signs itself: a soak takes
+	// tokenLifetime is that of tokens which the e2e test signs itself: a soak takes
 	// hours. A key of a ring verifies for as long.
 	tokenLifetime = 24 * time.Hour
 	// signsIn is when a new key begins to sign. An operator leaves minutes for it
@@ -112,7 +112,7 @@ type rotation struct {
 // rotateKeys adds a key to the ring, waits until it signs, and gives the loads
 // on the nodes tokens by it. Those of the load through the ingress are by a key
 // of before. So from then on every pod has to verify both.
-func (p *Proof) rotateKeys(t *traffic) func(context.Context, *system) error {
+func (r *Runner) rotateKeys(t *traffic) func(context.Context, *system) error {
 	return func(ctx context.Context, s *system) error {
 		began := time.Now()
 		ring, err := s.keys(ctx)
@@ -127,45 +127,45 @@ func (p *Proof) rotateKeys(t *traffic) func(context.Context, *system) error {
 		if err != nil {
 			return err
 		}
-		r := rotation{key: keyOf(first)}
+		rotation := rotation{key: keyOf(first)}
 		if err := s.setKeys(ctx, rotated); err != nil {
 			return err
 		}
-		if err := p.spread(ctx, s, first, began, &r); err != nil {
+		if err := r.spread(ctx, s, first, began, &rotation); err != nil {
 			return err
 		}
 		if err := pause(ctx, time.Until(began.Add(signsIn))); err != nil {
 			return err
 		}
-		if r.wrong == "" {
-			err = p.takeKey(ctx, s, t, &r)
+		if rotation.wrong == "" {
+			err = r.takeKey(ctx, s, t, &rotation)
 		}
-		p.rotations = append(p.rotations, r)
+		r.rotations = append(r.rotations, rotation)
 		return err
 	}
 }
 
 // spread waits until every pod has read the new ring: it takes the token that
 // the new key has signed.
-func (p *Proof) spread(ctx context.Context, s *system, token string, since time.Time, r *rotation) error {
+func (r *Runner) spread(ctx context.Context, s *system, token string, since time.Time, rotation *rotation) error {
 	// A kubelet looks once a minute whether a Secret has changed, and at once
 	// when the pod itself has.
-	if _, err := p.cluster.Kubectl(ctx, "annotate", "pods", "-n", s.namespace, "-l", services, "--overwrite", "achilles-e2e/key="+r.key); err != nil {
+	if _, err := r.cluster.Kubectl(ctx, "annotate", "pods", "-n", s.namespace, "-l", services, "--overwrite", "achilles-e2e/key="+rotation.key); err != nil {
 		return err
 	}
-	pods, err := p.cluster.Pods(ctx, s.namespace, services)
+	pods, err := r.cluster.Pods(ctx, s.namespace, services)
 	if err != nil {
 		return err
 	}
-	r.pods = len(pods)
+	rotation.pods = len(pods)
 	for until := time.Now().Add(patience); ; {
-		pods = slices.DeleteFunc(pods, func(pod cluster.Pod) bool { return p.admits(ctx, s, pod, token) })
-		r.known = time.Since(since)
+		pods = slices.DeleteFunc(pods, func(pod cluster.Pod) bool { return r.admits(ctx, s, pod, token) })
+		rotation.known = time.Since(since)
 		switch {
 		case len(pods) == 0:
 			return nil
 		case time.Now().After(until):
-			r.wrong = fmt.Sprintf("%s has not read the key %s within %s", pods[0].Name, r.key, patience)
+			rotation.wrong = fmt.Sprintf("%s has not read the key %s within %s", pods[0].Name, rotation.key, patience)
 			return nil
 		}
 		if err := pause(ctx, time.Second); err != nil {
@@ -176,8 +176,8 @@ func (p *Proof) spread(ctx context.Context, s *system, token string, since time.
 
 // admits tells whether a pod takes the token. It is asked through the API
 // server, which leaves the header token alone.
-func (p *Proof) admits(ctx context.Context, s *system, pod cluster.Pod, token string) bool {
-	url := fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s:8080/proxy/api/v1/%ss?page_size=1", p.agents.proxy, s.namespace, pod.Name, pod.Component)
+func (r *Runner) admits(ctx context.Context, s *system, pod cluster.Pod, token string) bool {
+	url := fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s:8080/proxy/api/v1/%ss?page_size=1", r.agents.proxy, s.namespace, pod.Name, pod.Component)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return false
@@ -188,46 +188,46 @@ func (p *Proof) admits(ctx context.Context, s *system, pod cluster.Pod, token st
 		return false // the next time
 	}
 	_ = response.Body.Close()
-	p.probes++
+	r.probes++
 	return response.StatusCode == http.StatusOK
 }
 
-// takeKey gives the loads on the nodes a token by the new key; where the proof
+// takeKey gives the loads on the nodes a token by the new key; where it
 // has credentials it is one that a service gives.
-func (p *Proof) takeKey(ctx context.Context, s *system, t *traffic, r *rotation) error {
+func (r *Runner) takeKey(ctx context.Context, s *system, t *traffic, rotation *rotation) error {
 	count, err := t.count(ctx)
 	if err != nil {
 		return err
 	}
-	r.before = count.Requests
+	rotation.before = count.Requests
 	token, err := s.token(ctx)
-	if err == nil && p.secret != "" {
-		token, err = s.door().authenticate(ctx, p.secret)
+	if err == nil && r.secret != "" {
+		token, err = s.door().authenticate(ctx, r.secret)
 	}
 	if err != nil {
-		r.wrong = "no token by the new key: " + err.Error()
+		rotation.wrong = "no token by the new key: " + err.Error()
 		return nil
 	}
-	if signed := keyOf(token); signed != r.key {
-		r.wrong = fmt.Sprintf("POST /auth gave a token by the key %s, when %s was to sign", signed, r.key)
+	if signed := keyOf(token); signed != rotation.key {
+		rotation.wrong = fmt.Sprintf("POST /auth gave a token by the key %s, when %s was to sign", signed, rotation.key)
 		return nil
 	}
 	return t.setNodesToken(ctx, token)
 }
 
 // judgeRotations: any refused token is also a failed request of the run.
-func (p *Proof) judgeRotations(run *report.Run) {
+func (r *Runner) judgeRotations(run *report.Run) {
 	refused, requests, slowest, pods, wrong := run.Kinds[refusedToken], 0, time.Duration(0), 0, []string{}
-	for _, r := range p.rotations {
-		if requests == 0 && r.wrong == "" {
-			requests = run.Requests - r.before
+	for _, rotation := range r.rotations {
+		if requests == 0 && rotation.wrong == "" {
+			requests = run.Requests - rotation.before
 		}
-		if r.wrong != "" {
-			wrong = append(wrong, r.wrong)
+		if rotation.wrong != "" {
+			wrong = append(wrong, rotation.wrong)
 		}
-		slowest, pods = max(slowest, r.known), max(pods, r.pods)
+		slowest, pods = max(slowest, rotation.known), max(pods, rotation.pods)
 	}
-	p.verdict("G1: a key rotation refuses no token", refused == 0 && requests > 0 && len(wrong) == 0,
+	r.result("G1: a key rotation refuses no token", refused == 0 && requests > 0 && len(wrong) == 0,
 		"of %d requests after the first of %d new keys, with tokens by them from the nodes and by the one before through the ingress, %d were answered 401; "+
-			"without a restart each of up to %d pods had read it after %.1f s at most %s", requests, len(p.rotations), refused, pods, slowest.Seconds(), strings.Join(wrong, "; "))
+			"without a restart each of up to %d pods had read it after %.1f s at most %s", requests, len(r.rotations), refused, pods, slowest.Seconds(), strings.Join(wrong, "; "))
 }

@@ -1,4 +1,4 @@
-package proof
+package runner
 
 import (
 	"encoding/base64"
@@ -32,7 +32,7 @@ case "$1 $2" in
 esac
 `
 
-func newKeySystem(t *testing.T) (*Proof, *system) {
+func newKeySystem(t *testing.T) (*Runner, *system) {
 	t.Helper()
 	folder := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "kubectl"), fmt.Appendf(nil, kubectl, folder), 0o700)) // #nosec G306 -- it has to run
@@ -40,7 +40,7 @@ func newKeySystem(t *testing.T) (*Proof, *system) {
 	ring := base64.StdEncoding.EncodeToString([]byte(auth.NewRing(time.Now())))
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "secret"), []byte(`{"data": {"keys.yaml": "`+ring+`"}}`), 0o600))
 	c := &cluster.Cluster{}
-	return &Proof{cluster: c, options: Options{Stdout: io.Discard}, report: &report.Report{}}, newSystem(c, "", t.TempDir(), "achilles-e2e", "")
+	return &Runner{cluster: c, options: Options{Stdout: io.Discard}, report: &report.Report{}}, newSystem(c, "", t.TempDir(), "achilles-e2e", "")
 }
 
 func TestTokenOfTheRelease(t *testing.T) {
@@ -72,7 +72,7 @@ func TestTokenOfTheRelease(t *testing.T) {
 // After a rotation the loads on the nodes show tokens by the new key, and the
 // one through the ingress goes on with its own.
 func TestRotation(t *testing.T) {
-	p, s := newKeySystem(t)
+	r, s := newKeySystem(t)
 	var mu sync.Mutex
 	shown := map[string]string{} // the last key, by way
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -98,7 +98,7 @@ func TestRotation(t *testing.T) {
 		}
 	}))
 	defer api.Close()
-	p.agents = &agents{proxy: api.URL}
+	r.agents = &agents{proxy: api.URL}
 	client := &agent.Client{Node: "node1", URL: node.URL}
 	mix := load.Mix{Reused: 1}
 	tr, err := startTraffic(t.Context(), s, &agents{}, "g1", mixes{ingress: mix, think: time.Millisecond})
@@ -109,23 +109,23 @@ func TestRotation(t *testing.T) {
 	require.NoError(t, client.Start(t.Context(), "g1", load.Config{Run: "g1", Source: "node1", Tags: there, Articles: there, Token: old, Mix: mix, Think: time.Millisecond}))
 	tr.agents.clients = map[string]*agent.Client{"node1": client}
 
-	require.NoError(t, p.rotateKeys(tr)(t.Context(), s))
-	require.Len(t, p.rotations, 1)
-	r := p.rotations[0]
-	require.Empty(t, r.wrong)
-	require.Equal(t, 1, r.pods)
-	require.Equal(t, 3, p.probes)
-	require.NotEqual(t, keyOf(old), r.key)
-	require.Positive(t, r.before)
+	require.NoError(t, r.rotateKeys(tr)(t.Context(), s))
+	require.Len(t, r.rotations, 1)
+	rotation := r.rotations[0]
+	require.Empty(t, rotation.wrong)
+	require.Equal(t, 1, rotation.pods)
+	require.Equal(t, 3, r.probes)
+	require.NotEqual(t, keyOf(old), rotation.key)
+	require.Positive(t, rotation.before)
 	require.Eventually(t, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return shown["node1"] == r.key && shown["ingress"] == keyOf(old)
+		return shown["node1"] == rotation.key && shown["ingress"] == keyOf(old)
 	}, time.Minute, 10*time.Millisecond)
 	results, err := tr.stop(t.Context())
 	require.NoError(t, err)
-	p.judgeRotations(tr.summarise(results))
-	require.True(t, p.report.Results[0].Passed, p.report.Results)
+	r.judgeRotations(tr.summarise(results))
+	require.True(t, r.report.Results[0].Passed, r.report.Results)
 }
 
 func TestRotationsAreJudged(t *testing.T) {
@@ -144,9 +144,9 @@ func TestRotationsAreJudged(t *testing.T) {
 		"one that went wrong": {append(good, rotation{wrong: "a has not read the key"}), report.Run{Count: requests}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &Proof{options: Options{Stdout: io.Discard}, report: &report.Report{}, rotations: c.rotations}
-			p.judgeRotations(&c.run)
-			require.Equal(t, c.passed, p.report.Results[0].Passed, p.report.Results[0].Why)
+			r := &Runner{options: Options{Stdout: io.Discard}, report: &report.Report{}, rotations: c.rotations}
+			r.judgeRotations(&c.run)
+			require.Equal(t, c.passed, r.report.Results[0].Passed, r.report.Results[0].Why)
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package proof
+package runner
 
 import (
 	"context"
@@ -24,7 +24,7 @@ const scraping = time.Second
 // monitor is a real Prometheus that finds the pods by the chart's annotations,
 // as the example configuration in deploy/observability tells it to.
 type monitor struct {
-	proof  *Proof
+	runner *Runner
 	system *system
 	cmd    *exec.Cmd
 	forget context.CancelFunc // ends the discovery
@@ -35,18 +35,18 @@ type monitor struct {
 }
 
 // monitor starts Prometheus; nil without the program.
-func (p *Proof) monitor(ctx context.Context, s *system) (*monitor, error) {
+func (r *Runner) monitor(ctx context.Context, s *system) (*monitor, error) {
 	program, err := exec.LookPath("prometheus")
 	if err != nil {
-		p.say("left out: what Prometheus sees (Debian: prometheus)")
+		r.say("left out: what Prometheus sees (Debian: prometheus)")
 		return nil, nil
 	}
-	folder := filepath.Join(p.folder, "prometheus")
+	folder := filepath.Join(r.folder, "prometheus")
 	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return nil, err
 	}
 	config, targets := filepath.Join(folder, "prometheus.yaml"), filepath.Join(folder, "pods.json")
-	if err := p.scrapeConfig(targets, config); err != nil {
+	if err := r.scrapeConfig(targets, config); err != nil {
 		return nil, err
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,15 +67,15 @@ func (p *Proof) monitor(ctx context.Context, s *system) (*monitor, error) {
 		return nil, err
 	}
 	following, forget := context.WithCancel(ctx)
-	m := &monitor{proof: p, system: s, cmd: cmd, forget: forget, addr: addr, began: time.Now()}
+	m := &monitor{runner: r, system: s, cmd: cmd, forget: forget, addr: addr, began: time.Now()}
 	go m.follow(following, targets)
 	return m, m.awaitTargets(ctx, filepath.Join(folder, "log"))
 }
 
 // scrapeConfig is the example with the way to this cluster, and a pace that
 // suits a short run.
-func (p *Proof) scrapeConfig(targets, file string) error {
-	source := filepath.Join(p.options.Root, "deploy", "observability")
+func (r *Runner) scrapeConfig(targets, file string) error {
+	source := filepath.Join(r.options.Root, "deploy", "observability")
 	rules, err := filepath.Abs(filepath.Join(source, "alerts.yaml"))
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (m *monitor) follow(ctx context.Context, file string) {
 }
 
 func (m *monitor) writeTargets(ctx context.Context, file string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.proof.agents.proxy+"/api/v1/namespaces/"+m.system.namespace+"/pods", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.runner.agents.proxy+"/api/v1/namespaces/"+m.system.namespace+"/pods", nil)
 	if err != nil {
 		return err
 	}
@@ -151,13 +151,13 @@ func (m *monitor) judge(ctx context.Context, run *report.Run) error {
 	if err := pause(ctx, 3*time.Second); err != nil { // the last scrapes
 		return err
 	}
-	m.proof.report.Monitoring = &report.Monitoring{}
+	m.runner.report.Monitoring = &report.Monitoring{}
 	return errors.Join(m.judgeTargets(ctx), m.judgeCounters(ctx, run), m.judgeDrains(ctx, run), m.judgeAlerts(ctx), m.judgeDashboard(ctx))
 }
 
 func (m *monitor) judgeTargets(ctx context.Context) error {
 	for until := time.Now().Add(time.Minute); ; {
-		pods, err := m.proof.cluster.Pods(ctx, m.system.namespace, services)
+		pods, err := m.runner.cluster.Pods(ctx, m.system.namespace, services)
 		if err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func (m *monitor) judgeTargets(ctx context.Context) error {
 		}
 		// One scrape that takes longer than a second makes a target count as down.
 		if every := int(up) == len(pods); every || time.Now().After(until) {
-			m.proof.verdict("Prometheus scrapes every pod", every, "%.0f targets up, %d pods", up, len(pods))
+			m.runner.result("Prometheus scrapes every pod", every, "%.0f targets up, %d pods", up, len(pods))
 			return nil
 		}
 		if err := pause(ctx, scraping); err != nil {
@@ -187,11 +187,11 @@ func (m *monitor) judgeCounters(ctx context.Context, run *report.Run) error {
 	if err != nil {
 		return err
 	}
-	counted -= m.before + float64(m.proof.probes)
+	counted -= m.before + float64(m.runner.probes)
 	share := counted / float64(run.Requests)
 	m.fact("Requests counted by the clients", strconv.Itoa(run.Requests))
 	m.fact("Requests counted by the pods", fmt.Sprintf("%.0f (%.2f %%)", counted, 100*share))
-	m.proof.verdict("No counter is lost", share > 0.99 && share <= 1.0001,
+	m.runner.result("No counter is lost", share > 0.99 && share <= 1.0001,
 		"the pods, most of which are gone, have told Prometheus of %.0f requests; the clients made %d", counted, run.Requests)
 	return nil
 }
@@ -202,7 +202,7 @@ func (m *monitor) judgeDrains(ctx context.Context, run *report.Run) error {
 	if err != nil {
 		return err
 	}
-	there, err := m.proof.cluster.Pods(ctx, m.system.namespace, services)
+	there, err := m.runner.cluster.Pods(ctx, m.system.namespace, services)
 	if err != nil {
 		return err
 	}
@@ -221,7 +221,7 @@ func (m *monitor) judgeDrains(ctx context.Context, run *report.Run) error {
 		}
 	}
 	m.fact("Pods that came and went", strconv.Itoa(gone))
-	m.proof.verdict("Every drain is visible", gone > 0 && len(unseen) == 0, "%d pods went, the drain of %d of them was not seen %s", gone, len(unseen), strings.Join(unseen, " "))
+	m.runner.result("Every drain is visible", gone > 0 && len(unseen) == 0, "%d pods went, the drain of %d of them was not seen %s", gone, len(unseen), strings.Join(unseen, " "))
 	return nil
 }
 
@@ -235,12 +235,12 @@ func (m *monitor) judgeAlerts(ctx context.Context) error {
 	for name := range fired {
 		names = append(names, name)
 	}
-	m.proof.verdict("No alert fires in graceful events", len(names) == 0, "%d alerts %s", len(names), strings.Join(names, " "))
+	m.runner.result("No alert fires in graceful events", len(names) == 0, "%d alerts %s", len(names), strings.Join(names, " "))
 	return nil
 }
 
 func (m *monitor) judgeDashboard(ctx context.Context) error {
-	queries, err := observability.Queries(filepath.Join(m.proof.options.Root, "deploy", "observability", "dashboard.json"), m.system.namespace, scraping)
+	queries, err := observability.Queries(filepath.Join(m.runner.options.Root, "deploy", "observability", "dashboard.json"), m.system.namespace, scraping)
 	if err != nil {
 		return err
 	}
@@ -255,14 +255,14 @@ func (m *monitor) judgeDashboard(ctx context.Context) error {
 		if len(series) == 0 {
 			empty++
 		}
-		m.proof.report.Monitoring.Queries = append(m.proof.report.Monitoring.Queries, found)
+		m.runner.report.Monitoring.Queries = append(m.runner.report.Monitoring.Queries, found)
 	}
-	m.proof.verdict("Every query of the dashboard has data", empty == 0 && len(queries) > 0, "%d queries, %d without data", len(queries), empty)
+	m.runner.result("Every query of the dashboard has data", empty == 0 && len(queries) > 0, "%d queries, %d without data", len(queries), empty)
 	return nil
 }
 
 func (m *monitor) fact(name, value string) {
-	m.proof.report.Monitoring.Facts = append(m.proof.report.Monitoring.Facts, report.Fact{Name: name, Value: value})
+	m.runner.report.Monitoring.Facts = append(m.runner.report.Monitoring.Facts, report.Fact{Name: name, Value: value})
 }
 
 // since fills in the time since the monitor began.

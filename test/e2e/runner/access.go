@@ -1,4 +1,4 @@
-package proof
+package runner
 
 import (
 	"bytes"
@@ -139,39 +139,39 @@ func (d *door) authenticate(ctx context.Context, secret string) (string, error) 
 
 // accessRun tries, through the ingress, who may do what, how often, and what a
 // repeat or a stale change comes to.
-func (p *Proof) accessRun(ctx context.Context, s *system) error {
+func (r *Runner) accessRun(ctx context.Context, s *system) error {
 	token, err := s.token(ctx)
 	if err != nil {
 		return err
 	}
 	d := s.door()
 	if runtime.GOOS == "linux" {
-		if p.secret, err = p.addApp(ctx, s); err != nil {
+		if r.secret, err = r.addApp(ctx, s); err != nil {
 			return err
 		}
-		got, err := d.authenticate(ctx, p.secret)
+		got, err := d.authenticate(ctx, r.secret)
 		why := "for an app of the article service's database, by key " + keyOf(got)
 		if err != nil {
 			why = err.Error()
 		} else {
 			token = got
 		}
-		p.verdict("POST /auth gives a token", err == nil && keyOf(token) != "", "%s", why)
+		r.result("POST /auth gives a token", err == nil && keyOf(token) != "", "%s", why)
 	} else {
-		p.say("left out: POST /auth (the article service's command line is built for Linux)")
+		r.say("left out: POST /auth (the article service's command line is built for Linux)")
 	}
 	c := d.checkAccess(ctx, token)
-	p.verdict("Access, repeats and versions hold through the ingress", len(c.problems) == 0, "%d requests %s", c.asked, strings.Join(c.problems, "; "))
+	r.result("Access, repeats and versions hold through the ingress", len(c.problems) == 0, "%d requests %s", c.asked, strings.Join(c.problems, "; "))
 	holds, why, err := d.limitsHold(ctx)
-	p.verdict("Limits hold across replicas", holds, "%s", why)
+	r.result("Limits hold across replicas", holds, "%s", why)
 	return err
 }
 
 // addApp adds the app of the load to the database of the articles and returns
 // its secret.
-func (p *Proof) addApp(ctx context.Context, s *system) (string, error) {
+func (r *Runner) addApp(ctx context.Context, s *system) (string, error) {
 	secret := rand.Text()
-	cmd := exec.CommandContext(ctx, builds.Build{Service: string(article), Version: current}.Program(p.folder), "app", "add", app, "--secret-file", "-") // #nosec G204 -- just built
+	cmd := exec.CommandContext(ctx, builds.Build{Service: string(article), Version: current}.Program(r.folder), "app", "add", app, "--secret-file", "-") // #nosec G204 -- just built
 	cmd.Stdin = strings.NewReader(secret)
 	cmd.Env = []string{
 		"ACHILLES_DATABASE_DBTYPE=mysql", "ACHILLES_DATABASE_HOST=" + s.cluster.MySQL.Addr, "ACHILLES_DATABASE_DBNAME=" + s.database(article),

@@ -1,4 +1,4 @@
-package proof
+package runner
 
 import (
 	"context"
@@ -86,17 +86,17 @@ func busyMixes() mixes {
 
 // apart runs what has a system of its own, two at a time, because it is short
 // of nothing but time.
-func (p *Proof) apart(ctx context.Context, _ *system) error {
+func (r *Runner) apart(ctx context.Context, _ *system) error {
 	var jobs []func(context.Context) error
-	if p.wants("bundled") {
-		jobs = append(jobs, p.bundledRun)
+	if r.wants("bundled") {
+		jobs = append(jobs, r.bundledRun)
 	}
-	if p.wants("controls") {
+	if r.wants("controls") {
 		all := controls()
-		p.report.Controls = make([]report.Control, len(all))
+		r.report.Controls = make([]report.Control, len(all))
 		for i, c := range all {
 			jobs = append(jobs, func(ctx context.Context) (err error) {
-				p.report.Controls[i], err = p.controlRun(ctx, c)
+				r.report.Controls[i], err = r.controlRun(ctx, c)
 				return err
 			})
 		}
@@ -104,8 +104,8 @@ func (p *Proof) apart(ctx context.Context, _ *system) error {
 	if err := inPairs(ctx, jobs); err != nil {
 		return err
 	}
-	for _, c := range p.report.Controls {
-		p.verdict("Negative control: "+c.Broken, c.Noticed, "%s", c.How)
+	for _, c := range r.report.Controls {
+		r.result("Negative control: "+c.Broken, c.Noticed, "%s", c.How)
 	}
 	return nil
 }
@@ -130,26 +130,26 @@ func inPairs(ctx context.Context, jobs []func(context.Context) error) error {
 	return errors.Join(errs...)
 }
 
-func (p *Proof) controlRun(ctx context.Context, c control) (report.Control, error) {
+func (r *Runner) controlRun(ctx context.Context, c control) (report.Control, error) {
 	began := time.Now()
 	found := report.Control{Name: c.name, Broken: c.broken}
-	s := newSystem(p.cluster, p.chart, p.folder, "achilles-control-"+c.name, current)
+	s := newSystem(r.cluster, r.chart, r.folder, "achilles-control-"+c.name, current)
 	s.replicas = 1
 	if len(c.points) > 0 {
 		s.versions[c.component], s.points[c.component] = failing, c.points
 	}
-	err := p.controlled(ctx, c, s, &found)
+	err := r.controlled(ctx, c, s, &found)
 	found.Took = time.Since(began)
-	p.say("  %-22s %s (%.0f s)", c.name, found.How, found.Took.Seconds())
+	r.say("  %-22s %s (%.0f s)", c.name, found.How, found.Took.Seconds())
 	return found, errors.Join(err, s.uninstall(context.WithoutCancel(ctx)))
 }
 
-func (p *Proof) controlled(ctx context.Context, c control, s *system, found *report.Control) error {
+func (r *Runner) controlled(ctx context.Context, c control, s *system, found *report.Control) error {
 	if err := s.install(ctx); err != nil {
 		return fmt.Errorf("control %s: %w", c.name, err)
 	}
 	if c.patch != "" {
-		if _, err := p.cluster.Kubectl(ctx, "patch", "-n", s.namespace, c.component.deployment(), "-p", fmt.Sprintf(c.patch, c.component)); err != nil {
+		if _, err := r.cluster.Kubectl(ctx, "patch", "-n", s.namespace, c.component.deployment(), "-p", fmt.Sprintf(c.patch, c.component)); err != nil {
 			return err
 		}
 	}
@@ -161,33 +161,33 @@ func (p *Proof) controlled(ctx context.Context, c control, s *system, found *rep
 		m = busyMixes()
 	}
 	m.repeat = c.repeat
-	t, err := startTraffic(ctx, s, p.agents, c.name, m)
+	t, err := startTraffic(ctx, s, r.agents, c.name, m)
 	if err != nil {
 		return err
 	}
-	err = p.provoke(ctx, c, s, t)
+	err = r.provoke(ctx, c, s, t)
 	results, stopErr := t.stop(context.WithoutCancel(ctx))
 	if err = errors.Join(err, stopErr); err != nil {
 		return err
 	}
 	run := t.summarise(results)
 	found.Requests, found.Kinds = run.Requests, run.Kinds
-	ledger, err := p.compare(ctx, s, t.name, results)
+	ledger, err := r.compare(ctx, s, t.name, results)
 	found.Noticed = !ledger.Exact() || !c.repeat && run.Failed > run.Overloaded
 	found.How = noticed(run, ledger, found.Noticed)
 	return err
 }
 
 // provoke gives the fault its chance: until it shows, or often enough.
-func (p *Proof) provoke(ctx context.Context, c control, s *system, t *traffic) error {
+func (r *Runner) provoke(ctx context.Context, c control, s *system, t *traffic) error {
 	if c.writes {
-		return p.await(ctx, t, func(count load.Count) bool { return count.Posts >= controlPosts && (!c.repeat || count.Repeats > 0) })
+		return r.await(ctx, t, func(count load.Count) bool { return count.Posts >= controlPosts && (!c.repeat || count.Repeats > 0) })
 	}
-	if err := p.await(ctx, t, func(count load.Count) bool { return count.Requests >= controlRequests }); err != nil {
+	if err := r.await(ctx, t, func(count load.Count) bool { return count.Requests >= controlRequests }); err != nil {
 		return err
 	}
 	for range controlRestarts {
-		shown, err := p.provokeOnce(ctx, c, s, t)
+		shown, err := r.provokeOnce(ctx, c, s, t)
 		if shown || err != nil {
 			return err
 		}
@@ -197,7 +197,7 @@ func (p *Proof) provoke(ctx context.Context, c control, s *system, t *traffic) e
 
 // provokeOnce restarts the control, and reports whether something has failed by
 // the time at which all of it has been replaced.
-func (p *Proof) provokeOnce(ctx context.Context, c control, s *system, t *traffic) (shown bool, err error) {
+func (r *Runner) provokeOnce(ctx context.Context, c control, s *system, t *traffic) (shown bool, err error) {
 	if err := errors.Join(t.nudge(ctx), s.restart(ctx, c.component)); err != nil {
 		return false, err
 	}
@@ -220,7 +220,7 @@ func (p *Proof) provokeOnce(ctx context.Context, c control, s *system, t *traffi
 
 // await waits until the loads have seen enough, or for as long as there is
 // patience: what they have seen by then is judged.
-func (p *Proof) await(ctx context.Context, t *traffic, enough func(load.Count) bool) error {
+func (r *Runner) await(ctx context.Context, t *traffic, enough func(load.Count) bool) error {
 	for until := time.Now().Add(patience); time.Now().Before(until); {
 		count, err := t.count(ctx)
 		if err != nil || enough(count) {

@@ -1,4 +1,4 @@
-package proof
+package runner
 
 import (
 	"context"
@@ -30,26 +30,26 @@ type crash struct {
 }
 
 // crashes are rounds of kill -9: of pods, of the database server and of Redis.
-func (p *Proof) crashes(s *system, rounds int) []crash {
+func (r *Runner) crashes(s *system, rounds int) []crash {
 	var all []crash
 	for range rounds {
 		all = append(all,
-			crash{"kill -9 a tag pod", p.killPod(s, tag)},
-			crash{"kill -9 an article pod", p.killPod(s, article)},
+			crash{"kill -9 a tag pod", r.killPod(s, tag)},
+			crash{"kill -9 an article pod", r.killPod(s, article)},
 		)
-		if p.cluster.CrashMySQL != "" {
-			all = append(all, crash{"kill -9 the database server", shell(p.cluster.CrashMySQL)})
+		if r.cluster.CrashMySQL != "" {
+			all = append(all, crash{"kill -9 the database server", shell(r.cluster.CrashMySQL)})
 		}
-		if p.cluster.CrashRedis != "" {
-			all = append(all, crash{"kill -9 Redis", shell(p.cluster.CrashRedis)})
+		if r.cluster.CrashRedis != "" {
+			all = append(all, crash{"kill -9 Redis", shell(r.cluster.CrashRedis)})
 		}
 	}
 	return all
 }
 
-func (p *Proof) killPod(s *system, c component) func(context.Context) error {
+func (r *Runner) killPod(s *system, c component) func(context.Context) error {
 	return func(ctx context.Context) error {
-		pods, err := p.cluster.Pods(ctx, s.namespace, "app.kubernetes.io/component="+string(c))
+		pods, err := r.cluster.Pods(ctx, s.namespace, "app.kubernetes.io/component="+string(c))
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (p *Proof) killPod(s *system, c component) func(context.Context) error {
 			return fmt.Errorf("there is no pod of %s to kill", c)
 		}
 		victim := pods[rand.IntN(len(pods))]
-		killer := p.agents.clients[victim.Node]
+		killer := r.agents.clients[victim.Node]
 		if killer == nil {
 			return fmt.Errorf("there is no agent on %s to kill %s", victim.Node, victim.Name)
 		}
@@ -76,19 +76,19 @@ func shell(command string) func(context.Context) error {
 }
 
 // crashRun kills what can be killed under load.
-func (p *Proof) crashRun(ctx context.Context, s *system) error {
-	mixes := p.mixes
+func (r *Runner) crashRun(ctx context.Context, s *system) error {
+	mixes := r.mixes
 	mixes.repeat = true
-	t, err := startTraffic(ctx, s, p.agents, "g2", mixes)
+	t, err := startTraffic(ctx, s, r.agents, "g2", mixes)
 	if err != nil {
 		return err
 	}
 	err = pause(ctx, 3*time.Second)
-	for _, c := range p.crashes(s, p.options.CrashRounds) {
+	for _, c := range r.crashes(s, r.options.CrashRounds) {
 		if err != nil {
 			break
 		}
-		p.say("  %s", c.name)
+		r.say("  %s", c.name)
 		err = t.during(c.name, true, func() error {
 			return errors.Join(c.run(ctx), pause(ctx, afterCrash))
 		})
@@ -99,7 +99,7 @@ func (p *Proof) crashRun(ctx context.Context, s *system) error {
 	back := time.Now()
 	recovers := false
 	if err == nil {
-		recovers, err = p.awaitRecovery(ctx, t)
+		recovers, err = r.awaitRecovery(ctx, t)
 	}
 	took := time.Since(back)
 	results, stopErr := t.stop(context.WithoutCancel(ctx))
@@ -107,24 +107,24 @@ func (p *Proof) crashRun(ctx context.Context, s *system) error {
 		return err
 	}
 	run := t.summarise(results)
-	if run.Ledger, err = p.compare(ctx, s, t.name, results); err != nil {
+	if run.Ledger, err = r.compare(ctx, s, t.name, results); err != nil {
 		return err
 	}
-	p.report.Crashes = run
+	r.report.Crashes = run
 	l := run.Ledger
-	p.verdict("G2: no acknowledged write is lost or doubled by a crash", l.Exact() && l.Acknowledged > 0,
+	r.result("G2: no acknowledged write is lost or doubled by a crash", l.Exact() && l.Acknowledged > 0,
 		"%d crashes by kill -9 under %d requests, of which %d failed and %d were sent again under their Idempotency-Key (%d had been done the first time); "+
 			"of %d acknowledged writes %d were lost, %d doubled, %d altered; %d were applied without having been acknowledged",
 		len(run.Events), run.Requests, run.Failed, run.Repeats, run.Replayed, l.Acknowledged, l.Lost, l.Doubled, l.Wrong, l.Applied)
-	p.verdict("G2: with its key every write is acknowledged in the end", l.Unanswered+l.Applied == 0 && run.Repeats > 0,
+	r.result("G2: with its key every write is acknowledged in the end", l.Unanswered+l.Applied == 0 && run.Repeats > 0,
 		"of %d writes %d were given up; %d of these are there all the same", l.Sent, l.Unanswered, l.Applied)
-	p.verdict("G2: the system recovers by itself", recovers, "%.1f s after everything was back no request had failed for %s (allowed: %s)",
+	r.result("G2: the system recovers by itself", recovers, "%.1f s after everything was back no request had failed for %s (allowed: %s)",
 		took.Seconds(), recoveredFor, recoveryLimit+recoveredFor)
 	return nil
 }
 
 // awaitRecovery reports whether requests stop to fail in time.
-func (p *Proof) awaitRecovery(ctx context.Context, t *traffic) (bool, error) {
+func (r *Runner) awaitRecovery(ctx context.Context, t *traffic) (bool, error) {
 	var before load.Count
 	since := time.Now()
 	for until := since.Add(recoveryLimit + recoveredFor); time.Now().Before(until); {

@@ -1,0 +1,57 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+)
+
+// bundledRun installs the chart as a stranger does, with its own MariaDB and
+// Redis, upgrades it, and expects that passwords and data are kept.
+func (r *Runner) bundledRun(ctx context.Context) error {
+	if err := r.pushStandIns(ctx); err != nil {
+		return err
+	}
+	const namespace = "achilles-bundled"
+	if err := r.cluster.Namespace(ctx, namespace, "restricted"); err != nil {
+		return err
+	}
+	s := newSystem(r.cluster, r.chart, r.folder, namespace, current)
+	if _, err := r.cluster.Helm(ctx, r.bundled("install", namespace)...); err != nil {
+		return err
+	}
+	tested, err := r.cluster.Helm(ctx, "test", release, "-n", namespace, "--timeout", patience.String())
+	r.result("The bundled MariaDB and Redis give a working system", err == nil, "helm test: %s", lastLine(tested, err))
+	before, err := r.passwords(ctx, namespace)
+	if err != nil {
+		return err
+	}
+	if _, err := r.cluster.Helm(ctx, append(r.bundled("upgrade", namespace), "--set", "tag.config.App.DefaultPageSize=20")...); err != nil {
+		return err
+	}
+	if err := s.rolledOut(ctx); err != nil {
+		return err
+	}
+	after, err := r.passwords(ctx, namespace)
+	if err != nil {
+		return err
+	}
+	tested, err = r.cluster.Helm(ctx, "test", release, "-n", namespace, "--timeout", patience.String())
+	r.result("An upgrade keeps the generated Secrets", err == nil && before == after && before != "", "helm test afterwards: %s", lastLine(tested, err))
+	return s.uninstall(context.WithoutCancel(ctx))
+}
+
+// bundled are the arguments of helm for the chart's defaults, but for where the
+// images are.
+func (r *Runner) bundled(verb, namespace string) []string {
+	args := []string{verb, release, r.chart, "-n", namespace, "--wait", "--timeout", patience.String()}
+	for _, name := range []string{"tag", "article", "mariadb", "redis"} {
+		args = append(args, "--set", fmt.Sprintf("%s.image.repository=%s,%[1]s.image.tag=%[3]s", name, r.cluster.Image(name), current))
+	}
+	return args
+}
+
+// passwords is everything in the Secrets that the chart has generated.
+func (r *Runner) passwords(ctx context.Context, namespace string) (string, error) {
+	return r.cluster.Kubectl(ctx, "get", "secrets", "-n", namespace, "-l", "app.kubernetes.io/instance="+release,
+		"-o", "jsonpath={range .items[*]}{.metadata.name}{.data}{end}")
+}

@@ -97,6 +97,7 @@ func (b *blog) answer(r *http.Request, body map[string]any) (int, map[string]any
 		return 503, map[string]any{"code": 10000014, "msg": "later"}
 	}
 	b.made = append(b.made, key)
+	delete(body, "content") // lists have none
 	b.articles = append(b.articles, body)
 	return 201, map[string]any{"code": 0, "data": map[string]any{"id": len(b.articles)}}
 }

@@ -110,7 +110,9 @@ go:
 	@found=$$(go version 2>&1); case "$$found" in *' $(GOTOOLCHAIN) '*) ;; \
 	*) echo "achilles: $(GOTOOLCHAIN) is needed, and any Go since 1.21 fetches it; go version says: $$found" >&2; exit 1 ;; esac
 
-# What changed since the upstream branch (since the last commit where there is none).
+# What changed since the upstream branch (since the last commit where there is
+# none). Results are not cached: the go command doesn't see that a test reads a
+# file of another module.
 .PHONY: check
 check: build $(LINT) ## Give a first signal: build, lint what changed, run the short tests
 	@since=$$(git merge-base HEAD '@{upstream}' 2>/dev/null || echo HEAD); \
@@ -118,7 +120,7 @@ check: build $(LINT) ## Give a first signal: build, lint what changed, run the s
 	code=0; for module in $(MODULES); do \
 		dirs=$$(echo "$$changed" | sed -n "s|^$$module\(/.*\)*$$|.\1|p"); \
 		[ -z "$$dirs" ] || (cd $$module && echo "lint $$module:" $$dirs && "$(abspath $(LINT))" run $$dirs) || code=1; done; \
-	go test -short $(PACKAGES) || code=1; exit $$code
+	go test -p 4 -short -count=1 $(PACKAGES) || code=1; exit $$code
 
 # Most tests wait for servers and processes: four packages at a time keep two
 # processors busy.

@@ -112,7 +112,7 @@ func (c *conn) arrived(data []byte) {
 // idle reports whether nothing of a request has arrived. The kernel is asked first:
 // what it no longer holds has cleared waiting before.
 func (c *conn) idle() bool {
-	return c.unread() == 0 && c.waiting.Load()
+	return !c.unread() && c.waiting.Load()
 }
 
 func (c *conn) closeIfIdle() bool {
@@ -127,15 +127,13 @@ func (c *conn) closeIfIdle() bool {
 	return true
 }
 
-// unread returns 1 if the kernel holds bytes that nobody has read, else 0.
-func (c *conn) unread() (n int) {
+// unread reports whether the kernel holds bytes that nobody has read.
+func (c *conn) unread() bool {
+	n := 0
 	err := c.raw.Control(func(fd uintptr) { // Read would wait for the server's own
 		n, _, _ = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	})
-	if err != nil {
-		return 0
-	}
-	return max(n, 0)
+	return err == nil && n > 0
 }
 
 // connKey is the key of a request's connection in its context.

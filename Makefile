@@ -54,7 +54,7 @@ GO_FLAGS   = -trimpath -buildvcs=false -tags=nomsgpack -gcflags='github.com/redi
 GO_BUILD   = CGO_ENABLED=0 go build $(GO_FLAGS)
 # All that make run needs is built with the same flags, so that a package is
 # compiled once.
-BUILD      = CGO_ENABLED=0 sh test/local/build.sh
+BUILD      = CGO_ENABLED=0 sh test/devserver/build.sh
 
 # ENGINE=docker makes the images for this machine and loads them into Docker,
 # ENGINE=oci makes them without Docker, in dist/images. PUSH=registry/prefix
@@ -77,31 +77,31 @@ help: ## List the targets
 .PHONY: run
 run: claim ## Build and run everything on http://127.0.0.1:PORT (PORT=8080), data in DATA (DATA=var); Ctrl-C stops it
 	@$(MAKE) --no-print-directory build
-	@exec bin/local run --port '$(PORT)' --data '$(DATA)' --bin bin
+	@exec bin/devserver run --port '$(PORT)' --data '$(DATA)' --bin bin
 
 # A port that is taken or a directory that can't be used is reported before the
 # rest is compiled.
 .PHONY: claim
 claim: go
-	@[ -x bin/local ] || echo 'Checking the port and the data directory.'
-	@CGO_ENABLED=0 go build -o bin/check $(GO_FLAGS) ./test/local/check
+	@[ -x bin/devserver ] || echo 'Checking the port and the data directory.'
+	@CGO_ENABLED=0 go build -o bin/check $(GO_FLAGS) ./test/devserver/check
 	@bin/check '$(PORT)' '$(DATA)'
 
 .PHONY: demo
-demo: bin-local ## Fill the running system with 60 tags and 1,000 articles; safe to repeat
-	@exec bin/local demo --port '$(PORT)' --data '$(DATA)'
+demo: bin-devserver ## Fill the running system with 60 tags and 1,000 articles; safe to repeat
+	@exec bin/devserver demo --port '$(PORT)' --data '$(DATA)'
 
 .PHONY: token
-token: bin-local ## Print a token for the running system, for the header "Authorization: Bearer TOKEN" of a write
-	@exec bin/local token --port '$(PORT)' --data '$(DATA)'
+token: bin-devserver ## Print a token for the running system, for the header "Authorization: Bearer TOKEN" of a write
+	@exec bin/devserver token --port '$(PORT)' --data '$(DATA)'
 
 .PHONY: build
 build: go ## Build both services, static and stamped, and the program behind make run, into bin/
-	@$(BUILD) bin/ $(GO_FLAGS) $(SERVICES:%=./services/%) ./test/local
+	@$(BUILD) bin/ $(GO_FLAGS) $(SERVICES:%=./services/%) ./test/devserver
 
-.PHONY: bin-local
-bin-local: go
-	@$(BUILD) bin/local $(GO_FLAGS) ./test/local
+.PHONY: bin-devserver
+bin-devserver: go
+	@$(BUILD) bin/devserver $(GO_FLAGS) ./test/devserver
 
 # A Go before 1.21 doesn't know GOTOOLCHAIN and reports its own version.
 .PHONY: go

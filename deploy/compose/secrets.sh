@@ -15,7 +15,7 @@ for name in database database-root redis feed; do
     echo "made $dir/$name"
   fi
 done
-# The key ring, as "article key new" prints one. Its owner may write to it, because
+# The key set, as "article key new" prints one. Its owner may write to it, because
 # keys rotate in place.
 if [ ! -s "$dir/keys.yaml" ]; then
   key=$(dd if=/dev/urandom bs=32 count=1 2>/dev/null | base64)

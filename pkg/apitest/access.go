@@ -12,33 +12,33 @@ import (
 	"github.com/achilles-blog/achilles/pkg/auth"
 )
 
-// Auth are the settings of a new key ring.
+// Auth are the settings of a new key set.
 func Auth(t testing.TB) auth.Config {
 	t.Helper()
 	config := auth.Default()
 	config.KeysFile = filepath.Join(t.TempDir(), "keys.yaml")
-	require.NoError(t, os.WriteFile(config.KeysFile, []byte(auth.NewRing(time.Now())), 0o600))
+	require.NoError(t, os.WriteFile(config.KeysFile, []byte(auth.GenerateKeySet(time.Now())), 0o600))
 	return config
 }
 
-// Ring is a new key ring.
-func Ring(t testing.TB) *auth.Ring {
+// KeySet is a new key set.
+func KeySet(t testing.TB) *auth.KeySet {
 	t.Helper()
 	return Open(t, Auth(t))
 }
 
-// Open opens the key ring of the settings.
-func Open(t testing.TB, config auth.Config) *auth.Ring {
+// Open opens the key set of the settings.
+func Open(t testing.TB, config auth.Config) *auth.KeySet {
 	t.Helper()
-	ring, err := auth.OpenRing(config)
+	keySet, err := auth.OpenKeySet(config)
 	require.NoError(t, err)
-	return ring
+	return keySet
 }
 
-// Token is the header of a client that the ring has given a token.
-func Token(t testing.TB, ring *auth.Ring, appKey string, scopes ...string) http.Header {
+// Token is the header of a client that the key set has given a token.
+func Token(t testing.TB, keySet *auth.KeySet, appKey string, scopes ...string) http.Header {
 	t.Helper()
-	token, err := ring.Sign(appKey, scopes, time.Now())
+	token, err := keySet.Sign(appKey, scopes, time.Now())
 	require.NoError(t, err)
 	return http.Header{"Authorization": {"Bearer " + token}}
 }

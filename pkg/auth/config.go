@@ -9,14 +9,14 @@ import (
 
 // Config is the section Auth, the same in every service.
 type Config struct {
-	KeysFile  string        `mapstructure:"KeysFile" usage:"key ring that tokens are signed and verified with, a file as article key new prints it; read again when it changes; empty: every token is refused"`
+	KeysFile  string        `mapstructure:"KeysFile" usage:"key set that tokens are signed and verified with, a file as article key new prints it; read again when it changes; empty: every token is refused"`
 	Issuer    string        `mapstructure:"Issuer" usage:"who makes the tokens, their claim iss"`
 	Audience  string        `mapstructure:"Audience" usage:"whom the tokens are for, their claim aud"`
 	Lifetime  time.Duration `mapstructure:"Lifetime" usage:"how long a token is valid"`
 	ClockSkew time.Duration `mapstructure:"ClockSkew" usage:"how far the clocks of two services may be apart"`
 }
 
-// Default admits nobody until there is a key ring.
+// Default admits nobody until there is a key set.
 func Default() Config {
 	return Config{Issuer: "achilles", Audience: "achilles", Lifetime: time.Hour, ClockSkew: 30 * time.Second}
 }

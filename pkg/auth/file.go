@@ -20,8 +20,8 @@ import (
 // 3.2).
 const secretBytes = 32
 
-// ringFile is a ring as it is written, in YAML or JSON.
-type ringFile struct {
+// key setFile is a key set as it is written, in YAML or JSON.
+type keySetFile struct {
 	Keys []struct {
 		ID        string          `yaml:"id"`
 		Secret    settings.Secret `yaml:"secret"`
@@ -31,10 +31,10 @@ type ringFile struct {
 
 var errNoKey = errors.New("it has no key; make one with: article key new")
 
-// parse reads a ring. Errors name lines and keys, but quote nothing: any of it
+// parse reads a key set. Errors name lines and keys, but quote nothing: any of it
 // may be part of a secret.
 func parse(content []byte) (keys, error) {
-	var file ringFile
+	var file keySetFile
 	if err := decode(content, &file); err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func parse(content []byte) (keys, error) {
 
 var lineNumber = regexp.MustCompile(`line \d+`)
 
-func decode(content []byte, file *ringFile) error {
+func decode(content []byte, file *keySetFile) error {
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	decoder.KnownFields(true) // "sign_from" must not become a key without a time
 	err := decoder.Decode(file)
@@ -80,24 +80,24 @@ func decode(content []byte, file *ringFile) error {
 		if where == "" {
 			where = "line 1"
 		}
-		return fmt.Errorf("near %s it is not written as a key ring: it has a list keys, of which each has id, secret and signs_from, as article key new prints it", where)
+		return fmt.Errorf("near %s it is not written as a key set: it has a list keys, of which each has id, secret and signs_from, as article key new prints it", where)
 	case !errors.Is(decoder.Decode(new(any)), io.EOF):
 		return errors.New("it has more than one document: put all keys into one list, without --- between them")
 	}
 	return nil
 }
 
-// NewRing returns the text of a ring with one key. It signs since the day
+// GenerateKeySet returns the text of a key set with one key. It signs since the day
 // began, so that a service whose clock is behind has a key that signs, too.
-func NewRing(now time.Time) string {
+func GenerateKeySet(now time.Time) string {
 	return keys{}.with(now.UTC().Truncate(24 * time.Hour)).text()
 }
 
-// RotateRing returns the text of the ring with one more key, which signs from
+// RotateKeySet returns the text of the key set with one more key, which signs from
 // now+in on, and without the keys whose successor has been signing for longer
 // than keep. In must be longer than a change of the file takes to reach every
 // replica, and keep longer than a token is valid.
-func RotateRing(content []byte, now time.Time, in, keep time.Duration) (string, error) {
+func RotateKeySet(content []byte, now time.Time, in, keep time.Duration) (string, error) {
 	have, err := parse(content)
 	if err != nil {
 		return "", err

@@ -21,22 +21,22 @@ const (
 	insufficientScope = Challenge + `, error="insufficient_scope"`
 )
 
-// Identify finds out who is asking, by the token in the header Authorization
+// Authenticate finds out who is asking, by the token in the header Authorization
 // (scheme Bearer, RFC 6750, 2.1) or in the header token, and leaves it in the
 // request's context. Without a token it is anybody; another scheme is for
 // somebody else, such as a proxy. The query is never looked at, because
 // addresses end in logs. Who shows a token that is not valid is anybody until
-// Admit refuses the request, so that what comes between the two, such as a
+// RejectInvalidToken refuses the request, so that what comes between the two, such as a
 // limit by address, applies to it.
-func Identify(ring *Ring) gin.HandlerFunc {
+func Authenticate(keySet *KeySet) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		var caller Caller
+		var principal Principal
 		var err error
 		switch tokens := slices.Compact(shown(c.Request.Header)); len(tokens) {
 		case 0:
 			return
 		case 1:
-			caller, err = ring.Verify(tokens[0], time.Now())
+			principal, err = keySet.Verify(tokens[0], time.Now())
 		default: // either may be the one that is meant
 			err = errcode.New(errcode.UnauthorizedToken, oneToken)
 		}
@@ -44,15 +44,15 @@ func Identify(ring *Ring) gin.HandlerFunc {
 			c.Set(invalid{}, err)
 			return
 		}
-		c.Request = c.Request.WithContext(NewContext(c.Request.Context(), caller))
+		c.Request = c.Request.WithContext(NewContext(c.Request.Context(), principal))
 	}
 }
 
 type invalid struct{}
 
-// Admit ends a request with a token that is not valid with 401, also where none
-// is needed: the client believes to be known. It goes behind Identify.
-func Admit() gin.HandlerFunc {
+// RejectInvalidToken ends a request with a token that is not valid with 401, also where none
+// is needed: the client believes to be known. It goes behind Authenticate.
+func RejectInvalidToken() gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if err, found := c.Get(invalid{}); found {
 			refuse(c, invalidToken, err.(error))
@@ -60,8 +60,8 @@ func Admit() gin.HandlerFunc {
 	}
 }
 
-// CallerOf returns who asks, behind Identify.
-func CallerOf(c *gin.Context) Caller { return FromContext(c.Request.Context()) }
+// PrincipalOf returns who asks, behind Authenticate.
+func PrincipalOf(c *gin.Context) Principal { return FromContext(c.Request.Context()) }
 
 // shown returns the tokens that the headers hold.
 func shown(header http.Header) []string {
@@ -84,21 +84,21 @@ func Bearer(header http.Header) (tokens []string) {
 	return tokens
 }
 
-// Require admits who has the scope. Anybody else gets 401 without a token and
-// 403 with one. It goes behind Identify.
-func Require(scope string) gin.HandlerFunc {
+// RequireScope admits who has the scope. Anybody else gets 401 without a token and
+// 403 with one. It goes behind Authenticate.
+func RequireScope(scope string) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		switch caller := FromContext(c.Request.Context()); {
-		case !caller.Known():
-			Demand(c)
-		case !caller.May(scope):
+		switch principal := FromContext(c.Request.Context()); {
+		case !principal.Known():
+			Unauthorized(c)
+		case !principal.May(scope):
 			refuse(c, insufficientScope+`, scope="`+scope+`"`, errcode.New(errcode.Forbidden, lacksScope(scope)))
 		}
 	}
 }
 
-// Demand ends a request that needs a token and has none with 401.
-func Demand(c *gin.Context) {
+// Unauthorized ends a request that needs a token and has none with 401.
+func Unauthorized(c *gin.Context) {
 	refuse(c, Challenge, errcode.New(errcode.UnauthorizedToken, newToken))
 }
 

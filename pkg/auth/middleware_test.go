@@ -19,14 +19,14 @@ import (
 
 // door is a service with a route that anyone may read and one that takes the
 // scope write; both answer with who is asking.
-func door(ring *Ring) http.Handler {
+func door(keySet *KeySet) http.Handler {
 	engine := gin.New()
 	engine.Use(func(c *gin.Context) {
 		c.Request = c.Request.WithContext(locale.NewContext(c.Request.Context(), c.GetHeader("locale")))
-	}, Identify(ring), Admit())
+	}, Authenticate(keySet), RejectInvalidToken())
 	who := func(c *gin.Context) { c.String(http.StatusOK, "%s", FromContext(c.Request.Context()).AppKey) }
 	engine.GET("/read", who)
-	engine.POST("/write", Require(ScopeWrite), who)
+	engine.POST("/write", RequireScope(ScopeWrite), who)
 	return engine
 }
 
@@ -50,15 +50,15 @@ func requireRefused(t *testing.T, answer *httptest.ResponseRecorder, code errcod
 }
 
 func TestMiddleware(t *testing.T) {
-	ring := ringOf(t, NewRing(time.Now()))
+	keySet := keySetOf(t, GenerateKeySet(time.Now()))
 	sign := func(app string, at time.Time, scopes ...string) string {
-		token, err := ring.Sign(app, scopes, at)
+		token, err := keySet.Sign(app, scopes, at)
 		require.NoError(t, err)
 		return token
 	}
 	now := time.Now()
 	writer, other, reader := sign("writer", now, ScopeWrite), sign("other", now, ScopeWrite), sign("reader", now)
-	handler := door(ring)
+	handler := door(keySet)
 	bearer := func(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 	for name, c := range map[string]struct {
 		header      http.Header
@@ -112,22 +112,22 @@ func TestMiddleware(t *testing.T) {
 
 // An expired token has a code of its own, on routes that need none, too.
 func TestExpiredTokenIsTold(t *testing.T) {
-	ring := ringOf(t, NewRing(time.Now().AddDate(0, 0, -2)))
-	token, err := ring.Sign("demo", []string{ScopeWrite}, time.Now().Add(-2*time.Hour))
+	keySet := keySetOf(t, GenerateKeySet(time.Now().AddDate(0, 0, -2)))
+	token, err := keySet.Sign("demo", []string{ScopeWrite}, time.Now().Add(-2*time.Hour))
 	require.NoError(t, err)
-	problem := requireRefused(t, ask(door(ring), http.MethodGet, "/read", http.Header{"Token": {token}}), errcode.UnauthorizedExpired, invalidToken)
+	problem := requireRefused(t, ask(door(keySet), http.MethodGet, "/read", http.Header{"Token": {token}}), errcode.UnauthorizedExpired, invalidToken)
 	require.Equal(t, "鉴权失败, Token 超时", problem.Msg)
 }
 
 // Each refusal says what to do, in the client's language.
 func TestRefusalsSpeakEachLanguage(t *testing.T) {
-	ring := ringOf(t, NewRing(time.Now()))
-	reader, err := ring.Sign("reader", nil, time.Now())
+	keySet := keySetOf(t, GenerateKeySet(time.Now()))
+	reader, err := keySet.Sign("reader", nil, time.Now())
 	require.NoError(t, err)
 	texts := map[string]bool{}
 	for _, language := range []string{"zh", "en", "zh_Hant_TW"} {
 		for _, tokens := range [][]string{nil, {reader}, {"nonsense"}, {"one", "two"}} {
-			answer := ask(door(ring), http.MethodPost, "/write", http.Header{"Locale": {language}, "Token": tokens})
+			answer := ask(door(keySet), http.MethodPost, "/write", http.Header{"Locale": {language}, "Token": tokens})
 			var problem responses.Problem
 			require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &problem))
 			require.Len(t, problem.Details, 1)
@@ -144,6 +144,6 @@ func TestRefusalsSpeakEachLanguage(t *testing.T) {
 
 func TestCallerOfAContext(t *testing.T) {
 	require.Zero(t, FromContext(context.Background()))
-	caller := Caller{AppKey: "demo", Scopes: []string{ScopeWrite}}
-	require.Equal(t, caller, FromContext(NewContext(context.Background(), caller)))
+	principal := Principal{AppKey: "demo", Scopes: []string{ScopeWrite}}
+	require.Equal(t, principal, FromContext(NewContext(context.Background(), principal)))
 }

@@ -32,13 +32,13 @@ func (c claims) Validate() error {
 }
 
 var (
-	errKeyUnknown = errors.New("no such key in the ring")
+	errKeyUnknown = errors.New("no such key in the key set")
 	errCritical   = errors.New("extensions that must be understood are not")
 )
 
 // Sign returns a token for the app, valid from now on for Lifetime. Without a
 // key that signs the error is errcode.UnauthorizedGenerate.
-func (r *Ring) Sign(appKey string, scopes []string, now time.Time) (string, error) {
+func (r *KeySet) Sign(appKey string, scopes []string, now time.Time) (string, error) {
 	signing, ok := r.keys.Load().signing(now)
 	if !ok {
 		return "", errcode.New(errcode.UnauthorizedGenerate, noKeySigns)
@@ -61,9 +61,9 @@ func (r *Ring) Sign(appKey string, scopes []string, now time.Time) (string, erro
 // Verify returns whom the token stands for. The error is
 // errcode.UnauthorizedExpired when nothing is wrong but that its time is over,
 // else errcode.UnauthorizedToken; it holds nothing of the token.
-func (r *Ring) Verify(token string, now time.Time) (Caller, error) {
+func (r *KeySet) Verify(token string, now time.Time) (Principal, error) {
 	if len(token) > maxToken || strings.ContainsAny(token, "\r\n") { // which base64 would overlook
-		return Caller{}, errcode.New(errcode.UnauthorizedToken, newToken)
+		return Principal{}, errcode.New(errcode.UnauthorizedToken, newToken)
 	}
 	var said claims
 	_, err := jwt.ParseWithClaims(token, &said, r.key,
@@ -73,15 +73,15 @@ func (r *Ring) Verify(token string, now time.Time) (Caller, error) {
 		jwt.WithLeeway(r.config.ClockSkew), jwt.WithTimeFunc(func() time.Time { return now }))
 	switch {
 	case err == nil:
-		return Caller{AppKey: said.Subject, Scopes: strings.Fields(said.Scope)}, nil
+		return Principal{AppKey: said.Subject, Scopes: strings.Fields(said.Scope)}, nil
 	case onlyExpired(err):
-		return Caller{}, errcode.New(errcode.UnauthorizedExpired, newToken)
+		return Principal{}, errcode.New(errcode.UnauthorizedExpired, newToken)
 	}
-	return Caller{}, errcode.New(errcode.UnauthorizedToken, newToken)
+	return Principal{}, errcode.New(errcode.UnauthorizedToken, newToken)
 }
 
 // key is the one that the token names (RFC 7515, 4.1.4).
-func (r *Ring) key(token *jwt.Token) (any, error) {
+func (r *KeySet) key(token *jwt.Token) (any, error) {
 	if _, critical := token.Header["crit"]; critical { // RFC 7515, 4.1.11
 		return nil, errCritical
 	}

@@ -74,30 +74,30 @@ var (
 )
 
 func TestSignAndVerify(t *testing.T) {
-	ring := ringOf(t, "keys:\n"+entry("one", 1, noon))
-	token, err := ring.Sign("demo", []string{ScopeWrite, "more"}, noon.Add(999*time.Millisecond))
+	keySet := keySetOf(t, "keys:\n"+entry("one", 1, noon))
+	token, err := keySet.Sign("demo", []string{ScopeWrite, "more"}, noon.Add(999*time.Millisecond))
 	require.NoError(t, err)
 	require.JSONEq(t, `{"alg":"HS256","typ":"JWT","kid":"one"}`, decoded(t, token, 0))
 	require.JSONEq(t, fmt.Sprintf(`{"iss":"achilles","aud":["achilles"],"sub":"demo","scope":"write more","iat":%d,"nbf":%[1]d,"exp":%d}`,
 		noon.Unix(), noon.Add(time.Hour).Unix()), decoded(t, token, 1))
 	require.Less(t, len(token), maxToken/8)
 
-	caller, err := ring.Verify(token, noon)
+	principal, err := keySet.Verify(token, noon)
 	require.NoError(t, err)
-	require.Equal(t, Caller{AppKey: "demo", Scopes: []string{"write", "more"}}, caller)
-	require.True(t, caller.Known() && caller.May("more") && !caller.May("wri") && !caller.May(""))
-	require.False(t, Caller{}.Known() || Caller{}.May(ScopeWrite))
+	require.Equal(t, Principal{AppKey: "demo", Scopes: []string{"write", "more"}}, principal)
+	require.True(t, principal.Known() && principal.May("more") && !principal.May("wri") && !principal.May(""))
+	require.False(t, Principal{}.Known() || Principal{}.May(ScopeWrite))
 
-	token, err = ring.Sign("reader", nil, noon)
+	token, err = keySet.Sign("reader", nil, noon)
 	require.NoError(t, err)
-	caller, err = ring.Verify(token, noon)
+	principal, err = keySet.Verify(token, noon)
 	require.NoError(t, err)
-	require.True(t, caller.Known() && !caller.May(ScopeWrite) && !caller.May(""))
+	require.True(t, principal.Known() && !principal.May(ScopeWrite) && !principal.May(""))
 }
 
 // The issuer, the audience, the lifetime and the skew are those of the settings.
 func TestSettingsOfTokens(t *testing.T) {
-	mine := ringOf(t, "keys:\n"+entry("one", 1, noon))
+	mine := keySetOf(t, "keys:\n"+entry("one", 1, noon))
 	mine.config.Issuer, mine.config.Audience, mine.config.Lifetime, mine.config.ClockSkew = "me", "you", 2*time.Minute, 0
 	token, err := mine.Sign("demo", nil, noon)
 	require.NoError(t, err)
@@ -105,17 +105,17 @@ func TestSettingsOfTokens(t *testing.T) {
 	require.NoError(t, err)
 	_, err = mine.Verify(token, noon.Add(120*time.Second))
 	requireCode(t, err, errcode.UnauthorizedExpired)
-	_, err = ringOf(t, "keys:\n"+entry("one", 1, noon)).Verify(token, noon)
+	_, err = keySetOf(t, "keys:\n"+entry("one", 1, noon)).Verify(token, noon)
 	requireCode(t, err, errcode.UnauthorizedToken)
 }
 
 // The ways of a forged token are taken against one that is good but for them.
 func TestForgedTokens(t *testing.T) {
-	ring := ringOf(t, "keys:\n"+entry("one", 1, noon)+entry("other", 2, noon))
+	keySet := keySetOf(t, "keys:\n"+entry("one", 1, noon)+entry("other", 2, noon))
 	good := forge(t, goodHeader, goodClaims, goodKey)
-	caller, err := ring.Verify(good, noon)
+	principal, err := keySet.Verify(good, noon)
 	require.NoError(t, err, "the good one")
-	require.Equal(t, Caller{AppKey: "demo", Scopes: []string{"write"}}, caller)
+	require.Equal(t, Principal{AppKey: "demo", Scopes: []string{"write"}}, principal)
 
 	parts := strings.Split(good, ".")
 	unsigned := func(alg string) string {
@@ -165,13 +165,13 @@ func TestForgedTokens(t *testing.T) {
 	}
 	for name, token := range tokens {
 		t.Run(name, func(t *testing.T) {
-			caller, err := ring.Verify(token, noon)
+			principal, err := keySet.Verify(token, noon)
 			if name == "exp is 0" {
 				requireCode(t, err, errcode.UnauthorizedExpired)
 			} else {
 				requireCode(t, err, errcode.UnauthorizedToken)
 			}
-			require.Zero(t, caller)
+			require.Zero(t, principal)
 			requireNoSecret(t, fmt.Sprintf("%v %+v", err, err))
 			if len(token) > 20 {
 				require.NotContains(t, err.Error(), token[len(token)-10:])
@@ -196,9 +196,9 @@ func forgeRaw(header, claims string) string {
 }
 
 // Every other algorithm of the library is refused, signed as well as it can be:
-// with the ring's own secret, or with a key that the attacker has made.
+// with the key set's own secret, or with a key that the attacker has made.
 func TestOtherAlgorithms(t *testing.T) {
-	ring := ringOf(t, "keys:\n"+entry("one", 1, noon))
+	keySet := keySetOf(t, "keys:\n"+entry("one", 1, noon))
 	ofRSA, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	keys := map[string]any{"HS384": []byte(goodKey), "HS512": []byte(goodKey), "none": jwt.UnsafeAllowNoneSignatureType}
@@ -219,7 +219,7 @@ func TestOtherAlgorithms(t *testing.T) {
 			token.Header["kid"] = "one"
 			signed, err := token.SignedString(keys[name])
 			require.NoError(t, err)
-			_, err = ring.Verify(signed, noon)
+			_, err = keySet.Verify(signed, noon)
 			requireCode(t, err, errcode.UnauthorizedToken)
 		})
 	}
@@ -228,8 +228,8 @@ func TestOtherAlgorithms(t *testing.T) {
 
 // The clocks of two services may be half a minute apart, and no more.
 func TestClockSkew(t *testing.T) {
-	ring := ringOf(t, "keys:\n"+entry("one", 1, noon.Add(-time.Hour)))
-	token, err := ring.Sign("demo", nil, noon)
+	keySet := keySetOf(t, "keys:\n"+entry("one", 1, noon.Add(-time.Hour)))
+	token, err := keySet.Sign("demo", nil, noon)
 	require.NoError(t, err)
 	for _, c := range []struct {
 		at   time.Duration
@@ -239,7 +239,7 @@ func TestClockSkew(t *testing.T) {
 		{time.Hour + 31*time.Second, errcode.UnauthorizedExpired}, {1000 * time.Hour, errcode.UnauthorizedExpired},
 	} {
 		t.Run(c.at.String(), func(t *testing.T) {
-			_, err := ring.Verify(token, noon.Add(c.at))
+			_, err := keySet.Verify(token, noon.Add(c.at))
 			if c.code == 0 {
 				require.NoError(t, err)
 				return
@@ -250,12 +250,12 @@ func TestClockSkew(t *testing.T) {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	ring := ringOf(b, "keys:\n"+entry("one", 1, noon))
-	token, err := ring.Sign("demo", []string{ScopeWrite}, noon)
+	keySet := keySetOf(b, "keys:\n"+entry("one", 1, noon))
+	token, err := keySet.Sign("demo", []string{ScopeWrite}, noon)
 	require.NoError(b, err)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := ring.Verify(token, noon); err != nil {
+		if _, err := keySet.Verify(token, noon); err != nil {
 			b.Fatal(err)
 		}
 	}

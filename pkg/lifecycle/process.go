@@ -130,11 +130,11 @@ func (p *Process) Listen(name string, srv *http.Server, ln net.Listener) {
 	}()
 }
 
-// ListenLast serves srv on ln until the hooks run, in whose order it stands
+// ServeAdmin serves srv on ln until the hooks run, in whose order it stands
 // like one added by OnStop: for the listener of metrics and profiles, which is
 // to be there while everything else stops. Its requests are not waited for
 // longer than LastAnswerTimeout.
-func (p *Process) ListenLast(name string, srv *http.Server, ln net.Listener) {
+func (p *Process) ServeAdmin(name string, srv *http.Server, ln net.Listener) {
 	p.OnStop(name, 2*LastAnswerTimeout, func(context.Context) error {
 		if p.shutdownWithin(srv, LastAnswerTimeout) != nil {
 			_ = srv.Close()

@@ -343,7 +343,7 @@ func TestListenLastServesUntilTheHooks(t *testing.T) {
 	}
 	var before, after, inWorker error
 	s.OnStop("after it", patience, func(context.Context) error { after = reached(); return nil })
-	s.ListenLast("admin", newServer(http.HandlerFunc(echo)), ln)
+	s.ServeAdmin("admin", newServer(http.HandlerFunc(echo)), ln)
 	s.OnStop("before it", patience, func(context.Context) error { before = reached(); return nil })
 	s.Go("worker", func(ctx context.Context) error { <-ctx.Done(); inWorker = reached(); return nil })
 	hanging := mustDial(t, ln.Addr().String())

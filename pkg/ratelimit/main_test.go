@@ -60,7 +60,7 @@ func newReplica(t testing.TB, cfg ratelimit.Config, options ratelimit.Options) *
 	require.NoError(t, err)
 	r.Engine = engine
 	options.Log, options.Registerer = zap.New(core), r.metrics.Registry()
-	options.Caller = func(c *gin.Context) string { return c.GetHeader(appKey) }
+	options.Principal = func(c *gin.Context) string { return c.GetHeader(appKey) }
 	if options.Service == "" {
 		options.Service = "thing"
 	}

@@ -59,10 +59,10 @@ type Options struct {
 	Service string
 	// Redis is where they share them; nil: each replica counts alone.
 	Redis *redis.Client
-	// Caller returns the app key that the request has proven to come from, ""
+	// Principal returns the app key that the request has proven to come from, ""
 	// for none; nil: nobody has one. It has to work before the limit does.
-	Caller func(*gin.Context) string
-	Log    *zap.Logger
+	Principal func(*gin.Context) string
+	Log       *zap.Logger
 	// Registerer gets the counter achilles_rate_limit_total and the gauge
 	// achilles_rate_limit_local, unless the limits are off; nil: no metrics.
 	Registerer prometheus.Registerer
@@ -132,8 +132,8 @@ func (l *Limiter) middleware(limit gin.HandlerFunc) gin.HandlerFunc {
 // caller is who has to stay within the limits. The prefix keeps an app key from
 // being an address.
 func (l *Limiter) caller(c *gin.Context) string {
-	if l.options.Caller != nil {
-		if app := l.options.Caller(c); app != "" {
+	if l.options.Principal != nil {
+		if app := l.options.Principal(c); app != "" {
 			return "app:" + app
 		}
 	}

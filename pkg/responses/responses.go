@@ -62,9 +62,9 @@ func Object[T any](c *gin.Context, data T) {
 	}
 }
 
-// Plain answers 200 with data that has no version: nobody asks whether it has
+// OK answers 200 with data that has no version: nobody asks whether it has
 // changed.
-func Plain[T any](c *gin.Context, data T) {
+func OK[T any](c *gin.Context, data T) {
 	c.JSON(http.StatusOK, envelope(c, data))
 }
 

@@ -39,7 +39,7 @@ func NewHTTPServer(cfg Config, handler http.Handler, log *zap.Logger) *http.Serv
 
 // NewAdminServer returns the server of the admin listener. It has no
 // WriteTimeout: a CPU profile takes as long as it is asked to. Give it to
-// lifecycle.Process.ListenLast.
+// lifecycle.Process.ServeAdmin.
 func NewAdminServer(handler http.Handler, log *zap.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,

@@ -74,7 +74,7 @@ type Service struct {
 	DB      *database.DB
 	// Redis is nil where none is configured.
 	Redis  *redis.Client
-	Ring   *auth.Ring
+	KeySet *auth.KeySet
 	Limits *ratelimit.Limiter
 	Engine *gin.Engine
 
@@ -124,13 +124,13 @@ func New(ctx context.Context, config Config, migrations database.Migrations, sig
 }
 
 func (s *Service) newEngine(info buildinfo.Info) (err error) {
-	if s.Ring, err = auth.OpenRing(s.config.Auth); err != nil {
+	if s.KeySet, err = auth.OpenKeySet(s.config.Auth); err != nil {
 		return err
 	}
-	s.Process.Go("key ring", func(ctx context.Context) error { return s.Ring.Watch(ctx, s.Log) })
+	s.Process.Go("key set", func(ctx context.Context) error { return s.KeySet.Watch(ctx, s.Log) })
 	s.Limits = ratelimit.New(s.config.Limits, ratelimit.Options{
 		Service: s.migrations.Service, Redis: s.Redis, Log: s.Log, Registerer: s.Metrics.Registry(),
-		Caller: func(c *gin.Context) string { return auth.CallerOf(c).AppKey },
+		Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey },
 	})
 	s.Engine, err = server.NewEngine(s.config.Server, server.Deps{
 		Log: s.Log, Metrics: s.Metrics, Health: s.Health, Info: info, Tracer: s.traces.Tracer(), LimitUnknown: s.Limits.Read(),
@@ -145,7 +145,7 @@ func (s *Service) newEngine(info buildinfo.Info) (err error) {
 // whether with a token that is none. Wrong tokens count against their sender's
 // address.
 func (s *Service) Access() []gin.HandlerFunc {
-	return []gin.HandlerFunc{auth.Identify(s.Ring), s.Limits.ByMethod(), auth.Admit()}
+	return []gin.HandlerFunc{auth.Authenticate(s.KeySet), s.Limits.ByMethod(), auth.RejectInvalidToken()}
 }
 
 // openRedis is for what replicas tell each other and count together; both go on
@@ -236,7 +236,7 @@ func (s *Service) listenAdmin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Process.ListenLast("admin", server.NewAdminServer(metrics.AdminHandler(s.Metrics), s.Log), listener)
+	s.Process.ServeAdmin("admin", server.NewAdminServer(metrics.AdminHandler(s.Metrics), s.Log), listener)
 	s.Log.Info("metrics and profiles", zap.String("address", listener.Addr().String()))
 	return nil
 }

@@ -4,9 +4,9 @@ package main
 import (
 	"os"
 
-	"github.com/achilles-blog/achilles/services/article/internal/app"
+	"github.com/achilles-blog/achilles/services/article/internal/bootstrap"
 )
 
 func main() {
-	os.Exit(app.Command().Main(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(bootstrap.Command().Main(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }

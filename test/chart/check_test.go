@@ -16,11 +16,11 @@ func TestCheck(t *testing.T) {
 	article := process.Service(t, "article")
 	p, exit := process.Run(t, article, nil, "key", "new")
 	require.Zero(t, exit, p.Stderr())
-	ring := process.Settings{"Auth.KeysFile": filepath.Join(t.TempDir(), "keys.yaml")}
-	require.NoError(t, os.WriteFile(ring["Auth.KeysFile"], []byte(p.Stdout()), 0o600))
-	tags := process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)).With(ring))
-	articles := process.Ready(t, article, process.Follow(dbtest.SQLite(t), tags.Addr(t)).With(ring))
-	p, exit = process.Run(t, article, ring, "check", "--tags", "http://"+tags.Addr(t), "--articles", "http://"+articles.Addr(t))
+	keySet := process.Settings{"Auth.KeysFile": filepath.Join(t.TempDir(), "keys.yaml")}
+	require.NoError(t, os.WriteFile(keySet["Auth.KeysFile"], []byte(p.Stdout()), 0o600))
+	tags := process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)).With(keySet))
+	articles := process.Ready(t, article, process.Follow(dbtest.SQLite(t), tags.Addr(t)).With(keySet))
+	p, exit = process.Run(t, article, keySet, "check", "--tags", "http://"+tags.Addr(t), "--articles", "http://"+articles.Addr(t))
 	require.Zero(t, exit, p.Stderr())
 	require.Contains(t, p.Stdout(), "DELETE")
 }

@@ -36,8 +36,8 @@ func TestCluster(t *testing.T) {
 	t.Run("an upgrade changes what was changed", func(t *testing.T) { c.upgrades(t, first, last) })
 	t.Run("an upgrade by the other Helm", func(t *testing.T) { c.upgrades(t, last, first) })
 	t.Run("pods roll with the secrets of others", func(t *testing.T) { c.followsSecrets(t, first) })
-	t.Run("a rotated key ring stays", func(t *testing.T) { c.keepsTheKeyRing(t, first, last) })
-	t.Run("and with the other Helm", func(t *testing.T) { c.keepsTheKeyRing(t, last, first) })
+	t.Run("a rotated key set stays", func(t *testing.T) { c.keepsTheKeySet(t, first, last) })
+	t.Run("and with the other Helm", func(t *testing.T) { c.keepsTheKeySet(t, last, first) })
 	t.Run("autoscaling takes over what was scaled before", func(t *testing.T) { c.autoscales(t, first, 3) })
 	t.Run("and with Helm 3 what is scaled after", func(t *testing.T) { c.autoscales(t, last, 1) })
 	t.Run("a claim keeps its password", func(t *testing.T) { c.keepsPasswords(t, last) })
@@ -103,33 +103,33 @@ func (c cluster) upgrades(t *testing.T, installer, upgrader string) {
 		"as the README says")
 }
 
-// keepsTheKeyRing rotates the ring that the chart has made, as the README says. An upgrade and a rollback leave it so, and no
+// keepsTheKeySet rotates the key set that the chart has made, as the README says. An upgrade and a rollback leave it so, and no
 // pod is replaced for it: tokens are signed with the new key by then.
-func (c cluster) keepsTheKeyRing(t *testing.T, installer, upgrader string) {
+func (c cluster) keepsTheKeySet(t *testing.T, installer, upgrader string) {
 	space := c.Namespace(t)
-	ring := func() string {
+	keySet := func() string {
 		return string(read[corev1.Secret](t, c, space, "secret", "achilles-auth").Data["keys.yaml"])
 	}
 	c.Must(t, "", installer, "install", "achilles", chart, "-n", space)
 	first := filepath.Join(t.TempDir(), "keys.yaml")
-	require.NoError(t, os.WriteFile(first, []byte(ring()), 0o600))
+	require.NoError(t, os.WriteFile(first, []byte(keySet()), 0o600))
 	p, exit := process.Run(t, process.Service(t, "article"), nil, "key", "rotate", first)
 	require.Zero(t, exit, p.Stderr())
 	rotated := p.Stdout()
 	text := c.Must(t, rotated, c.Kubectl, "-n", space, "create", "secret", "generic", "achilles-auth", "--from-file=keys.yaml=/dev/stdin", "--dry-run=client", "-o", "yaml")
 	c.Must(t, text, c.Kubectl, "-n", space, "apply", "--server-side", "--force-conflicts", "-f", "-")
-	require.Equal(t, rotated, ring())
+	require.Equal(t, rotated, keySet())
 	require.Contains(t, read[corev1.Secret](t, c, space, "secret", "achilles-auth").Labels, "app.kubernetes.io/instance")
 	c.Must(t, "", upgrader, "upgrade", "achilles", chart, "-n", space)
-	require.Equal(t, rotated, ring())
+	require.Equal(t, rotated, keySet())
 	c.Must(t, "", upgrader, "rollback", "achilles", "1", "-n", space)
-	require.Equal(t, rotated, ring())
+	require.Equal(t, rotated, keySet())
 	for _, service := range services {
 		require.EqualValues(t, 1, read[appsv1.Deployment](t, c, space, "deployment", "achilles-"+service).Generation)
 	}
 	c.Must(t, "", upgrader, "uninstall", "achilles", "-n", space)
 	c.Must(t, "", installer, "install", "achilles", chart, "-n", space)
-	require.Equal(t, rotated, ring(), "what the next installation finds")
+	require.Equal(t, rotated, keySet(), "what the next installation finds")
 }
 
 // followsSecrets changes a Secret that the chart doesn't own: the next upgrade rolls the pods that read it.

@@ -66,11 +66,11 @@ func TestNotes(t *testing.T) {
 	for _, says := range []string{
 		"begins with an empty database", "curl http://localhost:8080/api/v1/articles\n", "curl http://localhost:8080/auth -d app_key=demo",
 		"exec deployment/achilles-article --container article -- /article app add demo --config /etc/achilles/settings.yaml\n",
-		"the key ring in the Secret achilles-auth;",
+		"the key set in the Secret achilles-auth;",
 	} {
 		require.Contains(t, notes(``), says)
 	}
-	require.Contains(t, notes(`auth: {existingSecret: mine}`), "the key ring in the Secret mine;")
+	require.Contains(t, notes(`auth: {existingSecret: mine}`), "the key set in the Secret mine;")
 	for values, url := range map[string]string{
 		`ingress: {enabled: true}`: "http://ADDRESS-OF-THE-INGRESS/api", `ingress: {enabled: true, hosts: ["*.blog.example"]}`: "http://any-name.blog.example/api",
 		`ingress: {enabled: true, hosts: [b.example], tls: [{secretName: s}]}`:                           "https://b.example/api",

@@ -56,7 +56,7 @@ func TestRefusals(t *testing.T) {
 		// Access.
 		{`tag: {config: {Auth: {Issuer: blog}}}`, []string{`tag.config.Auth.Issuer is "blog"`, `article.config.Auth.Issuer is "achilles"`, "set both to the same"}},
 		{`{tag: {config: {Auth: {Audience: a}}}, article: {config: {Auth: {Audience: b}}}}`, []string{`tag.config.Auth.Audience is "a"`, "refuse every token"}},
-		{`auth: {keysKey: ring}`, []string{`auth.keysKey is "ring"`, "auth.existingSecret is empty", "leave auth.keysKey out"}},
+		{`auth: {keysKey: keySet}`, []string{`auth.keysKey is "keySet"`, "auth.existingSecret is empty", "leave auth.keysKey out"}},
 		{`trustedProxies: [ingress-nginx]`, []string{"trustedProxies/0", "pattern"}},
 		{`tag: {extraEnv: [{name: ACHILLES_AUTH_ISSUER, value: x}]}`, []string{"tag.extraEnv has ACHILLES_AUTH_ISSUER", "set tag.config.Auth.Issuer instead"}},
 		{`article: {extraEnv: [{name: ACHILLES_AUTH_AUDIENCE, value: x}]}`, []string{"set article.config.Auth.Audience instead"}},
@@ -128,7 +128,7 @@ func TestNotRefused(t *testing.T) {
 		`{mariadb: {enabled: false}, database: {host: db, port: 3307, usernameKey: u, passwordKey: p, tls: "true", existingSecret: s}}`,
 		`{redis: {enabled: false}, externalRedis: {host: r, port: 6380, tls: true}}`,
 		`enabled: false`,
-		`auth: {existingSecret: s, keysKey: ring}`,
+		`auth: {existingSecret: s, keysKey: keySet}`,
 		`{tag: {config: {Auth: {Issuer: blog, Lifetime: 5m}}}, article: {config: {Auth: {Issuer: blog, Lifetime: 10m}}}}`,
 		`tag: {config: {Auth: {Audience: achilles}}}`,
 	} {

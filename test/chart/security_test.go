@@ -159,7 +159,7 @@ func TestGeneratedSecrets(t *testing.T) {
 			require.NotEqual(t, secret.Data[key], manifest.Get[corev1.Secret](t, other, name).Data[key], "drawn anew for each installation")
 		}
 	}
-	var rolls []string // and not the key ring, which running pods take over
+	var rolls []string // and not the key set, which running pods take over
 	for _, secret := range [][2]string{{"achilles-mariadb", "password"}, {"achilles-feed", "token"}, {"achilles-redis", "password"}} {
 		rolls = append(rolls, base64.StdEncoding.EncodeToString(manifest.Get[corev1.Secret](t, all, secret[0]).Data[secret[1]]))
 	}
@@ -172,9 +172,9 @@ func TestGeneratedSecrets(t *testing.T) {
 	require.NotEqual(t, manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["password"], manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["root-password"])
 }
 
-// The key ring is one as the service makes it. It is of no release: a rollback would bring back that of its time, without the
+// The key set is one as the service makes it. It is of no release: a rollback would bring back that of its time, without the
 // key that has signed since.
-func TestGeneratedKeyRing(t *testing.T) {
+func TestGeneratedKeySet(t *testing.T) {
 	secret := manifest.Get[corev1.Secret](t, render(t, ``), "achilles-auth")
 	require.Equal(t, "pre-install,pre-upgrade", secret.Annotations["helm.sh/hook"])
 	file := filepath.Join(t.TempDir(), "keys.yaml")

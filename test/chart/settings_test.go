@@ -56,7 +56,7 @@ func TestRedisSettings(t *testing.T) {
 	}
 }
 
-// Both services know who is asking, and from where: the same ring, and the same proxies.
+// Both services know who is asking, and from where: the same key set, and the same proxies.
 func TestAccessSettings(t *testing.T) {
 	private := []any{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"}
 	for values, proxies := range map[string][]any{
@@ -237,22 +237,22 @@ func TestCheckPod(t *testing.T) {
 	require.Equal(t, corev1.RestartPolicyNever, pod.Spec.RestartPolicy)
 }
 
-// It has the key ring, to sign a token with, and no other secret.
+// It has the key set, to sign a token with, and no other secret.
 func TestCheckPodSigns(t *testing.T) {
 	mount := corev1.VolumeMount{Name: "secrets", MountPath: "/run/secrets/achilles", ReadOnly: true}
 	file := corev1.EnvVar{Name: "ACHILLES_AUTH_KEYSFILE", Value: "/run/secrets/achilles/keys.yaml"}
 	for values, want := range map[string]struct {
-		ring [2]string
-		env  []corev1.EnvVar
+		keySet [2]string
+		env    []corev1.EnvVar
 	}{
 		``: {[2]string{"achilles-auth", "keys.yaml"}, []corev1.EnvVar{file}},
-		matrix(t)["auth"]: {[2]string{"blog-auth", "ring"}, []corev1.EnvVar{
+		matrix(t)["auth"]: {[2]string{"blog-auth", "keySet"}, []corev1.EnvVar{
 			file, {Name: "ACHILLES_AUTH_ISSUER", Value: "https://blog.example"}, {Name: "ACHILLES_AUTH_AUDIENCE", Value: "blog"},
 		}},
 	} {
 		pod := podSpecs(render(t, values))["Pod achilles-check"]
 		require.Equal(t, want.env, pod.Containers[0].Env)
 		require.Equal(t, []corev1.VolumeMount{mount}, pod.Containers[0].VolumeMounts)
-		require.Equal(t, map[string][2]string{"keys.yaml": want.ring}, secretFiles(pod))
+		require.Equal(t, map[string][2]string{"keys.yaml": want.keySet}, secretFiles(pod))
 	}
 }

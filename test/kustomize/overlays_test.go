@@ -265,7 +265,7 @@ configMapGenerator:
 	}
 }
 
-// The ring for development is one.
+// The key set for development is one.
 func TestDevelopmentRing(t *testing.T) {
 	all := kustomize(t, folder+"/overlays/dev")
 	file := filepath.Join(t.TempDir(), "keys.yaml")

@@ -13,7 +13,7 @@ import (
 // AppKey is the app that all clients are, unless a test says otherwise.
 const AppKey = "test"
 
-// KeysFile is the key ring of all services, as far as a test gives them no
+// KeysFile is the key set of all services, as far as a test gives them no
 // other.
 func KeysFile() string { return filepath.Join(built.dir, "keys.yaml") }
 
@@ -28,23 +28,23 @@ func Header(token string) http.Header {
 	return http.Header{"Authorization": {"Bearer " + token}}
 }
 
-// Sign returns a token of the ring in a file, for an app that may write.
+// Sign returns a token of the key set in a file, for an app that may write.
 func Sign(keysFile, appKey string) (string, error) {
 	config := auth.Default()
 	config.KeysFile, config.Lifetime = keysFile, 24*time.Hour
-	ring, err := auth.OpenRing(config)
+	keySet, err := auth.OpenKeySet(config)
 	if err != nil {
 		return "", err
 	}
-	return ring.Sign(appKey, []string{auth.ScopeWrite}, time.Now())
+	return keySet.Sign(appKey, []string{auth.ScopeWrite}, time.Now())
 }
 
-// prepare makes the folder of this test binary, and in it the key ring.
+// prepare makes the folder of this test binary, and in it the key set.
 func prepare() (err error) {
 	if built.dir, err = os.MkdirTemp("", "achilles-process-"); err != nil {
 		return err
 	}
-	err = os.WriteFile(KeysFile(), []byte(auth.NewRing(time.Now())), 0o600)
+	err = os.WriteFile(KeysFile(), []byte(auth.GenerateKeySet(time.Now())), 0o600)
 	if err == nil {
 		built.token, err = Sign(KeysFile(), AppKey)
 	}

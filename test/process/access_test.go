@@ -27,7 +27,7 @@ func TestWhoMayWrite(t *testing.T) {
 		require.Equal(t, 401, askAs(t, server, process.Token()+"x", "POST", path, map[string]any{}).Status)
 		require.Equal(t, 400, askAs(t, server, process.Token(), "POST", path, map[string]any{}).Status, "let in, and told what is missing")
 	}
-	// Without a ring nobody is let in.
+	// Without a key set nobody is let in.
 	settings := p.tagSettings.With(process.Settings{"Auth.KeysFile": ""})
 	tag := process.Ready(t, p.tagProgram, settings)
 	require.Equal(t, 200, askAs(t, tag, "", "GET", "/api/v1/tags", nil).Status)
@@ -47,11 +47,11 @@ func askAs(t *testing.T, p *process.Process, token, method, path string, body an
 	return answer
 }
 
-// While clients ask, the ring gets a key that signs from a moment ahead, and
+// While clients ask, the key set gets a key that signs from a moment ahead, and
 // then loses the one before: nobody is refused.
-func TestTheKeyRingRotates(t *testing.T) {
+func TestTheKeySetRotates(t *testing.T) {
 	t.Parallel()
-	for name, newFile := range map[string]func(*testing.T) ringFile{"renamed": newRenamed, "a mounted Secret": newMounted} {
+	for name, newFile := range map[string]func(*testing.T) keySetFile{"renamed": newRenamed, "a mounted Secret": newMounted} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rotateUnderLoad(t, newFile(t))
@@ -59,7 +59,7 @@ func TestTheKeyRingRotates(t *testing.T) {
 	}
 }
 
-func rotateUnderLoad(t *testing.T, file ringFile) {
+func rotateUnderLoad(t *testing.T, file keySetFile) {
 	article := process.Service(t, "article")
 	command := func(args ...string) string {
 		p, exit := process.Run(t, article, nil, append([]string{"key"}, args...)...)
@@ -90,31 +90,31 @@ func rotateUnderLoad(t *testing.T, file ringFile) {
 	t.Logf("%d answers while two keys came and one went", answered)
 }
 
-// ringFile is a key ring on disk, which is replaced in one step.
-type ringFile struct {
+// key setFile is a key set on disk, which is replaced in one step.
+type keySetFile struct {
 	path string
-	put  func(t *testing.T, ring string)
+	put  func(t *testing.T, keySet string)
 }
 
 // newRenamed is replaced as an editor does it.
-func newRenamed(t *testing.T) ringFile {
+func newRenamed(t *testing.T) keySetFile {
 	path := filepath.Join(t.TempDir(), "keys.yaml")
-	return ringFile{path, func(t *testing.T, ring string) {
-		require.NoError(t, os.WriteFile(path+".new", []byte(ring), 0o600))
+	return keySetFile{path, func(t *testing.T, keySet string) {
+		require.NoError(t, os.WriteFile(path+".new", []byte(keySet), 0o600))
 		require.NoError(t, os.Rename(path+".new", path))
 	}}
 }
 
 // newMounted is replaced as Kubernetes does it: keys.yaml leads through ..data
 // to a folder, and ..data is made to lead to another.
-func newMounted(t *testing.T) ringFile {
+func newMounted(t *testing.T) keySetFile {
 	dir, version := t.TempDir(), 0
 	require.NoError(t, os.Symlink("..data/keys.yaml", filepath.Join(dir, "keys.yaml")))
-	return ringFile{filepath.Join(dir, "keys.yaml"), func(t *testing.T, ring string) {
+	return keySetFile{filepath.Join(dir, "keys.yaml"), func(t *testing.T, keySet string) {
 		version++
 		name := fmt.Sprintf("..%d", version)
 		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name, "keys.yaml"), []byte(ring), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name, "keys.yaml"), []byte(keySet), 0o600))
 		require.NoError(t, os.Symlink(name, filepath.Join(dir, "..new")))
 		require.NoError(t, os.Rename(filepath.Join(dir, "..new"), filepath.Join(dir, "..data")))
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, fmt.Sprintf("..%d", version-1))))
@@ -123,7 +123,7 @@ func newMounted(t *testing.T) ringFile {
 
 // visitors read and write at both services all the time, each time with the
 // newest token: one that was signed a moment ago, as by a further replica, whose
-// ring is as new as can be.
+// key set is as new as can be.
 type visitors struct {
 	*pair
 	secret  string

@@ -22,7 +22,7 @@ const (
 	// app is the app key of the load.
 	app = "e2e"
 	// tokenLifetime is that of tokens which the e2e test signs itself: a soak takes
-	// hours. A key of a ring verifies for as long.
+	// hours. A key of a key set verifies for as long.
 	tokenLifetime = 24 * time.Hour
 	// signsIn is when a new key begins to sign. An operator leaves minutes for it
 	// to reach every pod; here it is hurried.
@@ -31,12 +31,12 @@ const (
 	// refusedToken is the kind of failure of a request whose token is refused.
 	refusedToken = "status 401 by the service"
 
-	// The Secret of the release with the key ring, and its key there.
+	// The Secret of the release with the key set, and its key there.
 	keysSecret = release + "-auth"
 	keysKey    = "keys.yaml"
 )
 
-// keys returns the key ring of the release.
+// keys returns the key set of the release.
 func (s *system) keys(ctx context.Context) ([]byte, error) {
 	printed, err := s.cluster.Kubectl(ctx, "get", "secret", keysSecret, "-n", s.namespace, "-o", "json")
 	if err != nil {
@@ -44,16 +44,16 @@ func (s *system) keys(ctx context.Context) ([]byte, error) {
 	}
 	var secret struct{ Data map[string][]byte }
 	if err := json.Unmarshal([]byte(printed), &secret); err != nil || len(secret.Data[keysKey]) == 0 {
-		return nil, fmt.Errorf("the Secret %s has no key ring in %s", keysSecret, keysKey) // and no more: it is one
+		return nil, fmt.Errorf("the Secret %s has no key set in %s", keysSecret, keysKey) // and no more: it is one
 	}
 	return secret.Data[keysKey], nil
 }
 
-// setKeys puts another key ring into the Secret, as an operator does.
-func (s *system) setKeys(ctx context.Context, ring string) error {
+// setKeys puts another key set into the Secret, as an operator does.
+func (s *system) setKeys(ctx context.Context, keySet string) error {
 	secret, err := json.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": keysSecret, "namespace": s.namespace},
-		"data": map[string][]byte{keysKey: []byte(ring)},
+		"data": map[string][]byte{keysKey: []byte(keySet)},
 	})
 	if err != nil {
 		return err
@@ -61,24 +61,24 @@ func (s *system) setKeys(ctx context.Context, ring string) error {
 	return s.cluster.Apply(ctx, string(secret))
 }
 
-// token returns a token for the load, signed with the release's key ring.
+// token returns a token for the load, signed with the release's key set.
 func (s *system) token(ctx context.Context) (string, error) {
-	ring, err := s.keys(ctx)
+	keySet, err := s.keys(ctx)
 	if err != nil {
 		return "", err
 	}
-	return s.sign(ring, time.Now())
+	return s.sign(keySet, time.Now())
 }
 
-// sign returns the token that a service with this ring gives at that time.
-func (s *system) sign(ring []byte, at time.Time) (string, error) {
+// sign returns the token that a service with this key set gives at that time.
+func (s *system) sign(keySet []byte, at time.Time) (string, error) {
 	config := auth.Default()
 	config.Lifetime = tokenLifetime
 	config.KeysFile = filepath.Join(s.folder, s.namespace+"-"+keysKey)
-	if err := os.WriteFile(config.KeysFile, ring, 0o600); err != nil {
+	if err := os.WriteFile(config.KeysFile, keySet, 0o600); err != nil {
 		return "", err
 	}
-	opened, err := auth.OpenRing(config)
+	opened, err := auth.OpenKeySet(config)
 	if err := errors.Join(err, os.Remove(config.KeysFile)); err != nil {
 		return "", err
 	}
@@ -96,7 +96,7 @@ func keyOf(token string) string {
 	return said.Kid
 }
 
-// rotation is a change of the key ring under load.
+// rotation is a change of the key set under load.
 type rotation struct {
 	key string
 	// known is how long it took until every pod knew the key, pods how many
@@ -109,17 +109,17 @@ type rotation struct {
 	wrong string
 }
 
-// rotateKeys adds a key to the ring, waits until it signs, and gives the loads
+// rotateKeys adds a key to the key set, waits until it signs, and gives the loads
 // on the nodes tokens by it. Those of the load through the ingress are by a key
 // of before. So from then on every pod has to verify both.
 func (r *Runner) rotateKeys(t *traffic) func(context.Context, *system) error {
 	return func(ctx context.Context, s *system) error {
 		began := time.Now()
-		ring, err := s.keys(ctx)
+		keySet, err := s.keys(ctx)
 		if err != nil {
 			return err
 		}
-		rotated, err := auth.RotateRing(ring, began, signsIn, tokenLifetime)
+		rotated, err := auth.RotateKeySet(keySet, began, signsIn, tokenLifetime)
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (r *Runner) rotateKeys(t *traffic) func(context.Context, *system) error {
 	}
 }
 
-// spread waits until every pod has read the new ring: it takes the token that
+// spread waits until every pod has read the new key set: it takes the token that
 // the new key has signed.
 func (r *Runner) spread(ctx context.Context, s *system, token string, since time.Time, rotation *rotation) error {
 	// A kubelet looks once a minute whether a Secret has changed, and at once

@@ -22,7 +22,7 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/report"
 )
 
-// kubectl is a stand-in that keeps the Secret of a key ring, and has one pod.
+// kubectl is a stand-in that keeps the Secret of a key set, and has one pod.
 const kubectl = `#!/bin/sh
 cd %s || exit 1
 case "$1 $2" in
@@ -37,8 +37,8 @@ func newKeySystem(t *testing.T) (*Runner, *system) {
 	folder := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "kubectl"), fmt.Appendf(nil, kubectl, folder), 0o700)) // #nosec G306 -- it has to run
 	t.Setenv("PATH", folder+":"+os.Getenv("PATH"))
-	ring := base64.StdEncoding.EncodeToString([]byte(auth.NewRing(time.Now())))
-	require.NoError(t, os.WriteFile(filepath.Join(folder, "secret"), []byte(`{"data": {"keys.yaml": "`+ring+`"}}`), 0o600))
+	keySet := base64.StdEncoding.EncodeToString([]byte(auth.GenerateKeySet(time.Now())))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "secret"), []byte(`{"data": {"keys.yaml": "`+keySet+`"}}`), 0o600))
 	c := &cluster.Cluster{}
 	return &Runner{cluster: c, options: Options{Stdout: io.Discard}, report: &report.Report{}}, newSystem(c, "", t.TempDir(), "achilles-e2e", "")
 }
@@ -47,23 +47,23 @@ func TestTokenOfTheRelease(t *testing.T) {
 	_, s := newKeySystem(t)
 	token, err := s.token(t.Context())
 	require.NoError(t, err)
-	ring, err := s.keys(t.Context())
+	keySet, err := s.keys(t.Context())
 	require.NoError(t, err)
 	config := auth.Default()
 	config.KeysFile = filepath.Join(t.TempDir(), "keys")
-	require.NoError(t, os.WriteFile(config.KeysFile, ring, 0o600))
-	opened, err := auth.OpenRing(config)
+	require.NoError(t, os.WriteFile(config.KeysFile, keySet, 0o600))
+	opened, err := auth.OpenKeySet(config)
 	require.NoError(t, err)
 	caller, err := opened.Verify(token, time.Now().Add(tokenLifetime-time.Minute))
 	require.NoError(t, err)
-	require.Equal(t, auth.Caller{AppKey: app, Scopes: []string{auth.ScopeWrite}}, caller)
+	require.Equal(t, auth.Principal{AppKey: app, Scopes: []string{auth.ScopeWrite}}, caller)
 	left, err := os.ReadDir(s.folder)
 	require.NoError(t, err)
-	require.Empty(t, left, "the ring is left behind")
+	require.Empty(t, left, "the key set is left behind")
 
 	require.NoError(t, s.setKeys(t.Context(), ""))
 	_, err = s.token(t.Context())
-	require.EqualError(t, err, "the Secret achilles-auth has no key ring in keys.yaml")
+	require.EqualError(t, err, "the Secret achilles-auth has no key set in keys.yaml")
 	for _, none := range []string{"", "x", "e30.x.y", "%%%.x.y"} {
 		require.Empty(t, keyOf(none))
 	}

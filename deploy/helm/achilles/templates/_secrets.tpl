@@ -30,8 +30,8 @@ once in a render, whichever template asks first. Takes root, name and keys.
 {{- include "achilles.keptSecret" (dict "root" . "name" (include "achilles.feedSecret" .) "keys" (list .Values.feed.tokenKey)) -}}
 {{- end -}}
 
-{{/* A key ring with one key, as article key new prints it. */}}
-{{- define "achilles.newKeyRing" -}}
+{{/* A key set with one key, as article key new prints it. */}}
+{{- define "achilles.newKeySet" -}}
 # Keep it secret. Every key verifies tokens; of those whose time has come the youngest signs.
 keys:
   - id: first

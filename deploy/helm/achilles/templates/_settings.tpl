@@ -69,8 +69,8 @@
 {{- toYaml $files -}}
 {{- end -}}
 
-{{/* The key ring as a source of a projected volume. The services read it again when it changes, so no checksum has it. */}}
-{{- define "achilles.keyRing" -}}
+{{/* The key set as a source of a projected volume. The services read it again when it changes, so no checksum has it. */}}
+{{- define "achilles.keySet" -}}
 - secret:
     name: {{ include "achilles.authSecret" . | quote }}
     items:

@@ -18,8 +18,8 @@ import (
 func TestWhoMayDoWhat(t *testing.T) {
 	s := embedded(t)
 	id := s.create(t, fields{"title": "a"}).ID
-	reader := s.anyone.With(apitest.Token(t, s.ring, "reader"))
-	stranger := s.anyone.With(apitest.Token(t, apitest.Ring(t), "stranger", auth.ScopeWrite))
+	reader := s.anyone.With(apitest.Token(t, s.keySet, "reader"))
+	stranger := s.anyone.With(apitest.Token(t, apitest.KeySet(t), "stranger", auth.ScopeWrite))
 	for name, write := range map[string]apitest.Case{
 		"create": {Method: http.MethodPost, Path: articlesPath, JSON: fields{"title": "b"}},
 		"update": {Method: http.MethodPut, Path: at(id), JSON: fields{"title": "b"}},
@@ -85,7 +85,7 @@ func TestWhoWroteIt(t *testing.T) {
 		created := s.create(t, fields{"title": "a"})
 		require.Equal(t, "test", created.CreatedBy)
 		require.Equal(t, "test", created.UpdatedBy)
-		editor := s.anyone.With(apitest.Token(t, s.ring, "editor", auth.ScopeWrite))
+		editor := s.anyone.With(apitest.Token(t, s.keySet, "editor", auth.ScopeWrite))
 		result := editor.Do(t, apitest.Case{Method: http.MethodPatch, Path: stateOf(created.ID), JSON: fields{"state": 0}})
 		var changed articleAnswer
 		result.JSON(t, &changed)

@@ -35,7 +35,7 @@ func (a *API) createArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	by := auth.CallerOf(c).AppKey
+	by := auth.PrincipalOf(c).AppKey
 	responses.Created(c, responses.Post[article.Article, Article]{
 		AppKey:   by,
 		Request:  request,
@@ -48,7 +48,7 @@ func (a *API) createArticle(c *gin.Context) {
 
 // visible is the article without the tags that the client may not see.
 func visible(c *gin.Context, found article.Article) article.Article {
-	if !auth.CallerOf(c).Known() {
+	if !auth.PrincipalOf(c).Known() {
 		found.Tags = slices.DeleteFunc(slices.Clone(found.Tags), func(t article.Tag) bool { return t.State == article.Disabled })
 	}
 	return found
@@ -82,8 +82,8 @@ func (a *API) listArticles(c *gin.Context) {
 	page := a.Paging.Page(c)
 	wanted := article.Page{Offset: page.Offset(), Limit: page.Size, WithContent: request.Include != nil}
 	filter := request.filter()
-	if filter.Public = !auth.CallerOf(c).Known(); filter.Public && filter.State != nil && *filter.State == article.Disabled {
-		auth.Demand(c)
+	if filter.Public = !auth.PrincipalOf(c).Known(); filter.Public && filter.State != nil && *filter.State == article.Disabled {
+		auth.Unauthorized(c)
 		return
 	}
 	articles, total, err := a.Articles.List(c.Request.Context(), filter, wanted)
@@ -120,7 +120,7 @@ func (a *API) getArticle(c *gin.Context) {
 		return
 	}
 	found, err := a.Articles.Get(c.Request.Context(), id)
-	if err == nil && found.State == article.Disabled && !auth.CallerOf(c).Known() {
+	if err == nil && found.State == article.Disabled && !auth.PrincipalOf(c).Known() {
 		err = errcode.New(errcode.ArticleNotFound)
 	}
 	if err != nil {
@@ -140,7 +140,7 @@ func (a *API) getArticle(c *gin.Context) {
 //	@Param		id				path		integer						true	"id of the article"	minimum(1)
 //	@Param		article			body		UpdateRequest				true	"what is to change"
 //	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no condition"
+//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no precondition"
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
@@ -162,7 +162,7 @@ func (a *API) updateArticle(c *gin.Context) {
 //	@Param		id				path		integer						true	"id of the article"	minimum(1)
 //	@Param		state			body		StateRequest				true	"the state"
 //	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no condition"
+//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no precondition"
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
@@ -187,7 +187,7 @@ func (a *API) update(c *gin.Context, request any, draft func() article.Draft) {
 		return
 	}
 	change := draft()
-	change.By = auth.CallerOf(c).AppKey
+	change.Actor = auth.PrincipalOf(c).AppKey
 	updated, err := a.Articles.Update(c.Request.Context(), id, change, responses.Precondition(c, whole))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateArticleFailed)
@@ -204,7 +204,7 @@ func (a *API) update(c *gin.Context, request any, draft func() article.Draft) {
 //	@Produce	json
 //	@Param		id		path		integer								true	"id of the article"	minimum(1)
 //	@Param		locale	header		string								false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no condition"
+//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no precondition"
 //	@Success	200		{object}	responses.Envelope[responses.Empty]	"deleted"
 //	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
@@ -216,9 +216,9 @@ func (a *API) deleteArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if err := a.Articles.Delete(c.Request.Context(), id, auth.CallerOf(c).AppKey, responses.Precondition(c, whole)); err != nil {
+	if err := a.Articles.Delete(c.Request.Context(), id, auth.PrincipalOf(c).AppKey, responses.Precondition(c, whole)); err != nil {
 		responses.ErrorOr(c, err, errcode.DeleteArticleFailed)
 		return
 	}
-	responses.Plain(c, responses.Empty{})
+	responses.OK(c, responses.Empty{})
 }

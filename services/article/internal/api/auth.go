@@ -17,7 +17,7 @@ import (
 // Tokens are the handler that gives tokens to apps.
 type Tokens struct {
 	Apps   *access.Service
-	Ring   *auth.Ring
+	KeySet *auth.KeySet
 	Binder *requests.Binder
 }
 
@@ -64,12 +64,12 @@ func (t *Tokens) createToken(c *gin.Context) {
 		t.refuse(c, err)
 		return
 	}
-	token, err := t.Ring.Sign(app.Key, app.Scopes, time.Now())
+	token, err := t.KeySet.Sign(app.Key, app.Scopes, time.Now())
 	if err != nil {
 		t.refuse(c, err)
 		return
 	}
-	responses.Plain(c, Token{Token: token, TokenType: "Bearer", ExpiresIn: int64(t.Ring.Lifetime() / time.Second)})
+	responses.OK(c, Token{Token: token, TokenType: "Bearer", ExpiresIn: int64(t.KeySet.Lifetime() / time.Second)})
 }
 
 // refuse answers with the challenge that goes with 401 (RFC 9110, 15.5.2).

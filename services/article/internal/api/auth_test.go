@@ -41,11 +41,11 @@ const (
 // knows demo and reader.
 type desk struct {
 	*apitest.Client
-	ring *auth.Ring
-	logs *observer.ObservedLogs
+	keySet *auth.KeySet
+	logs   *observer.ObservedLogs
 }
 
-func openDesk(t *testing.T, cfg database.Config, ring *auth.Ring, allowed ratelimit.Config) desk {
+func openDesk(t *testing.T, cfg database.Config, keySet *auth.KeySet, allowed ratelimit.Config) desk {
 	t.Helper()
 	db := dbtest.Open(t, cfg)
 	_, _, err := database.Migrate(t.Context(), db, migrations.All())
@@ -61,13 +61,13 @@ func openDesk(t *testing.T, cfg database.Config, ring *auth.Ring, allowed rateli
 	require.NoError(t, err)
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
-	(&api.Tokens{Apps: apps, Ring: ring, Binder: binder}).Register(engine.Group("", ratelimit.New(allowed, ratelimit.Options{Service: "article"}).Auth()))
-	return desk{apitest.New(t, engine, docs.OpenAPI), ring, logs}
+	(&api.Tokens{Apps: apps, KeySet: keySet, Binder: binder}).Register(engine.Group("", ratelimit.New(allowed, ratelimit.Options{Service: "article"}).Auth()))
+	return desk{apitest.New(t, engine, docs.OpenAPI), keySet, logs}
 }
 
 func eachDesk(t *testing.T, test func(t *testing.T, d desk)) {
 	t.Helper()
-	dbtest.Each(t, func(t *testing.T, cfg database.Config) { test(t, openDesk(t, cfg, apitest.Ring(t), unlimited())) })
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) { test(t, openDesk(t, cfg, apitest.KeySet(t), unlimited())) })
 }
 
 // show sends credentials in either encoding.
@@ -84,7 +84,7 @@ func (d desk) show(t *testing.T, encoding, key, secret string, header ...http.He
 
 func TestToken(t *testing.T) {
 	eachDesk(t, func(t *testing.T, d desk) {
-		for encoding, app := range map[string]auth.Caller{
+		for encoding, app := range map[string]auth.Principal{
 			"json": {AppKey: "demo", Scopes: []string{"write"}}, "form": {AppKey: "reader", Scopes: []string{}},
 		} {
 			result := d.show(t, encoding, app.AppKey, demoSecret)
@@ -99,7 +99,7 @@ func TestToken(t *testing.T) {
 			require.Equal(t, "成功", answer.Msg)
 			token, _ := answer.Data["token"].(string)
 			require.Equal(t, map[string]any{"token": token, "token_type": "Bearer", "expires_in": 3600.}, answer.Data)
-			caller, err := d.ring.Verify(token, time.Now())
+			caller, err := d.keySet.Verify(token, time.Now())
 			require.NoError(t, err)
 			require.Equal(t, app, caller)
 		}
@@ -108,7 +108,7 @@ func TestToken(t *testing.T) {
 
 // Nothing in the answer tells an unknown key from a wrong secret.
 func TestRefusedCredentials(t *testing.T) {
-	d := openDesk(t, dbtest.SQLite(t), apitest.Ring(t), unlimited())
+	d := openDesk(t, dbtest.SQLite(t), apitest.KeySet(t), unlimited())
 	want := d.show(t, "json", "nobody", demoSecret)
 	requireProblem(t, want, errcode.UnauthorizedApp, errcode.UnauthorizedApp.Message("zh"))
 	require.Equal(t, auth.Challenge, want.Header.Get("WWW-Authenticate"))
@@ -135,7 +135,7 @@ func TestRefusedCredentials(t *testing.T) {
 }
 
 func TestRefusedAuthBodies(t *testing.T) {
-	d := openDesk(t, dbtest.SQLite(t), apitest.Ring(t), unlimited())
+	d := openDesk(t, dbtest.SQLite(t), apitest.KeySet(t), unlimited())
 	for name, c := range map[string]struct {
 		body    twoWays
 		details []string
@@ -168,7 +168,7 @@ func TestRefusedAuthBodies(t *testing.T) {
 // Without a key to sign with even the right secret gets none; who has none is
 // not told.
 func TestNoKeyToSignWith(t *testing.T) {
-	empty, err := auth.OpenRing(auth.Default())
+	empty, err := auth.OpenKeySet(auth.Default())
 	require.NoError(t, err)
 	d := openDesk(t, dbtest.SQLite(t), empty, unlimited())
 	result := d.show(t, "json", "demo", demoSecret, in("en"))
@@ -180,7 +180,7 @@ func TestNoKeyToSignWith(t *testing.T) {
 
 // The longest key that an app can have is one that a token can have.
 func TestEveryAppKeyCanBeInAToken(t *testing.T) {
-	ring := apitest.Ring(t)
+	keySet := apitest.KeySet(t)
 	db := dbtest.Open(t, dbtest.SQLite(t))
 	_, _, err := database.Migrate(t.Context(), db, migrations.All())
 	require.NoError(t, err)
@@ -188,9 +188,9 @@ func TestEveryAppKeyCanBeInAToken(t *testing.T) {
 	apps, err := access.NewService(store.NewApps(db)).WithCost(bcrypt.MinCost)
 	require.NoError(t, err)
 	require.NoError(t, apps.Add(t.Context(), key, nil, demoSecret))
-	token, err := ring.Sign(key, nil, time.Now())
+	token, err := keySet.Sign(key, nil, time.Now())
 	require.NoError(t, err)
-	caller, err := ring.Verify(token, time.Now())
+	caller, err := keySet.Verify(token, time.Now())
 	require.NoError(t, err)
 	require.Equal(t, key, caller.AppKey)
 }
@@ -198,7 +198,7 @@ func TestEveryAppKeyCanBeInAToken(t *testing.T) {
 // A database that is away is a 503 for everyone, whoever they are.
 func TestAuthWithoutDatabase(t *testing.T) {
 	server := dbtest.NewMySQL(t)
-	d := openDesk(t, server.Config(t), apitest.Ring(t), unlimited())
+	d := openDesk(t, server.Config(t), apitest.KeySet(t), unlimited())
 	server.Kill(t)
 	for _, key := range []string{"demo", "nobody"} {
 		result := d.show(t, "json", key, demoSecret)

@@ -20,7 +20,7 @@ func TestTooManyRequests(t *testing.T) {
 			Enabled: true, ReadPerSecond: 1, ReadBurst: 1, WritePerSecond: 1, WriteBurst: 1, AuthPerMinute: 60, AuthBurst: 1,
 		}
 		articles := start(t, cfg, func(o *options) { o.limits = one })
-		tokens := openDesk(t, cfg, apitest.Ring(t), one)
+		tokens := openDesk(t, cfg, apitest.KeySet(t), one)
 		for language, details := range map[string][3]string{
 			"zh":         {"写入请求过多, 请在 1 秒后重试", "读取请求过多, 请在 1 秒后重试", "获取 Token 的请求过多, 请在 1 秒后重试"},
 			"en":         {"too many writes, try again in 1 s", "too many reads, try again in 1 s", "too many requests for a token, try again in 1 s"},

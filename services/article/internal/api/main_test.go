@@ -50,7 +50,7 @@ const (
 type service struct {
 	*apitest.Client // of the app "test", which may write
 	anyone          *apitest.Client
-	ring            *auth.Ring
+	keySet          *auth.KeySet
 	token           string // of the app "test", as Authorization has it
 	handler         http.Handler
 	store           *store.Store
@@ -100,17 +100,17 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	require.NoError(t, err)
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
-	s.ring = apitest.Ring(t)
-	limits := ratelimit.New(o.limits, ratelimit.Options{Service: "article", Caller: func(c *gin.Context) string { return auth.CallerOf(c).AppKey }})
+	s.keySet = apitest.KeySet(t)
+	limits := ratelimit.New(o.limits, ratelimit.Options{Service: "article", Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }})
 	(&api.API{
-		Access:   []gin.HandlerFunc{auth.Identify(s.ring), limits.ByMethod(), auth.Admit()},
+		Access:   []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
 		Articles: article.NewService(s.store, s.follow, o.maxContentBytes),
 		Binder:   binder,
 		Paging:   requests.Paging{DefaultSize: 10, MaxSize: 100},
 	}).Register(engine)
 	s.handler = engine
 	s.anyone = apitest.New(t, engine, docs.OpenAPI)
-	header := apitest.Token(t, s.ring, "test", auth.ScopeWrite)
+	header := apitest.Token(t, s.keySet, "test", auth.ScopeWrite)
 	s.token = header.Get("Authorization")
 	s.Client = s.anyone.With(header)
 	return s

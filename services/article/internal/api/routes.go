@@ -19,8 +19,8 @@ type Articles interface {
 	Create(ctx context.Context, draft article.Draft) (article.Article, error)
 	Get(ctx context.Context, id uint64) (article.Article, error)
 	List(ctx context.Context, filter article.Filter, page article.Page) ([]article.Article, int64, error)
-	Update(ctx context.Context, id uint64, draft article.Draft, condition article.Condition) (article.Article, error)
-	Delete(ctx context.Context, id uint64, by string, condition article.Condition) error
+	Update(ctx context.Context, id uint64, draft article.Draft, precondition article.Precondition) (article.Article, error)
+	Delete(ctx context.Context, id uint64, actor string, precondition article.Precondition) error
 }
 
 // API are the handlers and what they share.
@@ -44,7 +44,7 @@ type API struct {
 //	@description				a token from POST /auth of the article service, with the scope write for all but reads; the header "token" will do as well
 func (a *API) Register(routes gin.IRouter) {
 	articles := routes.Group("/api/v1/articles", a.Access...)
-	write := articles.Group("", auth.Require(auth.ScopeWrite))
+	write := articles.Group("", auth.RequireScope(auth.ScopeWrite))
 	write.POST("", a.createArticle)
 	articles.GET("", a.listArticles)
 	articles.HEAD("", a.listArticles)

@@ -69,9 +69,9 @@ type CreateRequest struct {
 // Normalize drops white space around the title.
 func (r *CreateRequest) Normalize() { trim(r.Title) }
 
-func (r *CreateRequest) draft(by string) article.Draft {
+func (r *CreateRequest) draft(actor string) article.Draft {
 	return article.Draft{
-		By:    by,
+		Actor: actor,
 		Title: r.Title, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
 		State: newState(r.State), TagIDs: tagSet(r.TagIDs, r.TagID),
 	}

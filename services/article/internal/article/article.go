@@ -57,13 +57,13 @@ type Draft struct {
 	Content       *string
 	State         *State
 	TagIDs        *[]uint64
-	// By is the app key of the client.
-	By string
+	// Actor is the app key of the client.
+	Actor string
 }
 
-// Condition refuses a change by an error, unless the article is as it should be. It
+// Precondition refuses a change by an error, unless the article is as it should be. It
 // is asked while nothing else can change the article; nil refuses nothing.
-type Condition func(current Article) error
+type Precondition func(current Article) error
 
 // Filter narrows a list; a nil field admits all.
 type Filter struct {
@@ -85,7 +85,7 @@ type Page struct {
 
 // Store keeps articles. Every error it returns carries a code, ArticleNotFound
 // or Unavailable, or is an *UnknownTagsError, or is that of the context, of a
-// Condition, or of what made the context to have a write done once.
+// Precondition, or of what made the context to have a write done once.
 type Store interface {
 	// Create inserts an article with its tags, all or nothing.
 	Create(ctx context.Context, draft Draft) (Article, error)
@@ -94,9 +94,9 @@ type Store interface {
 	// List returns a page of the articles, newest first, and the number of all.
 	List(ctx context.Context, filter Filter, page Page) ([]Article, int64, error)
 	// Update replaces what the draft has, all or nothing.
-	Update(ctx context.Context, id uint64, draft Draft, condition Condition) (Article, error)
+	Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Article, error)
 	// Delete marks the article as deleted and takes its tags off.
-	Delete(ctx context.Context, id uint64, by string, condition Condition) error
+	Delete(ctx context.Context, id uint64, actor string, precondition Precondition) error
 }
 
 // UnknownTagsError says which tags of a draft are not known.

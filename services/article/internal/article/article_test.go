@@ -27,7 +27,7 @@ func (m *memory) Create(_ context.Context, draft article.Draft) (article.Article
 	return m.write(1, draft)
 }
 
-func (m *memory) Update(_ context.Context, id uint64, draft article.Draft, _ article.Condition) (article.Article, error) {
+func (m *memory) Update(_ context.Context, id uint64, draft article.Draft, _ article.Precondition) (article.Article, error) {
 	return m.write(id, draft)
 }
 

@@ -38,13 +38,13 @@ func (s *Service) List(ctx context.Context, filter Filter, page Page) ([]Article
 }
 
 // Update replaces what the draft has.
-func (s *Service) Update(ctx context.Context, id uint64, draft Draft, condition Condition) (Article, error) {
-	return s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Update(ctx, id, draft, condition) })
+func (s *Service) Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Article, error) {
+	return s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Update(ctx, id, draft, precondition) })
 }
 
 // Delete removes an article.
-func (s *Service) Delete(ctx context.Context, id uint64, by string, condition Condition) error {
-	return s.store.Delete(ctx, id, by, condition)
+func (s *Service) Delete(ctx context.Context, id uint64, actor string, precondition Precondition) error {
+	return s.store.Delete(ctx, id, actor, precondition)
 }
 
 // write tries once more after catching up with the tags when one is unknown:

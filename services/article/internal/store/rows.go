@@ -36,7 +36,7 @@ func (r articleRow) article(tags []article.Tag) article.Article {
 
 // apply takes over what the draft has.
 func (r *articleRow) apply(draft article.Draft) {
-	r.UpdatedBy = draft.By
+	r.UpdatedBy = draft.Actor
 	replace(&r.Title, draft.Title)
 	replace(&r.Desc, draft.Desc)
 	replace(&r.CoverImageURL, draft.CoverImageURL)

@@ -46,16 +46,16 @@ func (s *Store) WithRetention(retention time.Duration) *Store {
 // ends with the first answer, see package idempotency.
 func (s *Store) Create(ctx context.Context, draft article.Draft) (article.Article, error) {
 	return s.write(ctx, draft, func(tx *gorm.DB) (articleRow, error) {
-		row := articleRow{CreatedBy: draft.By}
+		row := articleRow{CreatedBy: draft.Actor}
 		row.apply(draft)
 		return row, tx.Create(&row).Error
 	})
 }
 
 // Update replaces what the draft has.
-func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, condition article.Condition) (article.Article, error) {
+func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, precondition article.Precondition) (article.Article, error) {
 	return s.write(ctx, draft, func(tx *gorm.DB) (articleRow, error) {
-		row, err := s.locked(tx, id, condition)
+		row, err := s.locked(tx, id, precondition)
 		if err != nil {
 			return row, err
 		}
@@ -85,17 +85,17 @@ func (s *Store) write(ctx context.Context, draft article.Draft, put func(*gorm.D
 	return written, err
 }
 
-// locked returns the row, if the condition allows it, for as long as the
+// locked returns the row, if the precondition allows it, for as long as the
 // transaction lasts, so that writes to one article follow one another.
-func (s *Store) locked(tx *gorm.DB, id uint64, condition article.Condition) (articleRow, error) {
+func (s *Store) locked(tx *gorm.DB, id uint64, precondition article.Precondition) (articleRow, error) {
 	var row articleRow
 	err := found(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
-	if err != nil || condition == nil {
+	if err != nil || precondition == nil {
 		return row, err
 	}
 	tags, err := s.tagsOf(tx, id)
 	if err == nil {
-		err = condition(row.article(tags[id]))
+		err = precondition(row.article(tags[id]))
 	}
 	return row, err
 }
@@ -259,16 +259,16 @@ func (s *Store) tagsOf(tx *gorm.DB, articleIDs ...uint64) (map[uint64][]article.
 }
 
 // Delete marks the article as deleted and takes its tags off.
-func (s *Store) Delete(ctx context.Context, id uint64, by string, condition article.Condition) error {
+func (s *Store) Delete(ctx context.Context, id uint64, actor string, precondition article.Precondition) error {
 	return s.db.InTx(ctx, func(tx *gorm.DB) error {
-		row, err := s.locked(tx, id, condition)
+		row, err := s.locked(tx, id, precondition)
 		if err != nil {
 			return err
 		}
 		if err := tx.Where("article_id = ?", id).Delete(&articleTagRow{}).Error; err != nil {
 			return err
 		}
-		return tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": tx.NowFunc(), "updated_by": by}).Error
+		return tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": tx.NowFunc(), "updated_by": actor}).Error
 	})
 }
 

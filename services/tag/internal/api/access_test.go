@@ -18,8 +18,8 @@ import (
 func TestWhoMayDoWhat(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	id := s.create(t, fields{"name": "a"}).ID
-	reader := s.anyone.With(apitest.Token(t, s.ring, "reader"))
-	stranger := s.anyone.With(apitest.Token(t, apitest.Ring(t), "stranger", auth.ScopeWrite))
+	reader := s.anyone.With(apitest.Token(t, s.keySet, "reader"))
+	stranger := s.anyone.With(apitest.Token(t, apitest.KeySet(t), "stranger", auth.ScopeWrite))
 	for name, write := range map[string]apitest.Case{
 		"create": {Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "b"}},
 		"update": {Method: http.MethodPut, Path: at(id), JSON: fields{"name": "b"}},
@@ -61,7 +61,7 @@ func TestDisabledTagsNeedAToken(t *testing.T) {
 		require.Equal(t, http.StatusUnauthorized, refused.Status)
 		require.Equal(t, auth.Challenge, refused.Header.Get("WWW-Authenticate"))
 
-		reader := s.anyone.With(apitest.Token(t, s.ring, "reader"))
+		reader := s.anyone.With(apitest.Token(t, s.keySet, "reader"))
 		require.Equal(t, http.StatusOK, reader.Do(t, apitest.Case{Path: at(hidden.ID)}).Status)
 		require.Equal(t, []string{"shown", "hidden"}, names(s.list(t, "").List))
 		require.Equal(t, []string{"hidden"}, names(s.list(t, "state=0").List))
@@ -74,7 +74,7 @@ func TestWhoWroteIt(t *testing.T) {
 		created := s.create(t, fields{"name": "a"})
 		require.Equal(t, "test", created.CreatedBy)
 		require.Equal(t, "test", created.UpdatedBy)
-		editor := s.anyone.With(apitest.Token(t, s.ring, "editor", auth.ScopeWrite))
+		editor := s.anyone.With(apitest.Token(t, s.keySet, "editor", auth.ScopeWrite))
 		result := editor.Do(t, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"name": "b", "created_by": "me", "updated_by": "me"}, Invalid: true})
 		var changed tagAnswer
 		result.JSON(t, &changed)
@@ -88,7 +88,7 @@ func TestWhoWroteIt(t *testing.T) {
 func TestKeysBelongToTheirApp(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
-		other := s.anyone.With(apitest.Token(t, s.ring, "other", auth.ScopeWrite))
+		other := s.anyone.With(apitest.Token(t, s.keySet, "other", auth.ScopeWrite))
 		header := http.Header{"Idempotency-Key": {"k"}}
 		require.Equal(t, http.StatusCreated, s.post(t, header, fields{"name": "a"}).Status)
 		result := other.Do(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "b"}, Header: header})

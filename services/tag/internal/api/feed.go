@@ -87,7 +87,7 @@ func (a *API) listChanges(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	responses.Plain(c, newChanges(found))
+	responses.OK(c, newChanges(found))
 }
 
 func newChanges(found tag.Changes) Changes {
@@ -136,5 +136,5 @@ func (a *API) getSnapshot(c *gin.Context) {
 	for _, t := range found.Tags {
 		snapshot.Tags = append(snapshot.Tags, SnapshotTag{ID: t.ID, Name: t.Name, State: int(t.State)})
 	}
-	responses.Plain(c, snapshot)
+	responses.OK(c, snapshot)
 }

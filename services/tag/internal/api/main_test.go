@@ -30,7 +30,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/services/tag/docs"
 	"github.com/achilles-blog/achilles/services/tag/internal/api"
-	"github.com/achilles-blog/achilles/services/tag/internal/app"
+	"github.com/achilles-blog/achilles/services/tag/internal/bootstrap"
 	"github.com/achilles-blog/achilles/services/tag/internal/store"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 	"github.com/achilles-blog/achilles/services/tag/migrations"
@@ -49,7 +49,7 @@ const (
 type service struct {
 	*apitest.Client // of the app "test", which may write
 	anyone          *apitest.Client
-	ring            *auth.Ring
+	keySet          *auth.KeySet
 	token           string // of the app "test", as Authorization has it
 	store           *store.Store
 	db              *database.DB
@@ -69,7 +69,7 @@ func unlimited() ratelimit.Config {
 
 // options are what a test wants to be otherwise.
 type options struct {
-	config app.Config
+	config bootstrap.Config
 	// pollInterval is long unless a test is about polling, so that only a bell
 	// can wake a reader.
 	pollInterval time.Duration
@@ -86,7 +86,7 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 // serve serves a database as one replica does.
 func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	t.Helper()
-	o := options{config: app.Defaults(), pollInterval: time.Minute}
+	o := options{config: bootstrap.Defaults(), pollInterval: time.Minute}
 	o.config.Feed.Token = token
 	o.config.Limits = unlimited()
 	for _, c := range change {
@@ -100,12 +100,12 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	require.NoError(t, err)
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
-	s.ring = apitest.Ring(t)
-	limits := ratelimit.New(o.config.Limits, ratelimit.Options{Service: "tag", Caller: func(c *gin.Context) string { return auth.CallerOf(c).AppKey }})
+	s.keySet = apitest.KeySet(t)
+	limits := ratelimit.New(o.config.Limits, ratelimit.Options{Service: "tag", Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }})
 	(&api.API{
-		Access: []gin.HandlerFunc{auth.Identify(s.ring), limits.ByMethod(), auth.Admit()},
+		Access: []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
 		Tags: tag.NewService(observed{s.store, &s.looks}, tag.Options{
-			Changed: tag.NewBell(), PollInterval: o.pollInterval, Draining: s.draining,
+			Changed: tag.NewBroadcaster(), PollInterval: o.pollInterval, Draining: s.draining,
 		}),
 		Binder:    binder,
 		Paging:    requests.Paging{DefaultSize: o.config.App.DefaultPageSize, MaxSize: o.config.App.MaxPageSize},
@@ -113,7 +113,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	}).Register(engine)
 	s.handler = engine
 	s.anyone = apitest.New(t, engine, docs.OpenAPI)
-	header := apitest.Token(t, s.ring, "test", auth.ScopeWrite)
+	header := apitest.Token(t, s.keySet, "test", auth.ScopeWrite)
 	s.token = header.Get("Authorization")
 	s.Client = s.anyone.With(header)
 	return s

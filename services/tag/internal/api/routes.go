@@ -21,8 +21,8 @@ type Tags interface {
 	Create(ctx context.Context, draft tag.Draft) (tag.Tag, error)
 	Get(ctx context.Context, id uint64) (tag.Tag, error)
 	List(ctx context.Context, filter tag.Filter, page tag.Page) ([]tag.Tag, int64, error)
-	Update(ctx context.Context, id uint64, draft tag.Draft, condition tag.Condition) (tag.Tag, error)
-	Delete(ctx context.Context, id uint64, by string, condition tag.Condition) error
+	Update(ctx context.Context, id uint64, draft tag.Draft, precondition tag.Precondition) (tag.Tag, error)
+	Delete(ctx context.Context, id uint64, actor string, precondition tag.Precondition) error
 	Changes(ctx context.Context, after uint64, limit int, wait time.Duration) (tag.Changes, error)
 	Snapshot(ctx context.Context) (tag.Snapshot, error)
 }
@@ -54,7 +54,7 @@ type API struct {
 //	@description				a token from POST /auth of the article service, with the scope write for all but reads; the header "token" will do as well
 func (a *API) Register(routes gin.IRouter) {
 	tags := routes.Group("/api/v1/tags", a.Access...)
-	write := tags.Group("", auth.Require(auth.ScopeWrite))
+	write := tags.Group("", auth.RequireScope(auth.ScopeWrite))
 	write.POST("", a.createTag)
 	tags.GET("", a.listTags)
 	tags.HEAD("", a.listTags)

@@ -50,8 +50,8 @@ func (r *TagRequest) Normalize() {
 	}
 }
 
-func (r *TagRequest) draft(by string) tag.Draft {
-	return tag.Draft{Name: *r.Name, State: newState(r.State), By: by}
+func (r *TagRequest) draft(actor string) tag.Draft {
+	return tag.Draft{Name: *r.Name, State: newState(r.State), Actor: actor}
 }
 
 func newState(given *int) *tag.State {
@@ -86,7 +86,7 @@ func (a *API) createTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	by := auth.CallerOf(c).AppKey
+	by := auth.PrincipalOf(c).AppKey
 	responses.Created(c, responses.Post[tag.Tag, Tag]{
 		AppKey:   by,
 		Request:  request,
@@ -136,9 +136,9 @@ func (a *API) listTags(c *gin.Context) {
 	}
 	page := a.Paging.Page(c)
 	filter := tag.Filter{Name: request.Name, State: newState(request.State)}
-	if !auth.CallerOf(c).Known() {
+	if !auth.PrincipalOf(c).Known() {
 		if filter.State != nil && *filter.State == tag.Disabled {
-			auth.Demand(c)
+			auth.Unauthorized(c)
 			return
 		}
 		filter.State = new(tag.Enabled)
@@ -177,7 +177,7 @@ func (a *API) getTag(c *gin.Context) {
 		return
 	}
 	found, err := a.Tags.Get(c.Request.Context(), id)
-	if err == nil && found.State == tag.Disabled && !auth.CallerOf(c).Known() {
+	if err == nil && found.State == tag.Disabled && !auth.PrincipalOf(c).Known() {
 		err = errcode.New(errcode.TagNotFound)
 	}
 	if err != nil {
@@ -197,7 +197,7 @@ func (a *API) getTag(c *gin.Context) {
 //	@Param		id				path		integer					true	"id of the tag"	minimum(1)
 //	@Param		tag				body		TagRequest				true	"the tag"
 //	@Param		locale			header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no condition"
+//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no precondition"
 //	@Success	200				{object}	responses.Envelope[Tag]	"the tag as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such tag (20010007)"
@@ -215,7 +215,7 @@ func (a *API) updateTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	updated, err := a.Tags.Update(c.Request.Context(), id, request.draft(auth.CallerOf(c).AppKey), responses.Precondition(c, newTag))
+	updated, err := a.Tags.Update(c.Request.Context(), id, request.draft(auth.PrincipalOf(c).AppKey), responses.Precondition(c, newTag))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateTagFailed)
 		return
@@ -231,7 +231,7 @@ func (a *API) updateTag(c *gin.Context) {
 //	@Produce	json
 //	@Param		id		path		integer								true	"id of the tag"	minimum(1)
 //	@Param		locale	header		string								false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no condition"
+//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no precondition"
 //	@Success	200		{object}	responses.Envelope[responses.Empty]	"deleted"
 //	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such tag (20010007)"
@@ -243,9 +243,9 @@ func (a *API) deleteTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if err := a.Tags.Delete(c.Request.Context(), id, auth.CallerOf(c).AppKey, responses.Precondition(c, newTag)); err != nil {
+	if err := a.Tags.Delete(c.Request.Context(), id, auth.PrincipalOf(c).AppKey, responses.Precondition(c, newTag)); err != nil {
 		responses.ErrorOr(c, err, errcode.DeleteTagFailed)
 		return
 	}
-	responses.Plain(c, responses.Empty{})
+	responses.OK(c, responses.Empty{})
 }

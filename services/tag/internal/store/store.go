@@ -41,7 +41,7 @@ func (s *Store) WithRetention(retention time.Duration) *Store {
 // before it ends with the first answer, see package idempotency.
 func (s *Store) Create(ctx context.Context, draft tag.Draft) (tag.Tag, error) {
 	return idempotency.InTx(ctx, s.db, s.retention, func(tx *gorm.DB) (tag.Tag, error) {
-		row := tagRow{Name: draft.Name, State: uint8(*draft.State), CreatedBy: draft.By, UpdatedBy: draft.By}
+		row := tagRow{Name: draft.Name, State: uint8(*draft.State), CreatedBy: draft.Actor, UpdatedBy: draft.Actor}
 		if err := tx.Create(&row).Error; err != nil {
 			return tag.Tag{}, named(err)
 		}
@@ -90,14 +90,14 @@ func filtered(filter tag.Filter) func(*gorm.DB) *gorm.DB {
 }
 
 // Update replaces the tag's name, and its state if the draft has one.
-func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft, condition tag.Condition) (tag.Tag, error) {
+func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft, precondition tag.Precondition) (tag.Tag, error) {
 	var row tagRow
 	err := s.db.InTx(ctx, func(tx *gorm.DB) error {
 		var err error
-		if row, err = locked(tx, id, condition); err != nil {
+		if row, err = locked(tx, id, precondition); err != nil {
 			return err
 		}
-		row.Name, row.UpdatedBy = draft.Name, draft.By
+		row.Name, row.UpdatedBy = draft.Name, draft.Actor
 		if draft.State != nil {
 			row.State = uint8(*draft.State)
 		}
@@ -110,27 +110,27 @@ func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft, conditio
 }
 
 // Delete marks the tag as deleted, which frees its name.
-func (s *Store) Delete(ctx context.Context, id uint64, by string, condition tag.Condition) error {
+func (s *Store) Delete(ctx context.Context, id uint64, actor string, precondition tag.Precondition) error {
 	return s.db.InTx(ctx, func(tx *gorm.DB) error {
-		row, err := locked(tx, id, condition)
+		row, err := locked(tx, id, precondition)
 		if err != nil {
 			return err
 		}
 		now := tx.NowFunc()
-		if err := tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": now, "updated_by": by}).Error; err != nil {
+		if err := tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": now, "updated_by": actor}).Error; err != nil {
 			return err
 		}
 		return s.appendChange(tx, tag.Delete, row)
 	})
 }
 
-// locked returns the tag as it is now, if the condition allows it, and keeps others
+// locked returns the tag as it is now, if the precondition allows it, and keeps others
 // from changing it until the transaction ends.
-func locked(tx *gorm.DB, id uint64, condition tag.Condition) (tagRow, error) {
+func locked(tx *gorm.DB, id uint64, precondition tag.Precondition) (tagRow, error) {
 	var row tagRow
 	err := found(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
-	if err == nil && condition != nil {
-		err = condition(row.tag())
+	if err == nil && precondition != nil {
+		err = precondition(row.tag())
 	}
 	return row, err
 }

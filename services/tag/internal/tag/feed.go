@@ -39,27 +39,27 @@ type Snapshot struct {
 	Tags     []Tag
 }
 
-// Bell wakes everyone who waits for a change.
-type Bell struct {
+// Broadcaster wakes everyone who waits for a change.
+type Broadcaster struct {
 	mu   sync.Mutex
 	rung chan struct{}
 }
 
-// NewBell returns a bell that nobody has rung.
-func NewBell() *Bell {
-	return &Bell{rung: make(chan struct{})}
+// NewBroadcaster returns a bell that nobody has rung.
+func NewBroadcaster() *Broadcaster {
+	return &Broadcaster{rung: make(chan struct{})}
 }
 
-// Next returns a channel that the next Ring closes. Take it before looking for
-// what you would wait for, or a ring in between is missed.
-func (b *Bell) Next() <-chan struct{} {
+// Next returns a channel that the next KeySet closes. Take it before looking for
+// what you would wait for, or a key set in between is missed.
+func (b *Broadcaster) Next() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.rung
 }
 
-// Ring wakes all who wait.
-func (b *Bell) Ring() {
+// KeySet wakes all who wait.
+func (b *Broadcaster) Broadcast() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	close(b.rung)

@@ -8,7 +8,7 @@ import (
 // Options are what a Service needs beside its store.
 type Options struct {
 	// Changed is rung by whoever learns of a change, this process or another.
-	Changed *Bell
+	Changed *Broadcaster
 	// Announce tells the other replicas of a change made here; it must not
 	// block. May be nil.
 	Announce func()
@@ -51,14 +51,14 @@ func (s *Service) List(ctx context.Context, filter Filter, page Page) ([]Tag, in
 }
 
 // Update replaces the tag's name, and its state if the draft has one.
-func (s *Service) Update(ctx context.Context, id uint64, draft Draft, condition Condition) (Tag, error) {
-	updated, err := s.store.Update(ctx, id, draft, condition)
+func (s *Service) Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Tag, error) {
+	updated, err := s.store.Update(ctx, id, draft, precondition)
 	return updated, s.written(err)
 }
 
 // Delete removes a tag.
-func (s *Service) Delete(ctx context.Context, id uint64, by string, condition Condition) error {
-	return s.written(s.store.Delete(ctx, id, by, condition))
+func (s *Service) Delete(ctx context.Context, id uint64, actor string, precondition Precondition) error {
+	return s.written(s.store.Delete(ctx, id, actor, precondition))
 }
 
 // written tells everyone who waits for changes, here and elsewhere.
@@ -66,7 +66,7 @@ func (s *Service) written(err error) error {
 	if err != nil {
 		return err
 	}
-	s.options.Changed.Ring()
+	s.options.Changed.Broadcast()
 	if s.options.Announce != nil {
 		s.options.Announce()
 	}

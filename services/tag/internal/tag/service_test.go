@@ -34,12 +34,12 @@ func (f *fake) Create(_ context.Context, draft tag.Draft) (tag.Tag, error) {
 	return tag.Tag{ID: 1}, f.err
 }
 
-func (f *fake) Update(_ context.Context, _ uint64, draft tag.Draft, _ tag.Condition) (tag.Tag, error) {
+func (f *fake) Update(_ context.Context, _ uint64, draft tag.Draft, _ tag.Precondition) (tag.Tag, error) {
 	f.draft = draft
 	return tag.Tag{ID: 1}, f.err
 }
 
-func (f *fake) Delete(context.Context, uint64, string, tag.Condition) error { return f.err }
+func (f *fake) Delete(context.Context, uint64, string, tag.Precondition) error { return f.err }
 
 func (f *fake) Changes(ctx context.Context, after uint64, limit int) (tag.Changes, error) {
 	f.looks.Add(1)
@@ -70,7 +70,7 @@ func (f *fake) Trim(_ context.Context, before time.Time, _ int) (int64, error) {
 
 func TestStateOfADraft(t *testing.T) {
 	f := &fake{}
-	s := tag.NewService(f, tag.Options{Changed: tag.NewBell()})
+	s := tag.NewService(f, tag.Options{Changed: tag.NewBroadcaster()})
 	disabled := tag.Disabled
 	_, err := s.Create(t.Context(), tag.Draft{Name: "a"})
 	require.NoError(t, err)
@@ -87,7 +87,7 @@ func TestStateOfADraft(t *testing.T) {
 func TestWritesAreAnnounced(t *testing.T) {
 	for _, failure := range []error{nil, errors.New("failed")} {
 		f := &fake{err: failure}
-		bell, announced := tag.NewBell(), 0
+		bell, announced := tag.NewBroadcaster(), 0
 		s := tag.NewService(f, tag.Options{Changed: bell, Announce: func() { announced++ }})
 		for i, write := range []func() error{
 			func() error { _, err := s.Create(t.Context(), tag.Draft{}); return err },
@@ -133,7 +133,7 @@ func TestWaiting(t *testing.T) {
 		there int64
 		wait  time.Duration
 		// happens once the reader waits
-		happens func(f *fake, bell *tag.Bell, drain, leave func())
+		happens func(f *fake, bell *tag.Broadcaster, drain, leave func())
 		took    time.Duration
 		changes int
 		err     error
@@ -143,20 +143,20 @@ func TestWaiting(t *testing.T) {
 		"a negative wait":         {wait: -time.Second},
 		"nothing comes":           {wait: wait, took: wait},
 		"less than a poll":        {wait: 50 * time.Millisecond, took: 50 * time.Millisecond},
-		"a bell":                  {wait: wait, changes: 1, happens: func(f *fake, bell *tag.Bell, _, _ func()) { f.changes.Add(1); bell.Ring() }},
-		"a bell for nothing":      {wait: wait, took: wait, happens: func(_ *fake, bell *tag.Bell, _, _ func()) { bell.Ring() }},
-		"a change without a bell": {wait: wait, took: poll, changes: 1, happens: func(f *fake, _ *tag.Bell, _, _ func()) { f.changes.Add(1) }},
-		"a drain":                 {wait: wait, happens: func(_ *fake, _ *tag.Bell, drain, _ func()) { drain() }},
-		"a change and a drain":    {wait: wait, changes: 1, happens: func(f *fake, _ *tag.Bell, drain, _ func()) { f.changes.Add(1); drain() }},
-		"the reader leaves":       {wait: wait, err: context.Canceled, happens: func(_ *fake, _ *tag.Bell, _, leave func()) { leave() }},
-		"the last moment's change": {wait: 300 * time.Millisecond, took: 300 * time.Millisecond, changes: 1, happens: func(f *fake, _ *tag.Bell, _, _ func()) {
+		"a bell":                  {wait: wait, changes: 1, happens: func(f *fake, bell *tag.Broadcaster, _, _ func()) { f.changes.Add(1); bell.Broadcast() }},
+		"a bell for nothing":      {wait: wait, took: wait, happens: func(_ *fake, bell *tag.Broadcaster, _, _ func()) { bell.Broadcast() }},
+		"a change without a bell": {wait: wait, took: poll, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, _, _ func()) { f.changes.Add(1) }},
+		"a drain":                 {wait: wait, happens: func(_ *fake, _ *tag.Broadcaster, drain, _ func()) { drain() }},
+		"a change and a drain":    {wait: wait, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, drain, _ func()) { f.changes.Add(1); drain() }},
+		"the reader leaves":       {wait: wait, err: context.Canceled, happens: func(_ *fake, _ *tag.Broadcaster, _, leave func()) { leave() }},
+		"the last moment's change": {wait: 300 * time.Millisecond, took: 300 * time.Millisecond, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, _, _ func()) {
 			time.Sleep(250 * time.Millisecond)
 			f.changes.Add(1)
 		}},
 	} {
 		t.Run(about, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f, bell, draining := &fake{}, tag.NewBell(), make(chan struct{})
+				f, bell, draining := &fake{}, tag.NewBroadcaster(), make(chan struct{})
 				f.changes.Store(c.there)
 				s := tag.NewService(f, tag.Options{Changed: bell, PollInterval: poll, Draining: draining})
 				ctx, leave := context.WithCancel(t.Context())
@@ -178,7 +178,7 @@ func TestWaiting(t *testing.T) {
 func TestWaitingIsCheap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
-		s := tag.NewService(f, tag.Options{Changed: tag.NewBell(), PollInterval: time.Second})
+		s := tag.NewService(f, tag.Options{Changed: tag.NewBroadcaster(), PollInterval: time.Second})
 		<-read(t.Context(), s, 10*time.Second)
 		require.InDelta(t, 11, f.looks.Load(), 1)
 	})
@@ -187,7 +187,7 @@ func TestWaitingIsCheap(t *testing.T) {
 func TestAFailureEndsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{err: errTrim}
-		s := tag.NewService(f, tag.Options{Changed: tag.NewBell(), PollInterval: time.Second})
+		s := tag.NewService(f, tag.Options{Changed: tag.NewBroadcaster(), PollInterval: time.Second})
 		got := <-read(t.Context(), s, 10*time.Second)
 		require.ErrorIs(t, got.err, errTrim)
 		require.Zero(t, got.took)
@@ -195,25 +195,25 @@ func TestAFailureEndsWaiting(t *testing.T) {
 }
 
 func TestBell(t *testing.T) {
-	bell := tag.NewBell()
-	bell.Ring() // nobody there: nothing is kept for later
+	bell := tag.NewBroadcaster()
+	bell.Broadcast() // nobody there: nothing is kept for later
 	first := bell.Next()
-	require.Equal(t, first, bell.Next(), "all wait for the same ring")
+	require.Equal(t, first, bell.Next(), "all wait for the same key set")
 	select {
 	case <-first:
 		t.Fatal("it has not rung")
 	default:
 	}
-	bell.Ring()
+	bell.Broadcast()
 	<-first
 	second := bell.Next()
 	require.NotEqual(t, first, second)
-	bell.Ring()
+	bell.Broadcast()
 	<-second
 }
 
 func TestBellUnderLoad(*testing.T) {
-	bell := tag.NewBell()
+	bell := tag.NewBroadcaster()
 	var waiting, ringing sync.WaitGroup
 	for range 8 {
 		waiting.Go(func() {
@@ -230,7 +230,7 @@ func TestBellUnderLoad(*testing.T) {
 				case <-stop:
 					return
 				default:
-					bell.Ring()
+					bell.Broadcast()
 				}
 			}
 		})

@@ -31,13 +31,13 @@ type Tag struct {
 type Draft struct {
 	Name  string
 	State *State
-	// By is the app key of the client.
-	By string
+	// Actor is the app key of the client.
+	Actor string
 }
 
-// Condition refuses a change by an error, unless the tag is as it should be. It
+// Precondition refuses a change by an error, unless the tag is as it should be. It
 // is asked while nothing else can change the tag; nil refuses nothing.
-type Condition func(current Tag) error
+type Precondition func(current Tag) error
 
 // Filter narrows a list; a nil field admits all.
 type Filter struct {
@@ -52,7 +52,7 @@ type Page struct {
 
 // Store keeps tags and their changes. Every error it returns carries a code:
 // TagNotFound, TagNameExists, ChangesTrimmed or Unavailable, or is that of the
-// context, of a Condition, or of what made the context to have a write done once.
+// context, of a Precondition, or of what made the context to have a write done once.
 type Store interface {
 	// Create inserts a tag and appends its change, both or neither.
 	Create(ctx context.Context, draft Draft) (Tag, error)
@@ -61,9 +61,9 @@ type Store interface {
 	// List returns a page of the tags, oldest first, and the number of all.
 	List(ctx context.Context, filter Filter, page Page) ([]Tag, int64, error)
 	// Update replaces the name, and the state where the draft has one.
-	Update(ctx context.Context, id uint64, draft Draft, condition Condition) (Tag, error)
+	Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Tag, error)
 	// Delete marks the tag as deleted; its name is free again.
-	Delete(ctx context.Context, id uint64, by string, condition Condition) error
+	Delete(ctx context.Context, id uint64, actor string, precondition Precondition) error
 	// Changes returns at most limit changes behind the position after, in
 	// order and without gaps, or ChangesTrimmed when they are not all there.
 	Changes(ctx context.Context, after uint64, limit int) (Changes, error)

@@ -1,7 +1,0 @@
-//go:build !failpoints
-
-package app
-
-import "github.com/achilles-blog/achilles/services/article/internal/article"
-
-func withFaults(store article.Store) article.Store { return store }

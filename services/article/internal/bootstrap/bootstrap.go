@@ -1,0 +1,83 @@
+// Package app builds the article service from its settings: the only place
+// that constructs and connects its parts.
+package bootstrap
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/logging"
+	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/service"
+	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/services/article/internal/access"
+	"github.com/achilles-blog/achilles/services/article/internal/api"
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+	"github.com/achilles-blog/achilles/services/article/internal/store"
+	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
+	"github.com/achilles-blog/achilles/services/article/migrations"
+)
+
+// Command is the service's command line.
+func Command() command.Service[Config] {
+	return command.Service[Config]{
+		Name:     "article",
+		Summary:  "The article service of Achilles",
+		Defaults: Defaults,
+		Serve:    serve,
+		Migrate: func(ctx context.Context, run command.Run[Config]) error {
+			return service.Migrate(ctx, run.Config.service(), migrations.All(), run.Stdout)
+		},
+		Commands: func(bind command.Bind[Config]) []*cobra.Command {
+			return []*cobra.Command{appCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind)}
+		},
+	}
+}
+
+func serve(ctx context.Context, run command.Run[Config]) error {
+	config := run.Config
+	if config.Feed.Token == "" { // the command migrate can do without
+		return settings.Invalid("Feed.Token", "", "the secret that the tag service has as Feed.Token")
+	}
+	base, err := service.New(ctx, config.service(), migrations.All(), run.Signals, run.Stdout)
+	if err != nil {
+		return err
+	}
+	base.WatchSettings(run.ConfigFile, func() (logging.Config, error) {
+		reloaded, err := run.Reload()
+		return reloaded.Log, err
+	})
+	binder, err := requests.NewBinder()
+	if err != nil {
+		return err
+	}
+	articles, err := newArticles(base, config)
+	if err != nil {
+		return err
+	}
+	(&api.API{Articles: articles, Binder: binder, Paging: config.App.paging(), Access: base.Access()}).Register(base.Engine)
+	tokens := &api.Tokens{Apps: access.NewService(store.NewApps(base.DB)), KeySet: base.KeySet, Binder: binder}
+	tokens.Register(base.Engine.Group("", base.Limits.Auth()))
+	return base.Run(ctx)
+}
+
+func newArticles(base *service.Service, config Config) (*article.Service, error) {
+	stored := store.New(base.DB).WithRetention(config.Idempotency.Retention)
+	sweeper := idempotency.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
+	base.Process.Go("idempotency sweeper", sweeper.Run)
+	client := tagfeed.NewClient(config.Feed.URL, config.Feed.Token, config.Feed.Timeout)
+	base.Process.OnStop("tag feed", service.StopTimeout, func(context.Context) error { client.Close(); return nil })
+	follower, err := tagfeed.NewFollower(client, stored, tagfeed.Options{
+		Wait: config.Feed.Wait, CatchUpTimeout: config.Feed.Timeout,
+		Ready: base.Health.Gate("tag copy").Open, Log: base.Log,
+	}, base.Metrics.Registry())
+	if err != nil {
+		return nil, err
+	}
+	base.Health.Observe("tag feed", follower.Check)
+	base.Process.Go("tag feed", follower.Run)
+	return article.NewService(withFaults(stored), follower.CatchUp, config.App.MaxContentBytes), nil
+}

@@ -1,0 +1,150 @@
+package bootstrap
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/command"
+)
+
+// checkCommand writes and reads through both services, as a client does, and cleans up.
+func checkCommand(bind command.Bind[Config]) *cobra.Command {
+	c := check{client: &http.Client{Timeout: 20 * time.Second}}
+	cmd := &cobra.Command{
+		Use: "check", Short: "Write and read through a running tag and article service, and clean up", Args: arguments(""),
+		Long: "Write and read through a running tag and article service, and clean up. The key set of the services (Auth.KeysFile)\n" +
+			"signs the token that writing takes.",
+	}
+	cmd.Flags().StringVar(&c.tags, "tags", "http://127.0.0.1:8081", "where the tag service is, or a proxy in front of it")
+	cmd.Flags().StringVar(&c.articles, "articles", "http://127.0.0.1:8082", "where the article service is, or a proxy in front of it")
+	cmd.Flags().DurationVar(&c.wait, "wait", time.Minute, "how long to wait until both answer")
+	return bind(cmd, func(config Config, _ []string) (err error) {
+		if c.token, err = sign(config.Auth, "check", []string{auth.ScopeWrite}); err != nil {
+			return err
+		}
+		c.out = cmd.OutOrStdout()
+		c.run()
+		return c.err
+	})
+}
+
+type check struct {
+	tags, articles string
+	token          string
+	wait           time.Duration
+	client         *http.Client
+	out            io.Writer
+	err            error // what went wrong; after that only what was made is removed
+}
+
+// answer is the part of the API's envelope that the check looks at.
+type answer struct {
+	Data thing
+	List []thing
+}
+
+// thing is a tag or an article.
+type thing struct {
+	ID          uint64
+	Name, Title string
+	Tags        []thing
+}
+
+func (c *check) run() {
+	tags, articles := c.tags+"/api/v1/tags", c.articles+"/api/v1/articles"
+	c.await(tags)
+	c.await(articles)
+	mark := fmt.Sprintf("check %d", time.Now().UnixNano())
+
+	tag := c.step(http.MethodPost, tags, fmt.Sprintf(`{"name": %q}`, mark), http.StatusCreated).Data
+	tagURL := fmt.Sprintf("%s/%d", tags, tag.ID)
+	defer c.remove(tag, tagURL)
+	body := fmt.Sprintf(`{"title": %q, "content": "made by article check", "tag_ids": [%d]}`, mark, tag.ID)
+	article := c.step(http.MethodPost, articles, body, http.StatusCreated).Data
+	articleURL := fmt.Sprintf("%s/%d", articles, article.ID)
+	defer c.remove(article, articleURL)
+
+	got := c.step(http.MethodGet, tagURL, "", http.StatusOK).Data
+	c.expect(got.Name == mark, "the tag reads as %+v, but was written with the name %q", got, mark)
+	got = c.step(http.MethodGet, articleURL, "", http.StatusOK).Data
+	c.expect(got.Title == mark && len(got.Tags) == 1 && got.Tags[0].Name == mark,
+		"the article reads as %+v, but was written with the title %q and the tag of that name", got, mark)
+	list := c.step(http.MethodGet, fmt.Sprintf("%s?tag_id=%d", articles, tag.ID), "", http.StatusOK).List
+	c.expect(len(list) == 1 && list[0].ID == article.ID, "the articles of the new tag are %+v, but should be the new one alone", list)
+}
+
+func (c *check) expect(ok bool, format string, args ...any) {
+	if !ok && c.err == nil {
+		c.err = fmt.Errorf(format, args...)
+	}
+}
+
+// await asks until there is an answer: just after an installation nobody is ready yet.
+func (c *check) await(url string) {
+	until := time.Now().Add(c.wait)
+	for c.err == nil {
+		_, err := c.ask(http.MethodGet, url, "", http.StatusOK)
+		if err == nil {
+			return
+		}
+		c.expect(time.Now().Before(until), "%w", err)
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
+// remove deletes what was made, also after a failure.
+func (c *check) remove(made thing, url string) {
+	if made.ID == 0 {
+		return
+	}
+	_, err := c.ask(http.MethodDelete, url, "", http.StatusOK)
+	if err == nil {
+		_, err = c.ask(http.MethodGet, url, "", http.StatusNotFound)
+	}
+	c.err = errors.Join(c.err, err)
+}
+
+// step is a request that only makes sense when everything before it went well.
+func (c *check) step(method, url, body string, want int) answer {
+	if c.err != nil {
+		return answer{}
+	}
+	got, err := c.ask(method, url, body, want)
+	c.expect(err == nil, "%w", err)
+	return got
+}
+
+func (c *check) ask(method, url, body string, want int) (got answer, err error) {
+	request, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return got, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("locale", "en")
+	request.Header.Set("Authorization", "Bearer "+c.token)
+	response, err := c.client.Do(request)
+	if err != nil {
+		return got, fmt.Errorf("%w; look at the address, at the pods and at what may keep the two apart", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	_, _ = fmt.Fprintf(c.out, "%-6s %s: %s\n", method, url, response.Status)
+	text, err := io.ReadAll(io.LimitReader(response.Body, 8<<20))
+	if err == nil && response.StatusCode != want {
+		err = fmt.Errorf("answered with %d instead of %d: %.300s", response.StatusCode, want, text)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &got)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w", method, url, err)
+	}
+	return got, err
+}

@@ -1,0 +1,130 @@
+package bootstrap
+
+import (
+	"cmp"
+	"errors"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/cache"
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/health"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/logging"
+	"github.com/achilles-blog/achilles/pkg/ratelimit"
+	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/service"
+	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/pkg/tracing"
+)
+
+// Config are the settings of the article service, a section each.
+type Config struct {
+	Server      server.Config
+	App         APIConfig
+	Database    database.Config
+	Redis       cache.Config
+	Auth        auth.Config
+	Limits      ratelimit.Config
+	Log         logging.Config
+	Health      health.Config
+	Tracing     tracing.Config
+	Feed        FeedConfig
+	Idempotency idempotency.Config
+}
+
+// Validate says which values of different sections cannot work together.
+func (c Config) Validate() error {
+	err := c.service().Validate()
+	if c.Feed.Timeout >= c.Server.RequestTimeout {
+		err = errors.Join(err, settings.Invalid("Feed.Timeout", c.Feed.Timeout.String(),
+			"less than Server.RequestTimeout ("+c.Server.RequestTimeout.String()+")"))
+	}
+	return err
+}
+
+func (c Config) service() service.Config {
+	c.Server.MaxBodyBytes = cmp.Or(c.Server.MaxBodyBytes, c.App.maxBodyBytes())
+	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health, Tracing: c.Tracing,
+		Redis: c.Redis, Auth: c.Auth, Limits: c.Limits}
+}
+
+// APIConfig is the section App: what the API allows.
+type APIConfig struct {
+	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"articles on a page when the client names no number"`
+	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"most articles on a page"`
+	MaxContentBytes int `mapstructure:"MaxContentBytes" usage:"largest content of an article, in bytes"`
+}
+
+// Validate says what is wrong with the section.
+func (c APIConfig) Validate() error {
+	// MariaDB takes 16 MiB in one packet by default, and escaping may double
+	// the content there.
+	const most = 7 << 20
+	err := c.paging().Validate()
+	if c.MaxContentBytes < 1 || c.MaxContentBytes > most {
+		err = errors.Join(err, settings.Invalid("MaxContentBytes", strconv.Itoa(c.MaxContentBytes), "a number from 1 to "+strconv.Itoa(most)))
+	}
+	return err
+}
+
+func (c APIConfig) paging() requests.Paging {
+	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize}
+}
+
+// maxBodyBytes is the largest body that an article may need: JSON may write a
+// byte as six, a form as three, and beside the content there is a little else.
+func (c APIConfig) maxBodyBytes() int64 {
+	return 6*int64(c.MaxContentBytes) + 64<<10
+}
+
+// FeedConfig is the section Feed: the tag service's changes, which this
+// service follows.
+type FeedConfig struct {
+	URL       string          `mapstructure:"URL" usage:"where the tag service is, such as http://achilles-tag:8080"`
+	Token     settings.Secret `mapstructure:"Token" usage:"what the tag service wants to be shown; its own Feed.Token"`
+	TokenFile string          `mapstructure:"TokenFile" usage:"file that holds Token"`
+	Wait      time.Duration   `mapstructure:"Wait" usage:"how long one read of the feed waits for a change, in whole seconds up to 10s"`
+	Timeout   time.Duration   `mapstructure:"Timeout" usage:"how long the tag service may take to answer beyond Wait"`
+}
+
+// Validate says what is wrong with the section.
+func (c FeedConfig) Validate() error {
+	var errs []error
+	check := func(ok bool, key, got, allowed string) {
+		if !ok {
+			errs = append(errs, settings.Invalid(key, got, allowed))
+		}
+	}
+	base, err := url.Parse(c.URL)
+	check(err == nil && (base.Scheme == "http" || base.Scheme == "https") && base.Host != "", "URL", c.URL,
+		"the tag service's base URL, such as http://achilles-tag:8080")
+	check(c.Wait >= time.Second && c.Wait <= 10*time.Second && c.Wait%time.Second == 0, "Wait", c.Wait.String(), "whole seconds from 1s to 10s")
+	check(c.Timeout >= 100*time.Millisecond, "Timeout", c.Timeout.String(), "at least 100ms")
+	return errors.Join(errs...)
+}
+
+// Defaults are the settings that make the service run with nothing else there.
+func Defaults() Config {
+	config := Config{
+		Server:      server.Default(),
+		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxContentBytes: 1 << 20},
+		Database:    database.Default(),
+		Redis:       cache.Default(),
+		Auth:        auth.Default(),
+		Limits:      ratelimit.Default(),
+		Log:         logging.Default(),
+		Health:      health.Default(),
+		Tracing:     tracing.Default(),
+		Idempotency: idempotency.Default(),
+		Feed:        FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond},
+	}
+	// A file beside the service: production names a server.
+	config.Database.DBType, config.Database.DBName = database.SQLite, "achilles_article"
+	config.Server.HTTPPort, config.Server.AdminPort = 8082, 9082
+	config.Log.LogFileName = "article"
+	return config
+}

@@ -1,0 +1,110 @@
+package bootstrap_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/services/article/internal/bootstrap"
+)
+
+const token = "ACHILLES_FEED_TOKEN=secret"
+
+func load(t *testing.T, file string, environ ...string) (bootstrap.Config, error) {
+	t.Helper()
+	config := bootstrap.Defaults()
+	err := settings.Load(&config, settings.Source{File: file, Environ: environ})
+	return config, err
+}
+
+func TestDefaults(t *testing.T) {
+	config, err := load(t, "", token)
+	require.NoError(t, err)
+	require.Equal(t, "sqlite", config.Database.DBType)
+	require.Equal(t, 10, config.App.DefaultPageSize)
+	require.Equal(t, 100, config.App.MaxPageSize)
+	require.Equal(t, 1<<20, config.App.MaxContentBytes)
+	require.Equal(t, 5*time.Second, config.Server.DrainDelay)
+	require.Equal(t, 20*time.Second, config.Server.ShutdownTimeout)
+}
+
+// A default secret that is compiled in would be none.
+func TestNoDefaultToken(t *testing.T) {
+	require.Empty(t, bootstrap.Defaults().Feed.Token)
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, 1, bootstrap.Command().Main([]string{"serve"}, nil, &stdout, &stderr))
+	require.Contains(t, stderr.String(), "Feed.Token")
+	require.Empty(t, stdout.String(), "refused before anything began")
+}
+
+// Every configuration that is shipped loads, and has every key there is.
+func TestShippedConfigurations(t *testing.T) {
+	files, err := filepath.Glob("../../../../deploy/config/article*.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			_, err := load(t, file, token)
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestRefusedSettings(t *testing.T) {
+	for _, c := range []struct{ variable, allowed string }{
+		{"APP_DEFAULTPAGESIZE=0", "App.DefaultPageSize"},
+		{"IDEMPOTENCY_RETENTION=59s", "Idempotency.Retention"},
+		{"IDEMPOTENCY_SWEEPINTERVAL=0s", "Idempotency.SweepInterval"},
+		{"AUTH_LIFETIME=1s", "Auth.Lifetime"},
+		{"LIMITS_READBURST=0", "Limits.ReadBurst"},
+		{"APP_MAXPAGESIZE=9", "App.MaxPageSize"},
+		{"APP_MAXCONTENTBYTES=0", "App.MaxContentBytes"},
+		{"APP_MAXCONTENTBYTES=7340033", "7340032"},
+		{"APP_MAXCONTENTBYTES=many", "App.MaxContentBytes"},
+		{"FEED_URL=achilles-tag:8080", "Feed.URL"},
+		{"FEED_URL=ftp://achilles-tag", "Feed.URL"},
+		{"FEED_URL=http://", "Feed.URL"},
+		{"FEED_WAIT=11s", "Feed.Wait"},
+		{"FEED_WAIT=0.5", "Feed.Wait"},
+		{"FEED_WAIT=1500ms", "whole seconds"},
+		{"FEED_TIMEOUT=50ms", "Feed.Timeout"},
+		{"FEED_TIMEOUT=-1s", "Feed.Timeout"},
+		{"FEED_NONSENSE=1", "NONSENSE"},
+		{"SERVER_HTTPPORT=70000", "Server.HttpPort"},
+		{"DATABASE_TIMEOUT=1ms", "Database.Timeout"},
+	} {
+		t.Run(c.variable, func(t *testing.T) {
+			_, err := load(t, "", token, "ACHILLES_"+c.variable)
+			require.ErrorContains(t, err, c.allowed)
+			require.ErrorContains(t, err, "ACHILLES_"+strings.Split(c.variable, "=")[0], "it says where the value came from")
+			require.NotContains(t, err.Error(), "secret")
+		})
+	}
+}
+
+func TestTimeoutsThatCannotWorkTogether(t *testing.T) {
+	_, err := load(t, "", "ACHILLES_DATABASE_TIMEOUT=15s", "ACHILLES_FEED_TIMEOUT=15s")
+	require.ErrorContains(t, err, "Database.Timeout")
+	require.ErrorContains(t, err, "Feed.Timeout")
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	_, err := load(t, "", "ACHILLES_FEED_URL=x", "ACHILLES_FEED_WAIT=60", "ACHILLES_APP_MAXPAGESIZE=1")
+	for _, key := range []string{"Feed.URL", "Feed.Wait", "App.MaxPageSize"} {
+		require.ErrorContains(t, err, key)
+	}
+}
+
+func TestTokenFromAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("from the file\n"), 0o600))
+	config, err := load(t, "", "ACHILLES_FEED_TOKENFILE="+file)
+	require.NoError(t, err)
+	require.Equal(t, "from the file", config.Feed.Token.Reveal())
+}

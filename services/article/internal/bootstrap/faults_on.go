@@ -1,0 +1,34 @@
+//go:build failpoints
+
+package bootstrap
+
+import (
+	"context"
+	"errors"
+
+	"github.com/achilles-blog/achilles/pkg/failpoint"
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+)
+
+// withFaults returns a store that is wrong about each tenth article, where fail
+// points are enabled.
+func withFaults(store article.Store) article.Store { return faultyStore{store} }
+
+type faultyStore struct{ article.Store }
+
+// Create implements article.Store.
+func (s faultyStore) Create(ctx context.Context, draft article.Draft) (article.Article, error) {
+	created, err := s.Store.Create(ctx, draft)
+	if err != nil || created.ID%10 != 0 {
+		return created, err
+	}
+	switch {
+	case failpoint.Enabled(failpoint.DropWrites):
+		err = s.Delete(ctx, created.ID, draft.Actor, nil)
+	case failpoint.Enabled(failpoint.WriteTwice):
+		_, err = s.Store.Create(ctx, draft)
+	case failpoint.Enabled(failpoint.LoseAnswers):
+		err = errors.New("the answer is lost")
+	}
+	return created, err
+}

@@ -1,0 +1,15 @@
+package bootstrap
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The body limit is what an article needs, unless somebody sets one.
+func TestBodyLimit(t *testing.T) {
+	config := Defaults()
+	require.Greater(t, config.service().Server.MaxBodyBytes, int64(6*config.App.MaxContentBytes))
+	config.Server.MaxBodyBytes = 1000
+	require.EqualValues(t, 1000, config.service().Server.MaxBodyBytes)
+}

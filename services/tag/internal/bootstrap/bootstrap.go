@@ -1,0 +1,93 @@
+// Package app builds the tag service from its settings: the only place that
+// constructs and connects its parts.
+package bootstrap
+
+import (
+	"context"
+
+	"go.uber.org/zap"
+
+	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/logging"
+	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/service"
+	"github.com/achilles-blog/achilles/services/tag/internal/api"
+	"github.com/achilles-blog/achilles/services/tag/internal/notifier"
+	"github.com/achilles-blog/achilles/services/tag/internal/store"
+	"github.com/achilles-blog/achilles/services/tag/internal/tag"
+	"github.com/achilles-blog/achilles/services/tag/migrations"
+)
+
+// Command is the service's command line.
+func Command() command.Service[Config] {
+	return command.Service[Config]{
+		Name:     "tag",
+		Summary:  "The tag service of Achilles",
+		Defaults: Defaults,
+		Serve:    serve,
+		Migrate: func(ctx context.Context, run command.Run[Config]) error {
+			return service.Migrate(ctx, run.Config.service(), migrations.All(), run.Stdout)
+		},
+	}
+}
+
+func serve(ctx context.Context, run command.Run[Config]) error {
+	config := run.Config
+	base, err := service.New(ctx, config.service(), migrations.All(), run.Signals, run.Stdout)
+	if err != nil {
+		return err
+	}
+	base.WatchSettings(run.ConfigFile, func() (logging.Config, error) {
+		reloaded, err := run.Reload()
+		return reloaded.Log, err
+	})
+	binder, err := requests.NewBinder()
+	if err != nil {
+		return err
+	}
+	tags := newTags(base, config)
+	(&api.API{
+		Tags: tags, Binder: binder, Paging: config.App.paging(), Access: base.Access(), FeedToken: config.Feed.Token,
+	}).Register(base.Engine)
+	return base.Run(ctx)
+}
+
+func newTags(base *service.Service, config Config) *tag.Service {
+	if config.Feed.Token == "" {
+		base.Log.Warn("nobody can follow the tags: set Feed.Token, the same as in the article service")
+	}
+	stored := store.New(base.DB).WithRetention(config.Idempotency.Retention)
+	sweeper := idempotency.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
+	base.Process.Go("idempotency sweeper", sweeper.Run)
+	changed := tag.NewBroadcaster()
+	trimmer := tag.Trimmer{
+		Store: stored, Retention: config.Feed.Retention, Interval: config.Feed.TrimInterval,
+		Report: func(removed int64, err error) { reportTrim(base.Log, removed, err) },
+	}
+	base.Process.Go("feed trimmer", trimmer.Run)
+	return tag.NewService(stored, tag.Options{
+		Changed: changed, Announce: announcer(base, changed),
+		PollInterval: config.Feed.PollInterval, Draining: base.Process.Draining(),
+	})
+}
+
+func reportTrim(log *zap.Logger, removed int64, err error) {
+	switch {
+	case err != nil:
+		log.Warn("old changes could not be removed from the feed", zap.Error(err))
+	case removed > 0:
+		log.Info("removed old changes from the feed", zap.Int64("changes", removed))
+	}
+}
+
+// announcer returns what tells other replicas of a change; nil without Redis.
+func announcer(base *service.Service, changed *tag.Broadcaster) func() {
+	if base.Redis == nil {
+		return nil
+	}
+	between := notifier.New(base.Redis, changed, base.Log)
+	base.Process.Go("relay out", between.Publish)
+	base.Process.Go("relay in", between.Listen)
+	return between.Announce
+}

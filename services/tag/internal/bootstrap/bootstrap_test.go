@@ -1,0 +1,221 @@
+package bootstrap_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/services/tag/internal/bootstrap"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+const (
+	patience = time.Minute
+	token    = "the services' token"
+)
+
+// output collects the log of a running service.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// address is that of the line "up", "" before.
+func (o *output) address() string {
+	for line := range strings.Lines(o.String()) {
+		var entry struct{ Msg, Address string }
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "up" {
+			return entry.Address
+		}
+	}
+	return ""
+}
+
+// replica is the whole service, in this process.
+type replica struct {
+	url     string
+	app     http.Header // the token of an app that may write
+	log     *output
+	signals chan os.Signal
+	ended   chan error
+	stopped bool
+}
+
+func settingsFor(t *testing.T, db database.Config) bootstrap.Config {
+	t.Helper()
+	config := bootstrap.Defaults()
+	config.Database = db
+	config.Server.Host, config.Server.AdminHost = "127.0.0.1", "127.0.0.1"
+	config.Server.HTTPPort, config.Server.AdminPort = 0, 0
+	config.Server.DrainDelay = 500 * time.Millisecond
+	config.Feed.Token = token
+	config.Auth = apitest.Auth(t)
+	return config
+}
+
+// start migrates, serves and waits until the service is ready; it is stopped at
+// the end of the test.
+func start(t *testing.T, config bootstrap.Config) *replica {
+	t.Helper()
+	service := bootstrap.Command()
+	r := &replica{app: apitest.Token(t, apitest.Open(t, config.Auth), "test", auth.ScopeWrite), log: &output{}, signals: make(chan os.Signal, 2), ended: make(chan error, 1)}
+	run := command.Run[bootstrap.Config]{Config: config, Stdout: r.log, Stderr: r.log, Signals: r.signals}
+	require.NoError(t, service.Migrate(t.Context(), run))
+	ctx := context.WithoutCancel(t.Context()) // that of a test ends before its cleanup
+	go func() { r.ended <- service.Serve(ctx, run) }()
+	t.Cleanup(func() {
+		if !r.stopped {
+			r.stop(t)
+		}
+	})
+	require.Eventually(t, func() bool { return r.log.address() != "" }, patience, 5*time.Millisecond)
+	r.url = "http://" + r.log.address()
+	require.Eventually(t, func() bool {
+		status, _ := r.do(t, http.MethodGet, "/readyz", "")
+		return status == http.StatusOK
+	}, patience, 5*time.Millisecond)
+	return r
+}
+
+// stop ends the service as a cluster does; it must end in order: a worker that
+// does not is an error.
+func (r *replica) stop(t *testing.T) {
+	t.Helper()
+	r.stopped = true
+	r.signals <- syscall.SIGTERM
+	select {
+	case err := <-r.ended:
+		require.NoError(t, err, "%s", r.log)
+	case <-time.After(patience):
+		t.Fatalf("the service does not stop:\n%s", r.log)
+	}
+}
+
+func (r *replica) do(t *testing.T, method, path, body string) (int, string) {
+	t.Helper()
+	return r.doWithin(t.Context(), t, method, path, body)
+}
+
+func (r *replica) doWithin(ctx context.Context, t *testing.T, method, path, body string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(ctx, method, r.url+path, strings.NewReader(body))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/json")
+	if strings.HasPrefix(path, "/internal") {
+		request.Header.Set("Authorization", "Bearer "+token)
+	} else {
+		request.Header.Set("Authorization", r.app.Get("Authorization"))
+	}
+	request.Close = true
+	answer, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	return answer.StatusCode, string(text)
+}
+
+func TestServe(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		r := start(t, settingsFor(t, cfg))
+		status, body := r.do(t, http.MethodPost, "/api/v1/tags", `{"name":"Go"}`)
+		require.Equal(t, http.StatusCreated, status, body)
+		for _, path := range []string{"/api/v1/tags", "/internal/v1/tag-changes", "/internal/v1/tag-snapshot", "/healthz", "/version", "/swagger/tag/"} {
+			status, body = r.do(t, http.MethodGet, path, "")
+			require.Equal(t, http.StatusOK, status, body)
+		}
+		for _, path := range []string{"/metrics", "/debug/pprof/"} {
+			status, body = r.do(t, http.MethodGet, path, "")
+			require.Equal(t, http.StatusNotFound, status, "not on the public port: %s", body)
+		}
+	})
+}
+
+// A write at one replica reaches a reader that waits at another at once, though
+// it would look by itself only much later.
+func TestReplicasTellEachOther(t *testing.T) {
+	redis := dbtest.NewRedis(t)
+	config := settingsFor(t, dbtest.MySQL(t))
+	config.Redis.Host = redis.Addr()
+	config.Feed.PollInterval = time.Minute
+	one, other := start(t, config), start(t, config)
+	// The first announcements may come before the other one listens.
+	require.Eventually(t, func() bool {
+		_, position := other.do(t, http.MethodGet, "/internal/v1/tag-snapshot", "")
+		var snapshot struct {
+			Data struct{ Sequence json.Number }
+		}
+		require.NoError(t, json.Unmarshal([]byte(position), &snapshot))
+		type result struct {
+			took time.Duration
+			body string
+		}
+		done := make(chan result, 1)
+		go func() {
+			began := time.Now()
+			_, body := other.do(t, http.MethodGet, "/internal/v1/tag-changes?wait=3&after="+snapshot.Data.Sequence.String(), "")
+			done <- result{time.Since(began), body}
+		}()
+		time.Sleep(100 * time.Millisecond) // so that it waits; too short only makes another round
+		status, body := one.do(t, http.MethodPost, "/api/v1/tags", `{"name":"`+time.Now().String()+`"}`)
+		require.Equal(t, http.StatusCreated, status, body)
+		got := <-done
+		return got.took > 100*time.Millisecond && got.took < 2*time.Second && strings.Contains(got.body, `"kind":"put"`)
+	}, patience, time.Millisecond)
+}
+
+// Readers that wait do not hold up the stop, and Redis does not either, be it
+// there, frozen or gone.
+func TestStop(t *testing.T) {
+	for about, disturb := range map[string]func(*dbtest.Server, testing.TB){
+		"as ever": func(*dbtest.Server, testing.TB) {}, "Redis frozen": (*dbtest.Server).Pause, "Redis gone": (*dbtest.Server).Kill,
+	} {
+		t.Run(about, func(t *testing.T) {
+			redis := dbtest.NewRedis(t)
+			config := settingsFor(t, dbtest.SQLite(t))
+			config.Redis.Host = redis.Addr()
+			r := start(t, config)
+			answered, sent := make(chan int, 1), make(chan struct{})
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(sent) }})
+			go func() {
+				defer close(answered)
+				status, _ := r.doWithin(ctx, t, http.MethodGet, "/internal/v1/tag-changes?wait=10", "")
+				answered <- status
+			}()
+			<-sent
+			disturb(redis, t)
+			r.stop(t)
+			require.Equal(t, http.StatusOK, <-answered)
+			require.NotContains(t, r.log.String(), token)
+		})
+	}
+}

@@ -1,0 +1,107 @@
+package bootstrap
+
+import (
+	"time"
+
+	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/cache"
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/health"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/logging"
+	"github.com/achilles-blog/achilles/pkg/ratelimit"
+	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/service"
+	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/pkg/tracing"
+)
+
+// Config are the settings of the tag service, a section each.
+type Config struct {
+	Server      server.Config
+	App         APIConfig
+	Database    database.Config
+	Redis       cache.Config
+	Auth        auth.Config
+	Limits      ratelimit.Config
+	Log         logging.Config
+	Health      health.Config
+	Tracing     tracing.Config
+	Feed        FeedConfig
+	Idempotency idempotency.Config
+}
+
+// Validate says which values of different sections cannot work together.
+func (c Config) Validate() error {
+	return c.service().Validate()
+}
+
+func (c Config) service() service.Config {
+	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health, Tracing: c.Tracing,
+		Redis: c.Redis, Auth: c.Auth, Limits: c.Limits}
+}
+
+// APIConfig is the section App: what the API allows.
+type APIConfig struct {
+	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"tags on a page when the client names no number"`
+	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"most tags on a page"`
+}
+
+// Validate says what is wrong with the section.
+func (c APIConfig) Validate() error {
+	return c.paging().Validate()
+}
+
+func (c APIConfig) paging() requests.Paging {
+	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize}
+}
+
+// FeedConfig is the section Feed: the changes that other services follow.
+type FeedConfig struct {
+	Token        settings.Secret `mapstructure:"Token" usage:"what readers of the feed must show; empty admits nobody"`
+	TokenFile    string          `mapstructure:"TokenFile" usage:"file that holds Token"`
+	Retention    time.Duration   `mapstructure:"Retention" usage:"how long changes are kept; a reader away for longer starts from a snapshot"`
+	TrimInterval time.Duration   `mapstructure:"TrimInterval" usage:"how often older changes are removed"`
+	PollInterval time.Duration   `mapstructure:"PollInterval" usage:"how often a waiting reader looks for changes made by other replicas"`
+}
+
+// Validate says what is wrong with the section.
+func (c FeedConfig) Validate() error {
+	switch {
+	case c.Retention <= 0:
+		return settings.Invalid("Retention", c.Retention.String(), "a duration above 0, such as 168h")
+	case c.TrimInterval <= 0:
+		return settings.Invalid("TrimInterval", c.TrimInterval.String(), "a duration above 0, such as 10m")
+	case c.PollInterval < 10*time.Millisecond:
+		return settings.Invalid("PollInterval", c.PollInterval.String(), "a duration of at least 10ms")
+	}
+	return nil
+}
+
+// Defaults are the settings that make the service run with nothing else there.
+func Defaults() Config {
+	config := Config{
+		Server:      server.Default(),
+		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100},
+		Database:    database.Default(),
+		Redis:       cache.Default(),
+		Auth:        auth.Default(),
+		Limits:      ratelimit.Default(),
+		Log:         logging.Default(),
+		Health:      health.Default(),
+		Tracing:     tracing.Default(),
+		Idempotency: idempotency.Default(),
+		Feed: FeedConfig{
+			Retention:    7 * 24 * time.Hour,
+			TrimInterval: 10 * time.Minute,
+			PollInterval: 200 * time.Millisecond,
+		},
+	}
+	// A file beside the service: production names a server.
+	config.Database.DBType, config.Database.DBName = database.SQLite, "achilles_tag"
+	config.Server.HTTPPort, config.Server.AdminPort = 8081, 9081
+	config.Server.MaxBodyBytes = 64 << 10
+	config.Log.LogFileName = "tag"
+	return config
+}

@@ -1,0 +1,100 @@
+package bootstrap_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/services/tag/internal/bootstrap"
+)
+
+func load(t *testing.T, file string, environ ...string) (bootstrap.Config, error) {
+	t.Helper()
+	config := bootstrap.Defaults()
+	err := settings.Load(&config, settings.Source{File: file, Environ: environ})
+	return config, err
+}
+
+func TestDefaults(t *testing.T) {
+	config, err := load(t, "")
+	require.NoError(t, err)
+	require.Equal(t, bootstrap.Defaults(), config)
+	require.Equal(t, "sqlite", config.Database.DBType)
+	require.Equal(t, 10, config.App.DefaultPageSize)
+	require.Equal(t, 100, config.App.MaxPageSize)
+	require.Equal(t, 5*time.Second, config.Server.DrainDelay)
+	require.Equal(t, 20*time.Second, config.Server.ShutdownTimeout)
+	require.Empty(t, config.Feed.Token, "a secret that is compiled in would be none")
+	require.Empty(t, config.Redis.Host)
+}
+
+// Every configuration that is shipped loads.
+func TestShippedConfigurations(t *testing.T) {
+	files, err := filepath.Glob("../../../../deploy/config/tag*.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			config, err := load(t, file, "ACHILLES_FEED_TOKEN=secret")
+			require.NoError(t, err)
+			require.Empty(t, config.Database.Password, "no secret is shipped")
+			_, err = load(t, file)
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestRefusedSettings(t *testing.T) {
+	for _, c := range []struct{ variable, says string }{
+		{"APP_DEFAULTPAGESIZE=0", "App.DefaultPageSize"},
+		{"IDEMPOTENCY_RETENTION=59s", "Idempotency.Retention"},
+		{"IDEMPOTENCY_SWEEPINTERVAL=0s", "Idempotency.SweepInterval"},
+		{"AUTH_LIFETIME=1s", "Auth.Lifetime"},
+		{"LIMITS_READBURST=0", "Limits.ReadBurst"},
+		{"APP_DEFAULTPAGESIZE=ten", "App.DefaultPageSize"},
+		{"APP_MAXPAGESIZE=9", "App.MaxPageSize"},
+		{"FEED_RETENTION=0", "Feed.Retention"},
+		{"FEED_RETENTION=-1h", "Feed.Retention"},
+		{"FEED_RETENTION=a week", "Feed.Retention"},
+		{"FEED_TRIMINTERVAL=0s", "Feed.TrimInterval"},
+		{"FEED_POLLINTERVAL=9ms", "Feed.PollInterval"},
+		{"FEED_NONSENSE=1", "NONSENSE"},
+		{"SERVER_HTTPPORT=70000", "Server.HttpPort"},
+		{"SERVER_REQUESTTIMEOUT=1m", "Server.WriteTimeout"},
+		{"DATABASE_TIMEOUT=1ms", "Database.Timeout"},
+		{"REDIS_HOST=redis", "Redis.Host"},
+	} {
+		t.Run(c.variable, func(t *testing.T) {
+			_, err := load(t, "", "ACHILLES_"+c.variable, "ACHILLES_FEED_TOKEN=hunter2")
+			require.ErrorContains(t, err, c.says)
+			require.NotContains(t, err.Error(), "hunter2")
+		})
+	}
+}
+
+func TestDurationsOfTheFeed(t *testing.T) {
+	config, err := load(t, "", "ACHILLES_FEED_RETENTION=3600", "ACHILLES_FEED_POLLINTERVAL=0.5", "ACHILLES_FEED_TRIMINTERVAL=1m30s")
+	require.NoError(t, err)
+	require.Equal(t, time.Hour, config.Feed.Retention, "a bare number is seconds")
+	require.Equal(t, 500*time.Millisecond, config.Feed.PollInterval)
+	require.Equal(t, 90*time.Second, config.Feed.TrimInterval)
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	_, err := load(t, "", "ACHILLES_FEED_RETENTION=0", "ACHILLES_APP_MAXPAGESIZE=1", "ACHILLES_SERVER_HTTPPORT=-1")
+	require.Error(t, err)
+	require.GreaterOrEqual(t, len(strings.Split(err.Error(), "\n")), 3)
+}
+
+func TestTokenFromAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("from the file\n"), 0o600))
+	config, err := load(t, "", "ACHILLES_FEED_TOKENFILE="+file)
+	require.NoError(t, err)
+	require.Equal(t, "from the file", config.Feed.Token.Reveal())
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/test/devserver/claim"
+)
+
+// app is the client that make run lets in: what a token is given for.
+type app struct{ key, secret string }
+
+// The files of DATA that say who is let in. The second holds the form that
+// POST /auth takes.
+const (
+	keysFile = "keys.yaml"
+	appFile  = "app"
+)
+
+// key set returns the file of the key set, which it makes at the first start.
+func keySet(d *claim.Data) (string, error) {
+	path := d.Path(keysFile)
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return path, err
+	}
+	return path, d.Keep(keysFile, auth.GenerateKeySet(time.Now()))
+}
+
+// openApp returns the app of the directory, which it makes at the first start.
+func openApp(d *claim.Data) (app, error) {
+	if _, err := os.Stat(d.Path(appFile)); !errors.Is(err, fs.ErrNotExist) {
+		return readApp(d.Dir)
+	}
+	made := app{key: "demo", secret: rand.Text()}
+	form := url.Values{"app_key": {made.key}, "app_secret": {made.secret}}
+	return made, d.Keep(appFile, form.Encode()+"\n")
+}
+
+// readApp returns the app that make run keeps in the directory.
+func readApp(dir string) (app, error) {
+	path := filepath.Join(dir, appFile)
+	content, err := os.ReadFile(path) // #nosec G304 -- inside DATA
+	if errors.Is(err, fs.ErrNotExist) {
+		return app{}, fmt.Errorf("DATA=%s holds no credentials: start make run in another terminal, or give the DATA of the one that runs", dir)
+	}
+	if err != nil {
+		return app{}, err
+	}
+	form, err := url.ParseQuery(string(bytes.TrimSpace(content)))
+	kept := app{key: form.Get("app_key"), secret: form.Get("app_secret")}
+	if err != nil || kept.key == "" || kept.secret == "" {
+		return app{}, fmt.Errorf("%s does not contain what make run wrote: remove it and start make run again", path)
+	}
+	return kept, nil
+}
+
+// enter returns a client of the system that may write, by the app that the
+// directory keeps. Where no port is given it is that of the make run that uses
+// the directory.
+func enter(ctx context.Context, portText, dir string) (*api, error) {
+	port, err := claim.ParsePort(portText)
+	if err != nil {
+		return nil, err
+	}
+	base := fmt.Sprintf("http://127.0.0.1:%d", port)
+	if portText == "" {
+		base = cmp.Or(claim.Address(dir), base)
+	}
+	own, err := readApp(dir)
+	if err != nil {
+		return nil, err
+	}
+	client := newAPI(base)
+	if err := client.login(ctx, own); err != nil {
+		client.close()
+		if errors.Is(err, errUnknownApp) {
+			err = fmt.Errorf("the system on %s rejects the credentials in DATA=%s: give the DATA of the make run on that PORT", client.base, dir)
+		}
+		return nil, err
+	}
+	return client, nil
+}
+
+// token prints a token for the system behind the port, and nothing else.
+func token(portText, dir string, stdout io.Writer) error {
+	ctx, release := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer release()
+	client, err := enter(ctx, portText, dir)
+	if err != nil {
+		return err
+	}
+	defer client.close()
+	_, err = fmt.Fprintln(stdout, client.token)
+	return err
+}
+
+// admit sees to it that the app gets tokens, and lets the client in. At the
+// first start, or on a new database, the app is not known; on the database of
+// another DATA/app it is known by another secret.
+func (s *system) admit(ctx context.Context, client *api) error {
+	err := client.login(ctx, s.app)
+	if !errors.Is(err, errUnknownApp) {
+		return err
+	}
+	if s.article.manage(ctx, "add", s.app) != nil {
+		if err := s.article.manage(ctx, "rotate", s.app); err != nil {
+			return err
+		}
+	}
+	return client.login(ctx, s.app)
+}
+
+// manage runs the service's command app.
+func (s *service) manage(ctx context.Context, command string, own app) error {
+	cmd := s.command(ctx, "app", command, own.key, "--secret-file=-")
+	cmd.Stdin = strings.NewReader(own.secret)
+	if err := cmd.Run(); err != nil && ctx.Err() == nil {
+		return s.failure("article app %s %s failed: %v", command, own.key, err)
+	}
+	return ctx.Err()
+}

@@ -43,6 +43,10 @@ type Migrations struct {
 	// killed half-way it runs again from its start, so each must stand being
 	// repeated: CREATE TABLE IF NOT EXISTS, one ALTER TABLE in a file.
 	Files fs.FS
+	// Shared are the tables of packages that several services use, each by the
+	// version at which the service adds it: the statements of mysql.sql and
+	// sqlite.sql, with the same prefix.
+	Shared map[int64]fs.FS
 	// LockWait is how long to wait for another migration of the same database;
 	// 0 means two minutes.
 	LockWait time.Duration
@@ -164,11 +168,28 @@ func (m Migrations) provider(db *DB, pool *sql.DB) (*goose.Provider, error) {
 		return nil, err
 	}
 	provider, err := goose.NewProvider(goose.DialectCustom, pool, prefixed{FS: files, prefix: db.cfg.TablePrefix},
-		goose.WithStore(store), goose.WithSessionLocker(m.locker(db)), goose.WithDisableGlobalRegistry(true))
+		goose.WithStore(store), goose.WithSessionLocker(m.locker(db)), goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(m.shared(db)...))
 	if err != nil {
 		return nil, fmt.Errorf("read the migrations for %s: %w", db.Dialect(), err)
 	}
 	return provider, nil
+}
+
+// shared returns a migration for each shared table.
+func (m Migrations) shared(db *DB) []*goose.Migration {
+	var migrations []*goose.Migration
+	for version, files := range m.Shared {
+		up := func(ctx context.Context, tx *sql.Tx) error {
+			statements, err := fs.ReadFile(prefixed{FS: files, prefix: db.cfg.TablePrefix}, db.Dialect()+".sql")
+			if err == nil {
+				_, err = tx.ExecContext(ctx, string(statements))
+			}
+			return err
+		}
+		migrations = append(migrations, goose.NewGoMigration(version, &goose.GoFunc{RunTx: up}, nil))
+	}
+	return migrations
 }
 
 // versionStore keeps goose's table of versions. Creating it twice does no harm:
@@ -243,6 +264,9 @@ func (m Migrations) newest(dialect string) (newest int64, err error) {
 		if err != nil {
 			return 0, fmt.Errorf("migration %s: its name must begin with a number and _: %w", file, err)
 		}
+		newest = max(newest, version)
+	}
+	for version := range m.Shared {
 		newest = max(newest, version)
 	}
 	if newest == 0 {

@@ -17,61 +17,40 @@ type body struct {
 	State *int    `json:"state"`
 }
 
-func TestFromHeader(t *testing.T) {
-	long := strings.Repeat("k", 255)
-	for about, c := range map[string]struct {
-		sent []string
-		key  string // "" is refused
-	}{
-		"a UUID":              {[]string{"8e03978e-40d5-43dd-bc93-6894a57f9324"}, "8e03978e-40d5-43dd-bc93-6894a57f9324"},
-		"in quotes":           {[]string{`"key"`}, `"key"`},
-		"one character":       {[]string{"k"}, "k"},
-		"from end to end":     {[]string{"~ !"}, "~ !"},
-		"as long as can be":   {[]string{long}, long},
-		"white space around":  {[]string{" \tkey \t"}, "key"},
-		"too long":            {[]string{long + "k"}, ""},
-		"empty":               {[]string{""}, ""},
-		"white space":         {[]string{"  "}, ""},
-		"a tab":               {[]string{"k\tey"}, ""},
-		"a control character": {[]string{"k\x7fey"}, ""},
-		"a NUL":               {[]string{"k\x00ey"}, ""},
-		"not ASCII":           {[]string{"ключ"}, ""},
-		"not even UTF-8":      {[]string{"k\xffey"}, ""},
-		"twice":               {[]string{"key", "key"}, ""},
-		"twice, once empty":   {[]string{"key", ""}, ""},
-	} {
-		t.Run(about, func(t *testing.T) {
-			header := http.Header{}
-			for _, value := range c.sent {
-				header.Add("idempotency-key", value)
-			}
-			request, ok, err := idempotency.FromHeader(header, "app", http.MethodPost, "/notes", body{})
-			require.Equal(t, c.key != "", ok)
-			if !ok {
-				coded := requireCode(t, errcode.InvalidParams, err)
-				require.Len(t, coded.Details, 1)
-				for _, locale := range []string{"zh", "en", "zh_Hant_TW"} {
-					require.Contains(t, coded.Details[0].In(locale), "Idempotency-Key")
-				}
-				return
-			}
-			require.NoError(t, err)
-			require.Equal(t, "app", request.AppKey)
-			require.Equal(t, c.key, request.Key)
-		})
+func TestNewKey(t *testing.T) {
+	long := strings.Repeat("k", idempotency.MaxKeyLength)
+	for _, valid := range []string{"8e03978e-40d5-43dd-bc93-6894a57f9324", `"key"`, "k", "~ !", long} {
+		key, err := idempotency.NewKey("app", valid, http.MethodPost, "/notes", body{})
+		require.NoError(t, err, "%q", valid)
+		require.Equal(t, "app", key.Client)
+		require.Equal(t, valid, key.Value)
+		require.False(t, key.IsZero())
 	}
-	_, ok, err := idempotency.FromHeader(http.Header{}, "app", http.MethodPost, "/notes", body{})
-	require.False(t, ok)
-	require.NoError(t, err)
+	for _, invalid := range []string{"", long + "k", "k\tey", "k\x7fey", "k\x00ey", "ключ", "k\xffey"} {
+		key, err := idempotency.NewKey("app", invalid, http.MethodPost, "/notes", body{})
+		coded := requireCode(t, errcode.InvalidParams, err)
+		require.True(t, key.IsZero(), "%q", invalid)
+		require.Len(t, coded.Details, 1)
+		for _, locale := range []string{"zh", "en", "zh_Hant_TW"} {
+			require.Contains(t, coded.Details[0].In(locale), "Idempotency-Key")
+		}
+	}
+}
+
+// No two pairs of client and key share an id.
+func TestID(t *testing.T) {
+	ids := map[[32]byte]bool{}
+	for _, pair := range [][2]string{{"app", "key"}, {"", "appkey"}, {"App", "key"}, {"app", "Key"}, {"app", "key "}, {"ap", "pkey"}} {
+		ids[idempotency.Key{Client: pair[0], Value: pair[1]}.ID()] = true
+	}
+	require.Len(t, ids, 6)
 }
 
 func TestFingerprint(t *testing.T) {
 	take := func(method, path string, bound any) [32]byte {
-		header := http.Header{idempotency.Header: {"key"}}
-		request, ok, err := idempotency.FromHeader(header, "app", method, path, bound)
+		key, err := idempotency.NewKey("app", "key", method, path, bound)
 		require.NoError(t, err)
-		require.True(t, ok)
-		return request.Fingerprint
+		return key.Fingerprint
 	}
 	bound := func(text string) (b body) {
 		require.NoError(t, json.Unmarshal([]byte(text), &b))
@@ -100,7 +79,14 @@ func TestFingerprint(t *testing.T) {
 		require.False(t, sums[sum])
 		sums[sum] = true
 	}
-	_, ok, err := idempotency.FromHeader(http.Header{idempotency.Header: {"key"}}, "app", "POST", "/notes", make(chan int))
-	require.False(t, ok)
+	_, err := idempotency.NewKey("app", "key", "POST", "/notes", make(chan int))
 	require.ErrorContains(t, err, "/notes")
+}
+
+func requireCode(t *testing.T, code errcode.Code, err error) *errcode.Error {
+	t.Helper()
+	var coded *errcode.Error
+	require.ErrorAs(t, err, &coded)
+	require.Equal(t, code, coded.Code)
+	return coded
 }

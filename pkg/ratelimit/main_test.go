@@ -69,7 +69,7 @@ func newReplica(t testing.TB, cfg ratelimit.Config, options ratelimit.Options) *
 }
 
 func register(engine *gin.Engine, limiter *ratelimit.Limiter) {
-	done := func(c *gin.Context) { responses.Object(c, responses.Empty{}) }
+	done := func(c *gin.Context) { responses.Object(c, responses.ETag{Version: "1"}, responses.Empty{}) }
 	api := engine.Group(things, limiter.ByMethod())
 	api.Match([]string{http.MethodGet, http.MethodHead, http.MethodPost}, "", done)
 	api.Match([]string{http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete}, "/:id", done)

@@ -69,7 +69,7 @@ func (r *rules) register(tag string, translator ut.Translator, text string) erro
 // check returns nil, or an InvalidParams error with a detail for each field that
 // a rule refuses or that has a problem already, in the order of the struct's
 // fields.
-func (r *rules) check(dst any, found problems) error {
+func (r *rules) check(dst any, invalid map[string]errcode.Text) error {
 	err := r.validate.Struct(dst)
 	var refused validator.ValidationErrors
 	if err != nil && !errors.As(err, &refused) {
@@ -77,7 +77,7 @@ func (r *rules) check(dst any, found problems) error {
 	}
 	var details []errcode.Text
 	for field := range fields(reflect.TypeOf(dst)) {
-		if text, ok := found[jsonName(field)]; ok {
+		if text, ok := invalid[jsonName(field)]; ok {
 			details = append(details, text) // and what the rules say of it follows from that
 			continue
 		}

@@ -53,12 +53,27 @@ type Problem struct {
 // Empty is the data of an answer that has nothing to say but that it succeeded.
 type Empty struct{}
 
-// Object answers 200 with data under a strong ETag, or 304 where the client has
-// it already.
-func Object[T any](c *gin.Context, data T) {
-	encoded := encode(data)
-	if !unchanged(c, strongTag(c, encoded)) {
-		c.JSON(http.StatusOK, envelope(c, json.RawMessage(encoded)))
+// Created answers 201 with an object that was created, now or, if replayed, by an
+// earlier request with the same Idempotency-Key. location is its address.
+func Created[T any](c *gin.Context, location string, etag ETag, data T, replayed bool) {
+	c.Header("Location", location)
+	c.Header("ETag", etag.text(locale.FromContext(c.Request.Context())))
+	if replayed {
+		c.Header("Idempotency-Replayed", "true")
+	}
+	c.JSON(http.StatusCreated, envelope(c, data))
+}
+
+// Object answers 200 with an object under a strong entity tag, or 304 if the client
+// has it already.
+func Object[T any](c *gin.Context, etag ETag, data T) {
+	switch {
+	case unchanged(c, etag.text(locale.FromContext(c.Request.Context()))):
+	case c.Request.Method == http.MethodHead:
+		c.Header("Content-Type", jsonType)
+		c.Status(http.StatusOK)
+	default:
+		c.JSON(http.StatusOK, envelope(c, data))
 	}
 }
 
@@ -79,8 +94,12 @@ func List[T any](c *gin.Context, list []T, pager Pager) {
 		list = []T{}
 	}
 	answer := ListEnvelope[T]{Msg: message(c, errcode.Success), List: list, Pager: pager}
-	body := encode(answer)
-	if !unchanged(c, weakTag(body)) {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		Error(c, err)
+		return
+	}
+	if !unchanged(c, `W/"`+digest(body)+`"`) {
 		c.Data(http.StatusOK, jsonType, body)
 	}
 }
@@ -100,7 +119,7 @@ func unchanged(c *gin.Context, tag string) bool {
 		// What an answer depends on beside its address.
 		c.Writer.Header().Add("Vary", "Accept-Language, Locale, Authorization, Token")
 	}
-	if !known(c.Request, tag) {
+	if !matches(c.Request, tag) {
 		return false
 	}
 	c.Status(http.StatusNotModified)

@@ -90,7 +90,7 @@ func TestErrorLeavesTheErrorForTheLog(t *testing.T) {
 
 func TestErrorAfterTheAnswerChangesNothing(t *testing.T) {
 	got := answer("en", func(c *gin.Context) {
-		responses.Object(c, 1)
+		responses.OK(c, 1)
 		responses.Error(c, errors.New("late"))
 	})
 	require.JSONEq(t, `{"code":0,"msg":"success","data":1}`, got.Body.String())
@@ -98,15 +98,15 @@ func TestErrorAfterTheAnswerChangesNothing(t *testing.T) {
 
 func TestSuccess(t *testing.T) {
 	created := answer("zh", func(c *gin.Context) {
-		responses.Created(c, responses.Post[int, map[string]int]{
-			Create:   func(context.Context) (int, error) { return 1, nil },
-			Show:     func(id int) map[string]int { return map[string]int{"id": id} },
-			Location: func(id int) string { return fmt.Sprintf("/api/v1/tags/%d", id) },
-		})
+		responses.Created(c, "/api/v1/tags/1", tag7, map[string]int{"id": 1}, false)
 	})
 	require.Equal(t, 201, created.Code)
 	require.Equal(t, "/api/v1/tags/1", created.Header().Get("Location"))
 	require.JSONEq(t, `{"code":0,"msg":"成功","data":{"id":1}}`, created.Body.String())
+	require.Empty(t, created.Header().Get("Idempotency-Replayed"))
+	replayed := answer("zh", func(c *gin.Context) { responses.Created(c, "/api/v1/tags/1", tag7, map[string]int{"id": 1}, true) })
+	require.Equal(t, "true", replayed.Header().Get("Idempotency-Replayed"))
+	require.Equal(t, created.Body.String(), replayed.Body.String())
 
 	empty := answer("en", func(c *gin.Context) { responses.List[int](c, nil, responses.Pager{Page: 1, PageSize: 10}) })
 	require.JSONEq(t, `{"code":0,"msg":"success","list":[],"pager":{"page":1,"page_size":10,"total_rows":0}}`, empty.Body.String())

@@ -16,7 +16,7 @@ import (
 func TestCaching(t *testing.T) {
 	cfg := server.Default()
 	f := start(t, cfg, func(engine *gin.Engine) {
-		handle := func(c *gin.Context) { responses.Object(c, responses.Empty{}) }
+		handle := func(c *gin.Context) { responses.Object(c, responses.ETag{Version: "1"}, responses.Empty{}) }
 		engine.GET("/thing", handle)
 		engine.HEAD("/thing", handle)
 		engine.POST("/thing", handle)
@@ -38,7 +38,7 @@ func TestCaching(t *testing.T) {
 
 	cfg.SharedMaxAge = 0
 	f = start(t, cfg, func(engine *gin.Engine) {
-		engine.GET("/thing", func(c *gin.Context) { responses.Object(c, responses.Empty{}) })
+		engine.GET("/thing", func(c *gin.Context) { responses.Object(c, responses.ETag{Version: "1"}, responses.Empty{}) })
 	})
 	require.Equal(t, "public, no-cache", f.do(http.MethodGet, "/thing", "").Header.Get("Cache-Control"))
 }

@@ -5,8 +5,10 @@ package migrations
 
 import (
 	"embed"
+	"io/fs"
 
 	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 )
 
 //go:embed mysql/*.sql sqlite/*.sql
@@ -14,5 +16,5 @@ var files embed.FS
 
 // All returns the migrations of the article service.
 func All() database.Migrations {
-	return database.Migrations{Service: "article", Files: files}
+	return database.Migrations{Service: "article", Files: files, Shared: map[int64]fs.FS{3: replay.Schema()}}
 }

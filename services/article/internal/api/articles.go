@@ -1,9 +1,8 @@
 package api
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/gin-gonic/gin"
 
@@ -22,7 +21,7 @@ import (
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		article			body		CreateRequest				true	"the article"
-//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID, and this header once: a repeat under the same key by the same app within a day gets the first answer, in its language. What was refused was not done, and leaves the key free"	minLength(1)	maxLength(255)
+//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID, and this header once: a repeat under the same key by the same app within a day gets the article as it was created. A request that failed leaves the key free"	minLength(1)	maxLength(255)
 //	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success	201				{object}	responses.Envelope[Article]	"created"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
@@ -35,23 +34,18 @@ func (a *API) createArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	by := auth.PrincipalOf(c).AppKey
-	responses.Created(c, responses.Post[article.Article, Article]{
-		AppKey:   by,
-		Request:  request,
-		Create:   func(ctx context.Context) (article.Article, error) { return a.Articles.Create(ctx, request.draft(by)) },
-		Show:     whole,
-		Location: func(created article.Article) string { return fmt.Sprintf("/api/v1/articles/%d", created.ID) },
-		Failed:   errcode.CreateArticleFailed,
-	})
-}
-
-// visible is the article without the tags that the client may not see.
-func visible(c *gin.Context, found article.Article) article.Article {
-	if !auth.PrincipalOf(c).Known() {
-		found.Tags = slices.DeleteFunc(slices.Clone(found.Tags), func(t article.Tag) bool { return t.State == article.Disabled })
+	actor := auth.PrincipalOf(c).AppKey
+	key, err := requests.IdempotencyKey(c, actor, request)
+	if err != nil {
+		responses.Error(c, err)
+		return
 	}
-	return found
+	created, replayed, err := a.Articles.Create(c.Request.Context(), request.draft(actor), key)
+	if err != nil {
+		responses.ErrorOr(c, err, errcode.CreateArticleFailed)
+		return
+	}
+	responses.Created(c, fmt.Sprintf("/api/v1/articles/%d", created.ID), etag(created), toResponse(created), replayed)
 }
 
 // listArticles lists articles.
@@ -81,19 +75,18 @@ func (a *API) listArticles(c *gin.Context) {
 	}
 	page := a.Paging.Page(c)
 	wanted := article.Page{Offset: page.Offset(), Limit: page.Size, WithContent: request.Include != nil}
-	filter := request.filter()
-	if filter.Public = !auth.PrincipalOf(c).Known(); filter.Public && filter.State != nil && *filter.State == article.Disabled {
+	articles, total, err := a.Articles.List(c.Request.Context(), viewer(c), request.filter(), wanted)
+	switch {
+	case errors.Is(err, article.ErrUnauthenticated):
 		auth.Unauthorized(c)
 		return
-	}
-	articles, total, err := a.Articles.List(c.Request.Context(), filter, wanted)
-	if err != nil {
+	case err != nil:
 		responses.ErrorOr(c, err, errcode.ListArticlesFailed)
 		return
 	}
 	list := make([]Article, 0, len(articles))
 	for _, found := range articles {
-		list = append(list, newArticle(visible(c, found), wanted.WithContent))
+		list = append(list, newArticle(found, wanted.WithContent))
 	}
 	responses.List(c, list, responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: total})
 }
@@ -119,15 +112,12 @@ func (a *API) getArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	found, err := a.Articles.Get(c.Request.Context(), id)
-	if err == nil && found.State == article.Disabled && !auth.PrincipalOf(c).Known() {
-		err = errcode.New(errcode.ArticleNotFound)
-	}
+	found, err := a.Articles.Get(c.Request.Context(), viewer(c), id)
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.GetArticleFailed)
 		return
 	}
-	responses.Object(c, whole(visible(c, found)))
+	responses.Object(c, etag(found), toResponse(found))
 }
 
 // updateArticle changes an article.
@@ -174,8 +164,8 @@ func (a *API) setState(c *gin.Context) {
 	a.update(c, &request, func() article.Draft { return article.Draft{State: newState(request.State)} })
 }
 
-// update binds the body into request and then changes the article by the draft
-// that it makes.
+// update decodes the body into request, then changes the article by the draft that
+// draft makes of it.
 func (a *API) update(c *gin.Context, request any, draft func() article.Draft) {
 	id, err := requests.ID(c, errcode.ArticleNotFound)
 	if err != nil {
@@ -188,12 +178,12 @@ func (a *API) update(c *gin.Context, request any, draft func() article.Draft) {
 	}
 	change := draft()
 	change.Actor = auth.PrincipalOf(c).AppKey
-	updated, err := a.Articles.Update(c.Request.Context(), id, change, responses.Precondition(c, whole))
+	updated, err := a.Articles.Update(c.Request.Context(), id, change, responses.Precondition(c))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateArticleFailed)
 		return
 	}
-	responses.Object(c, whole(updated))
+	responses.Object(c, etag(updated), toResponse(updated))
 }
 
 // deleteArticle deletes an article.
@@ -216,7 +206,7 @@ func (a *API) deleteArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if err := a.Articles.Delete(c.Request.Context(), id, auth.PrincipalOf(c).AppKey, responses.Precondition(c, whole)); err != nil {
+	if err := a.Articles.Delete(c.Request.Context(), id, auth.PrincipalOf(c).AppKey, responses.Precondition(c)); err != nil {
 		responses.ErrorOr(c, err, errcode.DeleteArticleFailed)
 		return
 	}

@@ -1,5 +1,5 @@
-// Package api is the HTTP face of the article service: routes, handlers, and
-// the shapes of requests and answers.
+// Package api serves the HTTP API of the article service: its routes, its handlers,
+// and the types of requests and answers.
 package api
 
 import (
@@ -8,31 +8,32 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/swagger"
 	"github.com/achilles-blog/achilles/services/article/docs"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
-// Articles is what the handlers need of the domain; article.Service has it.
+// Articles is the part of article.Service that the handlers use.
 type Articles interface {
-	Create(ctx context.Context, draft article.Draft) (article.Article, error)
-	Get(ctx context.Context, id uint64) (article.Article, error)
-	List(ctx context.Context, filter article.Filter, page article.Page) ([]article.Article, int64, error)
+	Create(ctx context.Context, draft article.Draft, key idempotency.Key) (created article.Article, replayed bool, err error)
+	Get(ctx context.Context, viewer article.Viewer, id uint64) (article.Article, error)
+	List(ctx context.Context, viewer article.Viewer, filter article.Filter, page article.Page) ([]article.Article, int64, error)
 	Update(ctx context.Context, id uint64, draft article.Draft, precondition article.Precondition) (article.Article, error)
 	Delete(ctx context.Context, id uint64, actor string, precondition article.Precondition) error
 }
 
-// API are the handlers and what they share.
+// API holds the dependencies of the handlers.
 type API struct {
 	Articles Articles
 	Binder   *requests.Binder
 	Paging   requests.Paging
-	// Access is what every route of the API begins with; see service.Service.
+	// Access is the middleware of every route of the API; see service.Service.
 	Access []gin.HandlerFunc
 }
 
-// Register adds every route of the service.
+// Register adds the routes of the service.
 //
 //	@title			Achilles article service
 //	@version		1

@@ -4,16 +4,20 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
+	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
-// Article is an article as clients see it.
+// Article is an article in an answer.
 type Article struct {
 	ID            uint64 `json:"id" example:"1"`
 	Title         string `json:"title" example:"Rolling restarts"`
 	Desc          string `json:"desc" example:"What happens to the connections"`
 	CoverImageURL string `json:"cover_image_url" example:"https://example.org/cover.png"`
-	// left out of lists, unless they ask for it by include=content
+	// omitted in lists without include=content
 	Content   *string   `json:"content,omitempty" example:"# Rolling restarts"`
 	State     int       `json:"state" example:"1" enums:"0,1"`
 	Tags      []Tag     `json:"tags"`
@@ -25,7 +29,7 @@ type Article struct {
 	UpdatedBy string `json:"updated_by" example:"demo"`
 }
 
-// Tag is a tag that an article carries.
+// Tag is a tag of an article in an answer.
 type Tag struct {
 	ID    uint64 `json:"id" example:"1"`
 	Name  string `json:"name" example:"Kubernetes"`
@@ -47,11 +51,23 @@ func newArticle(a article.Article, withContent bool) Article {
 	return answer
 }
 
-// whole is the article with its content.
-func whole(a article.Article) Article { return newArticle(a, true) }
+func toResponse(a article.Article) Article { return newArticle(a, true) }
 
-// CreateRequest is the body that creates an article. White space around the
-// title is dropped.
+var shape = responses.ShapeOf[Article]()
+
+func etag(a article.Article) responses.ETag {
+	return responses.ETag{Version: a.Version(), Shape: shape}
+}
+
+func viewer(c *gin.Context) article.Viewer {
+	if auth.PrincipalOf(c).Known() {
+		return article.Authenticated
+	}
+	return article.Anonymous
+}
+
+// CreateRequest is the body that creates an article. White space around the title
+// is removed.
 type CreateRequest struct {
 	Title         *string `json:"title" validate:"required,notblank,max=100" minLength:"1" maxLength:"100" example:"Rolling restarts"`
 	Desc          *string `json:"desc" validate:"omitempty,max=255" maxLength:"255" example:"What happens to the connections"`
@@ -66,7 +82,7 @@ type CreateRequest struct {
 	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1"`
 }
 
-// Normalize drops white space around the title.
+// Normalize removes white space around the title.
 func (r *CreateRequest) Normalize() { trim(r.Title) }
 
 func (r *CreateRequest) draft(actor string) article.Draft {
@@ -77,8 +93,8 @@ func (r *CreateRequest) draft(actor string) article.Draft {
 	}
 }
 
-// UpdateRequest is the body that changes an article; what is left out stays
-// as it is.
+// UpdateRequest is the body that changes an article; omitted fields keep their
+// values.
 type UpdateRequest struct {
 	Title         *string `json:"title" validate:"omitempty,notblank,max=100" minLength:"1" maxLength:"100" example:"Rolling restarts"`
 	Desc          *string `json:"desc" validate:"omitempty,max=255" maxLength:"255" example:"What happens to the connections"`
@@ -93,7 +109,7 @@ type UpdateRequest struct {
 	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1"`
 }
 
-// Normalize drops white space around the title.
+// Normalize removes white space around the title.
 func (r *UpdateRequest) Normalize() { trim(r.Title) }
 
 func (r *UpdateRequest) draft() article.Draft {
@@ -108,7 +124,7 @@ type StateRequest struct {
 	State *int `json:"state" validate:"required,oneof=0 1" enums:"0,1" example:"0"`
 }
 
-// ListFilter narrows the list of articles.
+// ListFilter selects the articles of a list.
 type ListFilter struct {
 	TagID   *uint64 `json:"tag_id" validate:"omitempty,min=1"`
 	Title   *string `json:"title" validate:"omitempty,max=100"`
@@ -137,7 +153,8 @@ func newState(given *int) *article.State {
 	return &state
 }
 
-// tagSet joins the two ways to name tags; nil when neither is used.
+// tagSet returns the tags of the fields tag_ids and tag_id together, nil if neither
+// is given.
 func tagSet(ids *[]uint64, id *uint64) *[]uint64 {
 	if id == nil {
 		return ids

@@ -1,9 +1,12 @@
-// Package article is the domain of the article service: articles and the tags
-// they carry. It knows neither HTTP nor SQL, nor where the tags come from.
+// Package article is the domain of the article service: articles and their tags.
+// It imports neither HTTP nor SQL.
 package article
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,98 +14,142 @@ import (
 	"time"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 )
 
-// States of an article.
+// States of an article and of a tag.
 const (
 	Disabled State = 0
 	Enabled  State = 1
 )
 
-// MaxTags is the most tags that one article carries.
+// MaxTags is the maximum number of tags of an article.
 const MaxTags = 20
 
 // State says whether an article is published.
 type State uint8
 
-// Article is one post of the blog.
+// Viewer says what a client may see.
+type Viewer uint8
+
+const (
+	// Anonymous sees enabled articles with their enabled tags.
+	Anonymous Viewer = iota
+	// Authenticated sees all articles and tags.
+	Authenticated
+)
+
+// ErrUnauthenticated is returned to anonymous clients that ask for disabled
+// articles.
+var ErrUnauthenticated = errors.New("disabled articles are for authenticated clients only")
+
+// Article is a post of the blog.
 type Article struct {
 	ID            uint64
 	Title         string
 	Desc          string
 	CoverImageURL string
-	// Content is empty in lists that do not ask for it.
-	Content   string
-	State     State
-	Tags      []Tag
+	// Content is empty in lists without content.
+	Content string
+	State   State
+	Tags    []Tag
+	// Revision counts the changes of the article, from 1. Changes of its tags don't
+	// count.
+	Revision  uint64
 	CreatedAt time.Time
 	CreatedBy string // app key
 	UpdatedAt time.Time
 	UpdatedBy string // app key
 }
 
-// Tag is a tag that an article carries, as the tag service last told of it.
+// Version identifies what clients see of the article: its revision and its tags.
+func (a Article) Version() string {
+	version := strconv.FormatUint(a.Revision, 10)
+	if len(a.Tags) == 0 {
+		return version
+	}
+	sum := sha256.New()
+	for _, t := range a.Tags {
+		_, _ = fmt.Fprintf(sum, "%d %d %q\n", t.ID, t.State, t.Name)
+	}
+	return version + "-" + base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:12])
+}
+
+// visible returns the article as the viewer sees it; ok is false if the viewer
+// doesn't see it at all.
+func (a Article) visible(viewer Viewer) (seen Article, ok bool) {
+	if viewer == Authenticated {
+		return a, true
+	}
+	a.Tags = slices.DeleteFunc(slices.Clone(a.Tags), func(t Tag) bool { return t.State != Enabled })
+	return a, a.State == Enabled
+}
+
+// Tag is a tag of an article.
 type Tag struct {
 	ID    uint64
 	Name  string
 	State State
 }
 
-// Draft is what a client says about an article; what is nil it leaves as it
-// is. TagIDs is a set.
+// Draft is what a client wants an article to be. A nil field is the default of a
+// new article and leaves that of an existing one.
 type Draft struct {
 	Title         *string
 	Desc          *string
 	CoverImageURL *string
 	Content       *string
 	State         *State
-	TagIDs        *[]uint64
+	// TagIDs is the set of the article's tags.
+	TagIDs *[]uint64
 	// Actor is the app key of the client.
 	Actor string
 }
 
-// Precondition refuses a change by an error, unless the article is as it should be. It
-// is asked while nothing else can change the article; nil refuses nothing.
-type Precondition func(current Article) error
+// Precondition returns an error if the change must not be applied to the version
+// that the article has. A nil Precondition allows every change.
+type Precondition func(version string) error
 
-// Filter narrows a list; a nil field admits all.
+// Filter selects the articles of a list; a nil field selects all.
 type Filter struct {
 	TagID *uint64
 	// Title is contained in the titles, regardless of case.
 	Title *string
 	State *State
-	// Public admits what anybody may see: enabled articles, and with TagID
-	// those of an enabled tag.
-	Public bool
+	// TagEnabled requires the tag TagID to be enabled.
+	TagEnabled bool
 }
 
-// Page is the part of a list that is wanted.
+// Page selects a part of a list.
 type Page struct {
 	Offset, Limit int
-	// WithContent asks for the articles' content, too.
+	// WithContent adds the content to the articles.
 	WithContent bool
 }
 
-// Store keeps articles. Every error it returns carries a code, ArticleNotFound
-// or Unavailable, or is an *UnknownTagsError, or is that of the context, of a
-// Precondition, or of what made the context to have a write done once.
+// Store stores articles. Errors carry a code (ArticleNotFound, Unavailable, or one
+// of a POST under an Idempotency-Key), or are an *UnknownTagsError, or those of the
+// context or a Precondition.
 type Store interface {
-	// Create inserts an article with its tags, all or nothing.
-	Create(ctx context.Context, draft Draft) (Article, error)
-	// Get returns the article that is not deleted.
+	// Create inserts an article with its tags, all or nothing. If a request with the
+	// same key has created an article before, Create returns that article, as it was
+	// then, and replayed.
+	Create(ctx context.Context, draft Draft, key idempotency.Key) (created Article, replayed bool, err error)
+	// Get returns the article unless it is deleted.
 	Get(ctx context.Context, id uint64) (Article, error)
-	// List returns a page of the articles, newest first, and the number of all.
+	// List returns a page of the articles, newest first, and the total number.
 	List(ctx context.Context, filter Filter, page Page) ([]Article, int64, error)
-	// Update replaces what the draft has, all or nothing.
+	// Update replaces the fields that the draft has, all or nothing. The precondition
+	// is checked while nobody else can change the article.
 	Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Article, error)
-	// Delete marks the article as deleted and takes its tags off.
+	// Delete marks the article as deleted and removes its tags.
 	Delete(ctx context.Context, id uint64, actor string, precondition Precondition) error
 }
 
-// UnknownTagsError says which tags of a draft are not known.
+// UnknownTagsError reports tags of a draft that do not exist.
 type UnknownTagsError struct{ IDs []uint64 }
 
-// Error names the ids, for the log.
+// Error lists the ids.
 func (e *UnknownTagsError) Error() string {
 	return "unknown tags: " + e.list()
 }
@@ -123,8 +170,8 @@ func (e *UnknownTagsError) coded() error {
 	})
 }
 
-// normalize makes the tags of a draft a sorted set and applies the rules that
-// no single field can tell.
+// normalize sorts the tags of a draft, removes duplicates, and checks the limits
+// that are settings or concern several fields.
 func (d *Draft) normalize(maxContentBytes int) error {
 	if d.Content != nil && len(*d.Content) > maxContentBytes {
 		return errcode.New(errcode.TooLarge, errcode.Text{

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
@@ -23,8 +24,9 @@ type memory struct {
 	fail   error
 }
 
-func (m *memory) Create(_ context.Context, draft article.Draft) (article.Article, error) {
-	return m.write(1, draft)
+func (m *memory) Create(_ context.Context, draft article.Draft, _ idempotency.Key) (article.Article, bool, error) {
+	created, err := m.write(1, draft)
+	return created, false, err
 }
 
 func (m *memory) Update(_ context.Context, id uint64, draft article.Draft, _ article.Precondition) (article.Article, error) {
@@ -53,7 +55,7 @@ func (m *memory) write(id uint64, draft article.Draft) (article.Article, error) 
 // writes are the two ways to write an article, which obey the same rules.
 var writes = map[string]func(*article.Service, article.Draft) error{
 	"create": func(s *article.Service, d article.Draft) error {
-		_, err := s.Create(context.Background(), d)
+		_, _, err := s.Create(context.Background(), d, idempotency.Key{})
 		return err
 	},
 	"update": func(s *article.Service, d article.Draft) error {
@@ -129,7 +131,7 @@ func TestStateOfANewArticle(t *testing.T) {
 	m := &memory{}
 	s := article.NewService(m, nothingNew, 10)
 	for _, draft := range []article.Draft{{}, {State: pointer(article.Disabled)}} {
-		_, err := s.Create(t.Context(), draft)
+		_, _, err := s.Create(t.Context(), draft, idempotency.Key{})
 		require.NoError(t, err)
 	}
 	_, err := s.Update(t.Context(), 1, article.Draft{}, nil)
@@ -170,4 +172,79 @@ func TestOtherErrorsPass(t *testing.T) {
 		require.ErrorIs(t, write(s, article.Draft{}), m.fail)
 		require.Len(t, m.drafts, 1)
 	})
+}
+
+// found answers every read with one article.
+type found struct {
+	article.Store
+	article article.Article
+	filter  article.Filter
+}
+
+func (f *found) Get(context.Context, uint64) (article.Article, error) { return f.article, nil }
+
+func (f *found) List(_ context.Context, filter article.Filter, _ article.Page) ([]article.Article, int64, error) {
+	f.filter = filter
+	return []article.Article{f.article}, 1, nil
+}
+
+func TestViewers(t *testing.T) {
+	tags := []article.Tag{{ID: 1, State: article.Enabled}, {ID: 2, State: article.Disabled}}
+	for _, c := range []struct {
+		viewer article.Viewer
+		state  article.State
+		tags   []article.Tag // nil if the viewer doesn't see the article
+	}{
+		{article.Anonymous, article.Enabled, tags[:1]}, {article.Anonymous, article.Disabled, nil},
+		{article.Authenticated, article.Enabled, tags}, {article.Authenticated, article.Disabled, tags},
+	} {
+		f := &found{article: article.Article{ID: 1, State: c.state, Tags: tags}}
+		s := article.NewService(f, nothingNew, 10)
+		got, err := s.Get(t.Context(), c.viewer, 1)
+		if c.tags == nil {
+			requireArticleNotFound(t, err)
+		} else {
+			require.NoError(t, err)
+			require.Equal(t, c.tags, got.Tags)
+		}
+		_, _, err = s.List(t.Context(), c.viewer, article.Filter{State: &c.state}, article.Page{})
+		if c.tags == nil {
+			require.ErrorIs(t, err, article.ErrUnauthenticated)
+			continue
+		}
+		require.NoError(t, err)
+		list, _, err := s.List(t.Context(), c.viewer, article.Filter{}, article.Page{})
+		require.NoError(t, err)
+		require.Equal(t, c.tags, list[0].Tags)
+		anonymous := c.viewer == article.Anonymous
+		require.Equal(t, anonymous, f.filter.TagEnabled)
+		require.Equal(t, anonymous, f.filter.State != nil && *f.filter.State == article.Enabled)
+		require.Len(t, f.article.Tags, 2, "the store's own slice is unchanged")
+	}
+}
+
+func requireArticleNotFound(t *testing.T, err error) {
+	t.Helper()
+	var coded *errcode.Error
+	require.ErrorAs(t, err, &coded)
+	require.Equal(t, errcode.ArticleNotFound, coded.Code)
+}
+
+// The version covers the revision and all that is shown of the tags.
+func TestVersion(t *testing.T) {
+	versions := map[string]bool{}
+	for _, a := range []article.Article{
+		{Revision: 1}, {Revision: 2}, {Revision: 12},
+		{Revision: 1, Tags: []article.Tag{{ID: 2, Name: "a", State: article.Enabled}}},
+		{Revision: 1, Tags: []article.Tag{{ID: 3, Name: "a", State: article.Enabled}}},
+		{Revision: 1, Tags: []article.Tag{{ID: 2, Name: "b", State: article.Enabled}}},
+		{Revision: 1, Tags: []article.Tag{{ID: 2, Name: "a", State: article.Disabled}}},
+		{Revision: 1, Tags: []article.Tag{{ID: 2, Name: "a", State: article.Enabled}, {ID: 3, Name: "b", State: article.Enabled}}},
+		{Revision: 1, Tags: []article.Tag{{ID: 2, Name: "a\"\n3 1 \"b", State: article.Enabled}}},
+	} {
+		require.Regexp(t, `^[A-Za-z0-9_-]+$`, a.Version())
+		versions[a.Version()] = true
+		require.Equal(t, a.Version(), article.Article{Revision: a.Revision, Tags: a.Tags, Title: "x", Content: "y"}.Version())
+	}
+	require.Len(t, versions, 9)
 }

@@ -3,66 +3,96 @@ package article
 import (
 	"context"
 	"errors"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 )
 
-// Service is what the article service does.
+// Service implements the article service on a Store.
 type Service struct {
 	store           Store
 	catchUp         func(context.Context) error
 	maxContentBytes int
 }
 
-// NewService returns a service on the given store. catchUp brings the copy of
-// the tags up to date with all that is committed when it is called.
+// NewService returns a Service. catchUp updates the read model of the tags with
+// all changes that are committed when it is called.
 func NewService(store Store, catchUp func(context.Context) error, maxContentBytes int) *Service {
 	return &Service{store: store, catchUp: catchUp, maxContentBytes: maxContentBytes}
 }
 
-// Create makes an article, enabled unless the draft says otherwise.
-func (s *Service) Create(ctx context.Context, draft Draft) (Article, error) {
+// Create creates an article, enabled unless the draft has another state. See
+// Store.Create for key and replayed.
+func (s *Service) Create(ctx context.Context, draft Draft, key idempotency.Key) (created Article, replayed bool, err error) {
 	if draft.State == nil {
-		enabled := Enabled
-		draft.State = &enabled
+		draft.State = new(Enabled)
 	}
-	return s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Create(ctx, draft) })
+	err = s.write(ctx, draft, func(draft Draft) (err error) {
+		created, replayed, err = s.store.Create(ctx, draft, key)
+		return err
+	})
+	return created, replayed, err
 }
 
-// Get returns one article.
-func (s *Service) Get(ctx context.Context, id uint64) (Article, error) {
-	return s.store.Get(ctx, id)
+// Get returns an article that the viewer may see.
+func (s *Service) Get(ctx context.Context, viewer Viewer, id uint64) (Article, error) {
+	found, err := s.store.Get(ctx, id)
+	if err != nil {
+		return Article{}, err
+	}
+	found, ok := found.visible(viewer)
+	if !ok {
+		return Article{}, errcode.New(errcode.ArticleNotFound)
+	}
+	return found, nil
 }
 
-// List returns a page of the articles and the number of all that pass.
-func (s *Service) List(ctx context.Context, filter Filter, page Page) ([]Article, int64, error) {
-	return s.store.List(ctx, filter, page)
+// List returns a page of the articles that the viewer may see, and their total
+// number.
+func (s *Service) List(ctx context.Context, viewer Viewer, filter Filter, page Page) ([]Article, int64, error) {
+	if viewer == Anonymous {
+		if filter.State != nil && *filter.State != Enabled {
+			return nil, 0, ErrUnauthenticated
+		}
+		filter.State, filter.TagEnabled = new(Enabled), true
+	}
+	articles, total, err := s.store.List(ctx, filter, page)
+	for i := range articles {
+		articles[i], _ = articles[i].visible(viewer)
+	}
+	return articles, total, err
 }
 
-// Update replaces what the draft has.
-func (s *Service) Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Article, error) {
-	return s.write(ctx, draft, func(draft Draft) (Article, error) { return s.store.Update(ctx, id, draft, precondition) })
+// Update replaces the fields that the draft has.
+func (s *Service) Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (updated Article, err error) {
+	err = s.write(ctx, draft, func(draft Draft) (err error) {
+		updated, err = s.store.Update(ctx, id, draft, precondition)
+		return err
+	})
+	return updated, err
 }
 
-// Delete removes an article.
+// Delete deletes an article.
 func (s *Service) Delete(ctx context.Context, id uint64, actor string, precondition Precondition) error {
 	return s.store.Delete(ctx, id, actor, precondition)
 }
 
-// write tries once more after catching up with the tags when one is unknown:
-// it may have been created a moment ago.
-func (s *Service) write(ctx context.Context, draft Draft, try func(Draft) (Article, error)) (Article, error) {
+// write calls try. If a tag is unknown, it may have been created a moment ago, so
+// write updates the read model of the tags and tries once more.
+func (s *Service) write(ctx context.Context, draft Draft, try func(Draft) error) error {
 	if err := draft.normalize(s.maxContentBytes); err != nil {
-		return Article{}, err
+		return err
 	}
-	written, err := try(draft)
+	err := try(draft)
 	var unknown *UnknownTagsError
 	if !errors.As(err, &unknown) {
-		return written, err
+		return err
 	}
 	if err := s.catchUp(ctx); err != nil {
-		return Article{}, err
+		return err
 	}
-	if written, err = try(draft); errors.As(err, &unknown) {
-		return Article{}, unknown.coded()
+	if err = try(draft); errors.As(err, &unknown) {
+		return unknown.coded()
 	}
-	return written, err
+	return err
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/achilles-blog/achilles/pkg/command"
-	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
@@ -65,8 +65,8 @@ func serve(ctx context.Context, run command.Run[Config]) error {
 }
 
 func newArticles(base *service.Service, config Config) (*article.Service, error) {
-	stored := store.New(base.DB).WithRetention(config.Idempotency.Retention)
-	sweeper := idempotency.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
+	stored := store.New(base.DB, config.Idempotency.Retention)
+	sweeper := replay.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
 	base.Process.Go("idempotency sweeper", sweeper.Run)
 	client := tagfeed.NewClient(config.Feed.URL, config.Feed.Token, config.Feed.Timeout)
 	base.Process.OnStop("tag feed", service.StopTimeout, func(context.Context) error { client.Close(); return nil })

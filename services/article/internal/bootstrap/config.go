@@ -11,7 +11,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/cache"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/health"
-	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
@@ -33,7 +33,7 @@ type Config struct {
 	Health      health.Config
 	Tracing     tracing.Config
 	Feed        FeedConfig
-	Idempotency idempotency.Config
+	Idempotency replay.Config
 }
 
 // Validate says which values of different sections cannot work together.
@@ -119,7 +119,7 @@ func Defaults() Config {
 		Log:         logging.Default(),
 		Health:      health.Default(),
 		Tracing:     tracing.Default(),
-		Idempotency: idempotency.Default(),
+		Idempotency: replay.Default(),
 		Feed:        FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond},
 	}
 	// A file beside the service: production names a server.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 	"github.com/achilles-blog/achilles/services/article/internal/store"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
@@ -31,7 +33,7 @@ func open(t *testing.T, cfg database.Config) fixture {
 	db := dbtest.Open(t, cfg)
 	_, _, err := database.Migrate(t.Context(), db, migrations.All())
 	require.NoError(t, err)
-	return fixture{store.New(db), db}
+	return fixture{store.New(db, time.Hour), db}
 }
 
 func each(t *testing.T, test func(t *testing.T, s fixture)) {
@@ -99,7 +101,7 @@ func (f fixture) copied(t testing.TB) (map[uint64]string, tagfeed.Position) {
 
 func (f fixture) create(t *testing.T, title string, tags ...uint64) article.Article {
 	t.Helper()
-	created, err := f.Create(t.Context(), draft(title, tags...))
+	created, _, err := f.Create(t.Context(), draft(title, tags...), idempotency.Key{})
 	require.NoError(t, err)
 	return created
 }

@@ -6,6 +6,7 @@ import (
 	"gorm.io/gorm/schema"
 	"gorm.io/plugin/soft_delete"
 
+	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
@@ -20,7 +21,8 @@ type articleRow struct {
 	Desc          string
 	CoverImageURL string
 	Content       string
-	State         uint8
+	State         article.State
+	Revision      uint64
 }
 
 // TableName puts the configured prefix in front.
@@ -29,46 +31,28 @@ func (articleRow) TableName(namer schema.Namer) string { return namer.TableName(
 func (r articleRow) article(tags []article.Tag) article.Article {
 	return article.Article{
 		ID: r.ID, Title: r.Title, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
-		State: article.State(r.State), Tags: tags,
+		State: r.State, Tags: tags, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), CreatedBy: r.CreatedBy, UpdatedAt: r.UpdatedAt.UTC(), UpdatedBy: r.UpdatedBy,
 	}
 }
 
-// apply takes over what the draft has.
-func (r *articleRow) apply(draft article.Draft) {
+// apply changes the row by the draft and returns the columns that have changed.
+// What a client omits is not written again: content may be large.
+func (r *articleRow) apply(draft article.Draft) (columns []string) {
+	r.Revision++
 	r.UpdatedBy = draft.Actor
-	replace(&r.Title, draft.Title)
-	replace(&r.Desc, draft.Desc)
-	replace(&r.CoverImageURL, draft.CoverImageURL)
-	replace(&r.Content, draft.Content)
-	if draft.State != nil {
-		r.State = uint8(*draft.State)
-	}
+	columns = []string{"revision", "updated_at", "updated_by"}
+	database.Assign(&columns, "title", &r.Title, draft.Title)
+	database.Assign(&columns, "desc", &r.Desc, draft.Desc)
+	database.Assign(&columns, "cover_image_url", &r.CoverImageURL, draft.CoverImageURL)
+	database.Assign(&columns, "content", &r.Content, draft.Content)
+	database.Assign(&columns, "state", &r.State, draft.State)
+	return columns
 }
 
-// columns are those that a draft changes: to disable an article must not write
-// its content again.
-func columns(draft article.Draft) []string {
-	changed := []string{"updated_at", "updated_by"}
-	for column, given := range map[string]bool{
-		"title": draft.Title != nil, "desc": draft.Desc != nil, "cover_image_url": draft.CoverImageURL != nil,
-		"content": draft.Content != nil, "state": draft.State != nil,
-	} {
-		if given {
-			changed = append(changed, column)
-		}
-	}
-	return changed
-}
-
-func replace(field *string, with *string) {
-	if with != nil {
-		*field = *with
-	}
-}
-
-// articleTagRow is an association. It keeps the columns that every table has,
-// but is removed, not marked: nothing refers to it, and its tag may go.
+// articleTagRow associates an article with a tag. It has the columns of the
+// original schema, but is deleted, not marked as deleted: a foreign key deletes it
+// with its tag.
 type articleTagRow struct {
 	ID        uint64 `gorm:"primaryKey"`
 	CreatedAt time.Time

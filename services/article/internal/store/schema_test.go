@@ -109,7 +109,7 @@ func TestNoFullScan(t *testing.T) {
 			}
 		}
 		for name, work := range map[string]func() error{
-			"create": func() error { _, err := s.Create(underKey(t, rand.Text()), draft("x", 7)); return err },
+			"create": func() error { _, _, err := s.Create(t.Context(), draft("x", 7), under(rand.Text())); return err },
 			"get":    func() error { _, err := s.Get(t.Context(), 1); return err },
 			"update": func() error { _, err := s.Update(t.Context(), 1, draft("x", 7, 8, 9), nil); return err },
 			"delete": func() error { return s.Delete(t.Context(), 2, "", nil) },

@@ -15,10 +15,11 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
-// largestID is the largest that SQLite can be asked for; no id comes near it.
+// largestID is the largest id that SQLite's integers can hold.
 const largestID = math.MaxInt64
 
 // Store is article.Store and tagfeed.Copy on MySQL, MariaDB or SQLite.
@@ -29,64 +30,52 @@ type Store struct {
 
 var _ article.Store = (*Store)(nil)
 
-// New returns a store on an open database whose schema is current.
-func New(db *database.DB) *Store {
-	return &Store{db: db, retention: idempotency.Default().Retention}
+// New returns a Store on a database with the current schema. A POST under an
+// Idempotency-Key can be repeated for the given retention.
+func New(db *database.DB, retention time.Duration) *Store {
+	return &Store{db: db, retention: retention}
 }
 
-// WithRetention is the same store, which keeps the answers to requests that carry
-// an Idempotency-Key for another time.
-func (s *Store) WithRetention(retention time.Duration) *Store {
-	other := *s
-	other.retention = retention
-	return &other
-}
-
-// Create inserts an article with its tags. Under a key that was used before it
-// ends with the first answer, see package idempotency.
-func (s *Store) Create(ctx context.Context, draft article.Draft) (article.Article, error) {
-	return s.write(ctx, draft, func(tx *gorm.DB) (articleRow, error) {
+// Create implements article.Store.
+func (s *Store) Create(ctx context.Context, draft article.Draft, key idempotency.Key) (created article.Article, replayed bool, err error) {
+	created, replayed, err = replay.Create(ctx, s.db, key, s.retention, func(tx *gorm.DB) (article.Article, error) {
 		row := articleRow{CreatedBy: draft.Actor}
 		row.apply(draft)
-		return row, tx.Create(&row).Error
+		if err := tx.Create(&row).Error; err != nil {
+			return article.Article{}, err
+		}
+		return s.tagged(tx, row, draft)
 	})
+	return created, replayed, s.unknownTags(ctx, draft, err)
 }
 
-// Update replaces what the draft has.
-func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, precondition article.Precondition) (article.Article, error) {
-	return s.write(ctx, draft, func(tx *gorm.DB) (articleRow, error) {
+// Update implements article.Store.
+func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, precondition article.Precondition) (updated article.Article, err error) {
+	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
 		row, err := s.locked(tx, id, precondition)
 		if err != nil {
-			return row, err
+			return err
 		}
-		row.apply(draft)
-		return row, tx.Select(columns(draft)).Updates(&row).Error
+		if err := tx.Select(row.apply(draft)).Updates(&row).Error; err != nil {
+			return err
+		}
+		updated, err = s.tagged(tx, row, draft)
+		return err
 	})
+	return updated, s.unknownTags(ctx, draft, err)
 }
 
-// write runs put in a transaction and gives the article it returns the tags of
-// the draft.
-func (s *Store) write(ctx context.Context, draft article.Draft, put func(*gorm.DB) (articleRow, error)) (article.Article, error) {
-	written, err := idempotency.InTx(ctx, s.db, s.retention, func(tx *gorm.DB) (article.Article, error) {
-		row, err := put(tx)
-		if err != nil {
-			return article.Article{}, err
-		}
-		if err := setTags(tx, row.ID, draft.TagIDs); err != nil {
-			return article.Article{}, err
-		}
-		tags, err := s.tagsOf(tx, row.ID)
-		return row.article(tags[row.ID]), err
-	})
-	if errors.Is(err, database.ErrForeignKey) {
-		// A tag went between the look at the copy and the insertion.
-		return written, s.unknownTags(ctx, *draft.TagIDs, err)
+// tagged gives the article of a row the tags of the draft, and returns it.
+func (s *Store) tagged(tx *gorm.DB, row articleRow, draft article.Draft) (article.Article, error) {
+	if err := setTags(tx, row.ID, draft.TagIDs); err != nil {
+		return article.Article{}, err
 	}
-	return written, err
+	tags, err := s.tagsOf(tx, row.ID)
+	return row.article(tags[row.ID]), err
 }
 
-// locked returns the row, if the precondition allows it, for as long as the
-// transaction lasts, so that writes to one article follow one another.
+// locked returns the article's row, if the precondition allows it, and locks it
+// until the transaction ends.
 func (s *Store) locked(tx *gorm.DB, id uint64, precondition article.Precondition) (articleRow, error) {
 	var row articleRow
 	err := found(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
@@ -95,12 +84,12 @@ func (s *Store) locked(tx *gorm.DB, id uint64, precondition article.Precondition
 	}
 	tags, err := s.tagsOf(tx, id)
 	if err == nil {
-		err = precondition(row.article(tags[id]))
+		err = precondition(row.article(tags[id]).Version())
 	}
 	return row, err
 }
 
-// setTags makes the article's tags the given set; nil leaves them.
+// setTags replaces the article's tags, unless ids is nil.
 func setTags(tx *gorm.DB, articleID uint64, ids *[]uint64) error {
 	if ids == nil {
 		return nil
@@ -128,7 +117,7 @@ func setTags(tx *gorm.DB, articleID uint64, ids *[]uint64) error {
 	return tx.Create(&rows).Error
 }
 
-// missing returns an *article.UnknownTagsError when the copy lacks one of ids.
+// missing returns an *article.UnknownTagsError if one of the tags does not exist.
 func missing(tx *gorm.DB, ids []uint64) error {
 	if len(ids) == 0 {
 		return nil
@@ -144,15 +133,20 @@ func missing(tx *gorm.DB, ids []uint64) error {
 	return nil
 }
 
-func (s *Store) unknownTags(ctx context.Context, ids []uint64, cause error) error {
-	err := s.db.Read(ctx, func(db *gorm.DB) error { return missing(db, ids) })
-	if err == nil {
-		return &errcode.Error{Code: errcode.Conflict, Cause: cause} // and it came back meanwhile
+// unknownTags replaces the error of a foreign key by the one that it stands for: a
+// tag of the draft was deleted during the write.
+func (s *Store) unknownTags(ctx context.Context, draft article.Draft, err error) error {
+	if !errors.Is(err, database.ErrForeignKey) {
+		return err
 	}
-	return err
+	unknown := s.db.Read(ctx, func(db *gorm.DB) error { return missing(db, *draft.TagIDs) })
+	if unknown == nil {
+		return &errcode.Error{Code: errcode.Conflict, Cause: err} // it was created again
+	}
+	return unknown
 }
 
-// without returns the ids that are not among the others, in their order.
+// without returns the ids that are not among others, in their order.
 func without(ids, others []uint64) []uint64 {
 	known := make(map[uint64]bool, len(others))
 	for _, id := range others {
@@ -167,7 +161,7 @@ func without(ids, others []uint64) []uint64 {
 	return rest
 }
 
-// Get returns the article that is not deleted.
+// Get implements article.Store.
 func (s *Store) Get(ctx context.Context, id uint64) (article.Article, error) {
 	var got article.Article
 	err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
@@ -182,7 +176,7 @@ func (s *Store) Get(ctx context.Context, id uint64) (article.Article, error) {
 	return got, err
 }
 
-// List returns a page of the articles, newest first, and the number of all.
+// List implements article.Store.
 func (s *Store) List(ctx context.Context, filter article.Filter, page article.Page) ([]article.Article, int64, error) {
 	var articles []article.Article
 	var total int64
@@ -219,25 +213,22 @@ func (s *Store) filtered(filter article.Filter) func(*gorm.DB) *gorm.DB {
 		if filter.TagID != nil {
 			query = query.Joins("JOIN "+associations+" ON "+associations+".article_id = "+own+".id").
 				Where(associations+".tag_id = ?", min(*filter.TagID, largestID))
-			if filter.Public {
-				query = query.Joins("JOIN "+s.db.Table("tag_copy")+" AS copies ON copies.id = "+associations+".tag_id AND copies.state = ?", uint8(article.Enabled))
+			if filter.TagEnabled {
+				query = query.Joins("JOIN "+s.db.Table("tag_copy")+" AS copies ON copies.id = "+associations+".tag_id AND copies.state = ?", article.Enabled)
 			}
 		}
-		if filter.Public {
-			query = query.Where(own+".state = ?", uint8(article.Enabled))
-		}
 		if filter.Title != nil {
-			// Unlike LIKE it has no wildcards, and SQLite's does not end at a NUL.
+			// Unlike LIKE, INSTR has no wildcards.
 			query = query.Where("INSTR(LOWER(title), LOWER(?)) > 0", *filter.Title)
 		}
 		if filter.State != nil {
-			query = query.Where(own+".state = ?", uint8(*filter.State))
+			query = query.Where(own+".state = ?", *filter.State)
 		}
 		return query
 	}
 }
 
-// tagsOf returns the tags of each article, by their ids.
+// tagsOf returns the tags of each article, ordered by id.
 func (s *Store) tagsOf(tx *gorm.DB, articleIDs ...uint64) (map[uint64][]article.Tag, error) {
 	if len(articleIDs) == 0 {
 		return nil, nil
@@ -246,19 +237,19 @@ func (s *Store) tagsOf(tx *gorm.DB, articleIDs ...uint64) (map[uint64][]article.
 		ArticleID uint64
 		ID        uint64
 		Name      string
-		State     uint8
+		State     article.State
 	}
 	err := tx.Model(&articleTagRow{}).Select("article_id", "copies.id", "copies.name", "copies.state").
 		Joins("JOIN "+s.db.Table("tag_copy")+" AS copies ON copies.id = tag_id").
 		Where("article_id IN ?", articleIDs).Order("article_id, tag_id").Scan(&rows).Error
 	tags := make(map[uint64][]article.Tag, len(articleIDs))
 	for _, row := range rows {
-		tags[row.ArticleID] = append(tags[row.ArticleID], article.Tag{ID: row.ID, Name: row.Name, State: article.State(row.State)})
+		tags[row.ArticleID] = append(tags[row.ArticleID], article.Tag{ID: row.ID, Name: row.Name, State: row.State})
 	}
 	return tags, err
 }
 
-// Delete marks the article as deleted and takes its tags off.
+// Delete implements article.Store.
 func (s *Store) Delete(ctx context.Context, id uint64, actor string, precondition article.Precondition) error {
 	return s.db.InTx(ctx, func(tx *gorm.DB) error {
 		row, err := s.locked(tx, id, precondition)

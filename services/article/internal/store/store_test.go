@@ -15,6 +15,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
@@ -37,10 +38,10 @@ func TestWritesAreAllOrNothing(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		s.replace(t, snapshot(1, 1, 2, 3))
 		existing := s.create(t, "existing", 1, 2)
-		require.ErrorAs(t, second(s.Create(t.Context(), draft("new", 1, 99))), new(*article.UnknownTagsError))
+		require.ErrorAs(t, third(s.Create(t.Context(), draft("new", 1, 99), idempotency.Key{})), new(*article.UnknownTagsError))
 		require.ErrorAs(t, second(s.Update(t.Context(), existing.ID, draft("changed", 99), nil)), new(*article.UnknownTagsError))
 		s.failOn(t, "article_tag", nil)
-		require.ErrorIs(t, second(s.Create(t.Context(), draft("new", 1))), errInjected)
+		require.ErrorIs(t, third(s.Create(t.Context(), draft("new", 1), idempotency.Key{})), errInjected)
 		require.ErrorIs(t, second(s.Update(t.Context(), existing.ID, draft("changed", 2, 3), nil)), errInjected)
 		require.ErrorIs(t, s.Delete(t.Context(), existing.ID, "", nil), errInjected)
 
@@ -51,7 +52,8 @@ func TestWritesAreAllOrNothing(t *testing.T) {
 	})
 }
 
-func second[T any](_ T, err error) error { return err }
+func third[T any](_ T, _ bool, err error) error { return err }
+func second[T any](_ T, err error) error        { return err }
 
 func TestMissingArticles(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
@@ -117,7 +119,7 @@ func TestWritesRaceWithDeletedTags(t *testing.T) {
 					switch {
 					case w == 0 && round%4 == 0:
 						var created article.Article
-						if created, err = s.Create(t.Context(), draft("c", one)); err == nil {
+						if created, _, err = s.Create(t.Context(), draft("c", one), idempotency.Key{}); err == nil {
 							err = s.Delete(t.Context(), created.ID, "", nil)
 						}
 					case one == two:
@@ -234,7 +236,7 @@ func TestContextEndsTheWork(t *testing.T) {
 		require.ErrorIs(t, second(s.Get(ctx, created.ID)), context.Canceled)
 		_, _, err := s.List(ctx, article.Filter{}, article.Page{Limit: 1})
 		require.ErrorIs(t, err, context.Canceled)
-		require.ErrorIs(t, second(s.Create(ctx, draft("b"))), context.Canceled)
+		require.ErrorIs(t, third(s.Create(ctx, draft("b"), idempotency.Key{})), context.Canceled)
 		require.ErrorIs(t, s.Delete(ctx, created.ID, "", nil), context.Canceled)
 		require.EqualValues(t, 1, s.count(t, "article", "is_deleted = 0"))
 	})

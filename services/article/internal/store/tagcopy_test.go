@@ -268,7 +268,7 @@ func TestMovesThatTakeLong(t *testing.T) {
 		patient.fill(t, articles, "1", "2")
 		associations := patient.count(t, "article_tag", "1 = 1")
 		db := patient.db.WithTimeout(time.Nanosecond) // what any unit of work would exceed
-		s := fixture{store.New(db), db}
+		s := fixture{store.New(db, time.Hour), db}
 		_, err := s.Position(t.Context())
 		require.Error(t, err)
 

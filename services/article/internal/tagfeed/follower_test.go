@@ -58,7 +58,7 @@ func newReplica(t *testing.T, cfg database.Config, f *feed, change ...func(*opti
 	_, _, err := database.Migrate(t.Context(), db, migrations.All())
 	require.NoError(t, err)
 	core, logs := observer.New(zapcore.DebugLevel)
-	r := &replica{store: store.New(db), db: db, registry: prometheus.NewRegistry(), logs: logs}
+	r := &replica{store: store.New(db, time.Hour), db: db, registry: prometheus.NewRegistry(), logs: logs}
 	r.Follower, err = tagfeed.NewFollower(newClient(t, o.url, o.token, patience), r.store, tagfeed.Options{
 		Wait: o.wait, CatchUpTimeout: o.catchUpTimeout, Ready: func() { r.ready.Add(1) }, Log: zap.New(core),
 	}, r.registry)

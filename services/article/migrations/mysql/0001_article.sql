@@ -13,6 +13,7 @@ CREATE TABLE IF NOT EXISTS blog_article (
     cover_image_url varchar(255)     NOT NULL DEFAULT '',
     content         longtext         NOT NULL,
     state           tinyint unsigned NOT NULL DEFAULT 1,
+    revision        bigint unsigned  NOT NULL DEFAULT 1,
     PRIMARY KEY (id),
     KEY blog_article_is_deleted_state (is_deleted, state),
     KEY blog_article_is_deleted (is_deleted),

@@ -12,6 +12,7 @@ CREATE TABLE blog_article (
     cover_image_url varchar(255) NOT NULL DEFAULT '',
     content         longtext     NOT NULL,
     state           tinyint      NOT NULL DEFAULT 1,
+    revision        bigint       NOT NULL DEFAULT 1,
     CONSTRAINT blog_article_state CHECK (state IN (0, 1)),
     CONSTRAINT blog_article_flag CHECK (is_deleted IN (0, 1))
 );

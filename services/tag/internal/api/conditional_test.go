@@ -96,7 +96,9 @@ func TestHeadIsGetWithoutTheBody(t *testing.T) {
 		head := s.Do(t, apitest.Case{Method: http.MethodHead, Path: path, Invalid: true})
 		require.Equal(t, get.Status, head.Status)
 		require.Empty(t, head.Body)
-		require.Equal(t, strconv.Itoa(len(get.Body)), head.Header.Get("Content-Length"))
+		if length := head.Header.Get("Content-Length"); length != "" { // it may be omitted
+			require.Equal(t, strconv.Itoa(len(get.Body)), length)
+		}
 		for _, name := range []string{"ETag", "Cache-Control", "Content-Type", "Vary"} {
 			require.Equal(t, get.Header.Values(name), head.Header.Values(name), name)
 		}

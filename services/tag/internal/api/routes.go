@@ -1,5 +1,5 @@
-// Package api is the HTTP face of the tag service: routes, handlers, and the
-// shapes of requests and answers.
+// Package api serves the HTTP API of the tag service: its routes, its handlers,
+// and the types of requests and answers.
 package api
 
 import (
@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/swagger"
@@ -16,29 +17,29 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// Tags is what the handlers need of the domain; tag.Service has it.
+// Tags is the part of tag.Service that the handlers use.
 type Tags interface {
-	Create(ctx context.Context, draft tag.Draft) (tag.Tag, error)
-	Get(ctx context.Context, id uint64) (tag.Tag, error)
-	List(ctx context.Context, filter tag.Filter, page tag.Page) ([]tag.Tag, int64, error)
+	Create(ctx context.Context, draft tag.Draft, key idempotency.Key) (created tag.Tag, replayed bool, err error)
+	Get(ctx context.Context, viewer tag.Viewer, id uint64) (tag.Tag, error)
+	List(ctx context.Context, viewer tag.Viewer, filter tag.Filter, page tag.Page) ([]tag.Tag, int64, error)
 	Update(ctx context.Context, id uint64, draft tag.Draft, precondition tag.Precondition) (tag.Tag, error)
 	Delete(ctx context.Context, id uint64, actor string, precondition tag.Precondition) error
 	Changes(ctx context.Context, after uint64, limit int, wait time.Duration) (tag.Changes, error)
 	Snapshot(ctx context.Context) (tag.Snapshot, error)
 }
 
-// API are the handlers and what they share.
+// API holds the dependencies of the handlers.
 type API struct {
 	Tags   Tags
 	Binder *requests.Binder
 	Paging requests.Paging
-	// Access is what every route of the API begins with; see service.Service.
+	// Access is the middleware of every route of the API; see service.Service.
 	Access []gin.HandlerFunc
-	// FeedToken admits readers of the feed; when it is empty, nobody.
+	// FeedToken is the token of readers of the feed; if empty, nobody may read it.
 	FeedToken settings.Secret
 }
 
-// Register adds every route of the service.
+// Register adds the routes of the service.
 //
 //	@title			Achilles tag service
 //	@version		1

@@ -1,7 +1,7 @@
 package api
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -15,7 +15,7 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// Tag is a tag as clients see it.
+// Tag is a tag in an answer.
 type Tag struct {
 	ID        uint64    `json:"id" example:"1"`
 	Name      string    `json:"name" example:"Kubernetes"`
@@ -28,22 +28,33 @@ type Tag struct {
 	UpdatedBy string `json:"updated_by" example:"demo"`
 }
 
-func newTag(t tag.Tag) Tag {
+func toResponse(t tag.Tag) Tag {
 	return Tag{
 		ID: t.ID, Name: t.Name, State: int(t.State),
 		CreatedAt: t.CreatedAt, CreatedBy: t.CreatedBy, UpdatedAt: t.UpdatedAt, UpdatedBy: t.UpdatedBy,
 	}
 }
 
-// TagRequest is the body that creates or replaces a tag. White space around
-// the name is dropped.
+var shape = responses.ShapeOf[Tag]()
+
+func etag(t tag.Tag) responses.ETag { return responses.ETag{Version: t.Version(), Shape: shape} }
+
+func viewer(c *gin.Context) tag.Viewer {
+	if auth.PrincipalOf(c).Known() {
+		return tag.Authenticated
+	}
+	return tag.Anonymous
+}
+
+// TagRequest is the body that creates or replaces a tag. White space around the
+// name is removed.
 type TagRequest struct {
 	Name *string `json:"name" validate:"required,notblank,max=100" minLength:"1" maxLength:"100" example:"Kubernetes"`
 	// 1 enabled, 0 disabled; left out, a new tag is enabled and an existing one keeps its state
 	State *int `json:"state" validate:"omitempty,oneof=0 1" enums:"0,1" example:"1"`
 }
 
-// Normalize drops white space around the name.
+// Normalize removes white space around the name.
 func (r *TagRequest) Normalize() {
 	if r.Name != nil {
 		*r.Name = strings.TrimSpace(*r.Name)
@@ -73,7 +84,7 @@ func newState(given *int) *tag.State {
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		tag				body		TagRequest				true	"the tag"
-//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID, and this header once: a repeat under the same key by the same app within a day gets the first answer, in its language. What was refused was not done, and leaves the key free"	minLength(1)	maxLength(255)
+//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID, and this header once: a repeat under the same key by the same app within a day gets the tag as it was created. A request that failed leaves the key free"	minLength(1)	maxLength(255)
 //	@Param		locale			header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success	201				{object}	responses.Envelope[Tag]	"created"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
@@ -86,25 +97,28 @@ func (a *API) createTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	by := auth.PrincipalOf(c).AppKey
-	responses.Created(c, responses.Post[tag.Tag, Tag]{
-		AppKey:   by,
-		Request:  request,
-		Create:   func(ctx context.Context) (tag.Tag, error) { return a.Tags.Create(ctx, request.draft(by)) },
-		Show:     newTag,
-		Location: func(t tag.Tag) string { return fmt.Sprintf("/api/v1/tags/%d", t.ID) },
-		Failed:   errcode.CreateTagFailed,
-	})
+	actor := auth.PrincipalOf(c).AppKey
+	key, err := requests.IdempotencyKey(c, actor, request)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	created, replayed, err := a.Tags.Create(c.Request.Context(), request.draft(actor), key)
+	if err != nil {
+		responses.ErrorOr(c, err, errcode.CreateTagFailed)
+		return
+	}
+	responses.Created(c, fmt.Sprintf("/api/v1/tags/%d", created.ID), etag(created), toResponse(created), replayed)
 }
 
-// TagFilter narrows the list of tags.
+// TagFilter selects the tags of a list.
 type TagFilter struct {
 	Name  *string `json:"name" validate:"omitempty,max=100"`
 	State *int    `json:"state" validate:"omitempty,oneof=0 1"`
 }
 
-// Normalize drops white space around the name, of which no tag's name has any:
-// MySQL would find a name with spaces behind it and SQLite would not.
+// Normalize removes white space around the name, because MySQL ignores trailing
+// spaces when it compares names and SQLite does not.
 func (f *TagFilter) Normalize() {
 	if f.Name != nil {
 		*f.Name = strings.TrimSpace(*f.Name)
@@ -136,21 +150,18 @@ func (a *API) listTags(c *gin.Context) {
 	}
 	page := a.Paging.Page(c)
 	filter := tag.Filter{Name: request.Name, State: newState(request.State)}
-	if !auth.PrincipalOf(c).Known() {
-		if filter.State != nil && *filter.State == tag.Disabled {
-			auth.Unauthorized(c)
-			return
-		}
-		filter.State = new(tag.Enabled)
-	}
-	tags, total, err := a.Tags.List(c.Request.Context(), filter, tag.Page{Offset: page.Offset(), Limit: page.Size})
-	if err != nil {
+	tags, total, err := a.Tags.List(c.Request.Context(), viewer(c), filter, tag.Page{Offset: page.Offset(), Limit: page.Size})
+	switch {
+	case errors.Is(err, tag.ErrUnauthenticated):
+		auth.Unauthorized(c)
+		return
+	case err != nil:
 		responses.ErrorOr(c, err, errcode.ListTagsFailed)
 		return
 	}
 	list := make([]Tag, 0, len(tags))
 	for _, t := range tags {
-		list = append(list, newTag(t))
+		list = append(list, toResponse(t))
 	}
 	responses.List(c, list, responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: total})
 }
@@ -176,15 +187,12 @@ func (a *API) getTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	found, err := a.Tags.Get(c.Request.Context(), id)
-	if err == nil && found.State == tag.Disabled && !auth.PrincipalOf(c).Known() {
-		err = errcode.New(errcode.TagNotFound)
-	}
+	found, err := a.Tags.Get(c.Request.Context(), viewer(c), id)
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.GetTagFailed)
 		return
 	}
-	responses.Object(c, newTag(found))
+	responses.Object(c, etag(found), toResponse(found))
 }
 
 // updateTag replaces a tag.
@@ -215,12 +223,12 @@ func (a *API) updateTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	updated, err := a.Tags.Update(c.Request.Context(), id, request.draft(auth.PrincipalOf(c).AppKey), responses.Precondition(c, newTag))
+	updated, err := a.Tags.Update(c.Request.Context(), id, request.draft(auth.PrincipalOf(c).AppKey), responses.Precondition(c))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateTagFailed)
 		return
 	}
-	responses.Object(c, newTag(updated))
+	responses.Object(c, etag(updated), toResponse(updated))
 }
 
 // deleteTag deletes a tag.
@@ -243,7 +251,7 @@ func (a *API) deleteTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if err := a.Tags.Delete(c.Request.Context(), id, auth.PrincipalOf(c).AppKey, responses.Precondition(c, newTag)); err != nil {
+	if err := a.Tags.Delete(c.Request.Context(), id, auth.PrincipalOf(c).AppKey, responses.Precondition(c)); err != nil {
 		responses.ErrorOr(c, err, errcode.DeleteTagFailed)
 		return
 	}

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/command"
-	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
@@ -57,8 +57,8 @@ func newTags(base *service.Service, config Config) *tag.Service {
 	if config.Feed.Token == "" {
 		base.Log.Warn("nobody can follow the tags: set Feed.Token, the same as in the article service")
 	}
-	stored := store.New(base.DB).WithRetention(config.Idempotency.Retention)
-	sweeper := idempotency.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
+	stored := store.New(base.DB, config.Idempotency.Retention)
+	sweeper := replay.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
 	base.Process.Go("idempotency sweeper", sweeper.Run)
 	changed := tag.NewBroadcaster()
 	trimmer := tag.Trimmer{

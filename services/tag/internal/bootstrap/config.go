@@ -7,7 +7,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/cache"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/health"
-	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
@@ -29,7 +29,7 @@ type Config struct {
 	Health      health.Config
 	Tracing     tracing.Config
 	Feed        FeedConfig
-	Idempotency idempotency.Config
+	Idempotency replay.Config
 }
 
 // Validate says which values of different sections cannot work together.
@@ -91,7 +91,7 @@ func Defaults() Config {
 		Log:         logging.Default(),
 		Health:      health.Default(),
 		Tracing:     tracing.Default(),
-		Idempotency: idempotency.Default(),
+		Idempotency: replay.Default(),
 		Feed: FeedConfig{
 			Retention:    7 * 24 * time.Hour,
 			TrimInterval: 10 * time.Minute,

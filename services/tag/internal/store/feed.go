@@ -11,43 +11,41 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-func position(tx *gorm.DB) (sequenceRow, error) {
+func sequence(tx *gorm.DB) (sequenceRow, error) {
 	var row sequenceRow
 	err := tx.Take(&row, 1).Error
 	return row, err
 }
 
-// appendChange gives a change of a tag the next number of the feed. The number
-// is the last lock that a write takes, after that of the tag's own row: writes
-// queue up here for as short as can be, never hold it while they wait for
-// anything else, and each commits before the next one gets its number. So the
-// numbers are committed in order, and a rollback gives its number back.
+// appendChange appends a change to the feed. The lock of the sequence's row is the
+// last that a write takes, so writes hold it only for the rest of their
+// transaction, and each commits before the next one gets its number. Hence numbers
+// are committed in order, and a rollback leaves no gap.
 func (s *Store) appendChange(tx *gorm.DB, kind tag.Kind, row tagRow) error {
 	if err := tx.Model(&sequenceRow{ID: 1}).Update("value", gorm.Expr("value + 1")).Error; err != nil {
 		return err
 	}
-	// Not read first: every round trip counts while others wait.
+	// One statement, because other writes wait for each round trip.
 	result := tx.Exec("INSERT INTO "+s.db.Table("tag_change")+" (sequence, created_at, tag_id, kind, name, state) SELECT value, ?, ?, ?, ?, ? FROM "+
-		s.db.Table("tag_sequence")+" WHERE id = 1", tx.NowFunc(), row.ID, string(kind), row.Name, row.State)
+		s.db.Table("tag_sequence")+" WHERE id = 1", tx.NowFunc(), row.ID, kind, row.Name, row.State)
 	if result.Error == nil && result.RowsAffected != 1 {
 		return errNoSequence
 	}
 	return result.Error
 }
 
-// errNoSequence means that somebody has emptied the table that numbers the
-// changes.
+// errNoSequence means that the table that numbers the changes is empty.
 var errNoSequence = errors.New("the table tag_sequence has no row with id 1: restore it from a backup, with a new epoch")
 
-// Changes returns at most limit changes behind the position after.
+// Changes implements tag.Store.
 func (s *Store) Changes(ctx context.Context, after uint64, limit int) (tag.Changes, error) {
 	var found tag.Changes
 	err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
-		counter, err := position(tx)
+		counter, err := sequence(tx)
 		if err != nil {
 			return err
 		}
-		// Also because no driver takes numbers that SQL's integers cannot hold.
+		// This also keeps numbers from the driver that SQL's integers can't hold.
 		if after > counter.Value {
 			return errcode.New(errcode.ChangesTrimmed)
 		}
@@ -68,23 +66,23 @@ func (s *Store) Changes(ctx context.Context, after uint64, limit int) (tag.Chang
 }
 
 const (
-	// snapshotTimeout bounds the reading of all tags. It is no request of a
-	// client's, and what did not fit would fail again and again.
+	// snapshotTimeout bounds the reading of all tags. It is above the timeout of
+	// other reads, because a snapshot that takes longer would fail each time.
 	snapshotTimeout = 10 * time.Second
 	snapshotBatch   = 1000
 )
 
-// Snapshot returns all tags as of one position in the feed.
+// Snapshot implements tag.Store.
 func (s *Store) Snapshot(ctx context.Context) (tag.Snapshot, error) {
 	var snapshot tag.Snapshot
 	err := s.db.WithTimeout(snapshotTimeout).Snapshot(ctx, func(tx *gorm.DB) error {
-		counter, err := position(tx)
+		counter, err := sequence(tx)
 		if err != nil {
 			return err
 		}
 		snapshot = tag.Snapshot{Epoch: counter.Epoch, Sequence: counter.Value, Tags: []tag.Tag{}}
 		var rows []tagRow
-		// In batches, since each single statement is bounded, too.
+		// In batches, because each statement has a timeout, too.
 		return tx.FindInBatches(&rows, snapshotBatch, func(*gorm.DB, int) error {
 			for _, row := range rows {
 				snapshot.Tags = append(snapshot.Tags, row.tag())
@@ -95,10 +93,9 @@ func (s *Store) Snapshot(ctx context.Context) (tag.Snapshot, error) {
 	return snapshot, err
 }
 
-// Trim removes the oldest changes, up to limit of them, that were made before
-// the given time. It cuts at a sequence number, not at a time, because clocks
-// of several replicas may disagree and a hole must not appear. Each of its
-// queries reads one entry of an index, however long the feed is.
+// Trim implements tag.Store. It removes up to a sequence number, not a time,
+// because the clocks of replicas differ and a gap must not appear. Each of its
+// queries reads one entry of an index.
 func (s *Store) Trim(ctx context.Context, before time.Time, limit int) (int64, error) {
 	var removed int64
 	err := s.db.InTx(ctx, func(tx *gorm.DB) error {

@@ -16,6 +16,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/services/tag/internal/store"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
@@ -54,7 +55,7 @@ func TestFeedUnderLoad(t *testing.T) {
 			writes = 25
 			db = dbtest.Open(t, cfg)
 		}
-		second := store.New(db)
+		second := store.New(db, time.Hour)
 		replicas := []*store.Store{first, second}
 		var acknowledged atomic.Int64
 		var stop atomic.Bool
@@ -127,13 +128,13 @@ func TestFeedUnderLoad(t *testing.T) {
 func write(t *testing.T, s *store.Store, writer, n int) int64 {
 	ctx := t.Context()
 	name := fmt.Sprintf("writer %d, write %d", writer, n)
-	created, err := s.Create(ctx, draft(name, tag.Enabled))
+	created, _, err := s.Create(ctx, draft(name, tag.Enabled), idempotency.Key{})
 	if !noError(t, err) {
 		return 0
 	}
 	switch n % 5 {
 	case 0: // rolled back: a name that exists
-		_, err = s.Create(ctx, draft(name, tag.Enabled))
+		_, _, err = s.Create(ctx, draft(name, tag.Enabled), idempotency.Key{})
 		return 1 + refused(t, err, errcode.TagNameExists)
 	case 1: // rolled back: no such tag
 		return 1 + refused(t, s.Delete(ctx, created.ID+1<<40, "", nil), errcode.TagNotFound)
@@ -274,7 +275,7 @@ func TestTrimUnderLoad(t *testing.T) {
 		for w := range 4 {
 			working.Go(func() {
 				for n := range 20 {
-					_, err := s.Create(t.Context(), draft(fmt.Sprint(w, " ", n), tag.Enabled))
+					_, _, err := s.Create(t.Context(), draft(fmt.Sprint(w, " ", n), tag.Enabled), idempotency.Key{})
 					noError(t, err)
 				}
 			})

@@ -9,6 +9,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/services/tag/internal/store"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 	"github.com/achilles-blog/achilles/services/tag/migrations"
@@ -24,14 +25,14 @@ func open(t *testing.T, cfg database.Config) (*database.DB, *store.Store) {
 	db := dbtest.Open(t, cfg)
 	_, _, err := database.Migrate(t.Context(), db, migrations.All())
 	require.NoError(t, err)
-	return db, store.New(db)
+	return db, store.New(db, time.Hour)
 }
 
 func draft(name string, state tag.State) tag.Draft { return tag.Draft{Name: name, State: &state} }
 
 func create(t *testing.T, s *store.Store, name string) tag.Tag {
 	t.Helper()
-	created, err := s.Create(t.Context(), draft(name, tag.Enabled))
+	created, _, err := s.Create(t.Context(), draft(name, tag.Enabled), idempotency.Key{})
 	require.NoError(t, err)
 	return created
 }

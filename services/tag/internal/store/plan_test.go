@@ -51,7 +51,7 @@ func everyStatement(t *testing.T, s *store.Store) {
 	require.NoError(t, err)
 	_, err = s.Get(ctx, living)
 	require.NoError(t, err)
-	_, err = s.Create(underKey(t, "key"), draft("under a key", tag.Enabled))
+	_, _, err = s.Create(ctx, draft("under a key", tag.Enabled), under("key"))
 	require.NoError(t, err)
 	_, err = s.Update(ctx, living, draft("new name", tag.Disabled), nil)
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"gorm.io/gorm/schema"
 	"gorm.io/plugin/soft_delete"
 
+	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
@@ -17,17 +18,28 @@ type tagRow struct {
 	UpdatedBy string
 	IsDeleted soft_delete.DeletedAt `gorm:"softDelete:flag"`
 	Name      string
-	State     uint8
+	State     tag.State
+	Revision  uint64
 }
 
-// TableName puts the configured prefix in front.
+// TableName implements gorm's TablerWithNamer.
 func (tagRow) TableName(namer schema.Namer) string { return namer.TableName("tag") }
 
 func (r tagRow) tag() tag.Tag {
 	return tag.Tag{
-		ID: r.ID, Name: r.Name, State: tag.State(r.State),
+		ID: r.ID, Name: r.Name, State: r.State, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), CreatedBy: r.CreatedBy, UpdatedAt: r.UpdatedAt.UTC(), UpdatedBy: r.UpdatedBy,
 	}
+}
+
+// apply changes the row by the draft and returns the columns that have changed.
+func (r *tagRow) apply(draft tag.Draft) (columns []string) {
+	r.Revision++
+	r.UpdatedBy = draft.Actor
+	columns = []string{"revision", "updated_at", "updated_by"}
+	database.Assign(&columns, "name", &r.Name, &draft.Name)
+	database.Assign(&columns, "state", &r.State, draft.State)
+	return columns
 }
 
 type sequenceRow struct {
@@ -36,21 +48,21 @@ type sequenceRow struct {
 	Epoch string
 }
 
-// TableName puts the configured prefix in front.
+// TableName implements gorm's TablerWithNamer.
 func (sequenceRow) TableName(namer schema.Namer) string { return namer.TableName("tag_sequence") }
 
 type changeRow struct {
 	Sequence  uint64 `gorm:"primaryKey;autoIncrement:false"`
 	CreatedAt time.Time
 	TagID     uint64
-	Kind      string
+	Kind      tag.Kind
 	Name      string
-	State     uint8
+	State     tag.State
 }
 
-// TableName puts the configured prefix in front.
+// TableName implements gorm's TablerWithNamer.
 func (changeRow) TableName(namer schema.Namer) string { return namer.TableName("tag_change") }
 
 func (r changeRow) change() tag.Change {
-	return tag.Change{Sequence: r.Sequence, TagID: r.TagID, Kind: tag.Kind(r.Kind), Name: r.Name, State: tag.State(r.State)}
+	return tag.Change{Sequence: r.Sequence, TagID: r.TagID, Kind: r.Kind, Name: r.Name, State: r.State}
 }

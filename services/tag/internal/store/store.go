@@ -1,5 +1,5 @@
-// Package store keeps tags and the feed of their changes in SQL. Rows and
-// driver errors do not leave it.
+// Package store stores tags and the feed of their changes in SQL. It returns
+// neither rows nor errors of a driver.
 package store
 
 import (
@@ -13,10 +13,11 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// Store is tag.Store on MySQL, MariaDB or SQLite.
+// Store implements tag.Store on MySQL, MariaDB and SQLite.
 type Store struct {
 	db        *database.DB
 	retention time.Duration
@@ -24,24 +25,17 @@ type Store struct {
 
 var _ tag.Store = (*Store)(nil)
 
-// New returns a store on an open database whose schema is current.
-func New(db *database.DB) *Store {
-	return &Store{db: db, retention: idempotency.Default().Retention}
+// New returns a Store on a database with the current schema. A POST under an
+// Idempotency-Key can be repeated for the given retention.
+func New(db *database.DB, retention time.Duration) *Store {
+	return &Store{db: db, retention: retention}
 }
 
-// WithRetention is the same store, which keeps the answers to requests that carry
-// an Idempotency-Key for another time.
-func (s *Store) WithRetention(retention time.Duration) *Store {
-	other := *s
-	other.retention = retention
-	return &other
-}
-
-// Create inserts a tag; its name must not be in use. Under a key that was used
-// before it ends with the first answer, see package idempotency.
-func (s *Store) Create(ctx context.Context, draft tag.Draft) (tag.Tag, error) {
-	return idempotency.InTx(ctx, s.db, s.retention, func(tx *gorm.DB) (tag.Tag, error) {
-		row := tagRow{Name: draft.Name, State: uint8(*draft.State), CreatedBy: draft.Actor, UpdatedBy: draft.Actor}
+// Create implements tag.Store.
+func (s *Store) Create(ctx context.Context, draft tag.Draft, key idempotency.Key) (created tag.Tag, replayed bool, err error) {
+	return replay.Create(ctx, s.db, key, s.retention, func(tx *gorm.DB) (tag.Tag, error) {
+		row := tagRow{CreatedBy: draft.Actor}
+		row.apply(draft)
 		if err := tx.Create(&row).Error; err != nil {
 			return tag.Tag{}, named(err)
 		}
@@ -49,7 +43,7 @@ func (s *Store) Create(ctx context.Context, draft tag.Draft) (tag.Tag, error) {
 	})
 }
 
-// Get returns the tag that is not deleted.
+// Get implements tag.Store.
 func (s *Store) Get(ctx context.Context, id uint64) (tag.Tag, error) {
 	var row tagRow
 	err := s.db.Read(ctx, func(db *gorm.DB) error {
@@ -58,7 +52,7 @@ func (s *Store) Get(ctx context.Context, id uint64) (tag.Tag, error) {
 	return row.tag(), err
 }
 
-// List returns a page of the tags, oldest first, and the number of all.
+// List implements tag.Store.
 func (s *Store) List(ctx context.Context, filter tag.Filter, page tag.Page) ([]tag.Tag, int64, error) {
 	var rows []tagRow
 	var total int64
@@ -83,13 +77,13 @@ func filtered(filter tag.Filter) func(*gorm.DB) *gorm.DB {
 			query = query.Where("active_name = ?", *filter.Name)
 		}
 		if filter.State != nil {
-			query = query.Where("state = ?", uint8(*filter.State))
+			query = query.Where("state = ?", *filter.State)
 		}
 		return query
 	}
 }
 
-// Update replaces the tag's name, and its state if the draft has one.
+// Update implements tag.Store.
 func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft, precondition tag.Precondition) (tag.Tag, error) {
 	var row tagRow
 	err := s.db.InTx(ctx, func(tx *gorm.DB) error {
@@ -97,11 +91,7 @@ func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft, precondi
 		if row, err = locked(tx, id, precondition); err != nil {
 			return err
 		}
-		row.Name, row.UpdatedBy = draft.Name, draft.Actor
-		if draft.State != nil {
-			row.State = uint8(*draft.State)
-		}
-		if err := tx.Select("name", "state", "updated_at", "updated_by").Updates(&row).Error; err != nil {
+		if err := tx.Select(row.apply(draft)).Updates(&row).Error; err != nil {
 			return named(err)
 		}
 		return s.appendChange(tx, tag.Put, row)
@@ -109,7 +99,7 @@ func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft, precondi
 	return row.tag(), err
 }
 
-// Delete marks the tag as deleted, which frees its name.
+// Delete implements tag.Store.
 func (s *Store) Delete(ctx context.Context, id uint64, actor string, precondition tag.Precondition) error {
 	return s.db.InTx(ctx, func(tx *gorm.DB) error {
 		row, err := locked(tx, id, precondition)
@@ -124,13 +114,13 @@ func (s *Store) Delete(ctx context.Context, id uint64, actor string, preconditio
 	})
 }
 
-// locked returns the tag as it is now, if the precondition allows it, and keeps others
-// from changing it until the transaction ends.
+// locked returns the tag, if the precondition allows it, and locks it until the
+// transaction ends.
 func locked(tx *gorm.DB, id uint64, precondition tag.Precondition) (tagRow, error) {
 	var row tagRow
 	err := found(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
 	if err == nil && precondition != nil {
-		err = precondition(row.tag())
+		err = precondition(row.tag().Version())
 	}
 	return row, err
 }

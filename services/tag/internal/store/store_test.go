@@ -13,6 +13,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
@@ -20,7 +21,7 @@ func TestTags(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		_, s := open(t, cfg)
 		name := strings.Repeat("🦄", 100)
-		created, err := s.Create(t.Context(), draft(name, tag.Disabled))
+		created, _, err := s.Create(t.Context(), draft(name, tag.Disabled), idempotency.Key{})
 		require.NoError(t, err)
 		require.NotZero(t, created.ID)
 		require.Equal(t, name, created.Name)
@@ -56,7 +57,7 @@ func TestNames(t *testing.T) {
 		other := create(t, s, "other")
 		for range 3 {
 			created := create(t, s, "name")
-			_, err := s.Create(t.Context(), draft("name", tag.Enabled))
+			_, _, err := s.Create(t.Context(), draft("name", tag.Enabled), idempotency.Key{})
 			requireCode(t, errcode.TagNameExists, err)
 			_, err = s.Update(t.Context(), other.ID, tag.Draft{Name: "name"}, nil)
 			requireCode(t, errcode.TagNameExists, err)
@@ -108,7 +109,7 @@ func TestListAgreesWithItsCount(t *testing.T) {
 		go func() {
 			defer close(done)
 			for range 30 {
-				created, err := s.Create(t.Context(), draft("flickering", tag.Enabled))
+				created, _, err := s.Create(t.Context(), draft("flickering", tag.Enabled), idempotency.Key{})
 				if noError(t, err) {
 					noError(t, s.Delete(t.Context(), created.ID, "", nil))
 				}
@@ -135,7 +136,7 @@ func TestARequestsEndEndsItsWrite(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		began := time.Now()
-		_, err := s.Create(ctx, draft("late", tag.Enabled))
+		_, _, err := s.Create(ctx, draft("late", tag.Enabled), idempotency.Key{})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Less(t, time.Since(began), cfg.Timeout/2)
 		release()
@@ -155,7 +156,7 @@ func TestAcknowledgedWritesSurviveACrash(t *testing.T) {
 	go func() {
 		defer close(ids)
 		for {
-			created, err := s.Create(t.Context(), draft(rand.Text(), tag.Enabled))
+			created, _, err := s.Create(t.Context(), draft(rand.Text(), tag.Enabled), idempotency.Key{})
 			if err != nil {
 				failed <- err
 				return

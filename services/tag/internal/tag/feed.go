@@ -2,8 +2,8 @@ package tag
 
 import "sync"
 
-// Kinds of changes. A put carries the whole tag, so applying it twice does no
-// harm and creation needs no kind of its own.
+// Kinds of changes. Put carries the whole tag, for creation and update alike, so
+// applying it twice does no harm.
 const (
 	Put    Kind = "put"
 	Delete Kind = "delete"
@@ -12,9 +12,9 @@ const (
 // Kind says what a change did.
 type Kind string
 
-// Change is one step of the feed.
+// Change is an entry of the feed.
 type Change struct {
-	// Sequence numbers the changes 1, 2, 3… without gaps, in the order of their
+	// Sequence numbers the changes from 1, without gaps, in the order of their
 	// commits.
 	Sequence uint64
 	TagID    uint64
@@ -23,45 +23,45 @@ type Change struct {
 	State    State
 }
 
-// Changes is a stretch of the feed.
+// Changes is a part of the feed.
 type Changes struct {
-	// Epoch names the feed; positions of one epoch mean nothing in another.
+	// Epoch identifies the feed; offsets of one epoch mean nothing in another.
 	Epoch   string
 	Changes []Change
-	// Last is the newest position there is, at or behind the last change.
+	// Last is the sequence of the newest change of the feed.
 	Last uint64
 }
 
-// Snapshot is every tag that is not deleted as of the position Sequence.
+// Snapshot holds all tags that are not deleted as of the offset Sequence.
 type Snapshot struct {
 	Epoch    string
 	Sequence uint64
 	Tags     []Tag
 }
 
-// Broadcaster wakes everyone who waits for a change.
+// Broadcaster wakes all goroutines that wait for a change.
 type Broadcaster struct {
 	mu   sync.Mutex
-	rung chan struct{}
+	next chan struct{}
 }
 
-// NewBroadcaster returns a bell that nobody has rung.
+// NewBroadcaster returns a Broadcaster.
 func NewBroadcaster() *Broadcaster {
-	return &Broadcaster{rung: make(chan struct{})}
+	return &Broadcaster{next: make(chan struct{})}
 }
 
-// Next returns a channel that the next KeySet closes. Take it before looking for
-// what you would wait for, or a key set in between is missed.
+// Next returns a channel that the next Broadcast closes. It must be called before
+// the check for what to wait for, or a Broadcast in between is missed.
 func (b *Broadcaster) Next() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.rung
+	return b.next
 }
 
-// KeySet wakes all who wait.
+// Broadcast wakes all waiting goroutines.
 func (b *Broadcaster) Broadcast() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	close(b.rung)
-	b.rung = make(chan struct{})
+	close(b.next)
+	b.next = make(chan struct{})
 }

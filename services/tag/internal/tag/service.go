@@ -3,66 +3,80 @@ package tag
 import (
 	"context"
 	"time"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 )
 
 // Options are what a Service needs beside its store.
 type Options struct {
-	// Changed is rung by whoever learns of a change, this process or another.
+	// Changed wakes waiting readers of the feed after each change.
 	Changed *Broadcaster
-	// Announce tells the other replicas of a change made here; it must not
-	// block. May be nil.
+	// Announce, if not nil, notifies the other replicas of a change. It must not
+	// block.
 	Announce func()
-	// PollInterval is how often a waiting reader looks for changes of which
-	// no bell told it.
+	// PollInterval is how often a waiting reader queries the database for changes
+	// that it was not notified of.
 	PollInterval time.Duration
-	// Draining ends all waiting when it is closed.
+	// Draining ends the wait of all readers when it is closed.
 	Draining <-chan struct{}
 }
 
-// Service is what the tag service does.
+// Service implements the tag service on a Store.
 type Service struct {
 	store   Store
 	options Options
 }
 
-// NewService returns a service on the given store.
+// NewService returns a Service.
 func NewService(store Store, options Options) *Service {
 	return &Service{store: store, options: options}
 }
 
-// Create makes a tag, enabled unless the draft says otherwise.
-func (s *Service) Create(ctx context.Context, draft Draft) (Tag, error) {
+// Create creates a tag, enabled unless the draft has another state. See
+// Store.Create for key and replayed.
+func (s *Service) Create(ctx context.Context, draft Draft, key idempotency.Key) (created Tag, replayed bool, err error) {
 	if draft.State == nil {
-		enabled := Enabled
-		draft.State = &enabled
+		draft.State = new(Enabled)
 	}
-	created, err := s.store.Create(ctx, draft)
-	return created, s.written(err)
+	created, replayed, err = s.store.Create(ctx, draft, key)
+	return created, replayed, s.notify(err)
 }
 
-// Get returns one tag.
-func (s *Service) Get(ctx context.Context, id uint64) (Tag, error) {
-	return s.store.Get(ctx, id)
+// Get returns a tag that the viewer may see.
+func (s *Service) Get(ctx context.Context, viewer Viewer, id uint64) (Tag, error) {
+	found, err := s.store.Get(ctx, id)
+	if err == nil && !viewer.sees(found) {
+		return Tag{}, errcode.New(errcode.TagNotFound)
+	}
+	return found, err
 }
 
-// List returns a page of the tags and the number of all that pass the filter.
-func (s *Service) List(ctx context.Context, filter Filter, page Page) ([]Tag, int64, error) {
+// List returns a page of the tags that the viewer may see, and their total number.
+func (s *Service) List(ctx context.Context, viewer Viewer, filter Filter, page Page) ([]Tag, int64, error) {
+	if viewer == Anonymous {
+		if filter.State != nil && *filter.State != Enabled {
+			return nil, 0, ErrUnauthenticated
+		}
+		filter.State = new(Enabled)
+	}
 	return s.store.List(ctx, filter, page)
 }
 
 // Update replaces the tag's name, and its state if the draft has one.
 func (s *Service) Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Tag, error) {
 	updated, err := s.store.Update(ctx, id, draft, precondition)
-	return updated, s.written(err)
+	return updated, s.notify(err)
 }
 
 // Delete removes a tag.
 func (s *Service) Delete(ctx context.Context, id uint64, actor string, precondition Precondition) error {
-	return s.written(s.store.Delete(ctx, id, actor, precondition))
+	return s.notify(s.store.Delete(ctx, id, actor, precondition))
 }
 
-// written tells everyone who waits for changes, here and elsewhere.
-func (s *Service) written(err error) error {
+// notify wakes the readers of the feed, on this and other replicas, unless the
+// write failed. It returns err.
+func (s *Service) notify(err error) error {
 	if err != nil {
 		return err
 	}
@@ -73,9 +87,9 @@ func (s *Service) written(err error) error {
 	return nil
 }
 
-// Changes returns what follows the position after. With nothing there it waits
-// for up to wait, and then returns no changes; a drain ends the wait as well,
-// so that a reader moves on to another replica.
+// Changes returns the changes after an offset. If there are none, it waits for
+// one, at most as long as wait. A drain ends the wait, so that the reader goes on
+// with another replica.
 func (s *Service) Changes(ctx context.Context, after uint64, limit int, wait time.Duration) (Changes, error) {
 	deadline := time.NewTimer(wait)
 	defer deadline.Stop()
@@ -99,7 +113,7 @@ func (s *Service) Changes(ctx context.Context, after uint64, limit int, wait tim
 	}
 }
 
-// Snapshot returns all tags as of one position in the feed.
+// Snapshot returns all tags as of one offset in the feed.
 func (s *Service) Snapshot(ctx context.Context) (Snapshot, error) {
 	return s.store.Snapshot(ctx)
 }

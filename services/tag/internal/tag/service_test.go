@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
@@ -29,9 +30,9 @@ type fake struct {
 	before  []time.Time
 }
 
-func (f *fake) Create(_ context.Context, draft tag.Draft) (tag.Tag, error) {
+func (f *fake) Create(_ context.Context, draft tag.Draft, _ idempotency.Key) (tag.Tag, bool, error) {
 	f.draft = draft
-	return tag.Tag{ID: 1}, f.err
+	return tag.Tag{ID: 1}, false, f.err
 }
 
 func (f *fake) Update(_ context.Context, _ uint64, draft tag.Draft, _ tag.Precondition) (tag.Tag, error) {
@@ -68,14 +69,53 @@ func (f *fake) Trim(_ context.Context, before time.Time, _ int) (int64, error) {
 	return removed, nil
 }
 
+// found answers every read with one tag.
+type found struct {
+	tag.Store
+	tag    tag.Tag
+	filter tag.Filter
+}
+
+func (f *found) Get(context.Context, uint64) (tag.Tag, error) { return f.tag, nil }
+
+func (f *found) List(_ context.Context, filter tag.Filter, _ tag.Page) ([]tag.Tag, int64, error) {
+	f.filter = filter
+	return []tag.Tag{f.tag}, 1, nil
+}
+
+func TestViewers(t *testing.T) {
+	for _, c := range []struct {
+		viewer tag.Viewer
+		state  tag.State
+		sees   bool
+	}{
+		{tag.Anonymous, tag.Enabled, true}, {tag.Anonymous, tag.Disabled, false},
+		{tag.Authenticated, tag.Enabled, true}, {tag.Authenticated, tag.Disabled, true},
+	} {
+		f := &found{tag: tag.Tag{ID: 1, State: c.state}}
+		s := tag.NewService(f, tag.Options{})
+		_, err := s.Get(t.Context(), c.viewer, 1)
+		require.Equal(t, c.sees, err == nil, "%+v", c)
+		_, _, err = s.List(t.Context(), c.viewer, tag.Filter{State: &c.state}, tag.Page{})
+		if !c.sees {
+			require.ErrorIs(t, err, tag.ErrUnauthenticated)
+			continue
+		}
+		require.NoError(t, err)
+		_, _, err = s.List(t.Context(), c.viewer, tag.Filter{}, tag.Page{})
+		require.NoError(t, err)
+		require.Equal(t, c.viewer == tag.Anonymous, f.filter.State != nil && *f.filter.State == tag.Enabled)
+	}
+}
+
 func TestStateOfADraft(t *testing.T) {
 	f := &fake{}
 	s := tag.NewService(f, tag.Options{Changed: tag.NewBroadcaster()})
 	disabled := tag.Disabled
-	_, err := s.Create(t.Context(), tag.Draft{Name: "a"})
+	_, _, err := s.Create(t.Context(), tag.Draft{Name: "a"}, idempotency.Key{})
 	require.NoError(t, err)
 	require.Equal(t, tag.Enabled, *f.draft.State, "a new tag is enabled")
-	_, err = s.Create(t.Context(), tag.Draft{Name: "a", State: &disabled})
+	_, _, err = s.Create(t.Context(), tag.Draft{Name: "a", State: &disabled}, idempotency.Key{})
 	require.NoError(t, err)
 	require.Equal(t, tag.Disabled, *f.draft.State)
 	_, err = s.Update(t.Context(), 1, tag.Draft{Name: "a"}, nil)
@@ -87,14 +127,14 @@ func TestStateOfADraft(t *testing.T) {
 func TestWritesAreAnnounced(t *testing.T) {
 	for _, failure := range []error{nil, errors.New("failed")} {
 		f := &fake{err: failure}
-		bell, announced := tag.NewBroadcaster(), 0
-		s := tag.NewService(f, tag.Options{Changed: bell, Announce: func() { announced++ }})
+		broadcaster, announced := tag.NewBroadcaster(), 0
+		s := tag.NewService(f, tag.Options{Changed: broadcaster, Announce: func() { announced++ }})
 		for i, write := range []func() error{
-			func() error { _, err := s.Create(t.Context(), tag.Draft{}); return err },
+			func() error { _, _, err := s.Create(t.Context(), tag.Draft{}, idempotency.Key{}); return err },
 			func() error { _, err := s.Update(t.Context(), 1, tag.Draft{}, nil); return err },
 			func() error { return s.Delete(t.Context(), 1, "", nil) },
 		} {
-			rung := bell.Next()
+			rung := broadcaster.Next()
 			require.Equal(t, failure, write())
 			select {
 			case <-rung:
@@ -133,22 +173,22 @@ func TestWaiting(t *testing.T) {
 		there int64
 		wait  time.Duration
 		// happens once the reader waits
-		happens func(f *fake, bell *tag.Broadcaster, drain, leave func())
+		happens func(f *fake, broadcaster *tag.Broadcaster, drain, leave func())
 		took    time.Duration
 		changes int
 		err     error
 	}{
-		"changes are there":       {there: 3, wait: wait, changes: 3},
-		"no wait":                 {wait: 0},
-		"a negative wait":         {wait: -time.Second},
-		"nothing comes":           {wait: wait, took: wait},
-		"less than a poll":        {wait: 50 * time.Millisecond, took: 50 * time.Millisecond},
-		"a bell":                  {wait: wait, changes: 1, happens: func(f *fake, bell *tag.Broadcaster, _, _ func()) { f.changes.Add(1); bell.Broadcast() }},
-		"a bell for nothing":      {wait: wait, took: wait, happens: func(_ *fake, bell *tag.Broadcaster, _, _ func()) { bell.Broadcast() }},
-		"a change without a bell": {wait: wait, took: poll, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, _, _ func()) { f.changes.Add(1) }},
-		"a drain":                 {wait: wait, happens: func(_ *fake, _ *tag.Broadcaster, drain, _ func()) { drain() }},
-		"a change and a drain":    {wait: wait, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, drain, _ func()) { f.changes.Add(1); drain() }},
-		"the reader leaves":       {wait: wait, err: context.Canceled, happens: func(_ *fake, _ *tag.Broadcaster, _, leave func()) { leave() }},
+		"changes are there":              {there: 3, wait: wait, changes: 3},
+		"no wait":                        {wait: 0},
+		"a negative wait":                {wait: -time.Second},
+		"nothing comes":                  {wait: wait, took: wait},
+		"less than a poll":               {wait: 50 * time.Millisecond, took: 50 * time.Millisecond},
+		"a broadcaster":                  {wait: wait, changes: 1, happens: func(f *fake, broadcaster *tag.Broadcaster, _, _ func()) { f.changes.Add(1); broadcaster.Broadcast() }},
+		"a broadcaster for nothing":      {wait: wait, took: wait, happens: func(_ *fake, broadcaster *tag.Broadcaster, _, _ func()) { broadcaster.Broadcast() }},
+		"a change without a broadcaster": {wait: wait, took: poll, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, _, _ func()) { f.changes.Add(1) }},
+		"a drain":                        {wait: wait, happens: func(_ *fake, _ *tag.Broadcaster, drain, _ func()) { drain() }},
+		"a change and a drain":           {wait: wait, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, drain, _ func()) { f.changes.Add(1); drain() }},
+		"the reader leaves":              {wait: wait, err: context.Canceled, happens: func(_ *fake, _ *tag.Broadcaster, _, leave func()) { leave() }},
 		"the last moment's change": {wait: 300 * time.Millisecond, took: 300 * time.Millisecond, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, _, _ func()) {
 			time.Sleep(250 * time.Millisecond)
 			f.changes.Add(1)
@@ -156,14 +196,14 @@ func TestWaiting(t *testing.T) {
 	} {
 		t.Run(about, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f, bell, draining := &fake{}, tag.NewBroadcaster(), make(chan struct{})
+				f, broadcaster, draining := &fake{}, tag.NewBroadcaster(), make(chan struct{})
 				f.changes.Store(c.there)
-				s := tag.NewService(f, tag.Options{Changed: bell, PollInterval: poll, Draining: draining})
+				s := tag.NewService(f, tag.Options{Changed: broadcaster, PollInterval: poll, Draining: draining})
 				ctx, leave := context.WithCancel(t.Context())
 				defer leave()
 				reader := read(ctx, s, c.wait)
 				if c.happens != nil {
-					c.happens(f, bell, func() { close(draining) }, leave)
+					c.happens(f, broadcaster, func() { close(draining) }, leave)
 				}
 				got := <-reader
 				require.ErrorIs(t, got.err, c.err)
@@ -195,30 +235,30 @@ func TestAFailureEndsWaiting(t *testing.T) {
 }
 
 func TestBell(t *testing.T) {
-	bell := tag.NewBroadcaster()
-	bell.Broadcast() // nobody there: nothing is kept for later
-	first := bell.Next()
-	require.Equal(t, first, bell.Next(), "all wait for the same key set")
+	broadcaster := tag.NewBroadcaster()
+	broadcaster.Broadcast() // nobody there: nothing is kept for later
+	first := broadcaster.Next()
+	require.Equal(t, first, broadcaster.Next(), "all wait for the same key set")
 	select {
 	case <-first:
 		t.Fatal("it has not rung")
 	default:
 	}
-	bell.Broadcast()
+	broadcaster.Broadcast()
 	<-first
-	second := bell.Next()
+	second := broadcaster.Next()
 	require.NotEqual(t, first, second)
-	bell.Broadcast()
+	broadcaster.Broadcast()
 	<-second
 }
 
 func TestBellUnderLoad(*testing.T) {
-	bell := tag.NewBroadcaster()
+	broadcaster := tag.NewBroadcaster()
 	var waiting, ringing sync.WaitGroup
 	for range 8 {
 		waiting.Go(func() {
 			for range 100 {
-				<-bell.Next()
+				<-broadcaster.Next()
 			}
 		})
 	}
@@ -230,7 +270,7 @@ func TestBellUnderLoad(*testing.T) {
 				case <-stop:
 					return
 				default:
-					bell.Broadcast()
+					broadcaster.Broadcast()
 				}
 			}
 		})

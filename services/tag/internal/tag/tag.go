@@ -1,10 +1,14 @@
 // Package tag is the domain of the tag service: tags, and the feed of their
-// changes that other services follow. It knows neither HTTP nor SQL.
+// changes that other services follow. It imports neither HTTP nor SQL.
 package tag
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"time"
+
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 )
 
 // States of a tag.
@@ -16,18 +20,39 @@ const (
 // State says whether a tag is in use.
 type State uint8
 
+// Viewer says what a client may see.
+type Viewer uint8
+
+const (
+	// Anonymous sees enabled tags only.
+	Anonymous Viewer = iota
+	// Authenticated sees all tags.
+	Authenticated
+)
+
+func (v Viewer) sees(t Tag) bool { return v == Authenticated || t.State == Enabled }
+
+// ErrUnauthenticated is returned to anonymous clients that ask for disabled tags.
+var ErrUnauthenticated = errors.New("disabled tags are for authenticated clients only")
+
 // Tag is a label that articles carry.
 type Tag struct {
-	ID        uint64
-	Name      string
-	State     State
+	ID    uint64
+	Name  string
+	State State
+	// Revision counts the changes of the tag, from 1.
+	Revision  uint64
 	CreatedAt time.Time
 	CreatedBy string // app key
 	UpdatedAt time.Time
 	UpdatedBy string // app key
 }
 
-// Draft is what a client says about a tag; what is nil it leaves open.
+// Version identifies what clients see of the tag.
+func (t Tag) Version() string { return strconv.FormatUint(t.Revision, 10) }
+
+// Draft is what a client wants a tag to be. A nil State is the default of a new
+// tag and leaves that of an existing one.
 type Draft struct {
 	Name  string
 	State *State
@@ -35,41 +60,44 @@ type Draft struct {
 	Actor string
 }
 
-// Precondition refuses a change by an error, unless the tag is as it should be. It
-// is asked while nothing else can change the tag; nil refuses nothing.
-type Precondition func(current Tag) error
+// Precondition returns an error if the change must not be applied to the version
+// that the tag has. A nil Precondition allows every change.
+type Precondition func(version string) error
 
-// Filter narrows a list; a nil field admits all.
+// Filter selects the tags of a list; a nil field selects all.
 type Filter struct {
 	Name  *string
 	State *State
 }
 
-// Page is the part of a list that is wanted.
+// Page selects a part of a list.
 type Page struct {
 	Offset, Limit int
 }
 
-// Store keeps tags and their changes. Every error it returns carries a code:
-// TagNotFound, TagNameExists, ChangesTrimmed or Unavailable, or is that of the
-// context, of a Precondition, or of what made the context to have a write done once.
+// Store stores tags and their changes. Errors carry a code (TagNotFound,
+// TagNameExists, ChangesTrimmed, Unavailable, or one of a POST under an
+// Idempotency-Key), or are those of the context or a Precondition.
 type Store interface {
-	// Create inserts a tag and appends its change, both or neither.
-	Create(ctx context.Context, draft Draft) (Tag, error)
-	// Get returns the tag that is not deleted.
+	// Create inserts a tag and appends its change, both or neither. If a request
+	// with the same key has created a tag before, Create returns that tag, as it was
+	// then, and replayed.
+	Create(ctx context.Context, draft Draft, key idempotency.Key) (created Tag, replayed bool, err error)
+	// Get returns the tag unless it is deleted.
 	Get(ctx context.Context, id uint64) (Tag, error)
-	// List returns a page of the tags, oldest first, and the number of all.
+	// List returns a page of the tags, oldest first, and the total number.
 	List(ctx context.Context, filter Filter, page Page) ([]Tag, int64, error)
-	// Update replaces the name, and the state where the draft has one.
+	// Update replaces the name, and the state if the draft has one. The precondition
+	// is checked while nobody else can change the tag.
 	Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Tag, error)
-	// Delete marks the tag as deleted; its name is free again.
+	// Delete marks the tag as deleted, which frees its name.
 	Delete(ctx context.Context, id uint64, actor string, precondition Precondition) error
-	// Changes returns at most limit changes behind the position after, in
-	// order and without gaps, or ChangesTrimmed when they are not all there.
+	// Changes returns at most limit changes after an offset, in order and without
+	// gaps, or ChangesTrimmed if some of them have been removed.
 	Changes(ctx context.Context, after uint64, limit int) (Changes, error)
-	// Snapshot returns all tags as of one position in the feed.
+	// Snapshot returns all tags as of one offset in the feed.
 	Snapshot(ctx context.Context) (Snapshot, error)
-	// Trim removes the oldest changes, up to limit of them, that were made
-	// before the given time, and returns how many it removed.
+	// Trim removes at most limit changes that were made before the given time,
+	// oldest first, and returns their number.
 	Trim(ctx context.Context, before time.Time, limit int) (int64, error)
 }

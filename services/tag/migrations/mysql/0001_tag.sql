@@ -1,9 +1,9 @@
 -- +goose Up
--- The key on is_deleted alone lists in the order of the ids, which every key of
--- InnoDB ends with, without sorting.
--- active_name is the name while the tag is not deleted and null afterwards:
--- under a unique key it keeps living names apart and lets a name be deleted
--- any number of times.
+-- The key on is_deleted alone lists tags in the order of their ids, without
+-- sorting, because every key of InnoDB ends with the id.
+-- active_name is the name of a tag that is not deleted, else null: its unique key
+-- forbids equal names except among deleted tags.
+-- revision counts the changes of the tag.
 CREATE TABLE IF NOT EXISTS blog_tag (
     id          bigint unsigned  NOT NULL AUTO_INCREMENT,
     created_at  datetime(3)      NOT NULL,
@@ -13,6 +13,7 @@ CREATE TABLE IF NOT EXISTS blog_tag (
     is_deleted  tinyint unsigned NOT NULL DEFAULT 0,
     name        varchar(100)     NOT NULL,
     state       tinyint unsigned NOT NULL DEFAULT 1,
+    revision    bigint unsigned  NOT NULL DEFAULT 1,
     active_name varchar(100) GENERATED ALWAYS AS (CASE WHEN is_deleted = 0 THEN name END) STORED,
     PRIMARY KEY (id),
     UNIQUE KEY blog_tag_active_name (active_name),
@@ -22,5 +23,27 @@ CREATE TABLE IF NOT EXISTS blog_tag (
     CONSTRAINT blog_tag_flag CHECK (is_deleted IN (0, 1))
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
--- +goose Down
-DROP TABLE IF EXISTS blog_tag;
+-- The row of blog_tag_sequence numbers the changes. Every write of a tag updates
+-- it; its lock, which is held until the commit, keeps the sequence without gaps and
+-- in the order of commits. The epoch distinguishes this feed from that of another
+-- database.
+CREATE TABLE IF NOT EXISTS blog_tag_sequence (
+    id    tinyint unsigned NOT NULL,
+    value bigint unsigned  NOT NULL,
+    epoch varchar(36)      NOT NULL,
+    PRIMARY KEY (id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+INSERT IGNORE INTO blog_tag_sequence (id, value, epoch) VALUES (1, 0, UUID());
+
+CREATE TABLE IF NOT EXISTS blog_tag_change (
+    sequence   bigint unsigned  NOT NULL,
+    created_at datetime(3)      NOT NULL,
+    tag_id     bigint unsigned  NOT NULL,
+    kind       varchar(8)       NOT NULL,
+    name       varchar(100)     NOT NULL,
+    state      tinyint unsigned NOT NULL,
+    PRIMARY KEY (sequence),
+    KEY blog_tag_change_created_at (created_at),
+    CONSTRAINT blog_tag_change_kind CHECK (kind IN ('put', 'delete'))
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

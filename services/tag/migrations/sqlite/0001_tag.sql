@@ -1,5 +1,5 @@
 -- +goose Up
--- The same tables as in mysql/0001_tag.sql, where the reasons stand.
+-- The same tables as in mysql/0001_tag.sql, which explains them.
 CREATE TABLE blog_tag (
     id          integer      NOT NULL PRIMARY KEY AUTOINCREMENT,
     created_at  datetime     NOT NULL,
@@ -9,6 +9,7 @@ CREATE TABLE blog_tag (
     is_deleted  tinyint      NOT NULL DEFAULT 0,
     name        varchar(100) NOT NULL,
     state       tinyint      NOT NULL DEFAULT 1,
+    revision    bigint       NOT NULL DEFAULT 1,
     active_name varchar(100) GENERATED ALWAYS AS (CASE WHEN is_deleted = 0 THEN name END) STORED,
     CONSTRAINT blog_tag_state CHECK (state IN (0, 1)),
     CONSTRAINT blog_tag_flag CHECK (is_deleted IN (0, 1))
@@ -17,5 +18,20 @@ CREATE UNIQUE INDEX blog_tag_active_name ON blog_tag (active_name);
 CREATE INDEX blog_tag_is_deleted_state ON blog_tag (is_deleted, state);
 CREATE INDEX blog_tag_is_deleted ON blog_tag (is_deleted);
 
--- +goose Down
-DROP TABLE blog_tag;
+CREATE TABLE blog_tag_sequence (
+    id    tinyint     NOT NULL PRIMARY KEY,
+    value bigint      NOT NULL,
+    epoch varchar(36) NOT NULL
+);
+INSERT INTO blog_tag_sequence (id, value, epoch) VALUES (1, 0, lower(hex(randomblob(16))));
+
+CREATE TABLE blog_tag_change (
+    sequence   integer      NOT NULL PRIMARY KEY,
+    created_at datetime     NOT NULL,
+    tag_id     bigint       NOT NULL,
+    kind       varchar(8)   NOT NULL,
+    name       varchar(100) NOT NULL,
+    state      tinyint      NOT NULL,
+    CONSTRAINT blog_tag_change_kind CHECK (kind IN ('put', 'delete'))
+);
+CREATE INDEX blog_tag_change_created_at ON blog_tag_change (created_at);

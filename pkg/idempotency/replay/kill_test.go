@@ -1,4 +1,4 @@
-package idempotency_test
+package replay_test
 
 import (
 	"bufio"
@@ -84,7 +84,7 @@ func TestKilledAfterTheCommit(t *testing.T) {
 		answer, runs, err := post{key: "key", text: "text"}.to(t.Context(), db)
 		require.NoError(t, err)
 		require.Zero(t, runs, "it is done already")
-		require.Equal(t, `{"id":1,"text":"text"}`, string(answer.Body))
+		require.Equal(t, note{ID: 1, Text: "text"}, answer)
 		require.Equal(t, 1, notes(t, db))
 	})
 }

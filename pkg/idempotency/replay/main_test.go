@@ -1,11 +1,11 @@
-package idempotency_test
+package replay_test
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"testing"
 	"testing/fstest"
@@ -19,6 +19,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
@@ -41,28 +42,24 @@ type note struct {
 	Text string `json:"text"`
 }
 
-// files are the table that the services have, and one for the notes.
-func files(t testing.TB, service string) fstest.MapFS {
-	t.Helper()
-	fs := fstest.MapFS{
+// files are the migrations of the notes.
+func files() fstest.MapFS {
+	return fstest.MapFS{
 		"mysql/0001_note.sql": {Data: []byte("-- +goose Up\n" +
 			"CREATE TABLE blog_note (id bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY, text longtext NOT NULL) ENGINE=InnoDB;\n")},
 		"sqlite/0001_note.sql": {Data: []byte("-- +goose Up\n" +
 			"CREATE TABLE blog_note (id integer NOT NULL PRIMARY KEY AUTOINCREMENT, text longtext NOT NULL);\n")},
 	}
-	for _, dialect := range []string{"mysql", "sqlite"} {
-		name := dialect + "/0003_idempotency_key.sql"
-		content, err := os.ReadFile("../../services/" + service + "/migrations/" + name)
-		require.NoError(t, err)
-		fs[name] = &fstest.MapFile{Data: content}
-	}
-	return fs
+}
+
+func migrations() database.Migrations {
+	return database.Migrations{Service: "notes", Files: files(), Shared: map[int64]fs.FS{2: replay.Schema()}}
 }
 
 func open(t testing.TB, cfg database.Config) *database.DB {
 	t.Helper()
 	db := dbtest.Open(t, cfg)
-	_, _, err := database.Migrate(t.Context(), db, database.Migrations{Service: "notes", Files: files(t, "tag")})
+	_, _, err := database.Migrate(t.Context(), db, migrations())
 	require.NoError(t, err)
 	return db
 }
@@ -79,24 +76,18 @@ type post struct {
 	during func(tx *gorm.DB, written note) error
 }
 
-func (p post) request() idempotency.Request {
+func (p post) request() idempotency.Key {
 	encoded, _ := json.Marshal(p.text)
-	r := idempotency.Request{AppKey: p.app, Key: p.key}
-	copy(r.Fingerprint[:], encoded)
-	return r
+	k := idempotency.Key{Client: p.app, Value: p.key}
+	copy(k.Fingerprint[:], encoded)
+	return k
 }
 
 const retention = time.Hour
 
-// to sends the request and returns its answer, with the times its write ran.
-func (p post) to(ctx context.Context, db *database.DB) (answer idempotency.Answer, runs int, err error) {
-	ctx = idempotency.NewContext(ctx, p.request(), func(written any) (idempotency.Answer, error) {
-		n := written.(note)
-		body, err := json.Marshal(n)
-		answer = idempotency.Answer{Status: 201, Header: map[string]string{"Location": fmt.Sprint("/notes/", n.ID)}, Body: body}
-		return answer, err
-	})
-	_, err = idempotency.InTx(ctx, db, retention, func(tx *gorm.DB) (note, error) {
+// to sends the request. It returns the note and how many times the write ran.
+func (p post) to(ctx context.Context, db *database.DB) (answer note, runs int, err error) {
+	answer, replayed, err := replay.Create(ctx, db, p.request(), retention, func(tx *gorm.DB) (note, error) {
 		runs++
 		n := note{Text: p.text}
 		err := tx.Create(&n).Error
@@ -105,14 +96,13 @@ func (p post) to(ctx context.Context, db *database.DB) (answer idempotency.Answe
 		}
 		return n, err
 	})
-	var before *idempotency.Replayed
-	if errors.As(err, &before) {
-		return before.Answer, runs, nil
+	if err == nil && replayed != (runs == 0) {
+		err = fmt.Errorf("replayed is %t after %d runs", replayed, runs)
 	}
 	return answer, runs, err
 }
 
-func (p post) must(t *testing.T, db *database.DB) idempotency.Answer {
+func (p post) must(t *testing.T, db *database.DB) note {
 	t.Helper()
 	answer, _, err := p.to(t.Context(), db)
 	require.NoError(t, err)

@@ -1,7 +1,6 @@
-package idempotency_test
+package replay_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -19,83 +18,84 @@ import (
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 )
 
-func TestTheServicesHaveTheSameTable(t *testing.T) {
-	require.Equal(t, files(t, "tag"), files(t, "article"))
-}
-
-func TestARepeatGetsTheFirstAnswer(t *testing.T) {
+func TestRepeatReturnsTheStoredObject(t *testing.T) {
 	noise := make([]byte, 1<<20)
 	_, _ = rand.Read(noise)
-	answers := map[string]idempotency.Answer{
-		"status alone":   {Status: 204},
-		"empty body":     {Status: 200, Header: map[string]string{}, Body: []byte{}},
-		"small":          {Status: 201, Header: map[string]string{"Location": "/notes/1", "ETag": `"标签"`}, Body: []byte(`{"id":1}` + "\x00\xff")},
-		"largest plain":  {Status: 201, Body: noise[:4<<10-1]},
-		"smallest other": {Status: 201, Body: noise[:4<<10]},
-		"incompressible": {Status: 201, Body: noise},
+	type object struct {
+		Text    string
+		Bytes   []byte
+		Created time.Time
+	}
+	objects := map[string]object{
+		"zero":                {},
+		"text":                {Text: "标签 <&> \x00"},
+		"time":                {Created: time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)},
+		"largest plain":       {Text: strings.Repeat("a", 4000)},
+		"smallest compressed": {Text: strings.Repeat("a", 4096)},
+		"incompressible":      {Bytes: noise},
 	}
 	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
-		for about, want := range answers {
+		for about, want := range objects {
 			t.Run(about, func(t *testing.T) {
-				request := idempotency.Request{Key: about}
-				ctx := idempotency.NewContext(t.Context(), request, func(written any) (idempotency.Answer, error) {
-					require.Equal(t, "written", written)
-					return want, nil
-				})
 				runs := 0
-				work := func(*gorm.DB) (string, error) { runs++; return "written", nil }
-				written, err := idempotency.InTx(ctx, db, retention, work)
-				require.NoError(t, err)
-				require.Equal(t, "written", written)
-				for range 2 {
-					_, err = idempotency.InTx(ctx, db, retention, work)
-					var before *idempotency.Replayed
-					require.ErrorAs(t, err, &before)
-					require.Equal(t, want.Status, before.Answer.Status)
-					require.Len(t, before.Answer.Header, len(want.Header))
-					for name, value := range want.Header {
-						require.Equal(t, value, before.Answer.Header[name])
-					}
-					require.Equal(t, string(want.Body), string(before.Answer.Body))
+				for i := range 3 {
+					got, replayed, err := replay.Create(t.Context(), db, idempotency.Key{Value: about}, retention,
+						func(*gorm.DB) (object, error) { runs++; return want, nil })
+					require.NoError(t, err)
+					require.Equal(t, i > 0, replayed)
+					require.Equal(t, want, got)
 				}
 				require.Equal(t, 1, runs)
 			})
 		}
-		var size int
-		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT MIN(LENGTH(body)) FROM blog_idempotency_key WHERE gzipped = 1").Scan(&size).Error)
-		require.Less(t, size, 4<<10+100)
+		var gzipped int
+		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT COUNT(*) FROM blog_idempotency_key WHERE gzipped = 1").Scan(&gzipped).Error)
+		require.Equal(t, 2, gzipped)
 	})
 }
 
-// JSON may make an article larger than what a server takes in one packet.
-func TestAnAnswerLargerThanAPacket(t *testing.T) {
+// A repeat may reach a release whose object has more or fewer fields.
+func TestRepeatAtAnotherRelease(t *testing.T) {
+	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
+		key := idempotency.Key{Value: "key"}
+		type old struct{ ID, Size int }
+		_, _, err := replay.Create(t.Context(), db, key, retention, func(*gorm.DB) (old, error) { return old{1, 2}, nil })
+		require.NoError(t, err)
+		type next struct {
+			ID   int
+			Slug string
+		}
+		got, replayed, err := replay.Create(t.Context(), db, key, retention, func(*gorm.DB) (next, error) { return next{}, errors.New("it ran") })
+		require.NoError(t, err)
+		require.True(t, replayed)
+		require.Equal(t, next{ID: 1}, got)
+	})
+}
+
+// JSON may make an article larger than the largest packet of a server.
+func TestAnObjectLargerThanAPacket(t *testing.T) {
 	db := open(t, dbtest.NewMySQL(t, "--max-allowed-packet=1M").Config(t))
-	want := idempotency.Answer{Status: 201, Body: bytes.Repeat([]byte(`\u003c`), 300_000)}
-	ctx := idempotency.NewContext(t.Context(), idempotency.Request{Key: "key"}, func(any) (idempotency.Answer, error) { return want, nil })
-	work := func(tx *gorm.DB) (note, error) { return note{}, tx.Create(&note{}).Error }
-	_, err := idempotency.InTx(ctx, db, retention, work)
-	require.NoError(t, err)
-	_, err = idempotency.InTx(ctx, db, retention, work)
-	var before *idempotency.Replayed
-	require.ErrorAs(t, err, &before)
-	require.True(t, bytes.Equal(want.Body, before.Answer.Body))
+	p := post{key: "key", text: strings.Repeat("<", 300_000)}
+	first := p.must(t, db)
+	require.Equal(t, first, p.must(t, db))
 	require.Equal(t, 1, notes(t, db))
 }
 
-// Without a key it is the database's own InTx.
 func TestWithoutAKey(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
 		for range 2 {
-			written, err := idempotency.InTx(t.Context(), db, retention, func(tx *gorm.DB) (note, error) {
+			written, replayed, err := replay.Create(t.Context(), db, idempotency.Key{}, retention, func(tx *gorm.DB) (note, error) {
 				n := note{Text: "same"}
 				return n, tx.Create(&n).Error
 			})
 			require.NoError(t, err)
+			require.False(t, replayed)
 			require.Equal(t, "same", written.Text)
 		}
-		_, err := idempotency.InTx(t.Context(), db, retention, func(tx *gorm.DB) (note, error) {
+		_, _, err := replay.Create(t.Context(), db, idempotency.Key{}, retention, func(tx *gorm.DB) (note, error) {
 			return note{}, tx.Create(&note{ID: 1}).Error
 		})
 		require.ErrorIs(t, err, database.ErrDuplicate)
@@ -150,11 +150,10 @@ func TestAFailureLeavesNoKey(t *testing.T) {
 			require.Zero(t, notes(t, db))
 			require.Zero(t, keys(t, db))
 		}
-		ctx = idempotency.NewContext(t.Context(), post{key: "key"}.request(), func(any) (idempotency.Answer, error) {
-			return idempotency.Answer{}, plain
+		_, _, err := replay.Create(t.Context(), db, post{key: "key"}.request(), retention, func(tx *gorm.DB) (chan int, error) {
+			return nil, tx.Create(&note{}).Error
 		})
-		_, err := idempotency.InTx(ctx, db, retention, func(tx *gorm.DB) (note, error) { return note{}, tx.Create(&note{}).Error })
-		require.ErrorIs(t, err, plain, "an answer that cannot be made")
+		require.ErrorContains(t, err, "json: unsupported type")
 		require.Zero(t, notes(t, db))
 		post{key: "key", text: "another"}.must(t, db)
 		require.Equal(t, 1, notes(t, db))
@@ -187,7 +186,7 @@ func TestConcurrentRepeats(t *testing.T) {
 						}
 						return nil
 					}}
-					answers := make([]idempotency.Answer, 30)
+					answers := make([]note, 30)
 					var repeats sync.WaitGroup
 					for i := range answers {
 						repeats.Go(func() {
@@ -208,10 +207,10 @@ func TestConcurrentRepeats(t *testing.T) {
 					require.EqualValues(t, 1, done.Load())
 					require.Equal(t, round+1, notes(t, db))
 					want := p.must(t, db)
-					require.NotEmpty(t, want.Body)
+					require.NotZero(t, want.ID)
 					same := 0
 					for _, answer := range answers {
-						if string(answer.Body) == string(want.Body) {
+						if answer == want {
 							same++
 						}
 					}
@@ -279,7 +278,7 @@ func TestAWriteThatIsTriedAgain(t *testing.T) {
 	require.Equal(t, 4, notes(t, db))
 	for _, p := range posts {
 		answer := p.must(t, db)
-		require.Contains(t, string(answer.Body), `"text":"`+p.text+`"`)
+		require.Equal(t, p.text, answer.Text)
 	}
 }
 
@@ -292,7 +291,7 @@ func TestARepeatWhileTheFirstRuns(t *testing.T) {
 		first := newGate()
 		p := post{key: "key", text: "text"}
 		ended := make(chan error)
-		var want idempotency.Answer
+		var want note
 		go func() {
 			slow := p
 			slow.during = first.pass
@@ -334,7 +333,7 @@ func TestARepeatWhileTheFirstRuns(t *testing.T) {
 		require.False(t, errors.As(err, &coded))
 
 		waiting := make(chan error)
-		var answer idempotency.Answer
+		var answer note
 		go func() {
 			var err error
 			answer, _, err = p.to(t.Context(), dbtest.Open(t, cfg))
@@ -435,14 +434,14 @@ func TestAnExpiredKey(t *testing.T) {
 	})
 }
 
-// An answer that cannot be read any more must not become a second write.
-func TestABrokenAnswer(t *testing.T) {
+// A stored object that is corrupt does not lead to a second write.
+func TestCorruptObject(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
 		p := post{key: "key", text: strings.Repeat("x", 10_000)}
 		p.must(t, db)
-		require.NoError(t, db.Gorm(t.Context()).Exec("UPDATE blog_idempotency_key SET body = 'x'").Error)
+		require.NoError(t, db.Gorm(t.Context()).Exec("UPDATE blog_idempotency_key SET object = 'x'").Error)
 		_, runs, err := p.to(t.Context(), db)
-		require.ErrorContains(t, err, "cannot be read")
+		require.ErrorContains(t, err, "read the object stored under an Idempotency-Key")
 		require.Zero(t, runs)
 	})
 }

@@ -1,4 +1,4 @@
-package idempotency
+package replay
 
 import (
 	"context"
@@ -16,16 +16,16 @@ const sweepBatch = 100
 
 // Config is the section Idempotency.
 type Config struct {
-	Retention     time.Duration `mapstructure:"Retention" usage:"how long a request with an Idempotency-Key can be repeated and gets its first answer"`
-	SweepInterval time.Duration `mapstructure:"SweepInterval" usage:"how often older keys and answers are removed"`
+	Retention     time.Duration `mapstructure:"Retention" usage:"how long a request with an Idempotency-Key can be repeated"`
+	SweepInterval time.Duration `mapstructure:"SweepInterval" usage:"how often older keys are removed"`
 }
 
-// Default keeps answers for a day.
+// Default returns a retention of one day.
 func Default() Config {
 	return Config{Retention: 24 * time.Hour, SweepInterval: 10 * time.Minute}
 }
 
-// Validate says what is wrong with the section.
+// Validate returns an error for each setting that is out of range.
 func (c Config) Validate() error {
 	switch {
 	case c.Retention < time.Minute:
@@ -36,8 +36,8 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Sweeper removes the keys whose time is over, with their answers. InTx takes
-// no notice of those in any case.
+// Sweeper removes expired keys with their objects. Create ignores expired keys
+// in any case.
 type Sweeper struct {
 	DB       *database.DB
 	Interval time.Duration
@@ -45,7 +45,7 @@ type Sweeper struct {
 }
 
 // Run sweeps at once and then every Interval until ctx ends. Several replicas
-// may do so at the same time. A failure is logged, and the next try comes.
+// may do so at the same time. A failed sweep is logged and tried again.
 func (s Sweeper) Run(ctx context.Context) error {
 	ticker := time.NewTicker(s.Interval)
 	defer ticker.Stop()
@@ -67,7 +67,7 @@ func (s Sweeper) Run(ctx context.Context) error {
 	}
 }
 
-// Sweep removes what is too old now, and returns how many keys those were.
+// Sweep removes the keys that have expired and returns their number.
 func (s Sweeper) Sweep(ctx context.Context) (removed int64, err error) {
 	for {
 		found, gone, err := s.batch(ctx)
@@ -78,19 +78,20 @@ func (s Sweeper) Sweep(ctx context.Context) (removed int64, err error) {
 	}
 }
 
-// batch removes the oldest keys, but those that are in use again by then. One by
-// one: to remove many at once a server may read, and lock, the whole table.
+// batch removes the oldest expired keys, one by one: to remove many at once, a
+// server may read and lock the whole table. A key that a request has claimed
+// again in the meantime stays.
 func (s Sweeper) batch(ctx context.Context) (found int, removed int64, err error) {
 	err = s.DB.InTx(ctx, func(tx *gorm.DB) error {
 		var ids [][]byte
-		over := tx.Where("expires_at <= ?", tx.NowFunc()).Session(&gorm.Session{})
-		err := over.Model(&keyRow{}).Order("expires_at").Limit(sweepBatch).Pluck("id", &ids).Error
+		expired := tx.Where("expires_at <= ?", tx.NowFunc()).Session(&gorm.Session{})
+		err := expired.Model(&keyRow{}).Order("expires_at").Limit(sweepBatch).Pluck("id", &ids).Error
 		if found = len(ids); err != nil || found == 0 {
 			return err
 		}
 		removed = 0
 		for _, id := range ids {
-			result := over.Where("id = ?", id).Delete(&keyRow{})
+			result := expired.Where("id = ?", id).Delete(&keyRow{})
 			if result.Error != nil {
 				return result.Error
 			}

@@ -1,4 +1,4 @@
-package idempotency_test
+package replay_test
 
 import (
 	"context"
@@ -16,12 +16,12 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
-	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 )
 
 func sweep(t *testing.T, db *database.DB) int64 {
 	t.Helper()
-	removed, err := idempotency.Sweeper{DB: db}.Sweep(t.Context())
+	removed, err := replay.Sweeper{DB: db}.Sweep(t.Context())
 	if err != nil {
 		t.Error(err)
 	}
@@ -37,7 +37,7 @@ func fill(t *testing.T, db *database.DB, n, old int) {
 		id := sha256.Sum256(fmt.Append(nil, "filled ", i))
 		rows = append(rows, map[string]any{
 			"id": id[:], "expires_at": now.Add(time.Duration(i-old)*time.Minute + 30*time.Second), "fingerprint": id[:],
-			"status": 201, "header": "{}", "body": []byte("{}"), "gzipped": false,
+			"object": []byte("{}"), "gzipped": false,
 		})
 	}
 	require.NoError(t, db.Gorm(t.Context()).Table(db.Table("idempotency_key")).CreateInBatches(rows, 500).Error)
@@ -99,11 +99,11 @@ func TestTheSweeperGoesOn(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		ended <- idempotency.Sweeper{DB: db, Interval: 10 * time.Millisecond, Log: zap.New(core)}.Run(ctx)
+		ended <- replay.Sweeper{DB: db, Interval: 10 * time.Millisecond, Log: zap.New(core)}.Run(ctx)
 	}()
 	warned := func() bool { return logs.FilterLevelExact(zap.WarnLevel).Len() > 1 }
 	require.Eventually(t, warned, patience, time.Millisecond)
-	_, _, err := database.Migrate(t.Context(), db, database.Migrations{Service: "notes", Files: files(t, "tag")})
+	_, _, err := database.Migrate(t.Context(), db, migrations())
 	require.NoError(t, err)
 	fill(t, db, 3, 3)
 	removed := func() bool { return logs.FilterField(zap.Int64("keys", 3)).Len() == 1 }
@@ -119,7 +119,7 @@ func TestTheSweeperEndsQuietly(t *testing.T) {
 	fill(t, db, 1, 1)
 	core, logs := observer.New(zap.InfoLevel)
 	ctx, cancel := context.WithCancel(t.Context())
-	sweeper := idempotency.Sweeper{DB: db, Interval: time.Hour, Log: zap.New(core)}
+	sweeper := replay.Sweeper{DB: db, Interval: time.Hour, Log: zap.New(core)}
 	ended := make(chan error)
 	go func() { ended <- sweeper.Run(ctx) }()
 	require.Eventually(t, func() bool { return logs.Len() == 1 }, patience, time.Millisecond)
@@ -130,16 +130,16 @@ func TestTheSweeperEndsQuietly(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	require.NoError(t, idempotency.Default().Validate())
-	require.Equal(t, 24*time.Hour, idempotency.Default().Retention)
-	for key, change := range map[string]func(*idempotency.Config){
-		"Retention":     func(c *idempotency.Config) { c.Retention = time.Minute - 1 },
-		"SweepInterval": func(c *idempotency.Config) { c.SweepInterval = 0 },
+	require.NoError(t, replay.Default().Validate())
+	require.Equal(t, 24*time.Hour, replay.Default().Retention)
+	for key, change := range map[string]func(*replay.Config){
+		"Retention":     func(c *replay.Config) { c.Retention = time.Minute - 1 },
+		"SweepInterval": func(c *replay.Config) { c.SweepInterval = 0 },
 	} {
-		config := idempotency.Default()
+		config := replay.Default()
 		change(&config)
 		require.ErrorContains(t, config.Validate(), key)
 	}
 	var coded *errcode.Error
-	require.NotErrorAs(t, idempotency.Config{}.Validate(), &coded)
+	require.NotErrorAs(t, replay.Config{}.Validate(), &coded)
 }

@@ -1,0 +1,87 @@
+// Package replay does a write that a client may repeat exactly once: it stores
+// the object that the write created, under the request's Idempotency-Key, in the
+// transaction of the write itself. So no crash leaves a write without its key or
+// a key without its write.
+package replay
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
+)
+
+const (
+	// lookTimeout bounds the query for a key that a transaction has waited for
+	// in vain. Together they leave a client its answer within 2 s.
+	lookTimeout = 200 * time.Millisecond
+	// retryAfter is what a client is told while the first request runs.
+	retryAfter = time.Second
+)
+
+// Create runs fn in a transaction and returns the object that it created. With a
+// key it also stores the object for the given retention, in the same
+// transaction, unless an object is stored under the key already:
+//
+//   - a repeat of the same request returns the stored object and replayed;
+//     another request under the key returns an errcode.KeyReused error.
+//   - a repeat waits while the first request runs, and runs fn if that fails.
+//     If the first request takes longer than Database.Timeout, the repeat returns
+//     an errcode.RequestInProgress error. On SQLite, where every write waits for
+//     every other, that is errcode.Unavailable.
+//
+// A failed fn leaves no key behind. Like the function of database.DB.InTx, fn
+// may run several times.
+func Create[T any](ctx context.Context, db *database.DB, key idempotency.Key, retention time.Duration,
+	fn func(tx *gorm.DB) (T, error)) (created T, replayed bool, err error) {
+	if key.IsZero() {
+		err = db.InTx(ctx, func(tx *gorm.DB) (err error) {
+			created, err = fn(tx)
+			return err
+		})
+		return created, false, err
+	}
+	claiming := false
+	err = db.InTx(ctx, func(tx *gorm.DB) error {
+		// The key is claimed first, so that a transaction that had to wait has not
+		// read any data that is older than the first request's.
+		row := newRow(key, tx.NowFunc().Add(retention))
+		claiming = true
+		stored, err := row.claim(tx)
+		if err != nil {
+			return err
+		}
+		claiming = false
+		if replayed = stored != nil; replayed {
+			return stored.decode(&created)
+		}
+		if created, err = fn(tx); err != nil {
+			return err
+		}
+		return row.store(tx, created)
+	})
+	var coded *errcode.Error
+	if claiming && errors.As(err, &coded) && coded.Code == errcode.Unavailable && claimed(ctx, db, key) {
+		err = &errcode.Error{Code: errcode.RequestInProgress, RetryAfter: retryAfter, Cause: err}
+	}
+	return created, replayed, err
+}
+
+// claimed distinguishes a wait for the key from one for a database that hangs:
+// it reports whether there is a row for the key, committed or not.
+func claimed(ctx context.Context, db *database.DB, key idempotency.Key) bool {
+	var rows int64
+	id := key.ID()
+	err := db.WithTimeout(lookTimeout).Read(ctx, func(db *gorm.DB) error {
+		return db.Transaction(func(tx *gorm.DB) error {
+			return tx.Model(&keyRow{}).Where("id = ?", id[:]).Count(&rows).Error
+		}, &sql.TxOptions{Isolation: sql.LevelReadUncommitted, ReadOnly: true})
+	})
+	return err == nil && rows > 0
+}

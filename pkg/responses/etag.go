@@ -1,0 +1,141 @@
+package responses
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/locale"
+)
+
+// ETag identifies an answer with one object, together with the language of its
+// message.
+type ETag struct {
+	// Version identifies the state of the object; letters, digits, - and _.
+	Version string
+	Shape   Shape
+}
+
+// Shape identifies the JSON of a type: the names and types of its fields. Two
+// releases that render the same version of an object differently have two shapes.
+type Shape string
+
+// ShapeOf returns the shape of T.
+func ShapeOf[T any]() Shape {
+	var fields strings.Builder
+	describe(&fields, reflect.TypeFor[T]())
+	return Shape(digest([]byte(fields.String()))[:8])
+}
+
+// describe writes the names, options and types of the fields that
+// encoding/json would write.
+func describe(fields *strings.Builder, t reflect.Type) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || t.PkgPath() == "time" {
+		fields.WriteString(t.String())
+		return
+	}
+	for i := range t.NumField() {
+		if f := t.Field(i); f.IsExported() {
+			fmt.Fprintf(fields, "%s,%s{", f.Name, f.Tag.Get("json"))
+			describe(fields, f.Type)
+			fields.WriteString("}")
+		}
+	}
+}
+
+// text returns the entity tag in a language.
+func (e ETag) text(language string) string {
+	return `"` + e.Version + "." + string(e.Shape) + "." + language + `"`
+}
+
+// versionOf returns the version that a strong entity tag of an object names,
+// whatever its shape and language; "" if it is none.
+func versionOf(tag string) string {
+	parts := strings.Split(strings.TrimSuffix(strings.TrimPrefix(tag, `"`), `"`), ".")
+	if len(parts) != 3 || tag != `"`+strings.Join(parts, ".")+`"` || !slices.Contains(locale.All(), parts[2]) {
+		return ""
+	}
+	return parts[0]
+}
+
+var (
+	changedMeanwhile = errcode.Text{
+		ZH:       "对象已被修改 (If-Match 与当前 ETag 不符), 请用同一个 Token 重新获取后再试",
+		EN:       "the object has changed (If-Match is not its current ETag); get it again, with the same token, then try again",
+		ZHHantTW: "物件已被修改 (If-Match 與目前 ETag 不符), 請用同一個 Token 重新取得後再試",
+	}
+	notWanted = errcode.Text{
+		ZH:       "If-None-Match 与该对象相符, 因此不作更改",
+		EN:       "If-None-Match is met by the object, so it is left as it is",
+		ZHHantTW: "If-None-Match 與該物件相符, 因此不作變更",
+	}
+)
+
+// Precondition returns the condition of the headers If-Match and If-None-Match
+// on the version of the object to change (RFC 9110, 13.1), nil if there is none.
+// The condition must be checked while nobody else can change the object; its
+// error carries errcode.PreconditionFailed. The shape and the language of an
+// entity tag are ignored: a client may read from one release and write to another.
+func Precondition(c *gin.Context) func(version string) error {
+	wanted, anyVersion := entityTags(c.Request.Header, "If-Match")
+	unwanted, noVersion := entityTags(c.Request.Header, "If-None-Match")
+	if anyVersion {
+		wanted = nil // an object that doesn't exist is a 404 anyway
+	}
+	if wanted == nil && unwanted == nil {
+		return nil
+	}
+	return func(version string) error {
+		if wanted != nil && !slices.ContainsFunc(wanted, func(tag string) bool { return versionOf(tag) == version }) {
+			return errcode.New(errcode.PreconditionFailed, changedMeanwhile)
+		}
+		matches := func(tag string) bool { return versionOf(strings.TrimPrefix(tag, "W/")) == version }
+		if noVersion || slices.ContainsFunc(unwanted, matches) {
+			return errcode.New(errcode.PreconditionFailed, notWanted)
+		}
+		return nil
+	}
+}
+
+// digest returns a short name for data; the probability that two share it is
+// negligible.
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// matches reports whether the header If-None-Match of a read names the entity tag
+// (RFC 9110, 13.1.2).
+func matches(r *http.Request, tag string) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	have, all := entityTags(r.Header, "If-None-Match")
+	weak := strings.TrimPrefix(tag, "W/")
+	return all || slices.ContainsFunc(have, func(one string) bool { return strings.TrimPrefix(one, "W/") == weak })
+}
+
+// entityTags returns the entity tags of a header field, nil if there is no such
+// field, and whether it is "*".
+func entityTags(header http.Header, name string) (tags []string, all bool) {
+	lines := header.Values(name)
+	if len(lines) == 0 {
+		return nil, false
+	}
+	// Our own tags have no commas; others match nothing, whole or cut in two.
+	tags = strings.Split(strings.Join(lines, ","), ",")
+	for i := range tags {
+		tags[i] = strings.TrimSpace(tags[i])
+	}
+	return tags, len(tags) == 1 && tags[0] == "*"
+}

@@ -40,7 +40,7 @@ func parse(content []byte) (keys, error) {
 	}
 	parsed := make(keys, 0, len(file.Keys))
 	for i, entry := range file.Keys {
-		if !names.MatchString(entry.ID) {
+		if !validName.MatchString(entry.ID) {
 			return nil, fmt.Errorf("key number %d has no id that can be used: write 1 to 64 letters, digits, '.', '_' or '-'", i+1)
 		}
 		if _, twice := parsed.find(entry.ID); twice {

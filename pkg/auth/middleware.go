@@ -89,9 +89,9 @@ func Bearer(header http.Header) (tokens []string) {
 func RequireScope(scope string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		switch principal := FromContext(c.Request.Context()); {
-		case !principal.Known():
+		case !principal.Authenticated():
 			Unauthorized(c)
-		case !principal.May(scope):
+		case !principal.HasScope(scope):
 			refuse(c, insufficientScope+`, scope="`+scope+`"`, errcode.New(errcode.Forbidden, lacksScope(scope)))
 		}
 	}

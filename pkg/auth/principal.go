@@ -1,5 +1,5 @@
-// Package auth tells who is asking: tokens, the key set that signs and
-// verifies them, and the middleware that admits or refuses.
+// Package auth authenticates requests: it signs and verifies tokens with a key
+// set, and provides the middleware.
 package auth
 
 import (
@@ -8,35 +8,35 @@ import (
 	"slices"
 )
 
-// ScopeWrite lets a principal create, change and delete.
+// ScopeWrite allows a principal to create, change and delete objects.
 const ScopeWrite = "write"
 
-// Principal is who a request comes from, as its token says. The zero Principal is
-// anybody.
+// Principal is the authenticated client of a request. The zero Principal is an
+// anonymous client.
 type Principal struct {
 	AppKey string
 	Scopes []string
 }
 
-// Known tells whether the request had a valid token.
-func (c Principal) Known() bool { return c.AppKey != "" }
+// Authenticated reports whether the request had a valid token.
+func (p Principal) Authenticated() bool { return p.AppKey != "" }
 
-// May tells whether the token has the scope.
-func (c Principal) May(scope string) bool { return slices.Contains(c.Scopes, scope) }
+// HasScope reports whether the token has the scope.
+func (p Principal) HasScope(scope string) bool { return slices.Contains(p.Scopes, scope) }
 
 type contextKey struct{}
 
-// NewContext returns a context that carries the principal.
+// NewContext returns a context with the principal.
 func NewContext(ctx context.Context, principal Principal) context.Context {
 	return context.WithValue(ctx, contextKey{}, principal)
 }
 
-// FromContext returns the principal that the context carries, else anybody.
+// FromContext returns the principal of the context, or the zero Principal.
 func FromContext(ctx context.Context) Principal {
 	principal, _ := ctx.Value(contextKey{}).(Principal)
 	return principal
 }
 
-// names are those of apps and of keys: short enough for the column created_by,
-// and without anything that a log, a header or a path would have to escape.
-var names = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+// validName matches app keys and key ids. They fit into the column created_by
+// and need no escaping in logs, headers and paths.
+var validName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)

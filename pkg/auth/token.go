@@ -25,7 +25,7 @@ type claims struct {
 
 // Validate implements jwt.ClaimsValidator.
 func (c claims) Validate() error {
-	if !names.MatchString(c.Subject) {
+	if !validName.MatchString(c.Subject) {
 		return errors.New("sub is no app key")
 	}
 	return nil

@@ -85,14 +85,14 @@ func TestSignAndVerify(t *testing.T) {
 	principal, err := keySet.Verify(token, noon)
 	require.NoError(t, err)
 	require.Equal(t, Principal{AppKey: "demo", Scopes: []string{"write", "more"}}, principal)
-	require.True(t, principal.Known() && principal.May("more") && !principal.May("wri") && !principal.May(""))
-	require.False(t, Principal{}.Known() || Principal{}.May(ScopeWrite))
+	require.True(t, principal.Authenticated() && principal.HasScope("more") && !principal.HasScope("wri") && !principal.HasScope(""))
+	require.False(t, Principal{}.Authenticated() || Principal{}.HasScope(ScopeWrite))
 
 	token, err = keySet.Sign("reader", nil, noon)
 	require.NoError(t, err)
 	principal, err = keySet.Verify(token, noon)
 	require.NoError(t, err)
-	require.True(t, principal.Known() && !principal.May(ScopeWrite) && !principal.May(""))
+	require.True(t, principal.Authenticated() && !principal.HasScope(ScopeWrite) && !principal.HasScope(""))
 }
 
 // The issuer, the audience, the lifetime and the skew are those of the settings.

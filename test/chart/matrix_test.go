@@ -65,7 +65,7 @@ func TestNotes(t *testing.T) {
 	}
 	for _, says := range []string{
 		"begins with an empty database", "curl http://localhost:8080/api/v1/articles\n", "curl http://localhost:8080/auth -d app_key=demo",
-		"exec deployment/achilles-article --container article -- /article app add demo --config /etc/achilles/settings.yaml\n",
+		"exec deployment/achilles-article --container article -- /article client add demo --config /etc/achilles/settings.yaml\n",
 		"the key set in the Secret achilles-auth;",
 	} {
 		require.Contains(t, notes(``), says)

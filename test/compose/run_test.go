@@ -81,12 +81,12 @@ func TestTheServicesRunOnTheseSettings(t *testing.T) {
 	require.Zero(t, exit, checked.Stderr()+checked.Stdout())
 }
 
-// writesByTheReadme adds an app in the article service's container, gets a token
+// writesByTheReadme adds a client in the article service's container, gets a token
 // and writes with it to the other service.
 func writesByTheReadme(t *testing.T, tag, article *process.Process, on process.Settings) {
 	t.Helper()
 	program := process.Service(t, "article")
-	added, exit := process.Run(t, program, on, "app", "add", "demo")
+	added, exit := process.Run(t, program, on, "client", "add", "demo")
 	require.Zero(t, exit, added.Stderr())
 	secret := regexp.MustCompile(`app_secret +(\S+)`).FindStringSubmatch(added.Stdout())
 	require.NotNil(t, secret, added.Stdout())

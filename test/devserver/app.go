@@ -124,12 +124,12 @@ func (s *system) admit(ctx context.Context, client *api) error {
 	return client.login(ctx, s.app)
 }
 
-// manage runs the service's command app.
+// manage runs the article service's client command.
 func (s *service) manage(ctx context.Context, command string, own app) error {
-	cmd := s.command(ctx, "app", command, own.key, "--secret-file=-")
+	cmd := s.command(ctx, "client", command, own.key, "--secret-file=-")
 	cmd.Stdin = strings.NewReader(own.secret)
 	if err := cmd.Run(); err != nil && ctx.Err() == nil {
-		return s.failure("article app %s %s failed: %v", command, own.key, err)
+		return s.failure("article client %s %s failed: %v", command, own.key, err)
 	}
 	return ctx.Err()
 }

@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 func standIn(name string, args []string) int {
 	fault := os.Getenv("STANDIN_" + name)
 	database := os.Getenv("ACHILLES_DATABASE_DBNAME")
-	if args[0] == "app" {
+	if args[0] == "client" {
 		return standInApp(args[1:], database)
 	}
 	if slices.Contains(args, "--help") {
@@ -110,7 +110,7 @@ func standInApp(args []string, database string) int {
 	file := database + "." + key
 	_, missing := os.Stat(file)
 	if err != nil || args[2] != "--secret-file=-" || (command == "add") != (missing != nil) {
-		fmt.Fprintln(os.Stderr, "article: cannot", command, "that app")
+		fmt.Fprintln(os.Stderr, "article: cannot", command, "that client")
 		return 1
 	}
 	if os.WriteFile(file, secret, 0o600) != nil {

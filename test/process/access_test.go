@@ -142,7 +142,7 @@ func newVisitors(t *testing.T, p *pair, keysFile string) *visitors {
 	v := &visitors{pair: p, secret: "the secret of the visitors", over: make(chan struct{})}
 	file := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(file, []byte(v.secret), 0o600))
-	added, exit := process.Run(t, p.articleProgram, p.articleSettings, "app", "add", "visitor", "--secret-file", file)
+	added, exit := process.Run(t, p.articleProgram, p.articleSettings, "client", "add", "visitor", "--secret-file", file)
 	require.Zero(t, exit, added.Stderr())
 	token, err := process.Sign(keysFile, "visitor")
 	require.NoError(t, err)

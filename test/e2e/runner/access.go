@@ -171,14 +171,14 @@ func (r *Runner) accessRun(ctx context.Context, s *system) error {
 // its secret.
 func (r *Runner) addApp(ctx context.Context, s *system) (string, error) {
 	secret := rand.Text()
-	cmd := exec.CommandContext(ctx, builds.Build{Service: string(article), Version: current}.Program(r.folder), "app", "add", app, "--secret-file", "-") // #nosec G204 -- just built
+	cmd := exec.CommandContext(ctx, builds.Build{Service: string(article), Version: current}.Program(r.folder), "client", "add", app, "--secret-file", "-") // #nosec G204 -- just built
 	cmd.Stdin = strings.NewReader(secret)
 	cmd.Env = []string{
 		"ACHILLES_DATABASE_DBTYPE=mysql", "ACHILLES_DATABASE_HOST=" + s.cluster.MySQL.Addr, "ACHILLES_DATABASE_DBNAME=" + s.database(article),
 		"ACHILLES_DATABASE_USERNAME=" + s.cluster.MySQL.User, "ACHILLES_DATABASE_PASSWORD=" + s.cluster.MySQL.Password,
 	}
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("article app add %s: %w: %s", app, err, output)
+		return "", fmt.Errorf("article client add %s: %w: %s", app, err, output)
 	}
 	return secret, nil
 }

@@ -46,7 +46,7 @@ func newFront(t *testing.T, more process.Settings) *front {
 	f.dropped.Store("")
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, []byte(f.secret), 0o600))
-	added, exit := process.Run(t, program, of, "app", "add", app, "--secret-file", secret)
+	added, exit := process.Run(t, program, of, "client", "add", app, "--secret-file", secret)
 	require.Zero(t, exit, added.Stderr())
 
 	toTags, turns := proxy(t, tags), atomic.Int64{}

@@ -1,5 +1,5 @@
-// Package access is the domain of credentials: which apps there are, and how
-// they prove to be themselves. It knows neither HTTP nor SQL, nor tokens.
+// Package access is the domain of API clients and their credentials. It knows
+// neither HTTP nor SQL, nor tokens.
 package access
 
 import (
@@ -10,43 +10,43 @@ import (
 	"time"
 )
 
-// App is one client of the API that may get tokens.
-type App struct {
+// Client is an API client that may get tokens.
+type Client struct {
 	Key       string
 	Scopes    []string
 	CreatedAt time.Time
 	UpdatedAt time.Time
 }
 
-// Hash is a bcrypt hash of a secret. Nothing prints it.
+// Hash is a bcrypt hash of a secret. It prints as asterisks.
 type Hash string
 
 // Format implements fmt.Formatter.
 func (Hash) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte("******")) }
 
-// keys fit into the columns created_by and updated_by, and into logs and headers
-// as they are.
-var keys = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+// validKey matches app keys. They fit into the columns created_by and updated_by
+// and need no escaping in logs and headers.
+var validKey = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// What is wrong with an app that is to be made, changed or removed.
+// Errors of adding, changing and removing a client.
 var (
-	ErrExists    = errors.New("an app with this key exists already")
-	ErrUnknown   = errors.New("there is no app with this key")
-	ErrBadKey    = errors.New("an app key is 1 to 64 letters, digits, '.', '_' or '-'")
-	ErrBadSecret = errors.New("an app secret has 16 to 72 bytes of UTF-8 without control characters")
+	ErrExists    = errors.New("a client with this key already exists")
+	ErrUnknown   = errors.New("there is no client with this key")
+	ErrBadKey    = errors.New("an app key consists of 1 to 64 letters, digits, '.', '_' or '-'")
+	ErrBadSecret = errors.New("an app secret consists of 16 to 72 bytes of UTF-8 without control characters")
 )
 
-// Store keeps apps. Besides ErrExists and ErrUnknown, every error it returns
-// has the code Unavailable, or is that of the context.
+// Store stores clients. Apart from ErrExists and ErrUnknown, its errors have the
+// code errcode.Unavailable or are the context's.
 type Store interface {
-	// Add inserts an app; its times are the store's.
-	Add(ctx context.Context, app App, secret Hash) error
-	// Find returns the app and the hash of its secret.
-	Find(ctx context.Context, key string) (App, Hash, error)
-	// List returns all apps by their keys.
-	List(ctx context.Context) ([]App, error)
-	// Rotate replaces the secret.
+	// Add inserts a client and sets its times.
+	Add(ctx context.Context, client Client, secret Hash) error
+	// Find returns the client and the hash of its secret.
+	Find(ctx context.Context, key string) (Client, Hash, error)
+	// List returns all clients, ordered by key.
+	List(ctx context.Context) ([]Client, error)
+	// Rotate replaces the hash of the secret.
 	Rotate(ctx context.Context, key string, secret Hash) error
-	// Remove forgets the app.
+	// Remove deletes the client.
 	Remove(ctx context.Context, key string) error
 }

@@ -17,31 +17,31 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// memory is a store of one app; the real one has tests of its own.
+// memory is an in-memory store of one client.
 type memory struct {
-	app    App
+	client Client
 	secret Hash
 	err    error
 
-	mu    sync.Mutex
-	asked []string
+	mu       sync.Mutex
+	searched []string
 }
 
-func (m *memory) Find(_ context.Context, key string) (App, Hash, error) {
+func (m *memory) Find(_ context.Context, key string) (Client, Hash, error) {
 	m.mu.Lock()
-	m.asked = append(m.asked, key)
+	m.searched = append(m.searched, key)
 	m.mu.Unlock()
 	if m.err != nil {
-		return App{}, "", m.err
+		return Client{}, "", m.err
 	}
-	if key != m.app.Key {
-		return App{}, "", ErrUnknown
+	if key != m.client.Key {
+		return Client{}, "", ErrUnknown
 	}
-	return m.app, m.secret, nil
+	return m.client, m.secret, nil
 }
 
-func (m *memory) Add(_ context.Context, app App, secret Hash) error {
-	m.app, m.secret = app, secret
+func (m *memory) Add(_ context.Context, client Client, secret Hash) error {
+	m.client, m.secret = client, secret
 	return nil
 }
 
@@ -50,11 +50,11 @@ func (m *memory) Rotate(_ context.Context, _ string, secret Hash) error {
 	return nil
 }
 
-func (m *memory) List(context.Context) ([]App, error)  { return []App{m.app}, nil }
-func (m *memory) Remove(context.Context, string) error { m.app = App{}; return nil }
+func (m *memory) List(context.Context) ([]Client, error) { return []Client{m.client}, nil }
+func (m *memory) Remove(context.Context, string) error   { m.client = Client{}; return nil }
 
-// counting notes with which hash each comparison is made.
-func counting(s *Service) *[]string {
+// recordComparisons records the hash of each comparison.
+func recordComparisons(s *Service) *[]string {
 	compared := &[]string{}
 	s.compare = func(hash, secret []byte) error {
 		*compared = append(*compared, string(hash))
@@ -86,9 +86,9 @@ func requireCode(t *testing.T, err error, code errcode.Code) {
 
 func TestAuthenticate(t *testing.T) {
 	s, stored := demo(t)
-	app, err := s.Authenticate(t.Context(), demoKey, demoSecret)
+	client, err := s.Authenticate(t.Context(), demoKey, demoSecret)
 	require.NoError(t, err)
-	require.Equal(t, App{Key: demoKey, Scopes: []string{"write"}}, app)
+	require.Equal(t, Client{Key: demoKey, Scopes: []string{"write"}}, client)
 
 	require.NoError(t, s.Rotate(t.Context(), demoKey, "another secret of it"))
 	_, err = s.Authenticate(t.Context(), demoKey, demoSecret)
@@ -101,71 +101,71 @@ func TestAuthenticate(t *testing.T) {
 	requireCode(t, err, errcode.Unavailable)
 }
 
-// Whatever is wrong, the error is the same and so is the work: one comparison
-// with a hash of the same cost.
-func TestRefusalsAreAlike(t *testing.T) {
+// Every failure has the same error and takes the same work: one comparison with a
+// hash of the same cost.
+func TestFailuresAreIndistinguishable(t *testing.T) {
 	s, stored := demo(t)
 	long := strings.Repeat("x", 72)
 	for name, c := range map[string]struct{ key, secret string }{
-		"wrong secret":     {demoKey, "another secret, then"},
-		"unknown key":      {"nobody", demoSecret},
-		"no key":           {"", demoSecret},
-		"impossible key":   {"demo ", demoSecret},
-		"long key":         {strings.Repeat("d", 1<<20), demoSecret},
-		"no secret":        {demoKey, ""},
-		"short secret":     {demoKey, "short"},
-		"long secret":      {demoKey, strings.Repeat("x", 1<<20)},
-		"a NUL behind":     {demoKey, demoSecret + "\x00"},
-		"twice, by a NUL":  {demoKey, demoSecret + "\x00" + demoSecret},
-		"a line end":       {demoKey, demoSecret + "\n"},
-		"no UTF-8":         {demoKey, demoSecret + "\xff"},
-		"in another case":  {"Demo", demoSecret},
-		"a hash as secret": {demoKey, string(stored.secret)},
-		"72 bytes":         {demoKey, long},
+		"wrong secret":         {demoKey, "another secret, then"},
+		"unknown key":          {"nobody", demoSecret},
+		"no key":               {"", demoSecret},
+		"invalid key":          {"demo ", demoSecret},
+		"long key":             {strings.Repeat("d", 1<<20), demoSecret},
+		"no secret":            {demoKey, ""},
+		"short secret":         {demoKey, "short"},
+		"long secret":          {demoKey, strings.Repeat("x", 1<<20)},
+		"trailing NUL":         {demoKey, demoSecret + "\x00"},
+		"repeated after a NUL": {demoKey, demoSecret + "\x00" + demoSecret},
+		"trailing newline":     {demoKey, demoSecret + "\n"},
+		"invalid UTF-8":        {demoKey, demoSecret + "\xff"},
+		"wrong case":           {"Demo", demoSecret},
+		"hash as secret":       {demoKey, string(stored.secret)},
+		"72 bytes":             {demoKey, long},
 	} {
 		t.Run(name, func(t *testing.T) {
-			compared := counting(s)
+			compared := recordComparisons(s)
 			_, err := s.Authenticate(t.Context(), c.key, c.secret)
 			require.Equal(t, errcode.New(errcode.UnauthorizedApp), err)
-			want := string(s.unmatched)
-			if c.key == demoKey && possible(c.secret) {
+			want := string(s.dummyHash)
+			if c.key == demoKey && validSecret(c.secret) {
 				want = string(stored.secret)
 			}
 			require.Equal(t, []string{want}, *compared)
 		})
 	}
-	require.NotContains(t, stored.asked, "demo ", "a database may take it for demo")
-	require.False(t, slices.ContainsFunc(stored.asked, func(key string) bool { return len(key) > 64 }))
+	require.NotContains(t, stored.searched, "demo ", "a database may ignore the trailing space")
+	require.False(t, slices.ContainsFunc(stored.searched, func(key string) bool { return len(key) > 64 }))
 }
 
-// bcrypt does not look beyond 72 bytes; two secrets that agree so far must not
-// be the same.
-func TestSecretsOfFullLength(t *testing.T) {
+// bcrypt ignores what follows 72 bytes. Secrets that differ only there must not
+// be equal.
+func TestSecretsOfMaximumLength(t *testing.T) {
 	s, _ := demo(t)
 	full := strings.Repeat("x", 72)
 	require.NoError(t, s.Rotate(t.Context(), demoKey, full))
 	_, err := s.Authenticate(t.Context(), demoKey, full)
 	require.NoError(t, err)
-	require.NoError(t, bcrypt.CompareHashAndPassword([]byte(s.store.(*memory).secret), []byte(full+"y")), "or this test shows nothing")
+	require.NoError(t, bcrypt.CompareHashAndPassword([]byte(s.store.(*memory).secret), []byte(full+"y")), "bcrypt alone takes both for equal")
 	_, err = s.Authenticate(t.Context(), demoKey, full+"y")
 	requireCode(t, err, errcode.UnauthorizedApp)
 }
 
-// At most four secrets are compared at a time, and who waits gives up with its
-// request.
+// At most four secrets are compared at a time. A request that waits for its turn
+// gives up when its context ends.
 func TestComparisonsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewService(&memory{})
 		var mu sync.Mutex
-		now, most := 0, 0
+		running, maximum := 0, 0
 		s.compare = func([]byte, []byte) error {
 			mu.Lock()
-			now++
-			most = max(most, now)
+			running++
+			maximum = max(maximum, running)
 			mu.Unlock()
 			time.Sleep(time.Second)
 			mu.Lock()
-			now--
+			running--
 			mu.Unlock()
 			return errors.New("no")
 		}
@@ -181,8 +181,8 @@ func TestComparisonsAreLimited(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, 100*time.Millisecond, time.Since(began))
 		clients.Wait()
-		require.Equal(t, 4, most)
-		require.Equal(t, 3*time.Second, time.Since(began), "4, 4 and 2")
+		require.Equal(t, 4, maximum)
+		require.Equal(t, 3*time.Second, time.Since(began), "batches of 4, 4 and 2")
 	})
 }
 
@@ -200,15 +200,15 @@ func TestSecrets(t *testing.T) {
 		require.ErrorIs(t, s.Add(t.Context(), demoKey, nil, bad), ErrBadSecret, "%q", bad)
 		require.ErrorIs(t, s.Rotate(t.Context(), demoKey, bad), ErrBadSecret, "%q", bad)
 	}
-	require.NoError(t, bcrypt.CompareHashAndPassword([]byte(stored.secret), []byte("鑰匙鑰匙鑰匙")), "what was refused left the one before")
+	require.NoError(t, bcrypt.CompareHashAndPassword([]byte(stored.secret), []byte("鑰匙鑰匙鑰匙")), "a rejected secret leaves the previous one")
 }
 
-// Every hash costs the same, or the time would tell who is there.
+// All hashes have the same cost, so that the time does not reveal which keys exist.
 func TestCost(t *testing.T) {
 	stored := &memory{}
 	s := NewService(stored)
 	require.NoError(t, s.Add(t.Context(), demoKey, nil, demoSecret))
-	for _, hash := range []Hash{stored.secret, s.unmatched} {
+	for _, hash := range []Hash{stored.secret, s.dummyHash} {
 		used, err := bcrypt.Cost([]byte(hash))
 		require.NoError(t, err)
 		require.Equal(t, 10, used)

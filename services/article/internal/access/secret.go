@@ -11,35 +11,35 @@ import (
 )
 
 const (
-	// cost is that of every hash. Were it raised, apps whose hashes are older
-	// would be answered faster than those that do not exist; rotate them first.
+	// cost is the bcrypt cost of every hash. If it is raised, clients with older
+	// hashes are answered faster than unknown ones until their secrets are rotated.
 	cost = 10
-	// unmatched is a hash of that cost, whose secret nobody has kept: what a
-	// secret is compared with where there is no app.
-	unmatched Hash = "$2a$10$UOnfau6YPZRLNf/ck27DxeTyYYYdmx8kRj298FQG9H.2zkvczVu5K"
+	// dummyHash is compared with the secret when the client is unknown. Nobody
+	// knows its secret. It has the same cost as other hashes.
+	dummyHash Hash = "$2a$10$UOnfau6YPZRLNf/ck27DxeTyYYYdmx8kRj298FQG9H.2zkvczVu5K"
 
-	secretBytes = 32
-	minSecret   = 16
-	maxSecret   = 72 // bcrypt looks no further
+	secretBytes     = 32
+	minSecretLength = 16
+	maxSecretLength = 72 // bcrypt ignores further bytes
 )
 
-// NewSecret makes a secret that cannot be guessed.
+// NewSecret returns a new random secret.
 func NewSecret() string {
 	secret := make([]byte, secretBytes)
 	_, _ = rand.Read(secret) // never fails
 	return base64.RawURLEncoding.EncodeToString(secret)
 }
 
-// possible tells whether an app can have the secret. Beyond these rules bcrypt
-// takes some different texts for the same: those that agree in 72 bytes, and
-// those that repeat themselves behind a NUL.
-func possible(secret string) bool {
-	return len(secret) >= minSecret && len(secret) <= maxSecret && utf8.ValidString(secret) &&
+// validSecret reports whether the secret is allowed. Without these rules bcrypt
+// would treat different secrets as equal: those with the same first 72 bytes,
+// and those that repeat themselves after a NUL.
+func validSecret(secret string) bool {
+	return len(secret) >= minSecretLength && len(secret) <= maxSecretLength && utf8.ValidString(secret) &&
 		!strings.ContainsFunc(secret, unicode.IsControl)
 }
 
 func hash(secret string, cost int) (Hash, error) {
-	if !possible(secret) {
+	if !validSecret(secret) {
 		return "", ErrBadSecret
 	}
 	hashed, err := bcrypt.GenerateFromPassword([]byte(secret), cost)

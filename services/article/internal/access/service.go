@@ -9,60 +9,60 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// atOnce is how many secrets are compared at a time: each keeps a processor
-// busy for some 50 ms, and guesses must not keep requests from being served.
-const atOnce = 4
+// maxComparisons is the maximum number of concurrent bcrypt comparisons. Each
+// takes about 50 ms of CPU; guessing secrets must not starve other requests.
+const maxComparisons = 4
 
-// Service is what can be done with apps. It is safe for concurrent use.
+// Service manages and authenticates clients. It is safe for concurrent use.
 type Service struct {
 	store     Store
 	slots     chan struct{}
 	cost      int
-	unmatched Hash
+	dummyHash Hash
 	compare   func(hash, secret []byte) error
 }
 
 // NewService returns a service on the given store.
 func NewService(store Store) *Service {
 	return &Service{
-		store: store, slots: make(chan struct{}, atOnce), cost: cost, unmatched: unmatched, compare: bcrypt.CompareHashAndPassword,
+		store: store, slots: make(chan struct{}, maxComparisons), cost: cost, dummyHash: dummyHash, compare: bcrypt.CompareHashAndPassword,
 	}
 }
 
-// WithCost is the same service with another cost of hashes, for tests: under
-// the race detector the usual one takes seconds.
+// WithCost returns a copy of the service with another bcrypt cost. It is for
+// tests: with the race detector a hash of the usual cost takes seconds.
 func (s *Service) WithCost(cost int) (*Service, error) {
-	unmatched, err := hash(NewSecret(), cost)
+	dummyHash, err := hash(NewSecret(), cost)
 	other := *s
-	other.cost, other.unmatched = cost, unmatched
+	other.cost, other.dummyHash = cost, dummyHash
 	return &other, err
 }
 
-// Authenticate returns the app if the secret is its own. Else the error is
-// errcode.UnauthorizedApp, after the same work whether there is such an app or
-// not. Waiting for one's turn ends with ctx.
-func (s *Service) Authenticate(ctx context.Context, key, secret string) (App, error) {
-	app, stored, err := s.find(ctx, key)
+// Authenticate returns the client with this key and secret. If there is none,
+// the error has the code errcode.UnauthorizedApp, and the time taken doesn't
+// depend on whether the key exists. It returns early when ctx ends.
+func (s *Service) Authenticate(ctx context.Context, key, secret string) (Client, error) {
+	client, stored, err := s.find(ctx, key)
 	if err != nil && !errors.Is(err, ErrUnknown) {
-		return App{}, err
+		return Client{}, err
 	}
-	known := err == nil && possible(secret)
-	if !known {
-		stored = s.unmatched
+	valid := err == nil && validSecret(secret)
+	if !valid {
+		stored = s.dummyHash
 	}
 	matches, err := s.matches(ctx, stored, secret)
 	if err != nil {
-		return App{}, err
+		return Client{}, err
 	}
-	if !known || !matches {
-		return App{}, errcode.New(errcode.UnauthorizedApp)
+	if !valid || !matches {
+		return Client{}, errcode.New(errcode.UnauthorizedApp)
 	}
-	return app, nil
+	return client, nil
 }
 
-func (s *Service) find(ctx context.Context, key string) (App, Hash, error) {
-	if !keys.MatchString(key) {
-		return App{}, "", ErrUnknown
+func (s *Service) find(ctx context.Context, key string) (Client, Hash, error) {
+	if !validKey.MatchString(key) {
+		return Client{}, "", ErrUnknown
 	}
 	return s.store.Find(ctx, key)
 }
@@ -77,26 +77,26 @@ func (s *Service) matches(ctx context.Context, stored Hash, secret string) (bool
 	return s.compare([]byte(stored), []byte(secret)) == nil, nil
 }
 
-// Add makes an app. The error is ErrExists, ErrBadKey, ErrBadSecret or the
-// store's.
+// Add adds a client. It returns ErrExists, ErrBadKey, ErrBadSecret or an error
+// of the store.
 func (s *Service) Add(ctx context.Context, key string, scopes []string, secret string) error {
-	if !keys.MatchString(key) {
+	if !validKey.MatchString(key) {
 		return ErrBadKey
 	}
 	hashed, err := hash(secret, s.cost)
 	if err != nil {
 		return err
 	}
-	return s.store.Add(ctx, App{Key: key, Scopes: scopes}, hashed)
+	return s.store.Add(ctx, Client{Key: key, Scopes: scopes}, hashed)
 }
 
-// List returns all apps by their keys.
-func (s *Service) List(ctx context.Context) ([]App, error) { return s.store.List(ctx) }
+// List returns all clients, ordered by key.
+func (s *Service) List(ctx context.Context) ([]Client, error) { return s.store.List(ctx) }
 
-// Rotate gives the app another secret; the one before is refused from then on.
-// The error is ErrUnknown, ErrBadKey, ErrBadSecret or the store's.
+// Rotate replaces the secret of a client. It returns ErrUnknown, ErrBadKey,
+// ErrBadSecret or an error of the store.
 func (s *Service) Rotate(ctx context.Context, key, secret string) error {
-	if !keys.MatchString(key) {
+	if !validKey.MatchString(key) {
 		return ErrBadKey
 	}
 	hashed, err := hash(secret, s.cost)
@@ -106,10 +106,10 @@ func (s *Service) Rotate(ctx context.Context, key, secret string) error {
 	return s.store.Rotate(ctx, key, hashed)
 }
 
-// Remove forgets the app: it gets no more tokens, and those that it has are
-// valid to their end. The error is ErrUnknown, ErrBadKey or the store's.
+// Remove deletes a client. Tokens that it already has stay valid until they
+// expire. It returns ErrUnknown, ErrBadKey or an error of the store.
 func (s *Service) Remove(ctx context.Context, key string) error {
-	if !keys.MatchString(key) { // MySQL would take blanks behind a key for none
+	if !validKey.MatchString(key) { // MySQL ignores trailing spaces
 		return ErrBadKey
 	}
 	return s.store.Remove(ctx, key)

@@ -14,23 +14,23 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/access"
 )
 
-// Tokens are the handler that gives tokens to apps.
+// Tokens are the handler that gives tokens to clients.
 type Tokens struct {
-	Apps   *access.Service
-	KeySet *auth.KeySet
-	Binder *requests.Binder
+	Clients *access.Service
+	KeySet  *auth.KeySet
+	Binder  *requests.Binder
 }
 
 // Register adds the route.
 func (t *Tokens) Register(routes gin.IRouter) { routes.POST("/auth", t.createToken) }
 
-// TokenRequest is what an app shows to get a token.
+// TokenRequest is what a client shows to get a token.
 type TokenRequest struct {
 	AppKey    *string `json:"app_key" validate:"required" example:"demo"`
-	AppSecret *string `json:"app_secret" validate:"required" format:"password" example:"what article app add printed"`
+	AppSecret *string `json:"app_secret" validate:"required" format:"password" example:"what article client add printed"`
 }
 
-// Token is what an app shows from then on.
+// Token is what a client shows from then on.
 type Token struct {
 	Token     string `json:"token" example:"eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYtMTEtMjEiLCJ0eXAiOiJKV1QifQ.…"`
 	TokenType string `json:"token_type" enums:"Bearer" example:"Bearer"`
@@ -46,7 +46,7 @@ type Token struct {
 //	@Tags			auth
 //	@Accept			json,x-www-form-urlencoded
 //	@Produce		json
-//	@Param			credentials		body		TokenRequest					true	"as article app add printed them"
+//	@Param			credentials		body		TokenRequest					true	"as article client add printed them"
 //	@Param			locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success		200				{object}	responses.Envelope[Token]	"the token"
 //	@Failure		400	{object}	responses.Problem	"invalid (10000001)"
@@ -59,12 +59,12 @@ func (t *Tokens) createToken(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	app, err := t.Apps.Authenticate(c.Request.Context(), *shown.AppKey, *shown.AppSecret)
+	client, err := t.Clients.Authenticate(c.Request.Context(), *shown.AppKey, *shown.AppSecret)
 	if err != nil {
 		t.refuse(c, err)
 		return
 	}
-	token, err := t.KeySet.Sign(app.Key, app.Scopes, time.Now())
+	token, err := t.KeySet.Sign(client.Key, client.Scopes, time.Now())
 	if err != nil {
 		t.refuse(c, err)
 		return

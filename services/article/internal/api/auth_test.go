@@ -50,10 +50,10 @@ func openDesk(t *testing.T, cfg database.Config, keySet *auth.KeySet, allowed ra
 	db := dbtest.Open(t, cfg)
 	_, _, err := database.Migrate(t.Context(), db, migrations.All())
 	require.NoError(t, err)
-	apps, err := access.NewService(store.NewApps(db)).WithCost(bcrypt.MinCost)
+	clients, err := access.NewService(store.NewClients(db)).WithCost(bcrypt.MinCost)
 	require.NoError(t, err)
-	require.NoError(t, apps.Add(t.Context(), "demo", []string{auth.ScopeWrite}, demoSecret))
-	require.NoError(t, apps.Add(t.Context(), "reader", nil, demoSecret))
+	require.NoError(t, clients.Add(t.Context(), "demo", []string{auth.ScopeWrite}, demoSecret))
+	require.NoError(t, clients.Add(t.Context(), "reader", nil, demoSecret))
 	core, logs := observer.New(zapcore.DebugLevel)
 	engine, err := server.NewEngine(server.Default(), server.Deps{
 		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Options{}), Info: buildinfo.Get(),
@@ -61,7 +61,7 @@ func openDesk(t *testing.T, cfg database.Config, keySet *auth.KeySet, allowed ra
 	require.NoError(t, err)
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
-	(&api.Tokens{Apps: apps, KeySet: keySet, Binder: binder}).Register(engine.Group("", ratelimit.New(allowed, ratelimit.Options{Service: "article"}).Auth()))
+	(&api.Tokens{Clients: clients, KeySet: keySet, Binder: binder}).Register(engine.Group("", ratelimit.New(allowed, ratelimit.Options{Service: "article"}).Auth()))
 	return desk{apitest.New(t, engine, docs.OpenAPI), keySet, logs}
 }
 
@@ -84,10 +84,10 @@ func (d desk) show(t *testing.T, encoding, key, secret string, header ...http.He
 
 func TestToken(t *testing.T) {
 	eachDesk(t, func(t *testing.T, d desk) {
-		for encoding, app := range map[string]auth.Principal{
+		for encoding, client := range map[string]auth.Principal{
 			"json": {AppKey: "demo", Scopes: []string{"write"}}, "form": {AppKey: "reader", Scopes: []string{}},
 		} {
-			result := d.show(t, encoding, app.AppKey, demoSecret)
+			result := d.show(t, encoding, client.AppKey, demoSecret)
 			require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
 			var answer struct {
 				Code int
@@ -101,7 +101,7 @@ func TestToken(t *testing.T) {
 			require.Equal(t, map[string]any{"token": token, "token_type": "Bearer", "expires_in": 3600.}, answer.Data)
 			caller, err := d.keySet.Verify(token, time.Now())
 			require.NoError(t, err)
-			require.Equal(t, app, caller)
+			require.Equal(t, client, caller)
 		}
 	})
 }
@@ -178,16 +178,16 @@ func TestNoKeyToSignWith(t *testing.T) {
 	requireProblem(t, d.show(t, "json", "demo", "another secret, then"), errcode.UnauthorizedApp, errcode.UnauthorizedApp.Message("zh"))
 }
 
-// The longest key that an app can have is one that a token can have.
+// The longest key that a client can have is one that a token can have.
 func TestEveryAppKeyCanBeInAToken(t *testing.T) {
 	keySet := apitest.KeySet(t)
 	db := dbtest.Open(t, dbtest.SQLite(t))
 	_, _, err := database.Migrate(t.Context(), db, migrations.All())
 	require.NoError(t, err)
 	key := strings.Repeat("A9._-zZ0", 8)
-	apps, err := access.NewService(store.NewApps(db)).WithCost(bcrypt.MinCost)
+	clients, err := access.NewService(store.NewClients(db)).WithCost(bcrypt.MinCost)
 	require.NoError(t, err)
-	require.NoError(t, apps.Add(t.Context(), key, nil, demoSecret))
+	require.NoError(t, clients.Add(t.Context(), key, nil, demoSecret))
 	token, err := keySet.Sign(key, nil, time.Now())
 	require.NoError(t, err)
 	caller, err := keySet.Verify(token, time.Now())

@@ -48,10 +48,10 @@ const (
 // service is the real thing behind a real connection: router, rules, domain
 // and database. Only the other service's feed is a stub.
 type service struct {
-	*apitest.Client // of the app "test", which may write
+	*apitest.Client // of the client "test", which may write
 	anyone          *apitest.Client
 	keySet          *auth.KeySet
-	token           string // of the app "test", as Authorization has it
+	token           string // of the client "test", as Authorization has it
 	handler         http.Handler
 	store           *store.Store
 	db              *database.DB

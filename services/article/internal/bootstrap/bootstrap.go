@@ -32,7 +32,7 @@ func Command() command.Service[Config] {
 			return service.Migrate(ctx, run.Config.service(), migrations.All(), run.Stdout)
 		},
 		Commands: func(bind command.Bind[Config]) []*cobra.Command {
-			return []*cobra.Command{appCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind)}
+			return []*cobra.Command{clientCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind)}
 		},
 	}
 }
@@ -59,7 +59,7 @@ func serve(ctx context.Context, run command.Run[Config]) error {
 		return err
 	}
 	(&api.API{Articles: articles, Binder: binder, Paging: config.App.paging(), Access: base.Access()}).Register(base.Engine)
-	tokens := &api.Tokens{Apps: access.NewService(store.NewApps(base.DB)), KeySet: base.KeySet, Binder: binder}
+	tokens := &api.Tokens{Clients: access.NewService(store.NewClients(base.DB)), KeySet: base.KeySet, Binder: binder}
 	tokens.Register(base.Engine.Group("", base.Limits.Auth()))
 	return base.Run(ctx)
 }

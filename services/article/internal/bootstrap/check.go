@@ -15,17 +15,17 @@ import (
 	"github.com/achilles-blog/achilles/pkg/command"
 )
 
-// checkCommand writes and reads through both services, as a client does, and cleans up.
+// checkCommand returns the command that tests running services as a client.
 func checkCommand(bind command.Bind[Config]) *cobra.Command {
 	c := check{client: &http.Client{Timeout: 20 * time.Second}}
 	cmd := &cobra.Command{
-		Use: "check", Short: "Write and read through a running tag and article service, and clean up", Args: arguments(""),
-		Long: "Write and read through a running tag and article service, and clean up. The key set of the services (Auth.KeysFile)\n" +
-			"signs the token that writing takes.",
+		Use: "check", Short: "Create, read and delete a tag and an article through the running services", Args: arguments(""),
+		Long: "Create, read and delete a tag and an article through the running services. The key set of the services\n" +
+			"(Auth.KeysFile) signs the token for the writes.",
 	}
-	cmd.Flags().StringVar(&c.tags, "tags", "http://127.0.0.1:8081", "where the tag service is, or a proxy in front of it")
-	cmd.Flags().StringVar(&c.articles, "articles", "http://127.0.0.1:8082", "where the article service is, or a proxy in front of it")
-	cmd.Flags().DurationVar(&c.wait, "wait", time.Minute, "how long to wait until both answer")
+	cmd.Flags().StringVar(&c.tags, "tags", "http://127.0.0.1:8081", "base `URL` of the tag service or of a proxy in front of it")
+	cmd.Flags().StringVar(&c.articles, "articles", "http://127.0.0.1:8082", "base `URL` of the article service or of a proxy in front of it")
+	cmd.Flags().DurationVar(&c.wait, "wait", time.Minute, "how long to wait until both services answer")
 	return bind(cmd, func(config Config, _ []string) (err error) {
 		if c.token, err = sign(config.Auth, "check", []string{auth.ScopeWrite}); err != nil {
 			return err
@@ -42,10 +42,10 @@ type check struct {
 	wait           time.Duration
 	client         *http.Client
 	out            io.Writer
-	err            error // what went wrong; after that only what was made is removed
+	err            error // the first failure; afterwards only the cleanup runs
 }
 
-// answer is the part of the API's envelope that the check looks at.
+// answer is the part of a response that the check reads.
 type answer struct {
 	Data thing
 	List []thing
@@ -67,18 +67,18 @@ func (c *check) run() {
 	tag := c.step(http.MethodPost, tags, fmt.Sprintf(`{"name": %q}`, mark), http.StatusCreated).Data
 	tagURL := fmt.Sprintf("%s/%d", tags, tag.ID)
 	defer c.remove(tag, tagURL)
-	body := fmt.Sprintf(`{"title": %q, "content": "made by article check", "tag_ids": [%d]}`, mark, tag.ID)
+	body := fmt.Sprintf(`{"title": %q, "content": "created by article check", "tag_ids": [%d]}`, mark, tag.ID)
 	article := c.step(http.MethodPost, articles, body, http.StatusCreated).Data
 	articleURL := fmt.Sprintf("%s/%d", articles, article.ID)
 	defer c.remove(article, articleURL)
 
 	got := c.step(http.MethodGet, tagURL, "", http.StatusOK).Data
-	c.expect(got.Name == mark, "the tag reads as %+v, but was written with the name %q", got, mark)
+	c.expect(got.Name == mark, "the tag is %+v, want the name %q", got, mark)
 	got = c.step(http.MethodGet, articleURL, "", http.StatusOK).Data
 	c.expect(got.Title == mark && len(got.Tags) == 1 && got.Tags[0].Name == mark,
-		"the article reads as %+v, but was written with the title %q and the tag of that name", got, mark)
+		"the article is %+v, want the title %q and the tag with the same name", got, mark)
 	list := c.step(http.MethodGet, fmt.Sprintf("%s?tag_id=%d", articles, tag.ID), "", http.StatusOK).List
-	c.expect(len(list) == 1 && list[0].ID == article.ID, "the articles of the new tag are %+v, but should be the new one alone", list)
+	c.expect(len(list) == 1 && list[0].ID == article.ID, "the articles of the new tag are %+v, want only the new article", list)
 }
 
 func (c *check) expect(ok bool, format string, args ...any) {
@@ -87,11 +87,12 @@ func (c *check) expect(ok bool, format string, args ...any) {
 	}
 }
 
-// await asks until there is an answer: just after an installation nobody is ready yet.
+// await polls url until it answers 200: after an installation pods take time to
+// become ready.
 func (c *check) await(url string) {
 	until := time.Now().Add(c.wait)
 	for c.err == nil {
-		_, err := c.ask(http.MethodGet, url, "", http.StatusOK)
+		_, err := c.send(http.MethodGet, url, "", http.StatusOK)
 		if err == nil {
 			return
 		}
@@ -100,29 +101,29 @@ func (c *check) await(url string) {
 	}
 }
 
-// remove deletes what was made, also after a failure.
-func (c *check) remove(made thing, url string) {
-	if made.ID == 0 {
+// remove deletes an object of the check, even after a failure.
+func (c *check) remove(created thing, url string) {
+	if created.ID == 0 {
 		return
 	}
-	_, err := c.ask(http.MethodDelete, url, "", http.StatusOK)
+	_, err := c.send(http.MethodDelete, url, "", http.StatusOK)
 	if err == nil {
-		_, err = c.ask(http.MethodGet, url, "", http.StatusNotFound)
+		_, err = c.send(http.MethodGet, url, "", http.StatusNotFound)
 	}
 	c.err = errors.Join(c.err, err)
 }
 
-// step is a request that only makes sense when everything before it went well.
+// step sends a request unless an earlier one failed.
 func (c *check) step(method, url, body string, want int) answer {
 	if c.err != nil {
 		return answer{}
 	}
-	got, err := c.ask(method, url, body, want)
+	got, err := c.send(method, url, body, want)
 	c.expect(err == nil, "%w", err)
 	return got
 }
 
-func (c *check) ask(method, url, body string, want int) (got answer, err error) {
+func (c *check) send(method, url, body string, want int) (got answer, err error) {
 	request, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		return got, err
@@ -132,13 +133,13 @@ func (c *check) ask(method, url, body string, want int) (got answer, err error) 
 	request.Header.Set("Authorization", "Bearer "+c.token)
 	response, err := c.client.Do(request)
 	if err != nil {
-		return got, fmt.Errorf("%w; look at the address, at the pods and at what may keep the two apart", err)
+		return got, fmt.Errorf("%w; check the address, the pods and the network policies", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	_, _ = fmt.Fprintf(c.out, "%-6s %s: %s\n", method, url, response.Status)
 	text, err := io.ReadAll(io.LimitReader(response.Body, 8<<20))
 	if err == nil && response.StatusCode != want {
-		err = fmt.Errorf("answered with %d instead of %d: %.300s", response.StatusCode, want, text)
+		err = fmt.Errorf("status is %d, want %d: %.300s", response.StatusCode, want, text)
 	}
 	if err == nil {
 		err = json.Unmarshal(text, &got)

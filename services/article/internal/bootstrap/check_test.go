@@ -16,11 +16,11 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/bootstrap"
 )
 
-// backend answers like both services with one tag and one article, except for the request that spoilt names and with what stays.
+// backend behaves like both services with one tag and one article. It answers the request broken with status and body.
 type backend struct {
-	spoilt, with string
+	broken, body string
 	status       int
-	stays        bool // what is deleted is still there
+	undeleted    bool // DELETE deletes nothing
 	mark         string
 	deleted      map[string]bool
 }
@@ -28,8 +28,8 @@ type backend struct {
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	request := r.Method + " " + r.URL.RequestURI()
 	status, body := b.answer(request, r)
-	if request == b.spoilt {
-		status, body = b.status, b.with
+	if request == b.broken {
+		status, body = b.status, b.body
 	}
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(body))
@@ -39,7 +39,7 @@ func (b *backend) answer(request string, r *http.Request) (int, string) {
 	if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey") {
 		return http.StatusUnauthorized, `{"code":10000004}`
 	}
-	if r.Method == http.MethodGet && !b.stays && b.deleted[r.URL.Path] {
+	if r.Method == http.MethodGet && !b.undeleted && b.deleted[r.URL.Path] {
 		return http.StatusNotFound, `{"code":10000002}`
 	}
 	article := `{"id":7,"title":"` + b.mark + `","tags":[{"id":3,"name":"` + b.mark + `"}]}`
@@ -69,12 +69,12 @@ func runCheck(t *testing.T, b *backend) (exit int, stdout, stderr string) {
 	b.deleted = map[string]bool{}
 	server := httptest.NewServer(b)
 	t.Cleanup(server.Close)
-	var out, problems bytes.Buffer
-	exit = bootstrap.Command().Main([]string{"check", "--tags", server.URL, "--articles", server.URL, "--wait", "0s", "--auth.keysfile", keySet(t)}, nil, &out, &problems)
-	return exit, out.String(), problems.String()
+	var out, errors bytes.Buffer
+	exit = bootstrap.Command().Main([]string{"check", "--tags", server.URL, "--articles", server.URL, "--wait", "0s", "--auth.keysfile", keySet(t)}, nil, &out, &errors)
+	return exit, out.String(), errors.String()
 }
 
-// keySet returns the file of a new one.
+// keySet returns the name of a file with a new key set.
 func keySet(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "keys.yaml")
@@ -90,45 +90,45 @@ func TestCheck(t *testing.T) {
 	require.Equal(t, map[string]bool{"/api/v1/tags/3": true, "/api/v1/articles/7": true}, b.deleted)
 }
 
-// Whatever is wrong with one answer is an error that names it, and what was made is removed all the same.
-func TestCheckNotices(t *testing.T) {
+// A wrong response is an error that names it. The check deletes its objects nevertheless.
+func TestCheckFails(t *testing.T) {
 	for _, c := range []struct {
-		name, spoilt string
-		status       int
-		with, names  string
-		left         int
+		name, broken  string
+		status        int
+		body, message string
+		deleted       int
 	}{
-		{"no answer", "GET /api/v1/articles", 503, `{"msg":"unavailable"}`, "503 instead of 200", 0},
-		{"a refused write", "POST /api/v1/articles", 500, `{"msg":"failed"}`, "500 instead of 201", 1},
-		{"a lost write", "GET /api/v1/articles/7", 404, `{}`, "404 instead of 200", 2},
-		{"another name", "GET /api/v1/tags/3", 200, `{"data":{"id":3,"name":"other"}}`, "the tag reads", 2},
-		{"another title", "GET /api/v1/articles/7", 200, `{"data":{"id":7,"title":"other"}}`, "the article reads", 2},
+		{"unavailable", "GET /api/v1/articles", 503, `{"msg":"unavailable"}`, "status is 503, want 200", 0},
+		{"failed write", "POST /api/v1/articles", 500, `{"msg":"failed"}`, "status is 500, want 201", 1},
+		{"lost write", "GET /api/v1/articles/7", 404, `{}`, "status is 404, want 200", 2},
+		{"wrong name", "GET /api/v1/tags/3", 200, `{"data":{"id":3,"name":"other"}}`, "the tag is", 2},
+		{"wrong title", "GET /api/v1/articles/7", 200, `{"data":{"id":7,"title":"other"}}`, "the article is", 2},
 		{"no tags", "GET /api/v1/articles?tag_id=3", 200, `{"list":[]}`, "the articles of the new tag", 2},
 		{"two articles", "GET /api/v1/articles?tag_id=3", 200, `{"list":[{"id":7},{"id":8}]}`, "the articles of the new tag", 2},
-		{"another page", "GET /api/v1/tags/3", 200, `<html>`, "invalid character", 2},
+		{"not JSON", "GET /api/v1/tags/3", 200, `<html>`, "invalid character", 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := &backend{spoilt: c.spoilt, status: c.status, with: c.with}
+			b := &backend{broken: c.broken, status: c.status, body: c.body}
 			exit, _, stderr := runCheck(t, b)
 			require.Equal(t, 1, exit)
-			require.Contains(t, stderr, c.names)
-			require.Len(t, b.deleted, c.left, "what was made is deleted")
+			require.Contains(t, stderr, c.message)
+			require.Len(t, b.deleted, c.deleted, "created objects are deleted")
 		})
 	}
 }
 
-func TestCheckNoticesWhatStays(t *testing.T) {
-	exit, _, stderr := runCheck(t, &backend{stays: true})
+func TestCheckVerifiesDeletion(t *testing.T) {
+	exit, _, stderr := runCheck(t, &backend{undeleted: true})
 	require.Equal(t, 1, exit)
-	require.Contains(t, stderr, "200 instead of 404")
-	exit, _, stderr = runCheck(t, &backend{spoilt: "DELETE /api/v1/articles/7", status: 500, with: `{}`})
+	require.Contains(t, stderr, "status is 200, want 404")
+	exit, _, stderr = runCheck(t, &backend{broken: "DELETE /api/v1/articles/7", status: 500, body: `{}`})
 	require.Equal(t, 1, exit)
-	require.Contains(t, stderr, "500 instead of 200")
+	require.Contains(t, stderr, "status is 500, want 200")
 }
 
-func TestCheckOfNobody(t *testing.T) {
+func TestCheckUnreachable(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	exit := bootstrap.Command().Main([]string{"check", "--tags", "http://127.0.0.1:1", "--wait", "0s", "--auth.keysfile", keySet(t)}, nil, &stdout, &stderr)
 	require.Equal(t, 1, exit)
-	require.Contains(t, stderr.String(), "look at the address")
+	require.Contains(t, stderr.String(), "check the address")
 }

@@ -13,16 +13,16 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// keyCommand prints key sets; where they go is up to the operator.
+// keyCommand returns the command that prints key sets.
 func keyCommand() *cobra.Command {
-	cmd := group("key", "Make and rotate the key set that tokens are signed with")
+	cmd := group("key", "Generate and rotate the key set that signs tokens")
 	cmd.AddCommand(newKeyCommand(), rotateKeyCommand())
 	return cmd
 }
 
 func newKeyCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "new", Short: "Print a key set with one key, for Auth.KeysFile of both services", Args: arguments(""),
+		Use: "new", Short: "Print a new key set with one key, for Auth.KeysFile of every service", Args: arguments(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := io.WriteString(cmd.OutOrStdout(), auth.GenerateKeySet(time.Now()))
 			return err
@@ -32,20 +32,20 @@ func newKeyCommand() *cobra.Command {
 
 func rotateKeyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "rotate FILE", Short: "Print the key set in FILE (- for stdin) with a further key", Args: arguments("FILE"),
-		Long: "Print the key set in FILE (- for stdin) with one more key, which signs after --in, and without the keys whose " +
-			"successor\nhas been signing for longer than --keep. Put the result where FILE came from: the services take it over " +
-			"without a restart,\nand no token is refused, as long as --in is longer than the file takes to reach every replica.",
+		Use: "rotate FILE", Short: "Print the key set in FILE (- for stdin) with a new key added", Args: arguments("FILE"),
+		Long: "Print the key set in FILE (- for stdin) with a new key, which signs after --in, and without the keys that\n" +
+			"stopped signing more than --keep ago. Replace FILE by the output: the services load it without a restart.\n" +
+			"No token is rejected if every replica has the new file before --in has passed.",
 	}
-	in := cmd.Flags().Duration("in", 10*time.Minute, "how long until the new key signs")
-	keep := cmd.Flags().Duration("keep", 24*time.Hour, "how long a key that signs no more still verifies, at least Auth.Lifetime")
+	in := cmd.Flags().Duration("in", 10*time.Minute, "time until the new key signs")
+	keep := cmd.Flags().Duration("keep", 24*time.Hour, "how long a key verifies after it stopped signing; at least Auth.Lifetime")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *in < 0 || *keep < 0 {
 			return fmt.Errorf("--in and --keep must not be negative")
 		}
 		content, err := readInput(cmd, args[0])
 		if err != nil {
-			return fmt.Errorf("the key set: %w; make a new one with article key new", err)
+			return fmt.Errorf("the key set: %w; article key new prints a new one", err)
 		}
 		keySet, err := auth.RotateKeySet(content, time.Now(), *in, *keep)
 		if err != nil {
@@ -57,14 +57,14 @@ func rotateKeyCommand() *cobra.Command {
 	return cmd
 }
 
-// maxInput is far above any key set or secret.
+// maxInput is the maximum size of a key set or secret in bytes.
 const maxInput = 1 << 20
 
-// readInput reads a file, or stdin when it is called -.
+// readInput reads the file with this name, or stdin if the name is "-".
 func readInput(cmd *cobra.Command, name string) ([]byte, error) {
 	input := cmd.InOrStdin()
 	if name != "-" {
-		file, err := os.Open(name) // #nosec G304 -- whoever calls names the file
+		file, err := os.Open(name) // #nosec G304 -- the user names the file
 		if err != nil {
 			return nil, err
 		}
@@ -78,7 +78,7 @@ func readInput(cmd *cobra.Command, name string) ([]byte, error) {
 	return content, err
 }
 
-// group is a command that only has others.
+// group returns a command that only has subcommands.
 func group(name, short string) *cobra.Command {
 	cmd := &cobra.Command{Use: name, Short: short}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -97,8 +97,8 @@ func group(name, short string) *cobra.Command {
 	return cmd
 }
 
-// arguments admits the one argument of that name, or none at all. It does not
-// repeat what it got: that may be a secret.
+// arguments requires one argument, which usage messages call name, or none if
+// name is empty. Its errors do not contain the arguments: they may be secrets.
 func arguments(name string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {

@@ -12,12 +12,13 @@ import (
 	"github.com/achilles-blog/achilles/pkg/command"
 )
 
-var errNoKeySet = errors.New("there is no key set to sign with: set Auth.KeysFile (--auth.keysfile) to the one that the services have")
+var errNoKeySet = errors.New("there is no key set to sign with: set Auth.KeysFile (--auth.keysfile) to the key set of the services")
 
-// tokenCommand is for operators: whoever has the key set needs no secret.
+// tokenCommand returns the command that prints a token. It needs the key set, but
+// no app secret.
 func tokenCommand(bind command.Bind[Config]) *cobra.Command {
-	cmd := &cobra.Command{Use: "token KEY", Short: "Print a token for an app, signed with the key set at hand", Args: arguments("KEY")}
-	scope := cmd.Flags().String("scope", auth.ScopeWrite, "what it allows: write, or empty for only reading what is disabled, too")
+	cmd := &cobra.Command{Use: "token KEY", Short: "Print a token for the client with this app key, signed with Auth.KeysFile", Args: arguments("KEY")}
+	scope := cmd.Flags().String("scope", auth.ScopeWrite, "scope of the token: write, or empty to only read, disabled objects included")
 	return bind(cmd, func(config Config, args []string) error {
 		token, err := sign(config.Auth, args[0], strings.Fields(*scope))
 		if err == nil {
@@ -27,7 +28,7 @@ func tokenCommand(bind command.Bind[Config]) *cobra.Command {
 	})
 }
 
-// sign makes a token as the service itself would.
+// sign returns a token, as POST /auth does.
 func sign(config auth.Config, appKey string, scopes []string) (string, error) {
 	if config.KeysFile == "" {
 		return "", errNoKeySet
@@ -41,7 +42,7 @@ func sign(config auth.Config, appKey string, scopes []string) (string, error) {
 		return "", err
 	}
 	if _, err := keySet.Verify(token, time.Now()); err != nil {
-		return "", fmt.Errorf("%q cannot be an app key: it has 1 to 64 letters, digits, '.', '_' or '-'", appKey)
+		return "", fmt.Errorf("%q is not a valid app key: it must consist of 1 to 64 letters, digits, '.', '_' or '-'", appKey)
 	}
 	return token, nil
 }

@@ -28,16 +28,16 @@ func TestTokenCommand(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		exit := bootstrap.Command().Main(append([]string{"token", "--auth.keysfile", file}, c.args...), nil, &stdout, &stderr)
 		require.Zero(t, exit, stderr.String())
-		caller, err := keySet.Verify(strings.TrimSpace(stdout.String()), time.Now())
+		principal, err := keySet.Verify(strings.TrimSpace(stdout.String()), time.Now())
 		require.NoError(t, err)
-		require.Equal(t, auth.Principal{AppKey: "demo", Scopes: c.scopes}, caller)
+		require.Equal(t, auth.Principal{AppKey: "demo", Scopes: c.scopes}, principal)
 	}
 }
 
-func TestTokenCommandRefuses(t *testing.T) {
+func TestTokenCommandErrors(t *testing.T) {
 	for want, args := range map[string][]string{
 		"set Auth.KeysFile":       {"token", "demo"},
-		"cannot be an app key":    {"token", "a b", "--auth.keysfile", keySet(t)},
+		"is not a valid app key":  {"token", "a b", "--auth.keysfile", keySet(t)},
 		"make one with":           {"token", "demo", "--auth.keysfile", "nowhere"},
 		"write article token KEY": {"token"},
 	} {

@@ -1,7 +1,7 @@
 -- +goose Up
 -- Who may have tokens. An app key is compared by its bytes. Of a secret only the
 -- bcrypt hash is kept; scope is separated by blanks, as in a token.
-CREATE TABLE IF NOT EXISTS blog_app (
+CREATE TABLE IF NOT EXISTS blog_client (
     id          bigint unsigned NOT NULL AUTO_INCREMENT,
     created_at  datetime(3)     NOT NULL,
     created_by  varchar(64)     NOT NULL DEFAULT '',
@@ -11,8 +11,8 @@ CREATE TABLE IF NOT EXISTS blog_app (
     secret_hash varchar(255)    NOT NULL,
     scope       varchar(255)    NOT NULL DEFAULT '',
     PRIMARY KEY (id),
-    UNIQUE KEY blog_app_app_key (app_key)
+    UNIQUE KEY blog_client_app_key (app_key)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- +goose Down
-DROP TABLE IF EXISTS blog_app;
+DROP TABLE IF EXISTS blog_client;

@@ -1,6 +1,6 @@
 -- +goose Up
 -- The same table as in mysql/0004_app.sql.
-CREATE TABLE blog_app (
+CREATE TABLE blog_client (
     id          integer      NOT NULL PRIMARY KEY AUTOINCREMENT,
     created_at  datetime     NOT NULL,
     created_by  varchar(64)  NOT NULL DEFAULT '',
@@ -10,7 +10,7 @@ CREATE TABLE blog_app (
     secret_hash varchar(255) NOT NULL,
     scope       varchar(255) NOT NULL DEFAULT ''
 );
-CREATE UNIQUE INDEX blog_app_app_key ON blog_app (app_key);
+CREATE UNIQUE INDEX blog_client_app_key ON blog_client (app_key);
 
 -- +goose Down
-DROP TABLE blog_app;
+DROP TABLE blog_client;

@@ -1,0 +1,157 @@
+package bootstrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/services/article/internal/access"
+	"github.com/achilles-blog/achilles/services/article/internal/store"
+	"github.com/achilles-blog/achilles/services/article/migrations"
+)
+
+// clientCommand returns the command that manages API clients.
+func clientCommand(bind command.Bind[Config]) *cobra.Command {
+	cmd := group("client", "Manage the API clients in the service's database")
+	cmd.AddCommand(addClientCommand(bind), listClientsCommand(bind), rotateClientCommand(bind), removeClientCommand(bind))
+	return cmd
+}
+
+func addClientCommand(bind command.Bind[Config]) *cobra.Command {
+	cmd := &cobra.Command{Use: "add KEY", Short: "Add a client and print its secret", Args: arguments("KEY")}
+	scope := cmd.Flags().String("scope", auth.ScopeWrite, "scope of its tokens: write, or empty to only read, disabled objects included")
+	secret := secretFlag(cmd)
+	return onClients(bind, cmd, func(ctx context.Context, clients *access.Service, args []string) error {
+		if *scope != "" && *scope != auth.ScopeWrite {
+			return fmt.Errorf("--scope %q is not allowed: it must be %s or empty", *scope, auth.ScopeWrite)
+		}
+		return withSecret(cmd, args[0], *secret, "added", func(secret string) error {
+			return clients.Add(ctx, args[0], strings.Fields(*scope), secret)
+		})
+	})
+}
+
+func rotateClientCommand(bind command.Bind[Config]) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "rotate KEY", Short: "Replace the secret of a client and print the new one", Args: arguments("KEY"),
+	}
+	secret := secretFlag(cmd)
+	return onClients(bind, cmd, func(ctx context.Context, clients *access.Service, args []string) error {
+		return withSecret(cmd, args[0], *secret, "has a new secret", func(secret string) error {
+			return clients.Rotate(ctx, args[0], secret)
+		})
+	})
+}
+
+func removeClientCommand(bind command.Bind[Config]) *cobra.Command {
+	cmd := &cobra.Command{Use: "remove KEY", Short: "Remove a client", Args: arguments("KEY")}
+	return onClients(bind, cmd, func(ctx context.Context, clients *access.Service, args []string) error {
+		if err := clients.Remove(ctx, args[0]); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s removed. Its tokens stay valid until they expire, after Auth.Lifetime at most. "+
+			"To revoke all tokens at once, replace the key set by a new one (article key new).\n", args[0])
+		return err
+	})
+}
+
+func listClientsCommand(bind command.Bind[Config]) *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List the clients", Args: arguments("")}
+	return onClients(bind, cmd, func(ctx context.Context, clients *access.Service, _ []string) error {
+		list, err := clients.List(ctx)
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "There are no clients yet. Add one with: article client add KEY")
+			return err
+		}
+		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		_, _ = fmt.Fprintln(table, "APP_KEY\tSCOPE\tADDED\tCHANGED")
+		for _, client := range list {
+			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", client.Key, orDash(strings.Join(client.Scopes, " ")),
+				client.CreatedAt.Format(time.RFC3339), client.UpdatedAt.Format(time.RFC3339))
+		}
+		return table.Flush()
+	})
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+func secretFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("secret-file", "", "`file` that contains the secret, - for stdin; by default a new secret is generated and printed")
+}
+
+// withSecret reads the secret from the file, or generates one, passes it to use,
+// and reports success. Only a generated secret is printed.
+func withSecret(cmd *cobra.Command, key, file, done string, use func(secret string) error) error {
+	secret, generated := access.NewSecret(), ""
+	if file != "" {
+		content, err := readInput(cmd, file)
+		if err != nil {
+			return fmt.Errorf("--secret-file: %w", err)
+		}
+		secret = strings.TrimRight(string(content), "\r\n")
+	} else {
+		generated = fmt.Sprintf("\n  app_key     %s\n  app_secret  %s\n\nStore the secret now: it can't be shown again.\n", key, secret)
+	}
+	if err := use(secret); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s.\n%s", key, done, generated)
+	return err
+}
+
+// onClients makes cmd run work on the database in the service's settings. cmd gets
+// the flags of the settings, and reads the configuration file and the environment.
+func onClients(bind command.Bind[Config], cmd *cobra.Command, work func(ctx context.Context, clients *access.Service, args []string) error) *cobra.Command {
+	return bind(cmd, func(config Config, args []string) error {
+		return withClients(cmd.Context(), config.Database, func(clients *access.Service) error {
+			return withHint(work(cmd.Context(), clients, args), args)
+		})
+	})
+}
+
+func withClients(ctx context.Context, config database.Config, work func(*access.Service) error) (err error) {
+	db, err := database.Open(config, zap.NewNop())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	err = database.SchemaCurrent(ctx, db, migrations.All())
+	switch {
+	case errors.Is(err, database.ErrSchemaBehind):
+		return fmt.Errorf("the database %s: %w: run article migrate with the same settings first", config.DBName, err)
+	case err != nil:
+		return fmt.Errorf("the database %s cannot be used: %w; check the section Database of the configuration", config.DBName, err)
+	}
+	return work(access.NewService(store.NewClients(db)))
+}
+
+// withHint adds what to do to an error. It prints only valid keys: an invalid one
+// may be a secret.
+func withHint(err error, args []string) error {
+	switch {
+	case errors.Is(err, access.ErrExists):
+		return fmt.Errorf("%s: %w; replace its secret with article client rotate, or choose another key", args[0], access.ErrExists)
+	case errors.Is(err, access.ErrUnknown):
+		return fmt.Errorf("%s: %w; article client list prints all clients", args[0], access.ErrUnknown)
+	case errors.Is(err, access.ErrBadSecret):
+		return fmt.Errorf("%w; without --secret-file a valid one is generated", err)
+	}
+	return err
+}

@@ -1,0 +1,161 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/services/article/internal/access"
+	"github.com/achilles-blog/achilles/services/article/internal/store"
+)
+
+func eachWithClients(t *testing.T, test func(t *testing.T, f fixture, clients *store.Clients)) {
+	t.Helper()
+	each(t, func(t *testing.T, f fixture) { test(t, f, store.NewClients(f.db)) })
+}
+
+func clientOf(key string, scopes ...string) access.Client {
+	return access.Client{Key: key, Scopes: scopes}
+}
+
+func TestClients(t *testing.T) {
+	eachWithClients(t, func(t *testing.T, _ fixture, clients *store.Clients) {
+		ctx := t.Context()
+		list, err := clients.List(ctx)
+		require.NoError(t, err)
+		require.Equal(t, []access.Client{}, list)
+
+		require.NoError(t, clients.Add(ctx, clientOf("two", "write", "more"), "hash 2"))
+		require.NoError(t, clients.Add(ctx, clientOf("one"), "hash 1"))
+		require.ErrorIs(t, clients.Add(ctx, clientOf("two", "write"), "hash 3"), access.ErrExists)
+
+		client, hash, err := clients.Find(ctx, "two")
+		require.NoError(t, err)
+		require.EqualValues(t, "hash 2", string(hash), "a duplicate leaves the first client unchanged")
+		require.Equal(t, []string{"write", "more"}, client.Scopes)
+		require.WithinDuration(t, time.Now(), client.CreatedAt, time.Minute)
+		require.Equal(t, time.UTC, client.CreatedAt.Location())
+		require.Equal(t, client.CreatedAt, client.UpdatedAt)
+
+		list, err = clients.List(ctx)
+		require.NoError(t, err)
+		require.Len(t, list, 2)
+		require.Equal(t, "one", list[0].Key)
+		require.Empty(t, list[0].Scopes)
+		require.Equal(t, client, list[1])
+
+		for { // until the clock has advanced by the precision of the database
+			require.NoError(t, clients.Rotate(ctx, "two", access.Hash(fmt.Sprint("hash ", time.Now()))))
+			rotated, _, err := clients.Find(ctx, "two")
+			require.NoError(t, err)
+			require.Equal(t, client.CreatedAt, rotated.CreatedAt)
+			if rotated.UpdatedAt.After(client.UpdatedAt) {
+				break
+			}
+		}
+		_, hash, err = clients.Find(ctx, "one")
+		require.NoError(t, err)
+		require.EqualValues(t, "hash 1", string(hash), "rotating one secret leaves the others")
+
+		require.NoError(t, clients.Remove(ctx, "two"))
+		_, _, err = clients.Find(ctx, "two")
+		require.ErrorIs(t, err, access.ErrUnknown)
+		require.ErrorIs(t, clients.Remove(ctx, "two"), access.ErrUnknown)
+		require.ErrorIs(t, clients.Rotate(ctx, "two", "hash 4"), access.ErrUnknown)
+		_, _, err = clients.Find(ctx, "one")
+		require.NoError(t, err)
+		require.NoError(t, clients.Add(ctx, clientOf("two"), "hash 5"), "a removed key can be added again")
+	})
+}
+
+// Keys are compared by their bytes and never interpreted.
+func TestClientKeysAreExact(t *testing.T) {
+	eachWithClients(t, func(t *testing.T, _ fixture, clients *store.Clients) {
+		long := strings.Repeat("k", 64)
+		for _, key := range []string{"demo", "Demo", "DEMO", long} {
+			require.NoError(t, clients.Add(t.Context(), clientOf(key), access.Hash("hash of "+key)))
+		}
+		for _, key := range []string{"demo", "Demo", "DEMO", long} {
+			client, hash, err := clients.Find(t.Context(), key)
+			require.NoError(t, err)
+			require.Equal(t, key, client.Key)
+			require.Equal(t, "hash of "+key, string(hash))
+		}
+		for _, key := range []string{"", "dEMO", "dem", "%", "d_mo", "' OR '1'='1", long + "k"} {
+			_, _, err := clients.Find(t.Context(), key)
+			require.ErrorIs(t, err, access.ErrUnknown, "%q", key)
+		}
+	})
+}
+
+// Of concurrent calls that add the same key exactly one succeeds.
+func TestConcurrentAdd(t *testing.T) {
+	eachWithClients(t, func(t *testing.T, _ fixture, clients *store.Clients) {
+		var added atomic.Int64
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				err := clients.Add(t.Context(), clientOf("demo"), access.Hash(fmt.Sprint(i)))
+				if err == nil {
+					added.Add(1)
+				} else if !isExists(err) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		require.EqualValues(t, 1, added.Load())
+	})
+}
+
+func isExists(err error) bool {
+	return err != nil && strings.HasPrefix(err.Error(), access.ErrExists.Error())
+}
+
+// A query reads one row, regardless of the number of clients.
+func TestClientsAreFoundByIndex(t *testing.T) {
+	eachWithClients(t, func(t *testing.T, f fixture, clients *store.Clients) {
+		f.exec(t, "INSERT INTO blog_client (created_at, updated_at, app_key, secret_hash) WITH RECURSIVE n(i) AS "+
+			"(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) SELECT '2026-01-02 03:04:05', '2026-01-02 03:04:05', CONCAT('client', i), 'x' FROM n")
+		if f.db.Dialect() == database.MySQL {
+			dbtest.Analyze(t, f.db, "client")
+		}
+		dbtest.Indexed(t, f.db, func() {
+			_, _, err := clients.Find(t.Context(), "client500")
+			require.NoError(t, err)
+			require.NoError(t, clients.Rotate(t.Context(), "client500", "y"))
+			require.NoError(t, clients.Remove(t.Context(), "client500"))
+		})
+		require.EqualValues(t, 999, f.count(t, "client", "1 = 1"))
+	})
+}
+
+func TestClientsUnderAPrefix(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		cfg.TablePrefix = "my_"
+		f := open(t, cfg)
+		clients := store.NewClients(f.db)
+		require.NoError(t, clients.Add(t.Context(), clientOf("demo"), "hash"))
+		require.NoError(t, clients.Rotate(t.Context(), "demo", "other"))
+		require.EqualValues(t, 1, f.count(t, "client", "secret_hash = 'other'"))
+		require.NoError(t, clients.Remove(t.Context(), "demo"))
+	})
+}
+
+// A canceled request gets the error of its context.
+func TestClientsWithCanceledContext(t *testing.T) {
+	eachWithClients(t, func(t *testing.T, _ fixture, clients *store.Clients) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, _, err := clients.Find(ctx, "demo")
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}

@@ -28,9 +28,9 @@ type feedRow struct {
 
 const (
 	querySource   = "SELECT id, name, state FROM blog_tag WHERE is_deleted = 0 ORDER BY id"
-	queryCopy     = "SELECT id, name, state FROM blog_tag_copy ORDER BY id"
+	queryCopy     = "SELECT id, name, state FROM blog_tag_projection ORDER BY id"
 	querySequence = "SELECT epoch, value FROM blog_tag_sequence"
-	queryPosition = "SELECT epoch, sequence AS value FROM blog_tag_position"
+	queryPosition = "SELECT epoch, sequence AS value FROM blog_tag_offset"
 )
 
 // exact waits until the copy has come to the end of the feed, and checks that
@@ -46,8 +46,8 @@ func exact(t *testing.T, source, replica database.Config) {
 	process.Await(t, fmt.Sprintf("the copy to reach %d", end.Value), func() bool { return one(to, queryPosition) == end })
 	require.Equal(t, rows[tagRow](t, source, querySource), rows[tagRow](t, replica, queryCopy))
 	require.Equal(t, []int{0}, rows[int](t, replica, `SELECT COUNT(*) FROM blog_article_tag
-		LEFT JOIN blog_tag_copy ON blog_tag_copy.id = tag_id LEFT JOIN blog_article ON blog_article.id = article_id AND blog_article.is_deleted = 0
-		WHERE blog_tag_copy.id IS NULL OR blog_article.id IS NULL`))
+		LEFT JOIN blog_tag_projection ON blog_tag_projection.id = tag_id LEFT JOIN blog_article ON blog_article.id = article_id AND blog_article.is_deleted = 0
+		WHERE blog_tag_projection.id IS NULL OR blog_article.id IS NULL`))
 	living := map[uint64]bool{}
 	for _, tag := range rows[tagRow](t, source, querySource) {
 		living[tag.ID] = true

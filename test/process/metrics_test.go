@@ -38,7 +38,7 @@ func metric(t testing.TB, p *process.Process, series string) float64 {
 // followed tells whether a replica has seen the feed up to the last position.
 func followed(t testing.TB, article *process.Process, last float64) bool {
 	t.Helper()
-	return metric(t, article, "achilles_tag_feed_position") == last && metric(t, article, "achilles_tag_feed_lag_changes") == 0
+	return metric(t, article, "achilles_tag_feed_offset") == last && metric(t, article, "achilles_tag_feed_lag_changes") == 0
 }
 
 // containsText tells whether a value is a text with all the parts in it.
@@ -76,7 +76,7 @@ func TestMetrics(t *testing.T) {
 		}
 		requireFamilies(t, scrape(t, p.tag), both...)
 		requireFamilies(t, scrape(t, p.article), append(both,
-			"achilles_tag_feed_position", "achilles_tag_feed_lag_changes", "achilles_tag_feed_last_sync_timestamp_seconds",
+			"achilles_tag_feed_offset", "achilles_tag_feed_lag_changes", "achilles_tag_feed_last_sync_timestamp_seconds",
 			"achilles_tag_feed_failures_total")...)
 		require.InDelta(t, 1, metric(t, p.tag, `achilles_http_requests_total{method="POST",route="/api/v1/tags",status="201"}`), 0)
 		require.InDelta(t, 1, metric(t, p.article, `achilles_http_requests_total{method="GET",route="/api/v1/articles/:id",status="200"}`), 0)

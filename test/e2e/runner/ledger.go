@@ -157,7 +157,7 @@ func (b *books) compareCopy(ctx context.Context, tags, articles querier) error {
 	if err != nil {
 		return err
 	}
-	copied, err := tagRows(ctx, articles, "SELECT id, name, state FROM blog_tag_copy")
+	copied, err := tagRows(ctx, articles, "SELECT id, name, state FROM blog_tag_projection")
 	if err != nil {
 		return err
 	}

@@ -104,8 +104,8 @@ func TestLedger(t *testing.T) {
 		{"an edit that was never sent", "", "UPDATE blog_article SET `desc` = 'revision 1000'" + some, func(l *report.Ledger) { l.Wrong++ }},
 		{"an article that has lost a tag", "", "DELETE FROM blog_article_tag ORDER BY article_id LIMIT 1", func(l *report.Ledger) { l.Wrong++ }},
 		{"a tag that was switched off", "UPDATE blog_tag SET state = 0" + some, "", func(l *report.Ledger) { l.Wrong++; l.CopyDiffers++ }},
-		{"a tag that differs in the copy", "", "UPDATE blog_tag_copy SET name = 'other' ORDER BY id LIMIT 1", func(l *report.Ledger) { l.CopyDiffers++ }},
-		{"a tag that is in the copy alone", "", "INSERT INTO blog_tag_copy (id, name, state) VALUES (1000000, 'more', 1)", func(l *report.Ledger) { l.CopyDiffers++ }},
+		{"a tag that differs in the copy", "", "UPDATE blog_tag_projection SET name = 'other' ORDER BY id LIMIT 1", func(l *report.Ledger) { l.CopyDiffers++ }},
+		{"a tag that is in the copy alone", "", "INSERT INTO blog_tag_projection (id, name, state) VALUES (1000000, 'more', 1)", func(l *report.Ledger) { l.CopyDiffers++ }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			found, want := l.with(t, c.tag, c.article), exact

@@ -142,25 +142,25 @@ func embedded(t *testing.T, change ...func(*options)) *service {
 	return s
 }
 
-// knows makes the copy of the tags the ids 1 to n.
+// knows fills the tag read model with the ids 1 to n.
 func (s *service) knows(t *testing.T, n uint64) {
 	t.Helper()
 	snapshot := tagfeed.Snapshot{Epoch: epoch, Sequence: n}
 	for id := range n {
 		snapshot.Tags = append(snapshot.Tags, tagfeed.Tag{ID: id + 1, Name: tagName(id + 1), State: 1})
 	}
-	require.NoError(t, s.store.Replace(t.Context(), tagfeed.Position{}, snapshot))
+	require.NoError(t, s.store.Replace(t.Context(), tagfeed.Offset{}, snapshot))
 }
 
 func tagName(id uint64) string { return fmt.Sprintf("tag %d 🏷", id) }
 
-// changes feeds the next change to the copy.
+// changes applies the next change to the read model.
 func (s *service) changes(ctx context.Context, change tagfeed.Change) error {
-	position, err := s.store.Position(ctx)
+	offset, err := s.store.Offset(ctx)
 	if err != nil {
 		return err
 	}
-	change.Sequence = position.Sequence + 1
+	change.Sequence = offset.Sequence + 1
 	return s.store.Apply(ctx, tagfeed.Changes{Epoch: epoch, Changes: []tagfeed.Change{change}, Last: change.Sequence})
 }
 

@@ -72,7 +72,7 @@ func newArticles(base *service.Service, config Config) (*article.Service, error)
 	base.Process.OnStop("tag feed", service.StopTimeout, func(context.Context) error { client.Close(); return nil })
 	follower, err := tagfeed.NewFollower(client, stored, tagfeed.Options{
 		Wait: config.Feed.Wait, CatchUpTimeout: config.Feed.Timeout,
-		Ready: base.Health.Gate("tag copy").Open, Log: base.Log,
+		Ready: base.Health.Gate("tag read model").Open, Log: base.Log,
 	}, base.Metrics.Registry())
 	if err != nil {
 		return nil, err

@@ -41,7 +41,7 @@ func each(t *testing.T, test func(t *testing.T, s fixture)) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) { test(t, open(t, cfg)) })
 }
 
-// snapshot is the tags of the given ids at a position.
+// snapshot returns a snapshot with tags of the given ids.
 func snapshot(sequence uint64, ids ...uint64) tagfeed.Snapshot {
 	s := tagfeed.Snapshot{Epoch: epoch, Sequence: sequence}
 	for _, id := range ids {
@@ -50,20 +50,20 @@ func snapshot(sequence uint64, ids ...uint64) tagfeed.Snapshot {
 	return s
 }
 
-// replace replaces the copy from wherever it is.
+// replace replaces the read model at its current offset.
 func (f fixture) replace(t *testing.T, snapshot tagfeed.Snapshot) {
 	t.Helper()
-	require.NoError(t, f.Replace(t.Context(), f.position(t), snapshot))
+	require.NoError(t, f.Replace(t.Context(), f.offset(t), snapshot))
 }
 
-func (f fixture) position(t *testing.T) tagfeed.Position {
+func (f fixture) offset(t *testing.T) tagfeed.Offset {
 	t.Helper()
-	position, err := f.Position(t.Context())
+	offset, err := f.Offset(t.Context())
 	require.NoError(t, err)
-	return position
+	return offset
 }
 
-// apply applies changes as the feed would bring them.
+// apply applies consecutive changes.
 func (f fixture) apply(ctx context.Context, changes ...tagfeed.Change) error {
 	return f.Apply(ctx, tagfeed.Changes{Epoch: epoch, Changes: changes, Last: changes[len(changes)-1].Sequence})
 }
@@ -76,13 +76,13 @@ func remove(sequence, tag uint64) tagfeed.Change {
 	return tagfeed.Change{Sequence: sequence, TagID: tag, Kind: tagfeed.Delete}
 }
 
-// copied is the copy as it is, with its position.
-func (f fixture) copied(t testing.TB) (map[uint64]string, tagfeed.Position) {
+// readModel returns the tags and the offset of the read model.
+func (f fixture) readModel(t testing.TB) (map[uint64]string, tagfeed.Offset) {
 	t.Helper()
-	var position tagfeed.Position
+	var offset tagfeed.Offset
 	names := map[uint64]string{}
 	require.NoError(t, f.db.Snapshot(context.WithoutCancel(t.Context()), func(tx *gorm.DB) error {
-		if err := tx.Table(f.db.Table("tag_position")).Take(&position).Error; err != nil {
+		if err := tx.Table(f.db.Table("tag_offset")).Take(&offset).Error; err != nil {
 			return err
 		}
 		var rows []struct {
@@ -90,13 +90,13 @@ func (f fixture) copied(t testing.TB) (map[uint64]string, tagfeed.Position) {
 			Name  string
 			State int
 		}
-		err := tx.Table(f.db.Table("tag_copy")).Find(&rows).Error
+		err := tx.Table(f.db.Table("tag_projection")).Find(&rows).Error
 		for _, r := range rows {
 			names[r.ID] = fmt.Sprintf("%s (%d)", r.Name, r.State)
 		}
 		return err
 	}))
-	return names, position
+	return names, offset
 }
 
 func (f fixture) create(t *testing.T, title string, tags ...uint64) article.Article {
@@ -133,7 +133,7 @@ func (f fixture) count(t *testing.T, table, where string) (n int64) {
 // requireNothingDangles looks for associations with what is not there.
 func (f fixture) requireNothingDangles(t *testing.T) {
 	t.Helper()
-	require.Zero(t, f.count(t, "article_tag", "tag_id NOT IN (SELECT id FROM "+f.db.Table("tag_copy")+")"))
+	require.Zero(t, f.count(t, "article_tag", "tag_id NOT IN (SELECT id FROM "+f.db.Table("tag_projection")+")"))
 	require.Zero(t, f.count(t, "article_tag", "article_id NOT IN (SELECT id FROM "+f.db.Table("article")+" WHERE is_deleted = 0)"))
 }
 

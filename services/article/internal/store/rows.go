@@ -67,20 +67,22 @@ type articleTagRow struct {
 // TableName puts the configured prefix in front.
 func (articleTagRow) TableName(namer schema.Namer) string { return namer.TableName("article_tag") }
 
-type tagCopyRow struct {
+type tagProjectionRow struct {
 	ID    uint64 `gorm:"primaryKey;autoIncrement:false"`
 	Name  string
 	State uint8
 }
 
 // TableName puts the configured prefix in front.
-func (tagCopyRow) TableName(namer schema.Namer) string { return namer.TableName("tag_copy") }
+func (tagProjectionRow) TableName(namer schema.Namer) string {
+	return namer.TableName("tag_projection")
+}
 
-type positionRow struct {
+type offsetRow struct {
 	ID       uint8 `gorm:"primaryKey"`
 	Epoch    string
 	Sequence uint64
 }
 
 // TableName puts the configured prefix in front.
-func (positionRow) TableName(namer schema.Namer) string { return namer.TableName("tag_position") }
+func (offsetRow) TableName(namer schema.Namer) string { return namer.TableName("tag_offset") }

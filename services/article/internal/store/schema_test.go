@@ -92,7 +92,7 @@ func TestNoFullScan(t *testing.T) {
 		}
 		s.fill(t, rows, "1 + id % 300", "301 + id % 7", "400 + id % 300")
 		if s.db.Dialect() == database.MySQL {
-			dbtest.Analyze(t, s.db, "article", "article_tag", "tag_copy")
+			dbtest.Analyze(t, s.db, "article", "article_tag", "tag_projection")
 		}
 		enabled, disabled := article.Enabled, article.Disabled
 		filters := map[string]article.Filter{

@@ -1,4 +1,4 @@
-// Package store keeps articles, and the copy of the tags, in SQL. Rows and
+// Package store keeps articles, and the tag read model, in SQL. Rows and
 // driver errors do not leave it.
 package store
 
@@ -22,7 +22,7 @@ import (
 // largestID is the largest id that SQLite's integers can hold.
 const largestID = math.MaxInt64
 
-// Store is article.Store and tagfeed.Copy on MySQL, MariaDB or SQLite.
+// Store is article.Store and tagfeed.ReadModel on MySQL, MariaDB or SQLite.
 type Store struct {
 	db        *database.DB
 	retention time.Duration
@@ -124,7 +124,7 @@ func missing(tx *gorm.DB, ids []uint64) error {
 	}
 	possible := slices.DeleteFunc(slices.Clone(ids), func(id uint64) bool { return id > largestID })
 	var known []uint64
-	if err := tx.Model(&tagCopyRow{}).Where("id IN ?", possible).Pluck("id", &known).Error; err != nil {
+	if err := tx.Model(&tagProjectionRow{}).Where("id IN ?", possible).Pluck("id", &known).Error; err != nil {
 		return err
 	}
 	if unknown := without(ids, known); len(unknown) > 0 {
@@ -239,8 +239,8 @@ func (s *Store) tagsOf(tx *gorm.DB, articleIDs ...uint64) (map[uint64][]article.
 		Name      string
 		State     article.State
 	}
-	err := tx.Model(&articleTagRow{}).Select("article_id", "copies.id", "copies.name", "copies.state").
-		Joins("JOIN "+s.db.Table("tag_copy")+" AS copies ON copies.id = tag_id").
+	err := tx.Model(&articleTagRow{}).Select("article_id", "tags.id", "tags.name", "tags.state").
+		Joins("JOIN "+s.db.Table("tag_projection")+" AS tags ON tags.id = tag_id").
 		Where("article_id IN ?", articleIDs).Order("article_id, tag_id").Scan(&rows).Error
 	tags := make(map[uint64][]article.Tag, len(articleIDs))
 	for _, row := range rows {

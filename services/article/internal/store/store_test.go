@@ -164,7 +164,7 @@ func TestWritesRaceWithDeletedTags(t *testing.T) {
 	})
 }
 
-// A tag goes between the look at the copy and the insertion: the database's
+// A tag is deleted between the check and the insertion: the database's
 // own refusal becomes an answer. SQLite's writers take turns.
 func TestTagGoesInTheMiddleOfAWrite(t *testing.T) {
 	cfg := dbtest.MySQL(t)

@@ -15,9 +15,9 @@ import (
 	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
-// errNotTheFeed keeps the answer of some other program from being taken for a
-// feed that has no tags.
-var errNotTheFeed = errors.New("reading the tag feed: the answer is not that of a tag service; check Feed.URL")
+// errNotTheFeed prevents a JSON response of another program from being read as an
+// empty feed.
+var errNotTheFeed = errors.New("reading the tag feed: the response does not come from a tag service; check Feed.URL")
 
 // Client reads the feed over HTTP.
 type Client struct {
@@ -27,19 +27,19 @@ type Client struct {
 	http    *http.Client
 }
 
-// NewClient returns a client of the tag service at the base URL. Each call may
-// take timeout beyond the time it asks the service to wait.
+// NewClient returns a client of the tag service at the base URL. The timeout of a
+// call is added to the time that the call asks the service to wait.
 func NewClient(base string, token settings.Secret, timeout time.Duration) *Client {
 	transport := tracing.Transport{Transport: &http.Transport{MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second}}
 	return &Client{base: strings.TrimSuffix(base, "/"), token: token, timeout: timeout, http: &http.Client{Transport: transport}}
 }
 
-// Close closes the connections that are idle.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Changes returns at most limit changes behind the position after, waiting for
-// up to wait, in whole seconds, while there are none. It returns ErrStartOver
-// when the service no longer has them all.
+// Changes returns at most limit changes after the given sequence. If there are
+// none, it waits up to wait, rounded down to seconds. It returns ErrStartOver if
+// the service no longer has all of them.
 func (c *Client) Changes(ctx context.Context, after uint64, limit int, wait time.Duration) (Changes, error) {
 	query := url.Values{
 		"after": {strconv.FormatUint(after, 10)},
@@ -57,9 +57,7 @@ func (c *Client) Changes(ctx context.Context, after uint64, limit int, wait time
 // Snapshot returns every tag.
 func (c *Client) Snapshot(ctx context.Context) (Snapshot, error) {
 	var snapshot Snapshot
-	// A snapshot may be large, and is taken rarely.
-	const patience = 10
-	err := c.get(ctx, "/internal/v1/tag-snapshot", patience*c.timeout, &snapshot)
+	err := c.get(ctx, "/internal/v1/tag-snapshot", 10*c.timeout, &snapshot) // it may be large
 	if err == nil && snapshot.Epoch == "" {
 		err = errNotTheFeed
 	}
@@ -74,24 +72,24 @@ func (c *Client) get(ctx context.Context, target string, timeout time.Duration, 
 		return fmt.Errorf("reading the tag feed: %w", err)
 	}
 	request.Header.Set("Authorization", "Bearer "+c.token.Reveal())
-	answer, err := c.http.Do(request)
+	response, err := c.http.Do(request)
 	if err != nil {
 		return fmt.Errorf("reading the tag feed: %w", err)
 	}
-	defer func() { err = errors.Join(err, answer.Body.Close()) }()
-	switch answer.StatusCode {
+	defer func() { err = errors.Join(err, response.Body.Close()) }()
+	switch response.StatusCode {
 	case http.StatusOK:
 	case http.StatusGone:
 		return ErrStartOver
 	case http.StatusUnauthorized:
-		return errors.New("reading the tag feed: the tag service refuses the token; give both services the same Feed.Token")
+		return errors.New("reading the tag feed: the tag service rejects the token; give both services the same Feed.Token")
 	default:
-		return fmt.Errorf("reading the tag feed: the tag service answered %s", answer.Status)
+		return fmt.Errorf("reading the tag feed: the tag service answered %s", response.Status)
 	}
 	envelope := struct {
 		Data any `json:"data"`
 	}{data}
-	if err := json.NewDecoder(answer.Body).Decode(&envelope); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(&envelope); err != nil {
 		return fmt.Errorf("reading the tag feed: %w", err)
 	}
 	return nil

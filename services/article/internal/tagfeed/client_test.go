@@ -47,13 +47,13 @@ func TestClientWaits(t *testing.T) {
 	go func() { defer close(done); changes, err = client.Changes(t.Context(), 0, 10, 9*time.Second) }()
 	require.Eventually(t, func() bool { return f.count(changesPath) == 1 }, patience, time.Millisecond)
 	f.put(1, "a")
-	requireWithin(t, 5*time.Second, func() { <-done }) // it was ready to wait for nine
+	requireWithin(t, 5*time.Second, func() { <-done }) // the long poll would last nine
 	require.NoError(t, err)
 	require.Len(t, changes.Changes, 1)
 	require.Equal(t, []string{"9"}, f.waits)
 }
 
-func TestClientRefuses(t *testing.T) {
+func TestClientErrors(t *testing.T) {
 	text := func(body string) func(http.ResponseWriter, *http.Request) bool {
 		return func(w http.ResponseWriter, _ *http.Request) bool { _, _ = io.WriteString(w, body); return true }
 	}
@@ -61,14 +61,14 @@ func TestClientRefuses(t *testing.T) {
 		instead func(http.ResponseWriter, *http.Request) bool
 		want    string
 	}{
-		"wrong token":    {status(http.StatusUnauthorized), "the tag service refuses the token; give both services the same Feed.Token"},
-		"unavailable":    {status(http.StatusServiceUnavailable), "the tag service answered 503 Service Unavailable"},
-		"not found":      {status(http.StatusNotFound), "the tag service answered 404 Not Found"},
-		"no JSON":        {text("<html>"), "reading the tag feed: "},
-		"half an answer": {text(`{"data":{"epoch":"first","chan`), "reading the tag feed: "},
-		"nothing":        {text(""), "reading the tag feed: "},
-		"other JSON":     {text(`{"status":"ok"}`), "check Feed.URL"},
-		"no epoch":       {text(`{"data":{"changes":[],"tags":[],"last":0}}`), "check Feed.URL"},
+		"wrong token": {status(http.StatusUnauthorized), "the tag service rejects the token; give both services the same Feed.Token"},
+		"unavailable": {status(http.StatusServiceUnavailable), "the tag service answered 503 Service Unavailable"},
+		"not found":   {status(http.StatusNotFound), "the tag service answered 404 Not Found"},
+		"not JSON":    {text("<html>"), "reading the tag feed: "},
+		"truncated":   {text(`{"data":{"epoch":"first","chan`), "reading the tag feed: "},
+		"empty":       {text(""), "reading the tag feed: "},
+		"other JSON":  {text(`{"status":"ok"}`), "check Feed.URL"},
+		"no epoch":    {text(`{"data":{"changes":[],"tags":[],"last":0}}`), "check Feed.URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFeed(t)
@@ -85,7 +85,7 @@ func TestClientRefuses(t *testing.T) {
 	}
 }
 
-func TestClientIsToldToStartOver(t *testing.T) {
+func TestClientStartsOver(t *testing.T) {
 	f := newFeed(t)
 	f.put(1, "a")
 	f.trim()
@@ -100,16 +100,16 @@ func TestClientWithTheWrongToken(t *testing.T) {
 	require.NotContains(t, err.Error(), "wrong")
 }
 
-// A service that accepts and stays silent, or that is not there, costs no more
-// than the timeout.
+// The timeout applies to a service that accepts and does not answer, and to one
+// that does not listen.
 func TestClientIsBounded(t *testing.T) {
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	hanging, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer func() { require.NoError(t, silent.Close()) }()
+	defer func() { require.NoError(t, hanging.Close()) }()
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, closed.Close())
-	for name, address := range map[string]string{"silent": silent.Addr().String(), "not there": closed.Addr().String()} {
+	for name, address := range map[string]string{"hanging": hanging.Addr().String(), "not listening": closed.Addr().String()} {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t, "http://"+address, token, 100*time.Millisecond)
 			dbtest.Within(t, 1500*time.Millisecond, func() {
@@ -126,12 +126,12 @@ func TestClientIsBounded(t *testing.T) {
 	}
 }
 
-// What is asked for an article's sake belongs to the trace of its request; what
-// the follower asks by itself to none.
-func TestClientHandsOnTheTrace(t *testing.T) {
+// A call within the trace of a request belongs to it. A call without one creates
+// no spans.
+func TestClientPropagatesTheTrace(t *testing.T) {
 	f, collector := newFeed(t), tracetest.New(t)
-	var told []string
-	f.hold(func(r *http.Request) { told = append(told, r.Header.Get("Traceparent")) })
+	var received []string
+	f.hold(func(r *http.Request) { received = append(received, r.Header.Get("Traceparent")) })
 	traces := tracing.New(tracing.Config{Endpoint: collector.URL, SampleRatio: 1}, "article", "v1", zap.NewNop())
 	ctx, request := traces.Tracer().Start(t.Context(), "request")
 	client := newClient(t, f.URL, token, patience)
@@ -144,6 +144,6 @@ func TestClientHandsOnTheTrace(t *testing.T) {
 	spans := collector.Spans()
 	require.Len(t, spans, 2)
 	require.Equal(t, spans[1].ID, spans[0].Parent)
-	require.Equal(t, []string{"00-" + spans[1].TraceID + "-" + spans[0].ID + "-01", ""}, told)
+	require.Equal(t, []string{"00-" + spans[1].TraceID + "-" + spans[0].ID + "-01", ""}, received)
 	require.NotContains(t, fmt.Sprint(spans), token.Reveal())
 }

@@ -21,22 +21,22 @@ const (
 	patience                 = time.Minute
 )
 
-// feed speaks the tag service's side of the feed, long polls and all.
+// feed is a fake tag service with long polls.
 type feed struct {
 	*httptest.Server
 
 	mu      sync.Mutex
 	epoch   string
-	trimmed uint64 // changes up to here are gone
+	trimmed uint64 // sequence of the last trimmed change
 	changes []tagfeed.Change
 	tags    map[uint64]tagfeed.Tag
 	changed chan struct{}
-	// served counts the requests by path; waits are those for changes.
+	// served counts the requests by path. waits are the query parameters wait.
 	served map[string]int
 	waits  []string
-	// instead, when set, answers in the place of the feed unless it returns false.
+	// instead, if set, answers requests before the feed unless it returns false.
 	instead func(w http.ResponseWriter, r *http.Request) bool
-	// beforeAnswer runs between the look at the changes and their answer.
+	// beforeAnswer runs between reading the changes and writing the response.
 	beforeAnswer func(r *http.Request)
 }
 
@@ -48,7 +48,7 @@ func newFeed(t *testing.T) *feed {
 	return f
 }
 
-// put commits a change of the feed.
+// put creates or updates a tag.
 func (f *feed) put(id uint64, name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -70,7 +70,7 @@ func (f *feed) append(change tagfeed.Change) {
 	f.changed = make(chan struct{})
 }
 
-// trim forgets all changes.
+// trim removes all changes.
 func (f *feed) trim() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -78,8 +78,7 @@ func (f *feed) trim() {
 	f.changes = nil
 }
 
-// restart makes it another feed with the same tags, as after the loss of the
-// database.
+// restart begins a new epoch with the same tags, as after a restored backup.
 func (f *feed) restart(epoch string, at uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -15,62 +15,61 @@ import (
 )
 
 const (
-	// batch bounds one transaction of the copy.
-	batch        = 100
-	firstBackoff = 100 * time.Millisecond
-	lastBackoff  = 2 * time.Second
+	batchSize  = 100
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 2 * time.Second
 )
 
-// Source is the feed; Client reads it over HTTP.
+// Source is the change feed. Client implements it over HTTP.
 type Source interface {
 	Changes(ctx context.Context, after uint64, limit int, wait time.Duration) (Changes, error)
 	Snapshot(ctx context.Context) (Snapshot, error)
 }
 
-// Options are what a Follower needs beside its source and its copy.
+// Options configure a Follower.
 type Options struct {
-	// Wait is how long one read of a quiet feed lasts.
+	// Wait is the duration of a long poll.
 	Wait time.Duration
-	// CatchUpTimeout bounds CatchUp.
+	// CatchUpTimeout is the maximum duration of CatchUp.
 	CatchUpTimeout time.Duration
-	// Ready is called once there is a copy, even an old one.
+	// Ready is called when the read model has been loaded, even if it is stale.
 	Ready func()
 	Log   *zap.Logger
 }
 
-// Follower keeps the copy up to date. Any number of replicas may follow into
-// one copy.
+// Follower keeps the read model up to date. Several replicas may share one read
+// model.
 type Follower struct {
-	source  Source
-	copy    Copy
-	options Options
-	metrics followerMetrics
+	source    Source
+	readModel ReadModel
+	options   Options
+	metrics   followerMetrics
 
-	// catching holds a token while a catch-up is under way.
+	// catching is a semaphore held by catchUp.
 	catching chan struct{}
-	// failure is what the last step of Run ended with.
+	// failure is the result of the last step of Run.
 	failure atomic.Pointer[error]
-	// caughtUp is when the last successful catch-up began, guarded by catching.
+	// caughtUp is the start of the last successful catchUp, guarded by catching.
 	caughtUp time.Time
 }
 
 type followerMetrics struct {
-	position, lag, synced prometheus.Gauge
-	failures              prometheus.Counter
+	offset, lag, synced prometheus.Gauge
+	failures            prometheus.Counter
 }
 
 // NewFollower returns a follower and registers its metrics.
-func NewFollower(source Source, copied Copy, options Options, registerer prometheus.Registerer) (*Follower, error) {
-	f := &Follower{source: source, copy: copied, options: options, catching: make(chan struct{}, 1), metrics: followerMetrics{
-		position: gauge("position", "Position in the tag feed up to which the copy of the tags has come."),
-		lag:      gauge("lag_changes", "Changes in the tag feed that the copy of the tags still lacks."),
-		synced:   gauge("last_sync_timestamp_seconds", "Unix time at which the copy of the tags was last known to be complete."),
+func NewFollower(source Source, readModel ReadModel, options Options, registerer prometheus.Registerer) (*Follower, error) {
+	f := &Follower{source: source, readModel: readModel, options: options, catching: make(chan struct{}, 1), metrics: followerMetrics{
+		offset: gauge("offset", "Sequence of the last change applied to the tag read model."),
+		lag:    gauge("lag_changes", "Changes in the tag feed not yet applied to the tag read model."),
+		synced: gauge("last_sync_timestamp_seconds", "Unix time at which the tag read model was last known to be complete."),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "achilles", Subsystem: "tag_feed", Name: "failures_total",
-			Help: "Reads of the tag feed that failed.",
+			Help: "Failed reads of the tag feed.",
 		}),
 	}}
-	for _, c := range []prometheus.Collector{f.metrics.position, f.metrics.lag, f.metrics.synced, f.metrics.failures} {
+	for _, c := range []prometheus.Collector{f.metrics.offset, f.metrics.lag, f.metrics.synced, f.metrics.failures} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("registering the metrics of the tag feed: %w", err)
 		}
@@ -82,10 +81,11 @@ func gauge(name, help string) prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "achilles", Subsystem: "tag_feed", Name: name, Help: help})
 }
 
-// Run follows the feed until ctx ends. A failure is logged once, and tried
-// again with growing pauses until it is over.
+// Run follows the feed until ctx ends, and then returns nil. After a failure it
+// retries with exponential backoff. Only the first of consecutive failures is
+// logged.
 func (f *Follower) Run(ctx context.Context) error {
-	backoff, failing := firstBackoff, false
+	backoff, failing := minBackoff, false
 	for ctx.Err() == nil {
 		began := time.Now()
 		progress, err := f.step(ctx, f.options.Wait)
@@ -95,25 +95,25 @@ func (f *Follower) Run(ctx context.Context) error {
 		case err != nil:
 			f.metrics.failures.Inc()
 			if !failing {
-				f.options.Log.Warn("the tag feed cannot be followed, trying on", zap.Error(err))
+				f.options.Log.Warn("reading the tag feed failed, retrying", zap.Error(err))
 			}
 			failing = true
-			// Replicas that failed together must not come back in step.
+			// With jitter, replicas that fail at the same time don't retry at the same time.
 			pause(ctx, backoff/2+rand.N(backoff/2)) // #nosec G404 -- jitter is no secret
-			backoff = min(2*backoff, lastBackoff)
+			backoff = min(2*backoff, maxBackoff)
 		case failing:
-			f.options.Log.Info("the tag feed is followed again")
-			backoff, failing = firstBackoff, false
-		case (progress == none || progress == replaced) && time.Since(began) < firstBackoff:
-			// A replica that drains does not let its readers wait, and a source
-			// that contradicts itself must not keep this one busy.
-			pause(ctx, firstBackoff)
+			f.options.Log.Info("reading the tag feed succeeded again")
+			backoff, failing = minBackoff, false
+		case (progress == unchanged || progress == replaced) && time.Since(began) < minBackoff:
+			// Avoid a busy loop: a draining tag service returns at once, and a
+			// broken source may too.
+			pause(ctx, minBackoff)
 		}
 	}
 	return nil
 }
 
-// Check tells why the feed cannot be followed now; nil when it can.
+// Check returns the error of the last read of the feed by Run.
 func (f *Follower) Check(context.Context) error {
 	if err := f.failure.Load(); err != nil {
 		return *err
@@ -121,9 +121,8 @@ func (f *Follower) Check(context.Context) error {
 	return nil
 }
 
-// CatchUp brings the copy up to date with every change that was committed
-// before the call. When that cannot be done in time the error has the code
-// Unavailable.
+// CatchUp applies every change that was committed before the call. Its error has
+// the code errcode.Unavailable, or is the context's.
 func (f *Follower) CatchUp(parent context.Context) error {
 	called := time.Now()
 	ctx, cancel := context.WithTimeout(parent, f.options.CatchUpTimeout)
@@ -147,7 +146,7 @@ func (f *Follower) CatchUp(parent context.Context) error {
 
 func (f *Follower) catchUp(ctx context.Context, called time.Time) error {
 	if f.caughtUp.After(called) {
-		return nil // somebody else's catch-up began after this call
+		return nil // another catch-up began after this call
 	}
 	began := time.Now()
 	for {
@@ -155,79 +154,79 @@ func (f *Follower) catchUp(ctx context.Context, called time.Time) error {
 		if err != nil {
 			return err
 		}
-		if progress == last || progress == none {
+		if progress == complete || progress == unchanged {
 			f.caughtUp = began
 			return nil
 		}
 	}
 }
 
-// progress is what one step brought.
+// progress is the result of a step.
 type progress int
 
 const (
-	some     progress = iota // and there may be more
-	last                     // and the copy is complete
-	none                     // the copy was complete before
-	replaced                 // the copy is that of a snapshot, or another replica's work
+	partial   progress = iota // there may be more changes
+	complete                  // the last change was applied
+	unchanged                 // there was no new change
+	replaced                  // the read model was replaced by a snapshot, here or by another replica
 )
 
-// step reads the feed once and applies what it has.
+// step reads one batch of the feed and applies it.
 func (f *Follower) step(ctx context.Context, wait time.Duration) (progress, error) {
-	position, err := f.copy.Position(ctx)
+	offset, err := f.readModel.Offset(ctx)
 	if err != nil {
-		return some, err
+		return partial, err
 	}
-	if position.Epoch == "" {
-		return replaced, f.startOver(ctx, position)
+	if offset.Epoch == "" {
+		return replaced, f.startOver(ctx, offset)
 	}
 	f.options.Ready()
-	changes, err := f.source.Changes(ctx, position.Sequence, batch, wait)
-	if err == nil && changes.Epoch != position.Epoch {
+	changes, err := f.source.Changes(ctx, offset.Sequence, batchSize, wait)
+	if err == nil && changes.Epoch != offset.Epoch {
 		err = ErrStartOver
 	}
 	if errors.Is(err, ErrStartOver) {
-		return replaced, f.startOver(ctx, position)
+		return replaced, f.startOver(ctx, offset)
 	}
 	if err != nil {
-		return some, err
+		return partial, err
 	}
-	f.observe(position.Sequence, changes.Last)
+	f.observe(offset.Sequence, changes.Last)
 	if len(changes.Changes) == 0 {
-		return none, nil
+		return unchanged, nil
 	}
-	if err := f.copy.Apply(ctx, changes); errors.Is(err, ErrStartOver) {
-		// Another replica has replaced the copy meanwhile, or the feed has a gap.
-		return replaced, f.startOver(ctx, position)
+	if err := f.readModel.Apply(ctx, changes); errors.Is(err, ErrStartOver) {
+		// Another replica replaced the read model, or a change is missing.
+		return replaced, f.startOver(ctx, offset)
 	} else if err != nil {
-		return some, err
+		return partial, err
 	}
-	reached := changes.Changes[len(changes.Changes)-1].Sequence
-	f.observe(reached, changes.Last)
-	if reached < changes.Last {
-		return some, nil
+	applied := changes.Changes[len(changes.Changes)-1].Sequence
+	f.observe(applied, changes.Last)
+	if applied < changes.Last {
+		return partial, nil
 	}
-	return last, nil
+	return complete, nil
 }
 
-func (f *Follower) startOver(ctx context.Context, from Position) error {
+func (f *Follower) startOver(ctx context.Context, from Offset) error {
 	snapshot, err := f.source.Snapshot(ctx)
 	if err != nil {
 		return err
 	}
-	f.options.Log.Info("starting over from a snapshot of the tags",
-		zap.Int("tags", len(snapshot.Tags)), zap.Uint64("position", snapshot.Sequence))
-	if err := f.copy.Replace(ctx, from, snapshot); err != nil {
+	f.options.Log.Info("replacing the tag read model by a snapshot",
+		zap.Int("tags", len(snapshot.Tags)), zap.Uint64("offset", snapshot.Sequence))
+	if err := f.readModel.Replace(ctx, from, snapshot); err != nil {
 		return err
 	}
 	f.observe(snapshot.Sequence, snapshot.Sequence)
 	return nil
 }
 
-func (f *Follower) observe(position, last uint64) {
-	f.metrics.position.Set(float64(position))
-	f.metrics.lag.Set(float64(last - min(position, last)))
-	if position >= last {
+func (f *Follower) observe(offset, last uint64) {
+	f.metrics.offset.Set(float64(offset))
+	f.metrics.lag.Set(float64(last - min(offset, last)))
+	if offset >= last {
 		f.metrics.synced.SetToCurrentTime()
 	}
 }

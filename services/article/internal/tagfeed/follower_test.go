@@ -30,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-// replica is a follower with the real store below it.
+// replica is a follower with a real store.
 type replica struct {
 	*tagfeed.Follower
 	store    *store.Store
@@ -40,7 +40,7 @@ type replica struct {
 	ready    atomic.Int64
 }
 
-// options are what a test wants to be otherwise.
+// options are the settings that a test can change.
 type options struct {
 	url            string
 	token          settings.Secret
@@ -78,21 +78,21 @@ func (r *replica) follow(t *testing.T) (stop func()) {
 		case err := <-done:
 			require.NoError(t, err)
 		case <-time.After(patience):
-			t.Error("the follower does not end")
+			t.Error("the follower does not stop")
 		}
 	})
 	t.Cleanup(stop)
 	return stop
 }
 
-// tags are the copy.
+// tags returns the tags of the read model.
 func (r *replica) tags(t *testing.T) map[uint64]string {
 	t.Helper()
 	var rows []struct {
 		ID   uint64
 		Name string
 	}
-	require.NoError(t, r.db.Read(t.Context(), func(db *gorm.DB) error { return db.Table("blog_tag_copy").Find(&rows).Error }))
+	require.NoError(t, r.db.Read(t.Context(), func(db *gorm.DB) error { return db.Table("blog_tag_projection").Find(&rows).Error }))
 	tags := map[uint64]string{}
 	for _, row := range rows {
 		tags[row.ID] = row.Name
@@ -129,7 +129,7 @@ func TestFollow(t *testing.T) {
 		r.eventually(t, map[uint64]string{1: "one"})
 		require.Eventually(t, func() bool { return r.ready.Load() > 0 }, patience, time.Millisecond)
 
-		requireWithin(t, 10*time.Second, func() { // a long poll lasts twenty
+		requireWithin(t, 10*time.Second, func() { // a long poll lasts 20 s
 			f.put(2, "two")
 			r.eventually(t, map[uint64]string{1: "one", 2: "two"})
 			f.put(1, "first")
@@ -137,7 +137,7 @@ func TestFollow(t *testing.T) {
 			r.eventually(t, map[uint64]string{1: "first"})
 		})
 		require.Equal(t, 1, f.count(snapshotPath))
-		// More than one batch at once.
+		// More than one batch.
 		want := map[uint64]string{1: "first"}
 		for id := range uint64(350) {
 			f.put(100+id, "x")
@@ -159,8 +159,8 @@ func TestFollowStopsInTheMiddleOfALongPoll(t *testing.T) {
 	require.Zero(t, r.metric(t, "failures_total"))
 }
 
-// An old copy serves while its source is away.
-func TestReadyWithAnOldCopy(t *testing.T) {
+// A stale read model is served while the tag service is unavailable.
+func TestReadyWithStaleReadModel(t *testing.T) {
 	f, cfg := newFeed(t), dbtest.SQLite(t)
 	f.put(1, "one")
 	require.NoError(t, newReplica(t, cfg, f).CatchUp(t.Context()))
@@ -171,7 +171,7 @@ func TestReadyWithAnOldCopy(t *testing.T) {
 	empty := newReplica(t, dbtest.SQLite(t), f)
 	empty.follow(t)
 	require.Eventually(t, func() bool { return empty.metric(t, "failures_total") >= 2 }, patience, time.Millisecond)
-	require.Zero(t, empty.ready.Load(), "without a copy every tag would be unknown")
+	require.Zero(t, empty.ready.Load(), "without a read model every tag would be unknown")
 }
 
 func TestFollowRecovers(t *testing.T) {
@@ -188,21 +188,21 @@ func TestFollowRecovers(t *testing.T) {
 	require.Eventually(t, func() bool { return r.metric(t, "failures_total") >= 4 }, patience, time.Millisecond)
 	// Pauses of at least 50, 100 and 200 ms lie between four failures.
 	require.Greater(t, time.Since(began), 350*time.Millisecond)
-	most := 2
+	maximum := 2
 	for left, pause := time.Since(began), 50*time.Millisecond; left > 0; left, pause = left-pause, 2*pause {
-		most++
+		maximum++
 	}
-	require.LessOrEqual(t, f.count(changesPath)-before, most)
+	require.LessOrEqual(t, f.count(changesPath)-before, maximum)
 	warnings := r.logs.FilterLevelExact(zapcore.WarnLevel)
-	require.Equal(t, 1, warnings.Len(), "it is said once")
+	require.Equal(t, 1, warnings.Len(), "only the first failure is logged")
 	require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
 
 	f.answer(nil)
 	r.eventually(t, map[uint64]string{1: "one", 2: "two"})
-	require.Eventually(t, func() bool { return r.logs.FilterMessage("the tag feed is followed again").Len() == 1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return r.logs.FilterMessage("reading the tag feed succeeded again").Len() == 1 }, patience, time.Millisecond)
 }
 
-func TestWrongTokenIsSaid(t *testing.T) {
+func TestWrongTokenIsLogged(t *testing.T) {
 	f := newFeed(t)
 	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.token = "wrong" })
 	r.follow(t)
@@ -218,12 +218,12 @@ func TestStartOver(t *testing.T) {
 		t.Skip("-short leaves out what takes seconds")
 	}
 	for name, sabotage := range map[string]func(f *feed){
-		"the feed was trimmed":        func(f *feed) { f.put(3, "three"); f.trim() },
-		"another epoch":               func(f *feed) { f.restart("second", 900); f.put(3, "three") },
-		"another epoch, same place":   func(f *feed) { f.put(3, "three"); f.restart("second", 2) },
-		"another epoch, further on":   func(f *feed) { f.put(3, "three"); f.restart("second", 3) },
-		"another epoch, further back": func(f *feed) { f.put(3, "three"); f.restart("second", 1) },
-		"an old backup":               func(f *feed) { f.put(3, "three"); f.restart("first", 1) },
+		"the feed was trimmed":         func(f *feed) { f.put(3, "three"); f.trim() },
+		"another epoch":                func(f *feed) { f.restart("second", 900); f.put(3, "three") },
+		"another epoch, same offset":   func(f *feed) { f.put(3, "three"); f.restart("second", 2) },
+		"another epoch, higher offset": func(f *feed) { f.put(3, "three"); f.restart("second", 3) },
+		"another epoch, lower offset":  func(f *feed) { f.put(3, "three"); f.restart("second", 1) },
+		"an old backup":                func(f *feed) { f.put(3, "three"); f.restart("first", 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFeed(t)
@@ -234,7 +234,7 @@ func TestStartOver(t *testing.T) {
 			r.eventually(t, map[uint64]string{1: "one", 2: "two"})
 			stop()
 			f.mu.Lock()
-			delete(f.tags, 2) // a change that nobody will tell of
+			delete(f.tags, 2) // a change that is not in the feed
 			f.mu.Unlock()
 			sabotage(f)
 			r.follow(t)
@@ -246,8 +246,8 @@ func TestStartOver(t *testing.T) {
 	}
 }
 
-// What is not a feed must not be taken for one that has no tags.
-func TestAnotherProgramDoesNotEmptyTheCopy(t *testing.T) {
+// A response of another program must not be read as an empty feed.
+func TestResponseOfAnotherProgram(t *testing.T) {
 	f := newFeed(t)
 	f.put(1, "one")
 	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.wait = time.Second })
@@ -260,10 +260,10 @@ func TestAnotherProgramDoesNotEmptyTheCopy(t *testing.T) {
 	r.follow(t)
 	require.Eventually(t, func() bool { return r.metric(t, "failures_total") >= 2 }, patience, time.Millisecond)
 	require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
-	require.ErrorContains(t, r.Check(t.Context()), "not that of a tag service")
+	require.ErrorContains(t, r.Check(t.Context()), "does not come from a tag service")
 }
 
-// Whatever a source answers at once must not keep its reader busy.
+// Immediate responses must not cause a busy loop.
 func TestNoBusyLoop(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short leaves out what takes seconds")
@@ -283,11 +283,11 @@ func TestNoBusyLoop(t *testing.T) {
 		}
 	}
 	for name, instead := range map[string]func(http.ResponseWriter, *http.Request) bool{
-		"nothing new, without waiting": at(changesPath, tagfeed.Changes{Epoch: "first", Last: 1}),
-		"always gone":                  at(changesPath, nil),
-		"always another epoch":         at(changesPath, tagfeed.Changes{Epoch: "other", Last: 1}),
-		"always a gap":                 at(changesPath, tagfeed.Changes{Epoch: "first", Changes: []tagfeed.Change{{Sequence: 9, Kind: tagfeed.Put, TagID: 1}}, Last: 9}),
-		"errors":                       status(http.StatusBadGateway),
+		"nothing new at once":  at(changesPath, tagfeed.Changes{Epoch: "first", Last: 1}),
+		"always gone":          at(changesPath, nil),
+		"always another epoch": at(changesPath, tagfeed.Changes{Epoch: "other", Last: 1}),
+		"always a gap":         at(changesPath, tagfeed.Changes{Epoch: "first", Changes: []tagfeed.Change{{Sequence: 9, Kind: tagfeed.Put, TagID: 1}}, Last: 9}),
+		"errors":               status(http.StatusBadGateway),
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFeed(t)
@@ -313,7 +313,7 @@ func TestCatchUp(t *testing.T) {
 		f := newFeed(t)
 		f.put(1, "one")
 		r := newReplica(t, cfg, f)
-		require.NoError(t, r.CatchUp(t.Context()), "from nothing")
+		require.NoError(t, r.CatchUp(t.Context()), "from an empty read model")
 		require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
 		want := map[uint64]string{1: "one"}
 		for id := range uint64(250) {
@@ -325,30 +325,30 @@ func TestCatchUp(t *testing.T) {
 		f.remove(1)
 		f.trim()
 		delete(want, 1)
-		require.NoError(t, r.CatchUp(t.Context()), "past what was trimmed")
+		require.NoError(t, r.CatchUp(t.Context()), "over trimmed changes")
 		require.Equal(t, want, r.tags(t))
 		f.restart("second", 7)
 		f.put(1, "again")
 		want[1] = "again"
-		require.NoError(t, r.CatchUp(t.Context()), "into another epoch")
+		require.NoError(t, r.CatchUp(t.Context()), "to another epoch")
 		require.Equal(t, want, r.tags(t))
-		require.Empty(t, strings.Trim(strings.Join(f.waits, ""), "0"), "a client waits for it: it must not wait for changes")
+		require.Empty(t, strings.Trim(strings.Join(f.waits, ""), "0"), "CatchUp must not long-poll")
 	})
 }
 
-// A call that finds another one under way may not be content with what that one
-// has read before: it sees all that was committed when it began.
-func TestCatchUpSeesWhatWasCommittedBefore(t *testing.T) {
+// A call that waits for another one sees all changes that were committed when it
+// began, even those that the other one missed.
+func TestCatchUpSeesCommittedChanges(t *testing.T) {
 	const joining = 10
 	f := newFeed(t)
 	r := newReplica(t, dbtest.SQLite(t), f)
 	require.NoError(t, r.CatchUp(t.Context()))
-	// On a busy machine one that is to join may come too late for that.
-	require.Eventually(t, func() bool { return f.catchUpTogether(t, r, joining) <= joining/2 }, patience, time.Millisecond, "they share their reads")
+	// On a busy machine a call may begin too late to join.
+	require.Eventually(t, func() bool { return f.catchUpTogether(t, r, joining) <= joining/2 }, patience, time.Millisecond, "waiting calls share reads")
 }
 
-// catchUpTogether lets some join a call that has read the feed before its last
-// change, and returns how often they read it.
+// catchUpTogether starts a call that reads the feed before its last change, and
+// calls that wait for it. It returns how often the waiting calls read the feed.
 func (f *feed) catchUpTogether(t *testing.T, r *replica, joining int64) (reads int64) {
 	t.Helper()
 	held, release := make(chan struct{}), make(chan struct{})
@@ -359,10 +359,10 @@ func (f *feed) catchUpTogether(t *testing.T, r *replica, joining int64) (reads i
 	var group sync.WaitGroup
 	group.Go(func() {
 		if err := r.CatchUp(t.Context()); err != nil {
-			t.Errorf("the first: %v", err)
+			t.Errorf("first call: %v", err)
 		}
 	})
-	<-held // it has looked, and found nothing
+	<-held // it has read the feed and found nothing
 	before := f.count(changesPath)
 	f.put(1, name)
 	var begun atomic.Int64
@@ -370,10 +370,10 @@ func (f *feed) catchUpTogether(t *testing.T, r *replica, joining int64) (reads i
 		group.Go(func() {
 			begun.Add(1)
 			if err := r.CatchUp(t.Context()); err != nil {
-				t.Errorf("one that joined: %v", err)
+				t.Errorf("waiting call: %v", err)
 			}
 			if tags := r.tags(t); tags[1] != name {
-				t.Errorf("one that joined has missed the change: %v", tags)
+				t.Errorf("a waiting call missed the change: %v", tags)
 			}
 		})
 	}
@@ -383,7 +383,7 @@ func (f *feed) catchUpTogether(t *testing.T, r *replica, joining int64) (reads i
 	return int64(f.count(changesPath) - before)
 }
 
-// However many wait, each is told in time.
+// The timeout applies to every concurrent call.
 func TestCatchUpIsBounded(t *testing.T) {
 	const callers, timeout = 16, 300 * time.Millisecond
 	f := newFeed(t)
@@ -405,7 +405,7 @@ func TestCatchUpIsBounded(t *testing.T) {
 		group.Wait()
 	})
 	f.answer(nil)
-	require.Eventually(t, caughtUp, patience, time.Millisecond, "nothing is left behind")
+	require.Eventually(t, caughtUp, patience, time.Millisecond, "it recovers")
 }
 
 func TestCatchUpFails(t *testing.T) {
@@ -423,21 +423,21 @@ func TestCatchUpFails(t *testing.T) {
 	}
 }
 
-// The end of the request is not the tag service's fault.
-func TestCatchUpEndsWithItsCaller(t *testing.T) {
+// When the caller's context ends, CatchUp returns its error and not Unavailable.
+func TestCatchUpReturnsTheContextError(t *testing.T) {
 	f := newFeed(t)
 	r := newReplica(t, dbtest.SQLite(t), f)
 	f.answer(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, r.CatchUp(ctx), context.DeadlineExceeded)
-	gone, leave := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, leave)
-	require.ErrorIs(t, r.CatchUp(gone), context.Canceled)
+	canceled, cancelLater := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancelLater)
+	require.ErrorIs(t, r.CatchUp(canceled), context.Canceled)
 }
 
-// Three replicas follow into one copy, and catch up besides.
-func TestReplicasShareACopy(t *testing.T) {
+// Three replicas share one read model, and also catch up.
+func TestReplicasShareOneReadModel(t *testing.T) {
 	const replicas, changes = 3, 300
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		f := newFeed(t)
@@ -483,22 +483,22 @@ func TestMetrics(t *testing.T) {
 		f.put(id+1, "x")
 	}
 	require.NoError(t, r.CatchUp(t.Context()))
-	require.EqualValues(t, 250, r.metric(t, "position"))
+	require.EqualValues(t, 250, r.metric(t, "offset"))
 	require.Zero(t, r.metric(t, "lag_changes"))
 	require.InDelta(t, time.Now().Unix(), r.metric(t, "last_sync_timestamp_seconds"), 60)
 
 	for range 250 {
 		f.put(1, "y")
 	}
-	// The second of three batches cannot be read.
+	// Reading the second of three batches fails.
 	var reads atomic.Int64
 	f.answer(func(w http.ResponseWriter, r *http.Request) bool {
 		return reads.Add(1) > 1 && status(http.StatusServiceUnavailable)(w, r)
 	})
 	require.Error(t, r.CatchUp(t.Context()))
-	require.EqualValues(t, 350, r.metric(t, "position"))
+	require.EqualValues(t, 350, r.metric(t, "offset"))
 	require.EqualValues(t, 150, r.metric(t, "lag_changes"))
-	require.Zero(t, r.metric(t, "failures_total"), "those are of the one that follows")
+	require.Zero(t, r.metric(t, "failures_total"), "only failures of Run are counted")
 
 	_, err := tagfeed.NewFollower(nil, nil, tagfeed.Options{}, r.registry)
 	require.ErrorContains(t, err, "registering the metrics of the tag feed")

@@ -1,5 +1,5 @@
-// Package tagfeed follows the tag service's feed of changes, so that articles
-// have a copy of the tags at hand and need no other service to be read.
+// Package tagfeed follows the change feed of the tag service. It maintains a read
+// model of the tags, so that reading articles needs no other service.
 package tagfeed
 
 import (
@@ -13,7 +13,7 @@ const (
 	Delete = "delete"
 )
 
-// Change is one step of the feed; a put carries the whole tag.
+// Change is a change of one tag. A Put contains the whole tag.
 type Change struct {
 	Sequence uint64 `json:"sequence"`
 	TagID    uint64 `json:"tag_id"`
@@ -22,8 +22,8 @@ type Change struct {
 	State    uint8  `json:"state"`
 }
 
-// Changes is a stretch of the feed, in order and without gaps. Last is the
-// newest position there is.
+// Changes is a batch of consecutive changes. Last is the sequence of the newest
+// change in the feed.
 type Changes struct {
 	Epoch   string   `json:"epoch"`
 	Changes []Change `json:"changes"`
@@ -37,34 +37,34 @@ type Tag struct {
 	State uint8  `json:"state"`
 }
 
-// Snapshot is every tag as of one position.
+// Snapshot contains all tags after the change with the given sequence.
 type Snapshot struct {
 	Epoch    string `json:"epoch"`
 	Sequence uint64 `json:"sequence"`
 	Tags     []Tag  `json:"tags"`
 }
 
-// Position is how far the copy has followed the feed. An empty epoch means
-// that there is no copy yet.
-type Position struct {
+// Offset is the last change that was applied to the read model. Epoch is empty
+// until the first snapshot is loaded.
+type Offset struct {
 	Epoch    string
 	Sequence uint64
 }
 
-// ErrStartOver says that the changes at hand do not continue the copy: it must
-// be replaced by a snapshot.
-var ErrStartOver = errors.New("the changes do not continue the copy of the tags")
+// ErrStartOver means that the changes do not follow the offset of the read model,
+// which must be replaced by a snapshot.
+var ErrStartOver = errors.New("the changes do not follow the offset of the tag read model")
 
-// Copy is the copy of the tags and its position, kept together: each method is
-// one transaction, so that a change takes effect exactly once however many
-// replicas apply it and wherever one of them crashes.
-type Copy interface {
-	// Position returns how far the copy has come.
-	Position(ctx context.Context) (Position, error)
-	// Apply applies those changes that are behind the copy's position. It
-	// returns ErrStartOver for another epoch and for a gap.
+// ReadModel stores the tags and the offset. Each method is one transaction: a
+// change takes effect exactly once, even if several replicas apply it or one
+// crashes.
+type ReadModel interface {
+	// Offset returns the current offset.
+	Offset(ctx context.Context) (Offset, error)
+	// Apply applies the changes after the current offset and skips the others.
+	// It returns ErrStartOver if the epoch differs or a change is missing.
 	Apply(ctx context.Context, changes Changes) error
-	// Replace makes the copy what the snapshot says, unless the copy has moved
-	// on from the given position: then another replica has replaced it.
-	Replace(ctx context.Context, from Position, snapshot Snapshot) error
+	// Replace replaces all tags by the snapshot if the current offset is from.
+	// Otherwise it does nothing: another replica was faster.
+	Replace(ctx context.Context, from Offset, snapshot Snapshot) error
 }

@@ -20,12 +20,12 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 )
 
-func TestCopyIsEmptyAtFirst(t *testing.T) {
+func TestReadModelIsInitiallyEmpty(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
-		require.Equal(t, tagfeed.Position{}, s.position(t))
-		require.ErrorIs(t, s.apply(t.Context(), put(1, 1, "a")), tagfeed.ErrStartOver, "there is nothing to continue")
+		require.Equal(t, tagfeed.Offset{}, s.offset(t))
+		require.ErrorIs(t, s.apply(t.Context(), put(1, 1, "a")), tagfeed.ErrStartOver, "no snapshot is loaded yet")
 		s.replace(t, tagfeed.Snapshot{Epoch: epoch})
-		require.Equal(t, tagfeed.Position{Epoch: epoch}, s.position(t))
+		require.Equal(t, tagfeed.Offset{Epoch: epoch}, s.offset(t))
 		require.NoError(t, s.apply(t.Context(), put(1, 1, "a")))
 	})
 }
@@ -39,24 +39,24 @@ func TestApply(t *testing.T) {
 			want    map[uint64]string
 			at      uint64
 		}{
-			{"nothing", nil, map[uint64]string{1: "tag 1 (1)", 2: "tag 2 (1)"}, 5},
-			{"a new one", []tagfeed.Change{put(6, 3, "三 😀")}, map[uint64]string{1: "tag 1 (1)", 2: "tag 2 (1)", 3: "三 😀 (1)"}, 6},
-			{"renamed, disabled, gone", []tagfeed.Change{put(7, 1, "one"), {Sequence: 8, TagID: 2, Kind: tagfeed.Put, Name: "two"}, remove(9, 3)},
+			{"no changes", nil, map[uint64]string{1: "tag 1 (1)", 2: "tag 2 (1)"}, 5},
+			{"new tag", []tagfeed.Change{put(6, 3, "三 😀")}, map[uint64]string{1: "tag 1 (1)", 2: "tag 2 (1)", 3: "三 😀 (1)"}, 6},
+			{"renamed, disabled, deleted", []tagfeed.Change{put(7, 1, "one"), {Sequence: 8, TagID: 2, Kind: tagfeed.Put, Name: "two"}, remove(9, 3)},
 				map[uint64]string{1: "one (1)", 2: "two (0)"}, 9},
-			{"once more", []tagfeed.Change{put(7, 1, "wrong"), put(8, 2, "wrong"), put(9, 3, "wrong")}, map[uint64]string{1: "one (1)", 2: "two (0)"}, 9},
+			{"repeated", []tagfeed.Change{put(7, 1, "wrong"), put(8, 2, "wrong"), put(9, 3, "wrong")}, map[uint64]string{1: "one (1)", 2: "two (0)"}, 9},
 			{"overlapping", []tagfeed.Change{put(8, 1, "wrong"), put(9, 1, "wrong"), put(10, 1, "new")}, map[uint64]string{1: "new (1)", 2: "two (0)"}, 10},
-			{"one that is not there goes", []tagfeed.Change{remove(11, 77)}, map[uint64]string{1: "new (1)", 2: "two (0)"}, 11},
-			{"there and back", []tagfeed.Change{remove(12, 1), put(13, 1, "back"), remove(14, 2), put(15, 2, "x"), remove(16, 2)}, map[uint64]string{1: "back (1)"}, 16},
+			{"delete an unknown tag", []tagfeed.Change{remove(11, 77)}, map[uint64]string{1: "new (1)", 2: "two (0)"}, 11},
+			{"deleted and restored", []tagfeed.Change{remove(12, 1), put(13, 1, "back"), remove(14, 2), put(15, 2, "x"), remove(16, 2)}, map[uint64]string{1: "back (1)"}, 16},
 		} {
 			require.NoError(t, s.Apply(t.Context(), tagfeed.Changes{Epoch: epoch, Changes: c.changes}), c.name)
-			names, position := s.copied(t)
+			names, offset := s.readModel(t)
 			require.Equal(t, c.want, names, c.name)
-			require.Equal(t, tagfeed.Position{Epoch: epoch, Sequence: c.at}, position, c.name)
+			require.Equal(t, tagfeed.Offset{Epoch: epoch, Sequence: c.at}, offset, c.name)
 		}
 	})
 }
 
-func TestApplyRefusesWhatDoesNotContinue(t *testing.T) {
+func TestApplyStartsOver(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		s.replace(t, snapshot(5, 1))
 		for name, changes := range map[string]tagfeed.Changes{
@@ -69,9 +69,9 @@ func TestApplyRefusesWhatDoesNotContinue(t *testing.T) {
 			"epoch, no change": {Epoch: "other"},
 		} {
 			require.ErrorIs(t, s.Apply(t.Context(), changes), tagfeed.ErrStartOver, name)
-			names, position := s.copied(t)
+			names, offset := s.readModel(t)
 			require.Equal(t, map[uint64]string{1: "tag 1 (1)"}, names, name)
-			require.Equal(t, tagfeed.Position{Epoch: epoch, Sequence: 5}, position, name)
+			require.Equal(t, tagfeed.Offset{Epoch: epoch, Sequence: 5}, offset, name)
 		}
 	})
 }
@@ -80,19 +80,19 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		s.replace(t, snapshot(5, 1, 2))
 		tagged := s.create(t, "a", 1, 2)
-		s.failOn(t, "tag_copy", func(tx *gorm.DB) bool { return slices.Contains(written(tx), "poison") })
+		s.failOn(t, "tag_projection", func(tx *gorm.DB) bool { return slices.Contains(written(tx), "poison") })
 		require.ErrorIs(t, s.apply(t.Context(), remove(6, 1), put(7, 2, "x"), put(8, 3, "poison")), errInjected)
 		poisoned := snapshot(9, 2)
 		poisoned.Tags[0].Name = "poison"
-		require.ErrorIs(t, s.Replace(t.Context(), s.position(t), poisoned), errInjected)
-		copied, position := s.copied(t)
-		require.Equal(t, map[uint64]string{1: "tag 1 (1)", 2: "tag 2 (1)"}, copied)
-		require.EqualValues(t, 5, position.Sequence)
+		require.ErrorIs(t, s.Replace(t.Context(), s.offset(t), poisoned), errInjected)
+		readModel, offset := s.readModel(t)
+		require.Equal(t, map[uint64]string{1: "tag 1 (1)", 2: "tag 2 (1)"}, readModel)
+		require.EqualValues(t, 5, offset.Sequence)
 		require.Equal(t, []uint64{1, 2}, s.tagsOf(t, tagged.ID))
 	})
 }
 
-// written are the names of the tags that are about to be written.
+// written returns the names of the tags that a statement writes.
 func written(tx *gorm.DB) (names []string) {
 	rows := tx.Statement.ReflectValue
 	if rows.Kind() != reflect.Slice {
@@ -104,10 +104,10 @@ func written(tx *gorm.DB) (names []string) {
 	return names
 }
 
-// Four replicas apply what they have read of the feed, which overlaps and may be
-// old. Whenever somebody looks, the copy is what the feed says at its position.
+// Four replicas apply overlapping and outdated batches of the feed. At any time the
+// read model has the state of the feed at its offset.
 func TestApplyExactlyOnce(t *testing.T) {
-	const appliers, changes, tags, longest = 4, 400, 12, 25
+	const appliers, changes, tags, maxBatch = 4, 400, 12, 25
 	feed, states := history(changes, tags)
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		first := open(t, cfg)
@@ -118,16 +118,16 @@ func TestApplyExactlyOnce(t *testing.T) {
 			replica := open(t, cfg)
 			group.Go(func() {
 				for ctx.Err() == nil {
-					position, err := replica.Position(ctx)
+					offset, err := replica.Offset(ctx)
 					if err != nil {
-						t.Errorf("position: %v", err)
+						t.Errorf("offset: %v", err)
 						return
 					}
-					if position.Sequence == changes {
+					if offset.Sequence == changes {
 						return
 					}
-					from := position.Sequence - min(position.Sequence, rand.Uint64N(longest))
-					to := min(position.Sequence+1+rand.Uint64N(longest), changes)
+					from := offset.Sequence - min(offset.Sequence, rand.Uint64N(maxBatch))
+					to := min(offset.Sequence+1+rand.Uint64N(maxBatch), changes)
 					if err := replica.apply(ctx, feed[from:to]...); err != nil {
 						t.Errorf("apply %d to %d: %v", from, to, err)
 						return
@@ -138,9 +138,9 @@ func TestApplyExactlyOnce(t *testing.T) {
 		done := make(chan struct{})
 		watching.Go(func() {
 			for {
-				names, position := first.copied(t)
-				if !maps.Equal(states[position.Sequence], names) {
-					t.Errorf("at %d the copy is %v, and not %v", position.Sequence, names, states[position.Sequence])
+				names, offset := first.readModel(t)
+				if !maps.Equal(states[offset.Sequence], names) {
+					t.Errorf("at offset %d the read model is %v, want %v", offset.Sequence, names, states[offset.Sequence])
 					return
 				}
 				select {
@@ -153,12 +153,12 @@ func TestApplyExactlyOnce(t *testing.T) {
 		group.Wait()
 		close(done)
 		watching.Wait()
-		_, position := first.copied(t)
-		require.EqualValues(t, changes, position.Sequence)
+		_, offset := first.readModel(t)
+		require.EqualValues(t, changes, offset.Sequence)
 	})
 }
 
-// history is a feed, and what the tags are after each of its changes.
+// history returns a random feed, and the tags after each of its changes.
 func history(changes int, tags uint64) ([]tagfeed.Change, []map[uint64]string) {
 	feed, states := make([]tagfeed.Change, 0, changes), []map[uint64]string{{}}
 	for i := range changes {
@@ -176,16 +176,16 @@ func history(changes int, tags uint64) ([]tagfeed.Change, []map[uint64]string) {
 	return feed, states
 }
 
-func TestReplaceKeepsAssociationsOfTagsThatStay(t *testing.T) {
+func TestReplaceKeepsAssociations(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		s.replace(t, snapshot(5, 1, 2, 3))
 		one, two := s.create(t, "one", 1, 2, 3), s.create(t, "two", 1)
 		next := snapshot(9, 2, 3, 4)
 		next.Tags[0].Name, next.Tags[1].State = "renamed", 0
 		s.replace(t, next)
-		names, position := s.copied(t)
+		names, offset := s.readModel(t)
 		require.Equal(t, map[uint64]string{2: "renamed (1)", 3: "tag 3 (0)", 4: "tag 4 (1)"}, names)
-		require.Equal(t, tagfeed.Position{Epoch: epoch, Sequence: 9}, position)
+		require.Equal(t, tagfeed.Offset{Epoch: epoch, Sequence: 9}, offset)
 		require.Equal(t, []uint64{2, 3}, s.tagsOf(t, one.ID))
 		require.Empty(t, s.tagsOf(t, two.ID))
 		found, err := s.Get(t.Context(), one.ID)
@@ -195,44 +195,44 @@ func TestReplaceKeepsAssociationsOfTagsThatStay(t *testing.T) {
 	})
 }
 
-func TestReplaceAtTheEdges(t *testing.T) {
+func TestReplaceByAnotherEpoch(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		s.replace(t, snapshot(5, 1, 2))
 		tagged := s.create(t, "a", 1, 2)
 
 		other := tagfeed.Snapshot{Epoch: "another", Sequence: 1, Tags: []tagfeed.Tag{{ID: 2, Name: "b", State: 1}}}
 		s.replace(t, other)
-		names, position := s.copied(t)
+		names, offset := s.readModel(t)
 		require.Equal(t, map[uint64]string{2: "b (1)"}, names)
-		require.Equal(t, tagfeed.Position{Epoch: "another", Sequence: 1}, position)
+		require.Equal(t, tagfeed.Offset{Epoch: "another", Sequence: 1}, offset)
 		require.Equal(t, []uint64{2}, s.tagsOf(t, tagged.ID))
 		require.ErrorIs(t, s.apply(t.Context(), put(2, 2, "of the old epoch")), tagfeed.ErrStartOver)
 
 		s.replace(t, tagfeed.Snapshot{Epoch: "another", Sequence: 2})
-		names, _ = s.copied(t)
+		names, _ = s.readModel(t)
 		require.Empty(t, names)
 		require.Empty(t, s.tagsOf(t, tagged.ID))
 	})
 }
 
-// Several replicas start over at once, and some are slow: what one of them has
-// done, another's older snapshot does not undo.
+// Several replicas start over at the same time. A slow one with an older snapshot
+// must not undo the work of a faster one.
 func TestReplaceNeverGoesBackward(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
-		start := tagfeed.Position{}
+		start := tagfeed.Offset{}
 		require.NoError(t, s.Replace(t.Context(), start, snapshot(8, 1, 2)))
-		require.NoError(t, s.Replace(t.Context(), start, snapshot(5, 1)), "the slow one is not wrong, just late")
-		require.NoError(t, s.Replace(t.Context(), start, snapshot(9, 1, 2, 3)), "nor is this one, which the feed will bring on")
-		names, position := s.copied(t)
+		require.NoError(t, s.Replace(t.Context(), start, snapshot(5, 1)), "an older snapshot is no error")
+		require.NoError(t, s.Replace(t.Context(), start, snapshot(9, 1, 2, 3)), "nor is a newer one")
+		names, offset := s.readModel(t)
 		require.Len(t, names, 2)
-		require.EqualValues(t, 8, position.Sequence)
+		require.EqualValues(t, 8, offset.Sequence)
 
-		// The tag service came back from an old backup. The copy must follow, or
-		// it would never agree with its source again.
-		require.NoError(t, s.Replace(t.Context(), position, snapshot(3, 1)))
-		names, position = s.copied(t)
+		// If the tag service was restored from an old backup, the read model goes
+		// backward too.
+		require.NoError(t, s.Replace(t.Context(), offset, snapshot(3, 1)))
+		names, offset = s.readModel(t)
 		require.Len(t, names, 1)
-		require.EqualValues(t, 3, position.Sequence)
+		require.EqualValues(t, 3, offset.Sequence)
 	})
 }
 
@@ -243,21 +243,21 @@ func TestConcurrentReplacements(t *testing.T) {
 		for n := range uint64(4) {
 			replica := open(t, cfg)
 			group.Go(func() {
-				if err := replica.Replace(t.Context(), tagfeed.Position{}, snapshot(1+n, 1, 2+n)); err != nil {
+				if err := replica.Replace(t.Context(), tagfeed.Offset{}, snapshot(1+n, 1, 2+n)); err != nil {
 					t.Errorf("replica %d: %v", n, err)
 				}
 			})
 		}
 		group.Wait()
-		names, position := s.copied(t)
-		require.Equal(t, map[uint64]string{1: "tag 1 (1)", 1 + position.Sequence: fmt.Sprintf("tag %d (1)", 1+position.Sequence)}, names)
+		names, offset := s.readModel(t)
+		require.Equal(t, map[uint64]string{1: "tag 1 (1)", 1 + offset.Sequence: fmt.Sprintf("tag %d (1)", 1+offset.Sequence)}, names)
 	})
 }
 
-// What takes longer than one unit of work may take must not fail for ever, and
-// since each statement is bounded as well, none may grow with the tags or with
-// their articles.
-func TestMovesThatTakeLong(t *testing.T) {
+// An update may take longer than Database.Timeout, because it would fail again and
+// again. Each statement has a bounded number of rows, whatever the number of tags
+// and articles.
+func TestLargeUpdates(t *testing.T) {
 	const tags, articles, most = 1200, 2000, 500
 	each(t, func(t *testing.T, patient fixture) {
 		all := make([]uint64, 0, tags)
@@ -283,19 +283,19 @@ func TestMovesThatTakeLong(t *testing.T) {
 		require.NoError(t, callbacks.Create().After("gorm:create").Register("test:bounded", bounded))
 		require.NoError(t, callbacks.Delete().After("gorm:delete").Register("test:bounded", bounded))
 
-		require.NoError(t, s.Replace(t.Context(), patient.position(t), snapshot(2, all...)), "a large snapshot")
-		require.EqualValues(t, tags, patient.count(t, "tag_copy", "1 = 1"))
+		require.NoError(t, s.Replace(t.Context(), patient.offset(t), snapshot(2, all...)), "a large snapshot")
+		require.EqualValues(t, tags, patient.count(t, "tag_projection", "1 = 1"))
 		require.NoError(t, s.apply(t.Context(), remove(3, 1)), "deletion of a tag that every article has")
-		require.NoError(t, s.Replace(t.Context(), patient.position(t), snapshot(4, all[2:]...)), "a snapshot without such a tag")
+		require.NoError(t, s.Replace(t.Context(), patient.offset(t), snapshot(4, all[2:]...)), "a snapshot without such a tag")
 		require.Zero(t, patient.count(t, "article_tag", "1 = 1"))
-		require.EqualValues(t, tags-2, patient.count(t, "tag_copy", "1 = 1"))
-		require.EqualValues(t, associations, written[patient.db.Table("article_tag")], "the foreign key took some along, in one statement")
+		require.EqualValues(t, tags-2, patient.count(t, "tag_projection", "1 = 1"))
+		require.EqualValues(t, associations, written[patient.db.Table("article_tag")], "the foreign key deleted some in one statement")
 	})
 }
 
-// Starting over from a snapshot that says little new holds no locks on the tags
-// that stay as they are: articles are written meanwhile.
-func TestReplaceLeavesWritersAlone(t *testing.T) {
+// Replacing the read model does not lock unchanged tags: articles can be written at
+// the same time.
+func TestReplaceDoesNotBlockWriters(t *testing.T) {
 	cfg := dbtest.MySQL(t)
 	s, other := open(t, cfg), open(t, cfg)
 	s.replace(t, snapshot(5, 1, 2, 3))
@@ -306,7 +306,7 @@ func TestReplaceLeavesWritersAlone(t *testing.T) {
 	}))
 	next := snapshot(6, 1, 2, 3)
 	next.Tags[2].Name = "renamed"
-	require.NoError(t, s.Replace(t.Context(), s.position(t), next))
+	require.NoError(t, s.Replace(t.Context(), s.offset(t), next))
 	require.True(t, written)
 	require.EqualValues(t, 1, s.count(t, "article", "title = 'meanwhile'"))
 }

@@ -7,21 +7,21 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// Config is the section Auth, the same in every service.
+// Config is the settings section Auth, the same in every service.
 type Config struct {
-	KeysFile  string        `mapstructure:"KeysFile" usage:"key set that tokens are signed and verified with, a file as article key new prints it; read again when it changes; empty: every token is refused"`
-	Issuer    string        `mapstructure:"Issuer" usage:"who makes the tokens, their claim iss"`
-	Audience  string        `mapstructure:"Audience" usage:"whom the tokens are for, their claim aud"`
+	KeysFile  string        `mapstructure:"KeysFile" usage:"file with the key set that signs and verifies tokens, as article key new prints it; reloaded when it changes; empty: every token is rejected"`
+	Issuer    string        `mapstructure:"Issuer" usage:"issuer of the tokens (claim iss)"`
+	Audience  string        `mapstructure:"Audience" usage:"audience of the tokens (claim aud)"`
 	Lifetime  time.Duration `mapstructure:"Lifetime" usage:"how long a token is valid"`
-	ClockSkew time.Duration `mapstructure:"ClockSkew" usage:"how far the clocks of two services may be apart"`
+	ClockSkew time.Duration `mapstructure:"ClockSkew" usage:"maximum difference between the clocks of two services"`
 }
 
-// Default admits nobody until there is a key set.
+// Default returns the defaults. Without a key set every token is rejected.
 func Default() Config {
 	return Config{Issuer: "achilles", Audience: "achilles", Lifetime: time.Hour, ClockSkew: 30 * time.Second}
 }
 
-// Validate reports every setting that cannot work, each by its key.
+// Validate returns an error that names every invalid setting.
 func (c Config) Validate() error {
 	var problems []error
 	check := func(ok bool, key, got, allowed string) {

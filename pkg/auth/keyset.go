@@ -20,117 +20,114 @@ import (
 )
 
 const (
-	// lookInterval is how often the file is read without a sign of a change: a
-	// change may come before the watch, and some file systems tell nothing.
-	lookInterval = 15 * time.Second
-	// maxFile is far above any key set, and below what a wrong path such as a disk
-	// image would put into memory.
-	maxFile = 1 << 20
+	// pollInterval is the interval at which the file is read. Polling detects
+	// changes before the watch started, and on file systems without notifications.
+	pollInterval = 15 * time.Second
+	// maxFileSize is the maximum size of the file in bytes. It protects the memory
+	// if the path is wrong.
+	maxFileSize = 1 << 20
 )
 
-// KeySet signs and verifies tokens with the keys of one file, which every service
-// has alike. Every key verifies; of those whose time has come the youngest
-// signs. A key that is added with a time some minutes ahead is therefore known
-// everywhere before it is used, and no token is refused while keys change. It
-// is safe for concurrent use.
+// KeySet signs and verifies tokens with the keys of one file, which all services
+// share. Every key verifies. The newest active key signs: the one with the latest
+// signs_from that is not in the future. A new key whose signs_from is some minutes
+// ahead is therefore known to every replica before it signs, and no token is
+// rejected during a rotation. KeySet is safe for concurrent use.
 type KeySet struct {
 	config Config
 	keys   atomic.Pointer[keys]
 
-	mu   sync.Mutex        // held while the file is read
-	seen [sha256.Size]byte // what the file held the last time
-	said string            // the last thing that was wrong with it
+	mu        sync.Mutex        // guards the fields below, and reading the file
+	hash      [sha256.Size]byte // of the file when it was last loaded
+	lastError string            // the error that was last logged
 }
 
-// OpenKeySet reads the key set that the configuration names. Without one the
-// key set is empty: it refuses every token, and makes none. The error says what
-// is wrong with the file, never what it holds.
+// OpenKeySet loads the key set in config.KeysFile. If KeysFile is empty, so is the
+// key set: it rejects every token and signs none. Errors never quote the file.
 func OpenKeySet(config Config) (*KeySet, error) {
-	r := &KeySet{config: config}
-	r.keys.Store(&keys{})
+	k := &KeySet{config: config}
+	k.keys.Store(&keys{})
 	if config.KeysFile == "" {
-		return r, nil
+		return k, nil
 	}
-	_, err := r.read()
-	return r, err
+	_, err := k.read()
+	return k, err
 }
 
-// Lifetime is how long a token is valid.
-func (r *KeySet) Lifetime() time.Duration { return r.config.Lifetime }
+// Lifetime returns how long a token is valid.
+func (k *KeySet) Lifetime() time.Duration { return k.config.Lifetime }
 
-// Watch takes over every change of the file until ctx ends; then it returns
-// nil. A file that cannot be used is logged and changes nothing. Without a file
-// it logs, once, that nobody is admitted.
-func (r *KeySet) Watch(ctx context.Context, log *zap.Logger) error {
-	file := r.config.KeysFile
+// Watch reloads the file when it changes, until ctx ends; then it returns nil. An
+// invalid file is logged and ignored. Without a file, Watch logs a warning.
+func (k *KeySet) Watch(ctx context.Context, log *zap.Logger) error {
+	file := k.config.KeysFile
 	if file == "" {
-		log.Warn("nobody can write, because every token is refused: set Auth.KeysFile to a key set, the same in every service; article key new makes one")
+		log.Warn("every token is rejected, so nobody can write: set Auth.KeysFile to a key set, the same in every service; article key new prints one")
 		<-ctx.Done()
 		return nil
 	}
-	log.Info("key set", zap.String("file", file), zap.Strings("keys", r.keys.Load().ids()))
-	r.reload(log) // it may have changed since it was opened
-	var looking sync.WaitGroup
-	looking.Go(func() { r.look(ctx, log) })
-	defer looking.Wait()
-	if err := settings.Watch(ctx, file, func() { r.reload(log) }); err != nil {
-		log.Warn("a changed key set is noticed only after a while", zap.Duration("interval", lookInterval), zap.Error(err))
+	log.Info("key set loaded", zap.String("file", file), zap.Strings("keys", k.keys.Load().ids()))
+	k.reload(log) // it may have changed since OpenKeySet
+	var polling sync.WaitGroup
+	polling.Go(func() { k.poll(ctx, log) })
+	defer polling.Wait()
+	if err := settings.Watch(ctx, file, func() { k.reload(log) }); err != nil {
+		log.Warn("watching the key set failed, falling back to polling", zap.Duration("interval", pollInterval), zap.Error(err))
 	}
 	return nil
 }
 
-func (r *KeySet) look(ctx context.Context, log *zap.Logger) {
-	ticker := time.NewTicker(lookInterval)
+func (k *KeySet) poll(ctx context.Context, log *zap.Logger) {
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			r.reload(log)
+			k.reload(log)
 		}
 	}
 }
 
-// reload takes over what the file holds, and logs what came of it.
-func (r *KeySet) reload(log *zap.Logger) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	changed, err := r.read()
+// reload loads the file if it changed, and logs the result.
+func (k *KeySet) reload(log *zap.Logger) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	changed, err := k.read()
 	switch {
 	case err == nil && changed:
-		log.Info("key set read again", zap.String("file", r.config.KeysFile), zap.Strings("keys", r.keys.Load().ids()))
-	case err != nil && err.Error() != r.said:
-		log.Error("the changed key set is not used, the one before stays", zap.Error(err))
+		log.Info("key set reloaded", zap.String("file", k.config.KeysFile), zap.Strings("keys", k.keys.Load().ids()))
+	case err != nil && err.Error() != k.lastError:
+		log.Error("the changed key set is invalid, keeping the previous one", zap.Error(err))
 	}
-	r.said = ""
+	k.lastError = ""
 	if err != nil {
-		r.said = err.Error()
+		k.lastError = err.Error()
 	}
 }
 
-// read takes over what the file holds, and tells whether it differs from the
-// last time.
-func (r *KeySet) read() (changed bool, err error) {
-	content, err := readFile(r.config.KeysFile)
+// read loads the file, and reports whether it changed.
+func (k *KeySet) read() (changed bool, err error) {
+	content, err := readFile(k.config.KeysFile)
 	if err != nil {
-		return false, fmt.Errorf("the key set %s cannot be read: %w; mount it, or make one with: article key new", r.config.KeysFile, err)
+		return false, fmt.Errorf("the key set %s cannot be read: %w; mount it, or create one with: article key new", k.config.KeysFile, err)
 	}
 	hash := sha256.Sum256(content)
-	if hash == r.seen {
+	if hash == k.hash {
 		return false, nil
 	}
 	parsed, err := parse(content)
 	if err != nil {
-		return false, fmt.Errorf("the key set %s: %w", r.config.KeysFile, err)
+		return false, fmt.Errorf("the key set %s: %w", k.config.KeysFile, err)
 	}
-	r.keys.Store(&parsed)
-	r.seen = hash
+	k.keys.Store(&parsed)
+	k.hash = hash
 	return true, nil
 }
 
 func readFile(name string) ([]byte, error) {
-	file, err := os.Open(name) // #nosec G304 -- whoever starts the program names the file
+	file, err := os.Open(name) // #nosec G304 -- the operator names the file
 	if err != nil {
 		var path *os.PathError
 		if errors.As(err, &path) {
@@ -140,11 +137,11 @@ func readFile(name string) ([]byte, error) {
 	}
 	defer func() { _ = file.Close() }()
 	var content bytes.Buffer
-	if _, err := content.ReadFrom(io.LimitReader(file, maxFile+1)); err != nil {
+	if _, err := content.ReadFrom(io.LimitReader(file, maxFileSize+1)); err != nil {
 		return nil, err
 	}
-	if content.Len() > maxFile {
-		return nil, fmt.Errorf("it is longer than %d bytes", maxFile)
+	if content.Len() > maxFileSize {
+		return nil, fmt.Errorf("it is longer than %d bytes", maxFileSize)
 	}
 	return content.Bytes(), nil
 }
@@ -152,11 +149,11 @@ func readFile(name string) ([]byte, error) {
 // key is one key of a key set.
 type key struct {
 	id        string
-	secret    func() []byte // a function, because nothing can print what it returns
+	secret    func() []byte // a function, so that it can't be printed
 	signsFrom time.Time
 }
 
-// keys are those of a key set in the order in which they sign.
+// keys are sorted by signsFrom.
 type keys []key
 
 func (k keys) sort() {
@@ -165,25 +162,25 @@ func (k keys) sort() {
 
 func (k keys) ids() []string {
 	ids := make([]string, 0, len(k))
-	for _, one := range k {
-		ids = append(ids, one.id)
+	for _, key := range k {
+		ids = append(ids, key.id)
 	}
 	return ids
 }
 
 func (k keys) find(id string) (key, bool) {
-	i := slices.IndexFunc(k, func(one key) bool { return one.id == id })
+	i := slices.IndexFunc(k, func(k key) bool { return k.id == id })
 	if i < 0 {
 		return key{}, false
 	}
 	return k[i], true
 }
 
-// signing is the youngest key whose time has come.
+// signing returns the newest active key.
 func (k keys) signing(now time.Time) (key, bool) {
-	for _, one := range slices.Backward(k) {
-		if !one.signsFrom.After(now) {
-			return one, true
+	for _, key := range slices.Backward(k) {
+		if !key.signsFrom.After(now) {
+			return key, true
 		}
 	}
 	return key{}, false

@@ -30,15 +30,15 @@ func TestMain(m *testing.M) {
 
 const patience = time.Minute
 
-// noon is now in tests that need no real one.
+// noon is the current time in tests with a fixed time.
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// secret is that of the key with the given number, as it is written in a file.
+// secret returns the encoded secret of the key with the given number.
 func secret(n byte) string {
 	return base64.StdEncoding.EncodeToString([]byte(strings.Repeat(string(rune('A'+n)), secretBytes)))
 }
 
-// entry is a key as it is written in a file.
+// entry returns the text of a key in a file.
 func entry(id string, n byte, signsFrom time.Time) string {
 	return fmt.Sprintf("  - {id: %q, secret: %q, signs_from: %s}\n", id, secret(n), signsFrom.Format(time.RFC3339))
 }
@@ -65,8 +65,8 @@ func keySetOf(t testing.TB, content string) *KeySet {
 	return keySetAt(t, file)
 }
 
-// watching starts the key set's Watch, and ends it with the test.
-func watching(t *testing.T, keySet *KeySet) *observer.ObservedLogs {
+// watch runs keySet.Watch until the end of the test.
+func watch(t *testing.T, keySet *KeySet) *observer.ObservedLogs {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -81,12 +81,12 @@ func watching(t *testing.T, keySet *KeySet) *observer.ObservedLogs {
 }
 
 // eventually waits until the key set has exactly these keys.
-func (r *KeySet) eventually(t *testing.T, ids ...string) {
+func (k *KeySet) eventually(t *testing.T, ids ...string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return fmt.Sprint(r.keys.Load().ids()) == fmt.Sprint(ids) }, patience, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return fmt.Sprint(k.keys.Load().ids()) == fmt.Sprint(ids) }, patience, 5*time.Millisecond)
 }
 
-func everything(logs *observer.ObservedLogs) string {
+func textOf(logs *observer.ObservedLogs) string {
 	var text strings.Builder
 	for _, e := range logs.All() {
 		_, _ = fmt.Fprintln(&text, e.Level, e.Message, e.ContextMap())
@@ -101,8 +101,8 @@ func requireCode(t testing.TB, err error, code errcode.Code) {
 	require.Equal(t, code, coded.Code)
 }
 
-// The youngest key whose time has come signs, whatever the order in the file.
-func TestWhichKeySigns(t *testing.T) {
+// The newest active key signs, regardless of the order in the file.
+func TestNewestActiveKeySigns(t *testing.T) {
 	keySet := keySetOf(t, "keys:\n"+entry("later", 1, noon.Add(time.Hour))+entry("now", 2, noon)+entry("before", 3, noon.Add(-time.Hour)))
 	for at, want := range map[time.Time]string{
 		noon.Add(-time.Second): "before", noon: "now", noon.Add(time.Hour - time.Second): "now", noon.Add(time.Hour): "later", noon.AddDate(9, 0, 0): "later",
@@ -117,76 +117,76 @@ func TestWhichKeySigns(t *testing.T) {
 	requireCode(t, err, errcode.UnauthorizedGenerate)
 }
 
-// Without a key set nobody is admitted, and that is said once.
-func TestNoRing(t *testing.T) {
+// Without a key set every token is rejected, and one warning is logged.
+func TestNoKeySet(t *testing.T) {
 	keySet, err := OpenKeySet(Default())
 	require.NoError(t, err)
 	_, err = keySet.Sign("app", []string{ScopeWrite}, noon)
 	requireCode(t, err, errcode.UnauthorizedGenerate)
 	token, err := keySetOf(t, GenerateKeySet(noon)).Sign("app", []string{ScopeWrite}, noon)
 	require.NoError(t, err)
-	for _, shown := range []string{token, "", "a.b.c"} {
-		_, err = keySet.Verify(shown, noon)
+	for _, token := range []string{token, "", "a.b.c"} {
+		_, err = keySet.Verify(token, noon)
 		requireCode(t, err, errcode.UnauthorizedToken)
 	}
-	logs := watching(t, keySet)
-	require.Equal(t, 1, logs.FilterMessageSnippet("nobody can write").Len())
+	logs := watch(t, keySet)
+	require.Equal(t, 1, logs.FilterMessageSnippet("every token is rejected").Len())
 	require.Contains(t, logs.All()[0].Message, "Auth.KeysFile")
 }
 
-// Whatever is wrong with a key set is named, and none of it is quoted.
-func TestRefusedRings(t *testing.T) {
+// Errors name the problem of a key set, but do not quote it.
+func TestInvalidKeySets(t *testing.T) {
 	good := entry("one", 1, noon)
 	short := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("B", secretBytes-1)))
-	for name, c := range map[string]struct{ content, says string }{
-		"nothing":           {"", "no key"},
+	for name, c := range map[string]struct{ content, want string }{
+		"empty":             {"", "no keys"},
 		"no list":           {"keys:\n", "no key"},
-		"an empty list":     {"keys: []", "no key"},
+		"an empty list":     {"keys: []", "no keys"},
 		"a secret alone":    {secret(1), "line 1"},
 		"no YAML":           {"keys:\n  - id: one\n    secret: \"" + secret(1) + "\n", "line"},
 		"an anchor":         {"keys:\n  - *" + secret(1)[:20], "line"},
 		"a map":             {"keys: {one: " + secret(1) + "}", "line 1"},
 		"keys are texts":    {"keys:\n  - " + secret(1), "line 2"},
-		"a wrong name":      {"keys:\n  - {id: one, secrets: " + secret(1) + "}", "line 2"},
+		"unknown field":     {"keys:\n  - {id: one, secrets: " + secret(1) + "}", "line 2"},
 		"a secret as name":  {"keys:\n  - {" + secret(1)[:30] + ": one}", "line 2"},
 		"a list for secret": {"keys:\n  - {id: one, secret: [" + secret(1) + "]}", "line 2"},
-		"no time":           {"keys:\n  - {id: one, secret: \"" + secret(1) + "\"}", "signs_from of the key one is no time"},
-		"no such time":      {"keys:\n  - {id: one, secret: \"" + secret(1) + "\", signs_from: tomorrow}", "signs_from of the key one is no time"},
-		"two documents":     {"keys:\n" + good + "---\nkeys:\n" + entry("two", 2, noon), "more than one document"},
-		"no id":             {"keys:\n" + good + "  - {secret: \"" + secret(2) + "\"}", "key number 2"},
-		"a blank in the id": {"keys:\n" + entry("a b", 2, noon), "key number 1"},
-		"a long id":         {"keys:\n" + entry(strings.Repeat("a", 65), 2, noon), "key number 1"},
+		"no time":           {"keys:\n  - {id: one, secret: \"" + secret(1) + "\"}", "signs_from of the key one is not a time"},
+		"invalid time":      {"keys:\n  - {id: one, secret: \"" + secret(1) + "\", signs_from: tomorrow}", "signs_from of the key one is not a time"},
+		"two documents":     {"keys:\n" + good + "---\nkeys:\n" + entry("two", 2, noon), "more than one YAML document"},
+		"no id":             {"keys:\n" + good + "  - {secret: \"" + secret(2) + "\"}", "key number 2 is invalid"},
+		"a blank in the id": {"keys:\n" + entry("a b", 2, noon), "key number 1 is invalid"},
+		"a long id":         {"keys:\n" + entry(strings.Repeat("a", 65), 2, noon), "key number 1 is invalid"},
 		"the same id twice": {"keys:\n" + good + entry("one", 2, noon), "two keys have the id one"},
 		"a short secret":    {"keys:\n" + good + "  - {id: two, secret: " + short + ", signs_from: 2026-11-21T20:00:00Z}", "the secret of the key two has 31 bytes, but needs 32"},
 		"no secret":         {"keys:\n  - {id: two, signs_from: 2026-11-21T20:00:00Z}", "the secret of the key two has 0 bytes"},
-		"no base64":         {"keys:\n  - {id: two, secret: \"" + secret(2)[:43] + "!\", signs_from: 2026-11-21T20:00:00Z}", "the secret of the key two is not base64"},
-		"a disk image":      {strings.Repeat("#\n", maxFile), "longer than"},
+		"not base64":        {"keys:\n  - {id: two, secret: \"" + secret(2)[:43] + "!\", signs_from: 2026-11-21T20:00:00Z}", "the secret of the key two is not base64"},
+		"large file":        {strings.Repeat("#\n", maxFileSize), "longer than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := Default()
 			config.KeysFile = filepath.Join(t.TempDir(), "keys.yaml")
 			write(t, config.KeysFile, c.content)
 			_, err := OpenKeySet(config)
-			require.ErrorContains(t, err, c.says)
+			require.ErrorContains(t, err, c.want)
 			require.ErrorContains(t, err, config.KeysFile)
 			require.NotContains(t, err.Error(), "\n")
 			requireNoSecret(t, err.Error())
-			if len(c.content) < maxFile {
+			if len(c.content) < maxFileSize {
 				_, err = RotateKeySet([]byte(c.content), noon, 0, 0)
-				require.ErrorContains(t, err, c.says)
+				require.ErrorContains(t, err, c.want)
 			}
 		})
 	}
 	config := Default()
 	config.KeysFile = filepath.Join(t.TempDir(), "none.yaml")
 	_, err := OpenKeySet(config)
-	require.ErrorContains(t, err, "none.yaml cannot be read: no such file or directory; mount it, or make one with: article key new")
+	require.ErrorContains(t, err, "none.yaml cannot be read: no such file or directory; mount it, or create one with: article key new")
 	config.KeysFile = t.TempDir()
 	_, err = OpenKeySet(config)
 	require.ErrorContains(t, err, "is a directory")
 }
 
-// requireNoSecret looks for a part of any secret, encoded or not.
+// requireNoSecret requires that text contains no part of a secret, encoded or not.
 func requireNoSecret(t testing.TB, text string) {
 	t.Helper()
 	for n := range byte(6) {
@@ -195,8 +195,8 @@ func requireNoSecret(t testing.TB, text string) {
 	}
 }
 
-// YAML and JSON say the same; ids that look like something else are texts.
-func TestWaysToWriteARing(t *testing.T) {
+// YAML and JSON are equivalent. Ids that look like dates are strings.
+func TestKeySetFormats(t *testing.T) {
 	for name, content := range map[string]string{
 		"YAML":           "keys:\n  - id: \"2026-11-21\"\n    secret: " + secret(1) + "\n    signs_from: 2026-11-21T12:00:00Z\n",
 		"without quotes": "keys:\n  - id: 2026-11-21\n    secret: " + secret(1) + "\n    signs_from: \"2026-11-21T12:00:00Z\"\n",
@@ -226,19 +226,19 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	}
 }
 
-func TestBrokenFileKeepsTheRing(t *testing.T) {
+func TestInvalidFileKeepsTheKeySet(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	write(t, file, "keys:\n"+entry("one", 1, noon))
 	keySet := keySetAt(t, file)
 	token, err := keySet.Sign("app", nil, noon)
 	require.NoError(t, err)
-	logs := watching(t, keySet)
+	logs := watch(t, keySet)
 	for i, broken := range []string{"", "keys:\n" + entry("one", 1, noon) + entry("one", 2, noon), "keys: " + secret(3)} {
 		write(t, file, broken)
-		require.Eventually(t, func() bool { return logs.FilterMessageSnippet("is not used").Len() == i+1 }, patience, 5*time.Millisecond, "%s", everything(logs))
+		require.Eventually(t, func() bool { return logs.FilterMessageSnippet("is invalid").Len() == i+1 }, patience, 5*time.Millisecond, "%s", textOf(logs))
 		core, again := observer.New(zapcore.DebugLevel)
-		keySet.reload(zap.New(core)) // as the clock does
-		require.Zero(t, again.Len(), "it was said before")
+		keySet.reload(zap.New(core)) // as poll does
+		require.Zero(t, again.Len(), "the same error is logged once")
 		_, err := keySet.Verify(token, noon)
 		require.NoError(t, err)
 		_, err = keySet.Sign("app", nil, noon)
@@ -249,12 +249,12 @@ func TestBrokenFileKeepsTheRing(t *testing.T) {
 	keySet.eventually(t, "one")
 	write(t, file, "keys:\n"+entry("one", 1, noon)+entry("two", 2, noon.Add(time.Hour)))
 	keySet.eventually(t, "one", "two")
-	require.Equal(t, 3, logs.FilterMessageSnippet("is not used").Len(), "each is told once")
-	requireNoSecret(t, everything(logs))
+	require.Equal(t, 3, logs.FilterMessageSnippet("is invalid").Len(), "each error is logged once")
+	requireNoSecret(t, textOf(logs))
 }
 
-// A Secret is mounted as keys.yaml -> ..data/keys.yaml, ..data -> ..2026_01; an
-// update makes a new directory and swaps ..data.
+// Kubernetes mounts a Secret as keys.yaml -> ..data/keys.yaml, ..data -> ..2026_01.
+// An update creates a new directory and replaces ..data.
 func TestMountedSecret(t *testing.T) {
 	dir := t.TempDir()
 	publish := func(version, content string) {
@@ -273,54 +273,54 @@ func TestMountedSecret(t *testing.T) {
 	file := filepath.Join(dir, "keys.yaml")
 	require.NoError(t, os.Symlink(filepath.Join("..data", "keys.yaml"), file))
 	article, tag := keySetAt(t, file), keySetAt(t, file)
-	logs := watching(t, article)
-	watching(t, tag)
+	logs := watch(t, article)
+	watch(t, tag)
 	for i, want := range [][]string{{"one", "two"}, {"one", "two", "three"}} {
 		content += entry(want[len(want)-1], byte(i+2), noon.Add(time.Duration(i+1)*time.Hour))
 		publish(fmt.Sprint("..2026_1", i), content)
 		article.eventually(t, want...)
 		tag.eventually(t, want...)
 	}
-	require.Equal(t, 2, logs.FilterMessage("key set read again").Len(), "%s", everything(logs))
-	requireNoSecret(t, everything(logs))
+	require.Equal(t, 2, logs.FilterMessage("key set reloaded").Len(), "%s", textOf(logs))
+	requireNoSecret(t, textOf(logs))
 }
 
 // A change between OpenKeySet and Watch is not lost.
-func TestChangeBeforeTheWatch(t *testing.T) {
+func TestChangeBeforeWatch(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	write(t, file, "keys:\n"+entry("one", 1, noon))
 	keySet := keySetAt(t, file)
 	write(t, file, "keys:\n"+entry("one", 1, noon)+entry("two", 2, noon))
-	watching(t, keySet)
-	require.Eventually(t, func() bool { return len(*keySet.keys.Load()) == 2 }, lookInterval/2, time.Millisecond, "long before the clock")
+	watch(t, keySet)
+	require.Eventually(t, func() bool { return len(*keySet.keys.Load()) == 2 }, pollInterval/2, time.Millisecond, "earlier than by polling")
 }
 
-// A change of which nobody is told is seen after a while.
-func TestChangeWithoutASign(t *testing.T) {
+// A change without a notification is detected by polling.
+func TestPolling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "keys.yaml")
 		write(t, file, "keys:\n"+entry("one", 1, noon))
 		keySet := keySetAt(t, file)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go keySet.look(ctx, zap.NewNop())
+		go keySet.poll(ctx, zap.NewNop())
 		write(t, file, "keys:\n"+entry("one", 1, noon)+entry("two", 2, noon))
-		time.Sleep(lookInterval)
+		time.Sleep(pollInterval)
 		synctest.Wait()
 		require.Equal(t, []string{"one", "two"}, keySet.keys.Load().ids())
 	})
 }
 
-// clock is a time that a test moves.
+// clock is a settable clock.
 type clock struct{ now atomic.Pointer[time.Time] }
 
 func (c *clock) set(now time.Time) { c.now.Store(&now) }
 func (c *clock) time() time.Time   { return *c.now.Load() }
 
-// Keys come and go while two replicas of the article service sign and they and
-// the tag service verify: no token is refused before its time is over. Only
-// what --in and --keep are for is assumed: that all have read the file before
-// the new key signs.
+// Keys rotate while two replicas of the article service sign and all services
+// verify: no token is rejected before it expires. The test only assumes what --in
+// and --keep guarantee: that every service has read the file before the new key
+// signs.
 func TestRotationUnderLoad(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short leaves out what takes seconds")
@@ -332,7 +332,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	write(t, file, content)
 	keySets := []*KeySet{keySetAt(t, file), keySetAt(t, file), keySetAt(t, file)}
 	for _, keySet := range keySets {
-		watching(t, keySet)
+		watch(t, keySet)
 	}
 
 	stop := make(chan struct{})
@@ -341,7 +341,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	failures := make(chan error, 1)
 	for i := range 6 {
 		workers.Go(func() {
-			var held []string // tokens from before, each to be good for its lifetime
+			var held []string // older tokens, which must stay valid for their lifetime
 			var heldSince time.Time
 			for {
 				select {
@@ -357,10 +357,10 @@ func TestRotationUnderLoad(t *testing.T) {
 				if len(held) < 20 {
 					held = append(held, token)
 				}
-				for _, shown := range append([]string{token}, held...) {
+				for _, token := range append([]string{token}, held...) {
 					for _, keySet := range keySets {
 						if err == nil {
-							_, err = keySet.Verify(shown, at)
+							_, err = keySet.Verify(token, at)
 						}
 						verified.Add(1)
 					}
@@ -387,7 +387,7 @@ func TestRotationUnderLoad(t *testing.T) {
 		for _, keySet := range keySets {
 			keySet.eventually(t, want.ids()...)
 		}
-		for range 20 { // two and a half days go by between two rotations
+		for range 20 { // a rotation every two and a half days
 			now.set(now.time().Add(3 * time.Hour))
 			used, _ := keySets[0].keys.Load().signing(now.time())
 			signed[used.id] = true
@@ -403,12 +403,12 @@ func TestRotationUnderLoad(t *testing.T) {
 	default:
 	}
 	require.Greater(t, verified.Load(), int64(1000))
-	require.Len(t, signed, 8, "every key came to sign")
-	require.LessOrEqual(t, len(*keySets[0].keys.Load()), 3, "and the old ones went")
+	require.Len(t, signed, 8, "every key has signed")
+	require.LessOrEqual(t, len(*keySets[0].keys.Load()), 3, "old keys are removed")
 }
 
-// What the test above would not see if the new key signed at once.
-func TestRotationWithoutNoticeIsNoticed(t *testing.T) {
+// Without the delay of --in a token is rejected: TestRotationUnderLoad can fail.
+func TestRotationWithoutDelay(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	content := GenerateKeySet(noon)
 	write(t, file, content)
@@ -426,25 +426,25 @@ func TestRotationWithoutNoticeIsNoticed(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestNewRing(t *testing.T) {
+func TestGenerateKeySet(t *testing.T) {
 	one, other := GenerateKeySet(noon), GenerateKeySet(noon)
-	require.NotEqual(t, one, other, "every key set has a secret of its own")
+	require.NotEqual(t, one, other, "every key set has a different secret")
 	parsed, err := parse([]byte(one))
 	require.NoError(t, err)
 	require.Equal(t, []string{"2026-11-21"}, parsed.ids())
 	require.Len(t, string(parsed[0].secret()), secretBytes)
 	_, signs := parsed.signing(noon.Add(-time.Hour))
-	require.True(t, signs, "also where the clock is behind")
+	require.True(t, signs, "the key is active even if the clock is behind")
 }
 
-func TestRotateRing(t *testing.T) {
+func TestRotateKeySet(t *testing.T) {
 	content := "keys:\n" + entry("one", 1, noon.AddDate(0, 0, -30)) + entry("two", 2, noon.Add(-25*time.Hour)) + entry("three", 3, noon.Add(-24*time.Hour))
 	rotated, err := RotateKeySet([]byte(content), noon, 10*time.Minute, 24*time.Hour)
 	require.NoError(t, err)
 	parsed, err := parse([]byte(rotated))
 	require.NoError(t, err)
-	require.Equal(t, []string{"two", "three", "2026-11-21"}, parsed.ids(), "one's successor signs for 25 h, two's only for 24 h")
-	require.Equal(t, strings.Repeat("C", secretBytes), string(parsed[0].secret()), "what stays keeps its secret")
+	require.Equal(t, []string{"two", "three", "2026-11-21"}, parsed.ids(), "one stopped signing 25 h ago, two 24 h ago")
+	require.Equal(t, strings.Repeat("C", secretBytes), string(parsed[0].secret()), "remaining keys keep their secrets")
 	require.Equal(t, noon.Add(-25*time.Hour), parsed[0].signsFrom)
 	require.Equal(t, noon.Add(10*time.Minute), parsed[2].signsFrom)
 
@@ -452,11 +452,11 @@ func TestRotateRing(t *testing.T) {
 	require.NoError(t, err)
 	parsed, err = parse([]byte(again))
 	require.NoError(t, err)
-	require.Equal(t, []string{"three", "2026-11-21-2", "2026-11-21"}, parsed.ids(), "a key of its own name, in the order of time")
+	require.Equal(t, []string{"three", "2026-11-21-2", "2026-11-21"}, parsed.ids(), "ids are unique, keys are sorted by time")
 	require.Len(t, string(parsed[1].secret()), secretBytes)
 	require.NotEqual(t, string(parsed[1].secret()), string(parsed[2].secret()))
 
-	// However long nobody rotates, the key that signs stays.
+	// The signing key is never removed, however old it is.
 	late, err := RotateKeySet([]byte("keys:\n"+entry("one", 1, noon)), noon.AddDate(5, 0, 0), time.Hour, time.Hour)
 	require.NoError(t, err)
 	require.Contains(t, late, `"one"`)
@@ -464,7 +464,7 @@ func TestRotateRing(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	require.NoError(t, Default().Validate())
-	require.Empty(t, Default().KeysFile, "a default key would be none")
+	require.Empty(t, Default().KeysFile, "there is no default key")
 	for _, c := range []struct {
 		key    string
 		change func(*Config)

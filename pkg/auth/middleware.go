@@ -12,8 +12,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-// Challenge is the header WWW-Authenticate of an answer with the status 401 to
-// who has shown no token (RFC 6750, 3).
+// Challenge is the header WWW-Authenticate of a 401 response to a request without a
+// token (RFC 6750, 3).
 const Challenge = `Bearer realm="achilles"`
 
 const (
@@ -21,23 +21,22 @@ const (
 	insufficientScope = Challenge + `, error="insufficient_scope"`
 )
 
-// Authenticate finds out who is asking, by the token in the header Authorization
-// (scheme Bearer, RFC 6750, 2.1) or in the header token, and leaves it in the
-// request's context. Without a token it is anybody; another scheme is for
-// somebody else, such as a proxy. The query is never looked at, because
-// addresses end in logs. Who shows a token that is not valid is anybody until
-// RejectInvalidToken refuses the request, so that what comes between the two, such as a
-// limit by address, applies to it.
+// Authenticate verifies the token in the header Authorization (scheme Bearer,
+// RFC 6750, 2.1) or in the header token, and stores the principal in the context of
+// the request. Other schemes are ignored: they may be meant for a proxy. Tokens in
+// the query are ignored because URLs are logged. A request with an invalid token
+// is anonymous until RejectInvalidToken ends it, so that middleware between the
+// two, such as a rate limit by address, applies to it.
 func Authenticate(keySet *KeySet) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		var principal Principal
 		var err error
-		switch tokens := slices.Compact(shown(c.Request.Header)); len(tokens) {
+		switch tokens := slices.Compact(tokensOf(c.Request.Header)); len(tokens) {
 		case 0:
 			return
 		case 1:
 			principal, err = keySet.Verify(tokens[0], time.Now())
-		default: // either may be the one that is meant
+		default: // ambiguous
 			err = errcode.New(errcode.UnauthorizedToken, oneToken)
 		}
 		if err != nil {
@@ -50,27 +49,27 @@ func Authenticate(keySet *KeySet) gin.HandlerFunc {
 
 type invalid struct{}
 
-// RejectInvalidToken ends a request with a token that is not valid with 401, also where none
-// is needed: the client believes to be known. It goes behind Authenticate.
+// RejectInvalidToken answers requests with an invalid token with 401, even on routes
+// that need no token: the client expects to be authenticated. It must run after
+// Authenticate.
 func RejectInvalidToken() gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if err, found := c.Get(invalid{}); found {
-			refuse(c, invalidToken, err.(error))
+			reject(c, invalidToken, err.(error))
 		}
 	}
 }
 
-// PrincipalOf returns who asks, behind Authenticate.
+// PrincipalOf returns the principal of a request after Authenticate.
 func PrincipalOf(c *gin.Context) Principal { return FromContext(c.Request.Context()) }
 
-// shown returns the tokens that the headers hold.
-func shown(header http.Header) []string {
+func tokensOf(header http.Header) []string {
 	return append(slices.Clone(header.Values("token")), Bearer(header)...)
 }
 
-// Bearer returns the tokens of the headers Authorization, as they were sent. The
-// scheme is Bearer in any case (RFC 9110, 11.1); a tab behind it, which is an
-// error, does not make the token another scheme's.
+// Bearer returns the tokens in the headers Authorization. The scheme Bearer is
+// case-insensitive (RFC 9110, 11.1). A tab after it becomes part of the token,
+// which is then invalid.
 func Bearer(header http.Header) (tokens []string) {
 	for _, credentials := range header.Values("Authorization") {
 		scheme, token := credentials, ""
@@ -84,25 +83,25 @@ func Bearer(header http.Header) (tokens []string) {
 	return tokens
 }
 
-// RequireScope admits who has the scope. Anybody else gets 401 without a token and
-// 403 with one. It goes behind Authenticate.
+// RequireScope answers requests without a token with 401, and requests whose token
+// lacks the scope with 403. It must run after Authenticate.
 func RequireScope(scope string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		switch principal := FromContext(c.Request.Context()); {
 		case !principal.Authenticated():
 			Unauthorized(c)
 		case !principal.HasScope(scope):
-			refuse(c, insufficientScope+`, scope="`+scope+`"`, errcode.New(errcode.Forbidden, lacksScope(scope)))
+			reject(c, insufficientScope+`, scope="`+scope+`"`, errcode.New(errcode.Forbidden, lacksScope(scope)))
 		}
 	}
 }
 
-// Unauthorized ends a request that needs a token and has none with 401.
+// Unauthorized answers a request without a token with 401.
 func Unauthorized(c *gin.Context) {
-	refuse(c, Challenge, errcode.New(errcode.UnauthorizedToken, newToken))
+	reject(c, Challenge, errcode.New(errcode.UnauthorizedToken, newToken))
 }
 
-func refuse(c *gin.Context, challenge string, err error) {
+func reject(c *gin.Context, challenge string, err error) {
 	c.Header("WWW-Authenticate", challenge)
 	responses.Error(c, err)
 }

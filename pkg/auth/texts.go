@@ -10,12 +10,12 @@ var (
 	}
 	oneToken = errcode.Text{
 		ZH:       "请求头 Authorization 和 token 中的 Token 不一致, 请只发送一个",
-		EN:       "the headers Authorization and token hold different tokens, send one",
+		EN:       "the headers Authorization and token contain different tokens, send only one",
 		ZHHantTW: "請求標頭 Authorization 和 token 中的 Token 不一致, 請只傳送一個",
 	}
-	noKeySigns = errcode.Text{
+	noSigningKey = errcode.Text{
 		ZH:       "服务没有可用的签名密钥, 请联系管理员 (Auth.KeysFile)",
-		EN:       "the service has no key that signs, tell whoever operates it (Auth.KeysFile)",
+		EN:       "the service has no signing key, ask its operator to set one (Auth.KeysFile)",
 		ZHHantTW: "服務沒有可用的簽署金鑰, 請聯絡管理員 (Auth.KeysFile)",
 	}
 )
@@ -23,7 +23,7 @@ var (
 func lacksScope(scope string) errcode.Text {
 	return errcode.Text{
 		ZH:       "该 app_key 没有权限范围 " + scope,
-		EN:       "this app_key does not have the scope " + scope + ", ask for one that has",
+		EN:       "this app_key does not have the scope " + scope,
 		ZHHantTW: "此 app_key 沒有權限範圍 " + scope,
 	}
 }

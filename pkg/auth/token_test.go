@@ -23,7 +23,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// decoded is a part of a token as text.
+// decoded decodes a part of a token.
 func decoded(t testing.TB, token string, part int) string {
 	t.Helper()
 	text, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[part])
@@ -31,7 +31,7 @@ func decoded(t testing.TB, token string, part int) string {
 	return string(text)
 }
 
-// fields are a header or claims, written by hand.
+// fields is a header or claims.
 type fields map[string]any
 
 func (f fields) with(name string, value any) fields {
@@ -54,8 +54,8 @@ func encoded(t testing.TB, value any) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-// forge signs by HMAC with SHA-256, which is written out here so that no
-// library stands in the way.
+// forge signs with HMAC-SHA256. It does not use the JWT library, which rejects some
+// of the headers and claims.
 func forge(t testing.TB, header, claims fields, key string) string {
 	t.Helper()
 	text := encoded(t, header) + "." + encoded(t, claims)
@@ -80,7 +80,7 @@ func TestSignAndVerify(t *testing.T) {
 	require.JSONEq(t, `{"alg":"HS256","typ":"JWT","kid":"one"}`, decoded(t, token, 0))
 	require.JSONEq(t, fmt.Sprintf(`{"iss":"achilles","aud":["achilles"],"sub":"demo","scope":"write more","iat":%d,"nbf":%[1]d,"exp":%d}`,
 		noon.Unix(), noon.Add(time.Hour).Unix()), decoded(t, token, 1))
-	require.Less(t, len(token), maxToken/8)
+	require.Less(t, len(token), maxTokenLength/8)
 
 	principal, err := keySet.Verify(token, noon)
 	require.NoError(t, err)
@@ -95,8 +95,8 @@ func TestSignAndVerify(t *testing.T) {
 	require.True(t, principal.Authenticated() && !principal.HasScope(ScopeWrite) && !principal.HasScope(""))
 }
 
-// The issuer, the audience, the lifetime and the skew are those of the settings.
-func TestSettingsOfTokens(t *testing.T) {
+// Issuer, audience, lifetime and clock skew are configurable.
+func TestTokenSettings(t *testing.T) {
 	mine := keySetOf(t, "keys:\n"+entry("one", 1, noon))
 	mine.config.Issuer, mine.config.Audience, mine.config.Lifetime, mine.config.ClockSkew = "me", "you", 2*time.Minute, 0
 	token, err := mine.Sign("demo", nil, noon)
@@ -109,12 +109,12 @@ func TestSettingsOfTokens(t *testing.T) {
 	requireCode(t, err, errcode.UnauthorizedToken)
 }
 
-// The ways of a forged token are taken against one that is good but for them.
+// Each forged token differs from a valid one in one way.
 func TestForgedTokens(t *testing.T) {
 	keySet := keySetOf(t, "keys:\n"+entry("one", 1, noon)+entry("other", 2, noon))
 	good := forge(t, goodHeader, goodClaims, goodKey)
 	principal, err := keySet.Verify(good, noon)
-	require.NoError(t, err, "the good one")
+	require.NoError(t, err, "the valid token")
 	require.Equal(t, Principal{AppKey: "demo", Scopes: []string{"write"}}, principal)
 
 	parts := strings.Split(good, ".")
@@ -122,23 +122,23 @@ func TestForgedTokens(t *testing.T) {
 		return encoded(t, goodHeader.with("alg", alg)) + "." + parts[1] + "."
 	}
 	tokens := map[string]string{
-		"nothing": "", "a word": "token", "dots": "..", "two parts": parts[0] + "." + parts[1], "four parts": good + "." + parts[2],
-		"blanks around": " " + good, "a line end": good + "\n", "a line end within": good[:20] + "\r\n" + good[20:], "padded": good + "=",
+		"empty": "", "word": "token", "dots": "..", "two parts": parts[0] + "." + parts[1], "four parts": good + "." + parts[2],
+		"leading space": " " + good, "trailing newline": good + "\n", "newline within": good[:20] + "\r\n" + good[20:], "padded": good + "=",
 		"no signature": parts[0] + "." + parts[1] + ".", "cut signature": good[:len(good)-4],
 		"none": unsigned("none"), "None": unsigned("None"), "NONE": unsigned("NONE"), "no algorithm": unsigned(""),
 		"none, with the signature": unsigned("none") + parts[2],
-		"claims of another":        parts[0] + "." + encoded(t, goodClaims.with("sub", "admin")) + "." + parts[2],
-		"header of another":        encoded(t, goodHeader.with("kid", "other")) + "." + parts[1] + "." + parts[2],
+		"other claims":             parts[0] + "." + encoded(t, goodClaims.with("sub", "admin")) + "." + parts[2],
+		"other header":             encoded(t, goodHeader.with("kid", "other")) + "." + parts[1] + "." + parts[2],
 		"last bits of the base64":  malleable(good),
 		"header null":              base64.RawURLEncoding.EncodeToString([]byte("null")) + "." + parts[1] + "." + parts[2],
 		"claims null":              forgeRaw(`{"alg":"HS256","kid":"one"}`, `null`),
 		"claims a list":            forgeRaw(`{"alg":"HS256","kid":"one"}`, `[]`),
-		"too long":                 forge(t, goodHeader, goodClaims.with("more", strings.Repeat("a", maxToken)), goodKey),
+		"too long":                 forge(t, goodHeader, goodClaims.with("more", strings.Repeat("a", maxTokenLength)), goodKey),
 	}
 	for name, header := range map[string]fields{
 		"no kid": goodHeader.with("kid", nil), "wrong kid": goodHeader.with("kid", "two"), "kid of another key": goodHeader.with("kid", "other"),
 		"kid is a number": goodHeader.with("kid", 1), "kid is a list": goodHeader.with("kid", []string{"one"}), "kid is empty": goodHeader.with("kid", ""),
-		"kid in another case": goodHeader.with("kid", "ONE"), "kid is a path": goodHeader.with("kid", "../../dev/null"),
+		"kid in upper case": goodHeader.with("kid", "ONE"), "kid is a path": goodHeader.with("kid", "../../dev/null"),
 		"algorithm in lower case": goodHeader.with("alg", "hs256"), "algorithm is a list": goodHeader.with("alg", []string{"HS256"}),
 		"critical extension": goodHeader.with("crit", []string{"b64"}).with("b64", false),
 	} {
@@ -147,8 +147,8 @@ func TestForgedTokens(t *testing.T) {
 	for name, claims := range map[string]fields{
 		"no exp": goodClaims.with("exp", nil), "exp is a text": goodClaims.with("exp", "tomorrow"), "exp is 0": goodClaims.with("exp", 0),
 		"no nbf": goodClaims.with("nbf", nil), "not yet valid": goodClaims.with("nbf", noon.Add(31*time.Second).Unix()),
-		"made in the future": goodClaims.with("iat", noon.Add(31*time.Second).Unix()),
-		"no iss":             goodClaims.with("iss", nil), "foreign iss": goodClaims.with("iss", "achilles2"), "iss is a list": goodClaims.with("iss", []string{"achilles"}),
+		"issued in the future": goodClaims.with("iat", noon.Add(31*time.Second).Unix()),
+		"no iss":               goodClaims.with("iss", nil), "foreign iss": goodClaims.with("iss", "achilles2"), "iss is a list": goodClaims.with("iss", []string{"achilles"}),
 		"no aud": goodClaims.with("aud", nil), "foreign aud": goodClaims.with("aud", "other"), "no aud in the list": goodClaims.with("aud", []string{}),
 		"no sub": goodClaims.with("sub", nil), "sub is empty": goodClaims.with("sub", ""), "sub is no app key": goodClaims.with("sub", "a b"),
 		"sub is long": goodClaims.with("sub", strings.Repeat("a", 65)), "sub has a line end": goodClaims.with("sub", "demo\n"),
@@ -159,7 +159,7 @@ func TestForgedTokens(t *testing.T) {
 		tokens[name] = forge(t, goodHeader, claims, goodKey)
 	}
 	for key, text := range map[string]string{
-		"another key": strings.Repeat("C", secretBytes), "no key": "", "the id": "one", "the key as it is written": secret(1), "a shorter key": goodKey[1:],
+		"another key": strings.Repeat("C", secretBytes), "no key": "", "the id": "one", "the encoded key": secret(1), "a shorter key": goodKey[1:],
 	} {
 		tokens["signed with "+key] = forge(t, goodHeader, goodClaims, text)
 	}
@@ -180,8 +180,7 @@ func TestForgedTokens(t *testing.T) {
 	}
 }
 
-// malleable changes bits of the signature that decoding drops unless it is
-// strict.
+// malleable changes bits of the signature that only strict decoding checks.
 func malleable(token string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	last := strings.IndexByte(alphabet, token[len(token)-1])
@@ -195,8 +194,8 @@ func forgeRaw(header, claims string) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// Every other algorithm of the library is refused, signed as well as it can be:
-// with the key set's own secret, or with a key that the attacker has made.
+// Every other algorithm of the library is rejected, even with a valid signature by
+// the secret of the key set or by a key of the attacker.
 func TestOtherAlgorithms(t *testing.T) {
 	keySet := keySetOf(t, "keys:\n"+entry("one", 1, noon))
 	ofRSA, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -223,10 +222,10 @@ func TestOtherAlgorithms(t *testing.T) {
 			requireCode(t, err, errcode.UnauthorizedToken)
 		})
 	}
-	require.True(t, crypto.SHA384.Available(), "or HS384 is refused for another reason")
+	require.True(t, crypto.SHA384.Available(), "otherwise HS384 fails for another reason")
 }
 
-// The clocks of two services may be half a minute apart, and no more.
+// The clocks of two services may differ by 30 s.
 func TestClockSkew(t *testing.T) {
 	keySet := keySetOf(t, "keys:\n"+entry("one", 1, noon.Add(-time.Hour)))
 	token, err := keySet.Sign("demo", nil, noon)

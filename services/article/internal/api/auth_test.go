@@ -173,7 +173,7 @@ func TestNoKeyToSignWith(t *testing.T) {
 	d := openDesk(t, dbtest.SQLite(t), empty, unlimited())
 	result := d.show(t, "json", "demo", demoSecret, in("en"))
 	requireProblem(t, result, errcode.UnauthorizedGenerate, errcode.UnauthorizedGenerate.Message("en"),
-		"the service has no key that signs, tell whoever operates it (Auth.KeysFile)")
+		"the service has no signing key, ask its operator to set one (Auth.KeysFile)")
 	require.Equal(t, auth.Challenge, result.Header.Get("WWW-Authenticate"))
 	requireProblem(t, d.show(t, "json", "demo", "another secret, then"), errcode.UnauthorizedApp, errcode.UnauthorizedApp.Message("zh"))
 }

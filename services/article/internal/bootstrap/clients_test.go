@@ -256,5 +256,5 @@ func TestKeyCommands(t *testing.T) {
 	c.fail([]string{"key", "rotate", keySet + ".none"}, "no such file", "article key new")
 	c.fail([]string{"key", "rotate"}, "write article key rotate FILE")
 	c.fail([]string{"key", "rotate", keySet, "--in=-1m"}, "must not be negative")
-	c.fail([]string{"key", "rotate", "-"}, "the key set -: it has no key")
+	c.fail([]string{"key", "rotate", "-"}, "the key set -: it contains no keys")
 }

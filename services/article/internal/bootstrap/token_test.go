@@ -38,7 +38,7 @@ func TestTokenCommandErrors(t *testing.T) {
 	for want, args := range map[string][]string{
 		"set Auth.KeysFile":       {"token", "demo"},
 		"is not a valid app key":  {"token", "a b", "--auth.keysfile", keySet(t)},
-		"make one with":           {"token", "demo", "--auth.keysfile", "nowhere"},
+		"create one with":         {"token", "demo", "--auth.keysfile", "nowhere"},
 		"write article token KEY": {"token"},
 	} {
 		var stdout, stderr bytes.Buffer

@@ -17,7 +17,7 @@ func BenchmarkLocal(b *testing.B) { benchmark(b, nil) }
 
 func BenchmarkRedis(b *testing.B) { benchmark(b, open(b, dbtest.NewRedis(b).Addr())) }
 
-// benchmark measures the middleware alone, for many clients.
+// benchmark measures the middleware with many clients.
 func benchmark(b *testing.B, client *redis.Client) {
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()

@@ -8,23 +8,23 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// most bounds rates and bursts: beyond it, the clock of Redis, which counts
-// microseconds, cannot tell one request from the next.
-const most = 100_000
+// maxLimit is the maximum of rates and bursts. The clock of Redis counts
+// microseconds and can't measure higher rates.
+const maxLimit = 100_000
 
-// Config is the section Limits. What it allows is for each app key, and for
-// each address of those who show none.
+// Config is the settings section Limits. The limits apply to each app key, and to
+// each address of clients without a token.
 type Config struct {
-	Enabled        bool `mapstructure:"Enabled" usage:"limit how often a client may ask"`
-	ReadPerSecond  int  `mapstructure:"ReadPerSecond" usage:"reads a second, for each app key or else client address"`
-	ReadBurst      int  `mapstructure:"ReadBurst" usage:"reads that may come at once"`
-	WritePerSecond int  `mapstructure:"WritePerSecond" usage:"writes a second, for each app key or else client address"`
-	WriteBurst     int  `mapstructure:"WriteBurst" usage:"writes that may come at once"`
-	AuthPerMinute  int  `mapstructure:"AuthPerMinute" usage:"requests for a token a minute, for each client address"`
-	AuthBurst      int  `mapstructure:"AuthBurst" usage:"requests for a token that may come at once"`
+	Enabled        bool `mapstructure:"Enabled" usage:"limit the request rate of each client"`
+	ReadPerSecond  int  `mapstructure:"ReadPerSecond" usage:"reads per second, for each app key or else client address"`
+	ReadBurst      int  `mapstructure:"ReadBurst" usage:"reads that may arrive at once"`
+	WritePerSecond int  `mapstructure:"WritePerSecond" usage:"writes per second, for each app key or else client address"`
+	WriteBurst     int  `mapstructure:"WriteBurst" usage:"writes that may arrive at once"`
+	AuthPerMinute  int  `mapstructure:"AuthPerMinute" usage:"token requests per minute, for each client address"`
+	AuthBurst      int  `mapstructure:"AuthBurst" usage:"token requests that may arrive at once"`
 }
 
-// Default returns the section's defaults.
+// Default returns the defaults.
 func Default() Config {
 	return Config{
 		Enabled:       true,
@@ -34,14 +34,14 @@ func Default() Config {
 	}
 }
 
-// Validate returns every value that is not allowed, also of limits that are
-// off: they may be turned on by one word.
+// Validate returns an error that names every invalid setting, even if the limits are
+// disabled.
 func (c Config) Validate() error {
 	var errs []error
 	check := func(key string, got int) {
-		if got < 1 || got > most {
+		if got < 1 || got > maxLimit {
 			errs = append(errs, settings.Invalid(key, strconv.Itoa(got),
-				"a number from 1 to "+strconv.Itoa(most)+"; for no limits at all set Enabled to false"))
+				"a number from 1 to "+strconv.Itoa(maxLimit)+"; set Enabled to false to disable all limits"))
 		}
 	}
 	check("ReadPerSecond", c.ReadPerSecond)

@@ -5,57 +5,55 @@ import (
 	"time"
 )
 
-// quota is what one client may use of one class: rate requests in each period
-// on average, and burst at once.
+// quota is the limit of one client in one class: an average rate of requests per
+// period, and a burst.
 //
-// It is counted by the generic cell rate algorithm, as redis_rate does. All
-// that is kept of a client is the moment at which its burst will be whole
-// again. Each request moves that moment on by one interval, and is refused when
-// it would then be more than a burst's worth of intervals away. A refused request
-// costs nothing.
+// It implements the generic cell rate algorithm, as redis_rate does. The state of a
+// client is one time, fullAt, at which its burst is fully available again. Each
+// request adds an interval to fullAt, and is rejected if fullAt would then be more
+// than burst intervals ahead. A rejected request doesn't change fullAt.
 type quota struct {
 	rate   int
 	period time.Duration
 	burst  int
 }
 
-// interval is the time in which one request more becomes possible.
+// interval returns the time after which one more request is allowed.
 func (q quota) interval() time.Duration { return q.period / time.Duration(q.rate) }
 
-// window is the time in which a used up burst becomes whole again.
+// window returns the time after which an exhausted burst is fully available again.
 func (q quota) window() time.Duration { return q.interval() * time.Duration(q.burst) }
 
-// verdict is the answer to one request.
-type verdict struct {
+// decision is the result for one request.
+type decision struct {
 	allowed bool
-	// remaining is how many requests more would be allowed at this moment.
+	// remaining is the number of further requests that would be allowed now.
 	remaining int
-	// next is when it will be one more than that; for a refused request, when
-	// it would be allowed.
+	// next is the time until remaining increases or, for a rejected request,
+	// until it would be allowed.
 	next time.Duration
 }
 
-// take judges a request at now, for a client whose burst is whole again at
-// whole. It returns the moment that whole becomes.
-func (q quota) take(whole, now time.Duration) (verdict, time.Duration) {
-	after := max(whole, now) + q.interval()
+// take decides on a request at the time now. It returns the new fullAt of the client.
+func (q quota) take(fullAt, now time.Duration) (decision, time.Duration) {
+	after := max(fullAt, now) + q.interval()
 	if early := after - now - q.window(); early > 0 {
-		return verdict{next: early}, whole
+		return decision{next: early}, fullAt
 	}
 	return q.allowed(after - now), after
 }
 
-// allowed is the verdict on a request after which the burst is whole in the
-// given time.
-func (q quota) allowed(whole time.Duration) verdict {
-	free := max(0, q.window()-whole)
-	return verdict{
+// allowed returns the decision on an allowed request after which the burst is fully
+// available in untilFull.
+func (q quota) allowed(untilFull time.Duration) decision {
+	free := max(0, q.window()-untilFull)
+	return decision{
 		allowed:   true,
 		remaining: int(free / q.interval()),
 		next:      q.interval() - free%q.interval(),
 	}
 }
 
-// seconds rounds up to whole seconds, and to at least one: who comes back then
-// is not too early.
+// seconds rounds d up to whole seconds, at least one, so that a client that waits as
+// long is not too early.
 func seconds(d time.Duration) int { return max(1, int(math.Ceil(d.Seconds()))) }

@@ -6,12 +6,12 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// siteBits is the least that a network with IPv6 has (RFC 4291, 2.5.1): whoever
-// has one of its addresses has them all.
+// siteBits is the length of the prefix of the smallest IPv6 subnet (RFC 4291, 2.5.1).
+// A client with one address of a subnet can use all of them.
 const siteBits = 64
 
-// address stands for the client's address, however it is written: as the
-// trusted proxies name it, or else that of the connection's other end.
+// address returns the canonical address of the client: the one that trusted proxies
+// report, or else the remote address of the connection.
 func address(c *gin.Context) string {
 	if ip, err := netip.ParseAddr(c.ClientIP()); err == nil {
 		return site(ip)
@@ -19,7 +19,7 @@ func address(c *gin.Context) string {
 	if peer, err := netip.ParseAddrPort(c.Request.RemoteAddr); err == nil {
 		return site(peer.Addr())
 	}
-	return "unknown" // a Unix socket's, which all share
+	return "unknown" // all clients of a Unix socket share one limit
 }
 
 func site(ip netip.Addr) string {
@@ -28,7 +28,7 @@ func site(ip netip.Addr) string {
 		return ip.String()
 	}
 	prefix, err := ip.Prefix(siteBits) // without the zone
-	if err != nil {                    // for addresses that are none
+	if err != nil {                    // for the zero address
 		return "unknown"
 	}
 	return prefix.String()

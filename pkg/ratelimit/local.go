@@ -6,78 +6,77 @@ import (
 	"time"
 )
 
-// maxClients bounds what this process remembers, to some 10 MB.
+// maxClients is the maximum number of clients in memory, about 10 MB.
 const maxClients = 1 << 16
 
-// local counts in this process alone.
+// local counts the requests of this process.
 //
-// It need not remember a client whose burst is whole again, and remembers size
-// others at most: when there are more, it forgets the one whose burst is whole
-// soonest. So a flood of new addresses pushes out its own, and someone who has
-// reached the limit would be forgotten only after that many others have used
-// more than he has.
+// It removes clients whose bursts are fully available again, and keeps at most size
+// others. If there are more, it removes the client with the earliest fullAt. So a
+// flood of new addresses displaces its own entries. A client that has reached its
+// limit is only removed after size other clients have used more than it has.
 type local struct {
 	begin time.Time
 	size  int
 
 	mu      sync.Mutex
 	clients map[string]*client
-	soonest queue
+	queue   queue
 }
 
 func newLocal(size int) *local {
 	return &local{begin: time.Now(), size: size, clients: make(map[string]*client)}
 }
 
-// take judges a request of the client that key stands for.
-func (l *local) take(key string, q quota) verdict {
+// take decides on a request of the client with this key.
+func (l *local) take(key string, q quota) decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Since(l.begin)
-	known := l.clients[key]
-	if known == nil {
-		verdict, whole := q.take(0, now)
-		l.remember(&client{key: key, whole: whole}, now)
-		return verdict
+	existing := l.clients[key]
+	if existing == nil {
+		decision, fullAt := q.take(0, now)
+		l.add(&client{key: key, fullAt: fullAt}, now)
+		return decision
 	}
-	verdict, whole := q.take(known.whole, now)
-	known.whole = whole
-	heap.Fix(&l.soonest, known.index)
-	return verdict
+	decision, fullAt := q.take(existing.fullAt, now)
+	existing.fullAt = fullAt
+	heap.Fix(&l.queue, existing.index)
+	return decision
 }
 
-// remember makes room first. Forgetting two for each that comes lets the
-// memory of a flood go again, and no request pays for all of it.
-func (l *local) remember(c *client, now time.Duration) {
+// add adds a client and removes up to two expired ones, so that the memory used by a
+// flood is freed gradually.
+func (l *local) add(c *client, now time.Duration) {
 	for range 2 {
-		if len(l.soonest) > 0 && l.soonest[0].whole <= now {
-			l.forget()
+		if len(l.queue) > 0 && l.queue[0].fullAt <= now {
+			l.removeFirst()
 		}
 	}
-	if len(l.soonest) >= l.size {
-		l.forget()
+	if len(l.queue) >= l.size {
+		l.removeFirst()
 	}
 	l.clients[c.key] = c
-	heap.Push(&l.soonest, c)
+	heap.Push(&l.queue, c)
 }
 
-func (l *local) forget() {
-	c := heap.Pop(&l.soonest).(*client)
+func (l *local) removeFirst() {
+	c := heap.Pop(&l.queue).(*client)
 	delete(l.clients, c.key)
 }
 
-// client is what is known of a client; whole is counted from local.begin.
+// client is the state of a client. fullAt is relative to local.begin.
 type client struct {
-	key   string
-	whole time.Duration
-	index int
+	key    string
+	fullAt time.Duration
+	index  int
 }
 
-// queue is a heap of clients, the one whose burst is whole soonest first.
+// queue is a heap of clients, ordered by fullAt.
 type queue []*client
 
 func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].whole < q[j].whole }
+func (q queue) Less(i, j int) bool { return q[i].fullAt < q[j].fullAt }
 
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]

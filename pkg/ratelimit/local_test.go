@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// inFakeTime runs a test whose clock stands still but when it sleeps.
+// inFakeTime runs a test with a fake clock.
 func inFakeTime(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, test)
@@ -25,26 +25,26 @@ func TestBurstAndRefill(t *testing.T) {
 			inFakeTime(t, func(t *testing.T) {
 				l := newLocal(10)
 				for left := q.burst - 1; left >= 0; left-- {
-					require.Equal(t, verdict{true, left, q.interval()}, l.take("a", q))
+					require.Equal(t, decision{true, left, q.interval()}, l.take("a", q))
 				}
-				require.Equal(t, verdict{next: q.interval()}, l.take("a", q))
+				require.Equal(t, decision{next: q.interval()}, l.take("a", q))
 
 				time.Sleep(q.interval() - time.Nanosecond)
-				require.Equal(t, verdict{next: 1}, l.take("a", q), "a nanosecond too early, and a refusal costs nothing")
+				require.Equal(t, decision{next: 1}, l.take("a", q), "a nanosecond too early, and a rejected request costs nothing")
 				time.Sleep(time.Nanosecond)
-				require.Equal(t, verdict{true, 0, q.interval()}, l.take("a", q))
-				require.False(t, l.take("a", q).allowed, "one interval is one request")
+				require.Equal(t, decision{true, 0, q.interval()}, l.take("a", q))
+				require.False(t, l.take("a", q).allowed, "one request per interval")
 
 				time.Sleep(q.window())
-				require.Equal(t, q.burst-1, l.take("a", q).remaining, "the burst is whole after the window")
+				require.Equal(t, q.burst-1, l.take("a", q).remaining, "the burst is fully available after the window")
 				time.Sleep(100 * q.window())
-				require.Equal(t, q.burst-1, l.take("a", q).remaining, "and never more than whole")
+				require.Equal(t, q.burst-1, l.take("a", q).remaining, "never more than the burst")
 			})
 		})
 	}
 }
 
-func TestTheRateOverTime(t *testing.T) {
+func TestRateOverTime(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		l, q := newLocal(10), quota{50, time.Second, 100}
 		allowed := 0
@@ -54,20 +54,20 @@ func TestTheRateOverTime(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		require.Equal(t, 100+500, allowed+1, "the burst, and 50 a second up to the last millisecond")
+		require.Equal(t, 100+500, allowed+1, "the burst and 50 per second, up to the last millisecond")
 	})
 }
 
-func TestNextIsTheMomentOfOneMore(t *testing.T) {
+func TestNext(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		l, q := newLocal(10), quota{10, time.Minute, 5}
 		l.take("a", q)
 		time.Sleep(4 * time.Second)
-		require.Equal(t, verdict{true, 3, 2 * time.Second}, l.take("a", q), "2 s are left of the first request, and 6 s of the second")
+		require.Equal(t, decision{true, 3, 2 * time.Second}, l.take("a", q), "2 s are left of the first request, and 6 s of the second")
 	})
 }
 
-func TestClientsAreApart(t *testing.T) {
+func TestClientsAreIndependent(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		l, q := newLocal(10), quota{1, time.Second, 2}
 		for range 5 {
@@ -77,7 +77,7 @@ func TestClientsAreApart(t *testing.T) {
 	})
 }
 
-func TestAFloodFreesNobody(t *testing.T) {
+func TestFloodDoesNotResetLimits(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		const size = 100
 		l, q := newLocal(size), quota{1, time.Second, 5}
@@ -86,18 +86,18 @@ func TestAFloodFreesNobody(t *testing.T) {
 		for i := range 100 * size {
 			require.True(t, l.take(strconv.Itoa(i), q).allowed, "a new client")
 			require.LessOrEqual(t, len(l.clients), size)
-			require.Len(t, l.soonest, len(l.clients))
+			require.Len(t, l.queue, len(l.clients))
 		}
-		require.False(t, l.take("attacker", q).allowed, "forgotten")
+		require.False(t, l.take("attacker", q).allowed, "removed by a flood")
 		for i := range size { // two requests each
 			l.take("again"+strconv.Itoa(i), q)
 			l.take("again"+strconv.Itoa(i), q)
 		}
-		require.False(t, l.take("attacker", q).allowed, "forgotten by those who used less")
+		require.False(t, l.take("attacker", q).allowed, "removed by clients that used less")
 	})
 }
 
-func TestWhatIsWholeIsForgotten(t *testing.T) {
+func TestExpiredClientsAreRemoved(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		l, q := newLocal(1000), quota{1, time.Second, 5}
 		for i := range 1000 {

@@ -33,14 +33,14 @@ import (
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
 const (
-	proxy   = "192.0.2.100" // is trusted
-	nobody  = "198.51.100.1:4000"
+	proxy   = "192.0.2.100" // trusted
+	direct  = "198.51.100.1:4000"
 	things  = "/api/v1/things"
 	appKey  = "X-Test-App" // stands for a token
 	waiting = time.Minute
 )
 
-// replica is an engine as a service has it, with limited routes and others.
+// replica is an engine like that of a service, with limited and unlimited routes.
 type replica struct {
 	*gin.Engine
 	metrics *metrics.Metrics
@@ -79,7 +79,7 @@ func register(engine *gin.Engine, limiter *ratelimit.Limiter) {
 	engine.NoMethod(limiter.Read(), func(c *gin.Context) { responses.Error(c, errcode.New(errcode.MethodNotAllowed)) })
 }
 
-// do sends a request from an address; headers are pairs.
+// do sends a request from an address. headers are pairs of names and values.
 func (r *replica) do(from, method, target string, headers ...string) *http.Response {
 	return r.doWithin(context.Background(), from, method, target, headers...)
 }
@@ -95,7 +95,7 @@ func (r *replica) doWithin(ctx context.Context, from, method, target string, hea
 	return recorder.Result()
 }
 
-// allowed tells whether a request was let through.
+// allowed reports whether the request was allowed.
 func allowed(t testing.TB, answer *http.Response) bool {
 	t.Helper()
 	if answer.StatusCode != http.StatusTooManyRequests {
@@ -112,7 +112,7 @@ func problem(t *testing.T, answer *http.Response) responses.Problem {
 	return problem
 }
 
-// exposition is what Prometheus reads.
+// exposition returns the metrics in the format of Prometheus.
 func (r *replica) exposition() string {
 	recorder := httptest.NewRecorder()
 	metrics.AdminHandler(r.metrics).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
@@ -123,10 +123,10 @@ func (r *replica) local() bool {
 	return strings.Contains(r.exposition(), "\nachilles_rate_limit_local 1\n")
 }
 
-// field is the grammar of both fields (RFC 9651), with one item.
+// field is the grammar of both headers (RFC 9651), with one item.
 var field = regexp.MustCompile(`^"([a-z]+)";([a-z])=(\d+);([a-z])=(\d+)$`)
 
-// state reads the field RateLimit.
+// state parses the header RateLimit.
 func state(t testing.TB, header http.Header) (class string, remaining, after int) {
 	t.Helper()
 	parts := field.FindStringSubmatch(header.Get("RateLimit"))
@@ -142,13 +142,13 @@ func state(t testing.TB, header http.Header) (class string, remaining, after int
 	return parts[1], remaining, after
 }
 
-// connection sends requests as they are written.
+// connection sends raw requests.
 type connection struct {
 	net.Conn
 	answers *bufio.Reader
 }
 
-// listen serves the replica and returns a way to connect to it.
+// listen serves the replica and returns a function that connects to it.
 func (r *replica) listen(t *testing.T) func() connection {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,41 +1,40 @@
-// Package ratelimit limits how often a client may ask, by three classes: reads,
-// writes, and requests for a token.
+// Package ratelimit limits the request rate of each client, in three classes: reads,
+// writes, and token requests.
 //
-// # Who is limited
+// # Clients
 //
-// An app key, else a client address; for requests for a token always the
-// address. An IPv6 address stands for its /64.
+// A client is identified by its app key, or by its address if it is not
+// authenticated. Token requests are always limited by address. IPv6 addresses in the
+// same /64 are one client.
 //
-// # Which class
+// # Classes
 //
-// That of the middleware on the route, and for [Limiter.ByMethod] that of the
-// method. The request target is never looked at, so there is no way to write it
-// that changes the class.
+// The class depends on the middleware of the route and, for [Limiter.ByMethod], on
+// the method. It never depends on the spelling of the request target.
 //
-// # Where it is counted
+// # Storage
 //
-// In Redis, for all replicas of a service together; each service has a budget of
-// its own. The keys are "rate:achilles:limit:SERVICE:CLASS:app:KEY" and
-// "…:ip:ADDRESS", and go by themselves. Each replica also counts by itself, and
-// asks Redis only about what its own count allows; that alone decides where Redis
-// has no answer within 50 ms. After an error, or when nobody has had an answer for
-// 300 ms, Redis is away: one request a second tries it again. While it is away a
-// client may use its budget once with each replica, and never more.
+// The replicas of a service share their counters in Redis. Each service has its own
+// limits. The keys are "rate:achilles:limit:SERVICE:CLASS:app:KEY" and
+// "…:ip:ADDRESS", and expire. Each replica also has local counters, and asks Redis
+// only if these allow the request. If Redis does not answer within 50 ms, the local
+// counters decide. After an error, or after 300 ms without an answer in time, Redis
+// counts as unavailable, and one request per second tries it again. While Redis is
+// unavailable a client may use its limit once per replica.
 //
-// # What the client sees
+// # Response headers
 //
-// Every answer of a limited route has the fields of
+// Every response of a limited route has the headers of
 // draft-ietf-httpapi-ratelimit-headers-11:
 //
 //	RateLimit-Policy: "read";q=100;w=2
 //	RateLimit: "read";r=99;t=1
 //
-// q is the burst, so many requests may come at once, and w the seconds in which
-// a burst that was used up becomes whole again; q/w is the rate. Between these
-// two the budget grows evenly: there is no moment at which a window ends. r is how
-// many requests would be allowed now, and t the seconds until it is one more.
-// Seconds are rounded up, and at least 1. A refusal is a 429 with Retry-After,
-// which is t.
+// q is the burst, and w the time in seconds after which an exhausted burst is fully
+// available again; q/w is the rate. The limit is replenished continuously, not at the
+// end of a window. r is the number of requests that would be allowed now, and t the
+// time in seconds until it increases. Seconds are rounded up, to at least 1. Rejected
+// requests get a 429 whose Retry-After is t.
 package ratelimit
 
 import (
@@ -53,38 +52,38 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-// Options are what a Limiter works with.
+// Options configure a Limiter.
 type Options struct {
 	// Service is the name of the service, whose replicas share the limits.
 	Service string
-	// Redis is where they share them; nil: each replica counts alone.
+	// Redis stores the shared counters. If nil, each replica counts separately.
 	Redis *redis.Client
-	// Principal returns the app key that the request has proven to come from, ""
-	// for none; nil: nobody has one. It has to work before the limit does.
+	// Principal returns the app key of an authenticated request, or "". If nil,
+	// all requests are limited by address.
 	Principal func(*gin.Context) string
 	Log       *zap.Logger
-	// Registerer gets the counter achilles_rate_limit_total and the gauge
-	// achilles_rate_limit_local, unless the limits are off; nil: no metrics.
+	// Registerer registers the metrics, unless the limits are disabled. If nil,
+	// there are none.
 	Registerer prometheus.Registerer
 }
 
-// Limiter makes the middleware. Its methods are safe for concurrent use.
+// Limiter provides the middleware. It is safe for concurrent use.
 type Limiter struct {
 	options           Options
-	off               bool
+	disabled          bool
 	read, write, auth *class
 	shared            *shared
 	local             *local
 	outcomes          *prometheus.CounterVec
 }
 
-// New returns a limiter by the rules of cfg, which has to be valid.
+// New returns a limiter. cfg must be valid.
 func New(cfg Config, options Options) *Limiter {
 	if options.Log == nil {
 		options.Log = zap.NewNop()
 	}
 	l := &Limiter{
-		options: options, off: !cfg.Enabled, local: newLocal(maxClients),
+		options: options, disabled: !cfg.Enabled, local: newLocal(maxClients),
 		read:  newClass("read", cfg.read(), errcode.Text{ZH: "读取请求过多", EN: "too many reads", ZHHantTW: "讀取請求過多"}),
 		write: newClass("write", cfg.write(), errcode.Text{ZH: "写入请求过多", EN: "too many writes", ZHHantTW: "寫入請求過多"}),
 		auth:  newClass("auth", cfg.auth(), errcode.Text{ZH: "获取 Token 的请求过多", EN: "too many requests for a token", ZHHantTW: "取得 Token 的請求過多"}),
@@ -92,129 +91,127 @@ func New(cfg Config, options Options) *Limiter {
 	if options.Redis != nil {
 		l.shared = newShared(options.Redis, options.Log)
 	}
-	l.measure()
+	l.registerMetrics()
 	return l
 }
 
-// ByMethod limits the routes of the API: POST, PUT, PATCH and DELETE as writes,
-// all others as reads. It goes before what refuses requests, so that they count
-// too, and behind what finds out who sent them.
+// ByMethod limits POST, PUT, PATCH and DELETE as writes and other methods as reads.
+// It must run after authentication and before middleware that rejects requests, so
+// that rejected requests count too.
 func (l *Limiter) ByMethod() gin.HandlerFunc {
 	return l.middleware(func(c *gin.Context) {
 		switch c.Request.Method {
 		case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
-			l.limit(c, l.write, l.caller(c))
+			l.limit(c, l.write, l.clientOf(c))
 		default:
-			l.limit(c, l.read, l.caller(c))
+			l.limit(c, l.read, l.clientOf(c))
 		}
 	})
 }
 
-// Read limits every request as a read: it is for what answers unknown routes
-// and wrong methods.
+// Read limits every request as a read. It is for unknown routes and methods.
 func (l *Limiter) Read() gin.HandlerFunc {
-	return l.middleware(func(c *gin.Context) { l.limit(c, l.read, l.caller(c)) })
+	return l.middleware(func(c *gin.Context) { l.limit(c, l.read, l.clientOf(c)) })
 }
 
-// Auth limits requests for a token, by the client's address alone: an app key
-// has not been proven yet.
+// Auth limits token requests by address: they are not authenticated yet.
 func (l *Limiter) Auth() gin.HandlerFunc {
 	return l.middleware(func(c *gin.Context) { l.limit(c, l.auth, "ip:"+address(c)) })
 }
 
 func (l *Limiter) middleware(limit gin.HandlerFunc) gin.HandlerFunc {
-	if l.off {
+	if l.disabled {
 		return func(*gin.Context) {}
 	}
 	return limit
 }
 
-// caller is who has to stay within the limits. The prefix keeps an app key from
-// being an address.
-func (l *Limiter) caller(c *gin.Context) string {
+// clientOf returns the key of the client. The prefix distinguishes app keys from
+// addresses.
+func (l *Limiter) clientOf(c *gin.Context) string {
 	if l.options.Principal != nil {
-		if app := l.options.Principal(c); app != "" {
-			return "app:" + app
+		if appKey := l.options.Principal(c); appKey != "" {
+			return "app:" + appKey
 		}
 	}
 	return "ip:" + address(c)
 }
 
-func (l *Limiter) limit(c *gin.Context, of *class, caller string) {
-	// The caller comes last: nothing that it contains can be taken for another part.
-	verdict := l.take(c, "achilles:limit:"+l.options.Service+":"+of.name+":"+caller, of.quota)
-	c.Header("RateLimit-Policy", of.policy)
-	c.Header("RateLimit", of.state(verdict))
-	if verdict.allowed {
-		l.outcomes.WithLabelValues(of.name, "allowed").Inc()
+func (l *Limiter) limit(c *gin.Context, class *class, client string) {
+	// The client comes last, so that it can't be mistaken for another part.
+	decision := l.take(c, "achilles:limit:"+l.options.Service+":"+class.name+":"+client, class.quota)
+	c.Header("RateLimit-Policy", class.policy)
+	c.Header("RateLimit", class.state(decision))
+	if decision.allowed {
+		l.outcomes.WithLabelValues(class.name, "allowed").Inc()
 		return
 	}
-	l.outcomes.WithLabelValues(of.name, "limited").Inc()
-	responses.Error(c, of.refusal(verdict))
+	l.outcomes.WithLabelValues(class.name, "limited").Inc()
+	responses.Error(c, class.err(decision))
 }
 
-// take asks this replica's own count and then Redis; both have to allow it. So
-// what one of them has let through while the other was not asked is not allowed a
-// second time, and a flood does not get as far as Redis.
-func (l *Limiter) take(c *gin.Context, key string, q quota) verdict {
-	alone := l.local.take(key, q)
-	if l.shared == nil || !alone.allowed {
-		return alone
+// take allows a request if both the local counter and Redis allow it. So a request
+// that only one of them has counted is not allowed a second time, and a flood does
+// not reach Redis.
+func (l *Limiter) take(c *gin.Context, key string, q quota) decision {
+	local := l.local.take(key, q)
+	if l.shared == nil || !local.allowed {
+		return local
 	}
-	together, ok := l.shared.take(c.Request.Context(), key, q)
-	if !ok || together.allowed && alone.remaining < together.remaining {
-		return alone
+	shared, ok := l.shared.take(c.Request.Context(), key, q)
+	if !ok || shared.allowed && local.remaining < shared.remaining {
+		return local
 	}
-	return together
+	return shared
 }
 
-func (l *Limiter) measure() {
+func (l *Limiter) registerMetrics() {
 	l.outcomes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "achilles_rate_limit_total",
-		Help: "Requests that were let through (allowed) or refused with 429 (limited), by class.",
+		Help: "Requests that were allowed or rejected with 429 (limited), by class.",
 	}, []string{"class", "outcome"})
-	for _, of := range []*class{l.read, l.write, l.auth} {
-		l.outcomes.WithLabelValues(of.name, "allowed")
-		l.outcomes.WithLabelValues(of.name, "limited")
+	for _, class := range []*class{l.read, l.write, l.auth} {
+		l.outcomes.WithLabelValues(class.name, "allowed")
+		l.outcomes.WithLabelValues(class.name, "limited")
 	}
-	if l.options.Registerer == nil || l.off {
+	if l.options.Registerer == nil || l.disabled {
 		return
 	}
 	l.options.Registerer.MustRegister(l.outcomes, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "achilles_rate_limit_local",
-		Help: "Whether this replica counts alone, without Redis (1), or together with the others (0).",
+		Help: "1 if this replica counts separately, without Redis, and 0 if it shares its counters.",
 	}, func() float64 {
-		if l.shared == nil || l.shared.away() {
+		if l.shared == nil || l.shared.unavailable() {
 			return 1
 		}
 		return 0
 	}))
 }
 
-// class is a kind of requests that has a quota.
+// class is a class of requests with its quota.
 type class struct {
 	name   string
 	quota  quota
 	policy string // RateLimit-Policy
-	about  errcode.Text
+	msg    errcode.Text
 }
 
-func newClass(name string, q quota, about errcode.Text) *class {
+func newClass(name string, q quota, msg errcode.Text) *class {
 	policy := fmt.Sprintf("%q;q=%d;w=%d", name, q.burst, seconds(q.window()))
-	return &class{name: name, quota: q, policy: policy, about: about}
+	return &class{name: name, quota: q, policy: policy, msg: msg}
 }
 
-// state is the field RateLimit.
-func (of *class) state(v verdict) string {
-	return `"` + of.name + `";r=` + strconv.Itoa(v.remaining) + ";t=" + strconv.Itoa(seconds(v.next))
+// state returns the header RateLimit.
+func (c *class) state(d decision) string {
+	return `"` + c.name + `";r=` + strconv.Itoa(d.remaining) + ";t=" + strconv.Itoa(seconds(d.next))
 }
 
-func (of *class) refusal(v verdict) *errcode.Error {
-	wait := seconds(v.next)
+func (c *class) err(d decision) *errcode.Error {
+	wait := seconds(d.next)
 	err := errcode.New(errcode.TooManyRequests, errcode.Text{
-		ZH:       fmt.Sprintf("%s, 请在 %d 秒后重试", of.about.ZH, wait),
-		EN:       fmt.Sprintf("%s, try again in %d s", of.about.EN, wait),
-		ZHHantTW: fmt.Sprintf("%s, 請在 %d 秒後重試", of.about.ZHHantTW, wait),
+		ZH:       fmt.Sprintf("%s, 请在 %d 秒后重试", c.msg.ZH, wait),
+		EN:       fmt.Sprintf("%s, try again in %d s", c.msg.EN, wait),
+		ZHHantTW: fmt.Sprintf("%s, 請在 %d 秒後重試", c.msg.ZHHantTW, wait),
 	})
 	err.RetryAfter = time.Duration(wait) * time.Second
 	return err

@@ -14,43 +14,42 @@ import (
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 )
 
-// strict allows each client one request of each class.
+// strict allows each client one request per class.
 func strict() ratelimit.Config {
 	return ratelimit.Config{
 		Enabled: true, ReadPerSecond: 1, ReadBurst: 1, WritePerSecond: 1, WriteBurst: 1, AuthPerMinute: 1, AuthBurst: 1,
 	}
 }
 
-// in runs a test against a replica that counts by itself, with a clock that
-// stands still but when the test sleeps.
-func in(t *testing.T, cfg ratelimit.Config, test func(t *testing.T, r *replica)) {
+// withReplica runs a test with a fake clock and a replica without Redis.
+func withReplica(t *testing.T, cfg ratelimit.Config, test func(t *testing.T, r *replica)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(t, newReplica(t, cfg, ratelimit.Options{})) })
 }
 
-func TestFields(t *testing.T) {
+func TestHeaders(t *testing.T) {
 	cfg := ratelimit.Default()
 	cfg.AuthBurst = 2
-	in(t, cfg, func(t *testing.T, r *replica) {
-		fields := func(answer *http.Response) []string {
+	withReplica(t, cfg, func(t *testing.T, r *replica) {
+		headers := func(answer *http.Response) []string {
 			return []string{answer.Header.Get("RateLimit-Policy"), answer.Header.Get("RateLimit"), answer.Header.Get("Retry-After")}
 		}
-		require.Equal(t, []string{`"read";q=100;w=2`, `"read";r=99;t=1`, ""}, fields(r.do(nobody, "GET", things)))
-		require.Equal(t, []string{`"write";q=40;w=2`, `"write";r=39;t=1`, ""}, fields(r.do(nobody, "POST", things)))
-		require.Equal(t, []string{`"read";q=100;w=2`, `"read";r=98;t=1`, ""}, fields(r.do(nobody, "GET", "/unknown")))
-		require.Equal(t, []string{`"auth";q=2;w=12`, `"auth";r=1;t=6`, ""}, fields(r.do(nobody, "POST", "/auth")))
+		require.Equal(t, []string{`"read";q=100;w=2`, `"read";r=99;t=1`, ""}, headers(r.do(direct, "GET", things)))
+		require.Equal(t, []string{`"write";q=40;w=2`, `"write";r=39;t=1`, ""}, headers(r.do(direct, "POST", things)))
+		require.Equal(t, []string{`"read";q=100;w=2`, `"read";r=98;t=1`, ""}, headers(r.do(direct, "GET", "/unknown")))
+		require.Equal(t, []string{`"auth";q=2;w=12`, `"auth";r=1;t=6`, ""}, headers(r.do(direct, "POST", "/auth")))
 		time.Sleep(900 * time.Millisecond)
-		require.Equal(t, []string{`"auth";q=2;w=12`, `"auth";r=0;t=6`, ""}, fields(r.do(nobody, "POST", "/auth")), "5.1 s, rounded up")
-		refused := r.do(nobody, "POST", "/auth")
-		require.Equal(t, http.StatusTooManyRequests, refused.StatusCode)
-		require.Equal(t, []string{`"auth";q=2;w=12`, `"auth";r=0;t=6`, "6"}, fields(refused))
+		require.Equal(t, []string{`"auth";q=2;w=12`, `"auth";r=0;t=6`, ""}, headers(r.do(direct, "POST", "/auth")), "5.1 s, rounded up")
+		rejected := r.do(direct, "POST", "/auth")
+		require.Equal(t, http.StatusTooManyRequests, rejected.StatusCode)
+		require.Equal(t, []string{`"auth";q=2;w=12`, `"auth";r=0;t=6`, "6"}, headers(rejected))
 		time.Sleep(6 * time.Second)
-		require.True(t, allowed(t, r.do(nobody, "POST", "/auth")), "who comes back when told to is let in")
+		require.True(t, allowed(t, r.do(direct, "POST", "/auth")), "allowed after Retry-After")
 	})
 }
 
-func TestRefusal(t *testing.T) {
-	in(t, strict(), func(t *testing.T, r *replica) {
+func TestRejection(t *testing.T) {
+	withReplica(t, strict(), func(t *testing.T, r *replica) {
 		for _, c := range []struct{ method, path, locale, msg, detail string }{
 			{"GET", things, "zh", "请求过多", "读取请求过多, 请在 1 秒后重试"},
 			{"GET", things, "en", "too many requests", "too many reads, try again in 1 s"},
@@ -62,19 +61,19 @@ func TestRefusal(t *testing.T) {
 			{"POST", "/auth", "en", "too many requests", "too many requests for a token, try again in 60 s"},
 			{"POST", "/auth", "zh_Hant_TW", "請求過多", "取得 Token 的請求過多, 請在 60 秒後重試"},
 		} {
-			r.do(nobody, c.method, c.path)
-			refused := r.do(nobody, c.method, c.path, "locale", c.locale)
-			require.Equal(t, http.StatusTooManyRequests, refused.StatusCode)
-			got := problem(t, refused)
+			r.do(direct, c.method, c.path)
+			rejected := r.do(direct, c.method, c.path, "locale", c.locale)
+			require.Equal(t, http.StatusTooManyRequests, rejected.StatusCode)
+			got := problem(t, rejected)
 			require.EqualValues(t, errcode.TooManyRequests, got.Code)
 			require.Equal(t, c.msg, got.Msg)
 			require.Equal(t, []string{c.detail}, got.Details)
-			require.Contains(t, c.detail, " "+refused.Header.Get("Retry-After")+" ", "the text and the field say the same")
+			require.Contains(t, c.detail, " "+rejected.Header.Get("Retry-After")+" ", "the text and the header are equal")
 		}
 	})
 }
 
-// Reads, writes and requests for a token have a budget each.
+// Reads, writes and token requests have separate limits.
 func TestClasses(t *testing.T) {
 	for class, requests := range map[string][][2]string{
 		"read": {
@@ -86,16 +85,16 @@ func TestClasses(t *testing.T) {
 	} {
 		t.Run(class, func(t *testing.T) {
 			for _, first := range requests {
-				in(t, strict(), func(t *testing.T, r *replica) {
-					got, _, _ := state(t, r.do(nobody, first[0], first[1]).Header)
+				withReplica(t, strict(), func(t *testing.T, r *replica) {
+					got, _, _ := state(t, r.do(direct, first[0], first[1]).Header)
 					require.Equal(t, class, got, "%v", first)
 					for _, second := range requests {
-						require.Equal(t, http.StatusTooManyRequests, r.do(nobody, second[0], second[1]).StatusCode, "%v after %v", second, first)
+						require.Equal(t, http.StatusTooManyRequests, r.do(direct, second[0], second[1]).StatusCode, "%v after %v", second, first)
 					}
 					for _, other := range [][2]string{{"GET", things}, {"POST", things}, {"POST", "/auth"}} {
-						if of, left, _ := state(t, r.do(nobody, other[0], other[1]).Header); of != class {
+						if of, left, _ := state(t, r.do(direct, other[0], other[1]).Header); of != class {
 							require.Zero(t, left)
-							require.Equal(t, http.StatusTooManyRequests, r.do(nobody, other[0], other[1]).StatusCode)
+							require.Equal(t, http.StatusTooManyRequests, r.do(direct, other[0], other[1]).StatusCode)
 						}
 					}
 				})
@@ -104,9 +103,9 @@ func TestClasses(t *testing.T) {
 	}
 }
 
-// However a request is written, it uses up the budget of the route that serves
-// it, and what no route serves that of reads.
-func TestNoWayAround(t *testing.T) {
+// The spelling of the request target doesn't matter: a request counts for the class of
+// its route, or as a read if there is no route.
+func TestRequestTargets(t *testing.T) {
 	const plenty, times = 10_000, 20
 	cfg := ratelimit.Config{
 		Enabled: true, ReadPerSecond: 1, ReadBurst: plenty, WritePerSecond: 1, WriteBurst: plenty, AuthPerMinute: 1, AuthBurst: plenty,
@@ -153,12 +152,12 @@ func TestNoWayAround(t *testing.T) {
 			require.Equal(t, want, class, line)
 		}
 		refilled := int(time.Since(begin).Seconds()) + 1
-		require.LessOrEqual(t, remaining, left[want]-times+refilled, "%s is free", line)
+		require.LessOrEqual(t, remaining, left[want]-times+refilled, "%s is not counted", line)
 		left[want] -= times
 	}
 }
 
-// Every notation of one client is the same client, and others are not.
+// All spellings of an address are the same client.
 func TestClients(t *testing.T) {
 	type sender struct{ peer, forwarded string }
 	via := func(forwarded string) sender { return sender{proxy + ":1000", forwarded} }
@@ -171,11 +170,11 @@ func TestClients(t *testing.T) {
 			[]sender{{"[2001:db8::1]:1", ""}, {"[2001:DB8:0:0:0::1]:2", ""}, {"[2001:db8::ffff:ffff:ffff:ffff]:1", ""}},
 			[]sender{{"[2001:db8:0:1::1]:1", ""}, {"[2001:db9::1]:1", ""}},
 		},
-		"a zone": {
+		"zone": {
 			[]sender{{"[fe80::1]:1", ""}, {"[fe80::1%eth0]:1", ""}, {"[fe80::2%eth1]:1", ""}},
 			[]sender{{"[2001:db8::1%eth0]:1", ""}},
 		},
-		"someone who says to be a proxy": {
+		"untrusted proxy": {
 			[]sender{{"203.0.113.1:1", ""}, {"203.0.113.1:1", "198.51.100.7"}, {"203.0.113.1:1", "198.51.100.8"}, {"203.0.113.1:1", proxy}, {"203.0.113.1:1", "::1"}},
 			[]sender{{"198.51.100.7:1", ""}},
 		},
@@ -190,14 +189,14 @@ func TestClients(t *testing.T) {
 			[]sender{via("2001:db8::1"), via("2001:0DB8:0000:0000:0000:0000:0000:0001"), via("198.51.100.7, 2001:db8::2"), {"[2001:db8::3]:1", ""}},
 			[]sender{via("2001:db8:1::1"), via("203.0.113.1")},
 		},
-		"what a trusted proxy cannot name": {
+		"invalid address from a trusted proxy": {
 			[]sender{via(""), via("nonsense"), via("203.0.113.1:80"), via("[2001:db8::1]"), via("fe80::1%eth0"), via("2001:db8::1, unknown")},
 			[]sender{via("203.0.113.1")},
 		},
 		"no address": {[]sender{{"@", ""}, {"", ""}}, []sender{{"203.0.113.1:1", ""}}},
 	} {
 		t.Run(about, func(t *testing.T) {
-			in(t, strict(), func(t *testing.T, r *replica) {
+			withReplica(t, strict(), func(t *testing.T, r *replica) {
 				send := func(from sender) bool {
 					var headers []string
 					if from.forwarded != "" {
@@ -207,57 +206,57 @@ func TestClients(t *testing.T) {
 				}
 				require.True(t, send(c.same[0]))
 				for _, same := range c.same {
-					require.False(t, send(same), "%+v is not taken for %+v", same, c.same[0])
+					require.False(t, send(same), "%+v and %+v are the same client", same, c.same[0])
 				}
 				for _, other := range c.others {
-					require.True(t, send(other), "%+v is taken for %+v", other, c.same[0])
+					require.True(t, send(other), "%+v and %+v are different clients", other, c.same[0])
 				}
 			})
 		})
 	}
 }
 
-func TestOtherFieldsNameNobody(t *testing.T) {
-	in(t, strict(), func(t *testing.T, r *replica) {
-		require.True(t, allowed(t, r.do(nobody, "GET", things)))
+func TestOtherHeadersAreIgnored(t *testing.T) {
+	withReplica(t, strict(), func(t *testing.T, r *replica) {
+		require.True(t, allowed(t, r.do(direct, "GET", things)))
 		for _, name := range []string{"X-Real-IP", "Forwarded", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "X-Appengine-Remote-Addr"} {
-			require.False(t, allowed(t, r.do(nobody, "GET", things, name, "203.0.113.1")), name)
+			require.False(t, allowed(t, r.do(direct, "GET", things, name, "203.0.113.1")), name)
 		}
 		require.True(t, allowed(t, r.do(proxy+":1000", "GET", things)))
 		for _, name := range []string{"X-Real-IP", "Forwarded", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "X-Appengine-Remote-Addr"} {
 			for _, forwarded := range []string{"", "unknown", "203.0.113.7:5555"} {
-				require.False(t, allowed(t, r.do(proxy+":1000", "GET", things, name, "203.0.113.1", "X-Forwarded-For", forwarded)), "%s by a proxy", name)
+				require.False(t, allowed(t, r.do(proxy+":1000", "GET", things, name, "203.0.113.1", "X-Forwarded-For", forwarded)), "%s from a proxy", name)
 			}
 		}
 	})
 }
 
 func TestAppKeys(t *testing.T) {
-	in(t, strict(), func(t *testing.T, r *replica) {
+	withReplica(t, strict(), func(t *testing.T, r *replica) {
 		const elsewhere = "203.0.113.1:1"
 		send := func(from, app string) bool { return allowed(t, r.do(from, "GET", things, appKey, app)) }
-		require.True(t, send(nobody, "one"))
-		require.False(t, send(elsewhere, "one"), "an app key has one budget, wherever it is used")
-		require.True(t, send(nobody, "two"))
-		require.True(t, send(nobody, ""), "the address has its own")
-		require.False(t, send(nobody, ""))
+		require.True(t, send(direct, "one"))
+		require.False(t, send(elsewhere, "one"), "an app key has one limit for all addresses")
+		require.True(t, send(direct, "two"))
+		require.True(t, send(direct, ""), "the address has its own limit")
+		require.False(t, send(direct, ""))
 		for _, like := range []string{"203.0.113.1", "ip:203.0.113.1", "app:one", "x:ip:203.0.113.1"} {
-			require.True(t, send(nobody, like), "an app key that looks like another client")
+			require.True(t, send(direct, like), "an app key that looks like another client")
 		}
 		require.True(t, send(elsewhere, ""))
 
-		require.True(t, allowed(t, r.do(nobody, "POST", "/auth", appKey, "one")))
-		require.False(t, allowed(t, r.do(nobody, "POST", "/auth", appKey, "two")), "for a token the address counts")
+		require.True(t, allowed(t, r.do(direct, "POST", "/auth", appKey, "one")))
+		require.False(t, allowed(t, r.do(direct, "POST", "/auth", appKey, "two")), "token requests are limited by address")
 	})
 }
 
 func TestNeverLimited(t *testing.T) {
-	in(t, strict(), func(t *testing.T, r *replica) {
-		r.do(nobody, "GET", things)
-		require.False(t, allowed(t, r.do(nobody, "GET", things)))
+	withReplica(t, strict(), func(t *testing.T, r *replica) {
+		r.do(direct, "GET", things)
+		require.False(t, allowed(t, r.do(direct, "GET", things)))
 		for range 20 {
 			for _, path := range []string{"/healthz", "/readyz", "/version", "/internal/v1/changes"} {
-				answer := r.do(nobody, "GET", path)
+				answer := r.do(direct, "GET", path)
 				require.Equal(t, http.StatusOK, answer.StatusCode, path)
 				require.Empty(t, answer.Header.Get("RateLimit"))
 				require.Empty(t, answer.Header.Get("RateLimit-Policy"))
@@ -270,10 +269,10 @@ func TestNeverLimited(t *testing.T) {
 func TestDisabled(t *testing.T) {
 	cfg := strict()
 	cfg.Enabled = false
-	in(t, cfg, func(t *testing.T, r *replica) {
+	withReplica(t, cfg, func(t *testing.T, r *replica) {
 		for range 50 {
 			for _, request := range [][2]string{{"GET", things}, {"POST", things}, {"POST", "/auth"}} {
-				answer := r.do(nobody, request[0], request[1])
+				answer := r.do(direct, request[0], request[1])
 				require.True(t, allowed(t, answer))
 				require.Empty(t, answer.Header.Get("RateLimit"))
 			}
@@ -283,12 +282,12 @@ func TestDisabled(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	in(t, strict(), func(t *testing.T, r *replica) {
+	withReplica(t, strict(), func(t *testing.T, r *replica) {
 		require.Contains(t, r.exposition(), `achilles_rate_limit_total{class="auth",outcome="limited"} 0`+"\n")
 		for range 3 {
-			r.do(nobody, "POST", things)
+			r.do(direct, "POST", things)
 		}
-		r.do(nobody, "GET", "/unknown")
+		r.do(direct, "GET", "/unknown")
 		text := r.exposition()
 		for _, line := range []string{
 			`achilles_rate_limit_total{class="write",outcome="allowed"} 1`,

@@ -13,27 +13,27 @@ import (
 )
 
 const (
-	// patience is how long a request waits for Redis.
-	patience = 50 * time.Millisecond
-	// slowness is for how long Redis may keep every request waiting too long
-	// before it counts as away. A client's own burst can make it slow for a
-	// moment, and must not gain by that.
-	slowness = 300 * time.Millisecond
-	// pause is how long Redis is left alone after it failed.
-	pause = time.Second
+	// redisTimeout is how long a request waits for Redis.
+	redisTimeout = 50 * time.Millisecond
+	// maxSlowness is how long every request may time out before Redis counts as
+	// unavailable. A burst of one client can make Redis slow for a moment, and
+	// must not be rewarded.
+	maxSlowness = 300 * time.Millisecond
+	// retryInterval is the interval at which an unavailable Redis is tried again.
+	retryInterval = time.Second
 )
 
-// shared counts in Redis, for all replicas together. While Redis is away, one
-// request in each pause tries it, and the others lose no time to it.
+// shared counts the requests of all replicas in Redis. While Redis is unavailable,
+// one request in each retryInterval tries it, and the others don't wait for it.
 type shared struct {
 	limiter *redis_rate.Limiter
 	log     *zap.Logger
 	begin   time.Time
 	// retryAt is when Redis may be tried again, in nanoseconds since begin; 0
-	// while it answers.
+	// while Redis is available.
 	retryAt atomic.Int64
-	// slowSince is when Redis began to answer nobody in time, in nanoseconds
-	// since begin; 0 while it answers anybody.
+	// slowSince is when the first of consecutive timeouts occurred, in
+	// nanoseconds since begin; 0 if the last request succeeded.
 	slowSince atomic.Int64
 }
 
@@ -41,62 +41,61 @@ func newShared(client *redis.Client, log *zap.Logger) *shared {
 	return &shared{limiter: redis_rate.NewLimiter(client), log: log, begin: time.Now()}
 }
 
-// take judges a request of the client that key stands for; false when Redis
-// cannot say.
-func (s *shared) take(ctx context.Context, key string, q quota) (verdict, bool) {
+// take decides on a request of the client with this key. It returns false if Redis
+// is unavailable.
+func (s *shared) take(ctx context.Context, key string, q quota) (decision, bool) {
 	retryAt := s.retryAt.Load()
 	if retryAt != 0 && !s.mayTry(retryAt) {
-		return verdict{}, false
+		return decision{}, false
 	}
-	// A client that goes away must not look like a Redis that does.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	// A disconnected client must not count as a failure of Redis.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisTimeout)
 	defer cancel()
 	result, err := s.limiter.Allow(ctx, key, redis_rate.Limit{Rate: q.rate, Period: q.period, Burst: q.burst})
 	if err != nil {
-		s.lost(err)
-		return verdict{}, false
+		s.failed(err)
+		return decision{}, false
 	}
 	s.slowSince.Store(0)
 	if retryAt != 0 {
-		s.found()
+		s.recovered()
 	}
 	if result.Allowed == 0 {
-		return verdict{next: result.RetryAfter}, true
+		return decision{next: result.RetryAfter}, true
 	}
-	// Redis counts in floating point, so its own number may be one too low.
+	// result.Remaining may be one too low: the script uses floating point.
 	return q.allowed(result.ResetAfter.Round(time.Microsecond)), true
 }
 
-// mayTry is true for one request in each pause.
+// mayTry reports whether the caller may try Redis: one in each retryInterval.
 func (s *shared) mayTry(retryAt int64) bool {
 	now := time.Since(s.begin)
-	return int64(now) >= retryAt && s.retryAt.CompareAndSwap(retryAt, int64(now+pause))
+	return int64(now) >= retryAt && s.retryAt.CompareAndSwap(retryAt, int64(now+retryInterval))
 }
 
-func (s *shared) lost(err error) {
-	if slow(err) && !s.slowForLong() {
+func (s *shared) failed(err error) {
+	if isTimeout(err) && !s.slowForLong() {
 		return
 	}
-	if s.retryAt.Swap(int64(time.Since(s.begin)+pause)) == 0 {
-		s.log.Warn("Redis is away: each replica limits its clients by itself", zap.Error(err))
+	if s.retryAt.Swap(int64(time.Since(s.begin)+retryInterval)) == 0 {
+		s.log.Warn("Redis is unavailable: each replica limits its clients separately", zap.Error(err))
 	}
 }
 
-// slow tells a Redis that takes its time from one that is not there.
-func slow(err error) bool {
-	var waited net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout) || errors.As(err, &waited) && waited.Timeout()
+func isTimeout(err error) bool {
+	var netError net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout) || errors.As(err, &netError) && netError.Timeout()
 }
 
 func (s *shared) slowForLong() bool {
 	now := int64(time.Since(s.begin))
-	return !s.slowSince.CompareAndSwap(0, now) && now-s.slowSince.Load() >= int64(slowness)
+	return !s.slowSince.CompareAndSwap(0, now) && now-s.slowSince.Load() >= int64(maxSlowness)
 }
 
-func (s *shared) found() {
+func (s *shared) recovered() {
 	if s.retryAt.Swap(0) != 0 {
-		s.log.Info("Redis is back: the replicas limit their clients together")
+		s.log.Info("Redis is available again: the replicas share their limits")
 	}
 }
 
-func (s *shared) away() bool { return s.retryAt.Load() != 0 }
+func (s *shared) unavailable() bool { return s.retryAt.Load() != 0 }

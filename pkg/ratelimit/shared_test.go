@@ -18,11 +18,11 @@ import (
 )
 
 const (
-	awayLine = "Redis is away: each replica limits its clients by itself"
-	backLine = "Redis is back: the replicas limit their clients together"
+	unavailableLine = "Redis is unavailable: each replica limits its clients separately"
+	availableLine   = "Redis is available again: the replicas share their limits"
 )
 
-// open has a timeout so long that whoever relies on it is noticed.
+// open returns a client whose timeout is too long for the limiter to rely on.
 func open(t testing.TB, addr string) *redis.Client {
 	t.Helper()
 	cfg := cache.Default()
@@ -32,65 +32,64 @@ func open(t testing.TB, addr string) *redis.Client {
 	return client
 }
 
-// auths allows some requests for a token, and the next one only after the test.
+// auths allows a burst of token requests, and no more during a test.
 func auths(burst int) ratelimit.Config {
 	cfg := ratelimit.Default()
 	cfg.AuthPerMinute, cfg.AuthBurst = 1, burst
 	return cfg
 }
 
-func auth(r *replica) *http.Response { return r.do(nobody, "POST", "/auth") }
+func auth(r *replica) *http.Response { return r.do(direct, "POST", "/auth") }
 
-// settle sends requests of another class until the replica counts in Redis
-// again, or alone.
-func (r *replica) settle(t *testing.T, local bool) {
+// await sends requests of another class until the replica counts locally, or in Redis.
+func (r *replica) await(t *testing.T, local bool) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		r.do(nobody, "GET", "/unknown")
+		r.do(direct, "GET", "/unknown")
 		return r.local() == local
 	}, waiting, 10*time.Millisecond)
 }
 
-// undisturbed returns what look finds while no replica loses Redis. On a busy
-// machine Redis may seem away; then it looks again, with another client.
-func undisturbed[T any](t *testing.T, look func(from string) T, replicas ...*replica) T {
+// undisturbed returns the result of test, which it repeats with another client while
+// Redis seems unavailable, as may happen on a busy machine.
+func undisturbed[T any](t *testing.T, test func(from string) T, replicas ...*replica) T {
 	t.Helper()
 	for client, begin := 0, time.Now(); ; client++ {
-		require.Less(t, time.Since(begin), waiting, "Redis seemed to be away each time")
+		require.Less(t, time.Since(begin), waiting, "Redis seemed unavailable each time")
 		lines := 0
 		for _, r := range replicas {
-			r.settle(t, false)
+			r.await(t, false)
 			lines -= r.logs.Len()
 		}
-		found := look(fmt.Sprintf("203.0.%d.%d:1", 113+client/250, client%250))
+		result := test(fmt.Sprintf("203.0.%d.%d:1", 113+client/250, client%250))
 		for _, r := range replicas {
 			lines += r.logs.Len()
 		}
 		if lines == 0 {
-			return found
+			return result
 		}
 	}
 }
 
-func TestReplicasShareABudget(t *testing.T) {
+func TestReplicasShareLimits(t *testing.T) {
 	server := dbtest.NewRedis(t)
 	start := func(service string) *replica {
 		return newReplica(t, auths(10), ratelimit.Options{Service: service, Redis: open(t, server.Addr())})
 	}
-	one, two, stranger := start("thing"), start("thing"), start("other")
+	one, two, other := start("thing"), start("thing"), start("other")
 	answers := undisturbed(t, func(from string) (answers []*http.Response) {
 		for range 7 {
 			answers = append(answers, one.do(from, "POST", "/auth"), two.do(from, "POST", "/auth"))
 		}
-		return append(answers, stranger.do(from, "POST", "/auth"))
-	}, one, two, stranger)
+		return append(answers, other.do(from, "POST", "/auth"))
+	}, one, two, other)
 	for i, answer := range answers[:14] {
 		require.Equal(t, i < 10, allowed(t, answer), "%d", i)
 		_, remaining, after := state(t, answer.Header)
 		require.Equal(t, max(0, 9-i), remaining)
-		require.InDelta(t, 45, after, 15, "a minute, less what the test took")
+		require.InDelta(t, 45, after, 15, "a minute, minus the duration of the test")
 	}
-	require.True(t, allowed(t, answers[14]), "each service has its own")
+	require.True(t, allowed(t, answers[14]), "each service has its own limits")
 
 	client := open(t, server.Addr())
 	keys, err := client.Keys(t.Context(), "*").Result()
@@ -99,12 +98,11 @@ func TestReplicasShareABudget(t *testing.T) {
 	for _, key := range keys {
 		ttl, err := client.TTL(t.Context(), key).Result()
 		require.NoError(t, err)
-		require.NotEqual(t, time.Duration(-1), ttl, "%s stays for ever", key)
+		require.NotEqual(t, time.Duration(-1), ttl, "%s never expires", key)
 	}
 }
 
-// Two replicas together let through the burst and what the time that passed
-// allows, no more and no less.
+// Two replicas together allow the burst plus the rate over the elapsed time.
 func TestRateInRedis(t *testing.T) {
 	server, cfg := dbtest.NewRedis(t), ratelimit.Default()
 	cfg.ReadPerSecond, cfg.ReadBurst = 20, 40
@@ -115,7 +113,7 @@ func TestRateInRedis(t *testing.T) {
 		took  time.Duration
 	}
 	client := 0
-	require.Eventually(t, func() bool { // unless the machine stands still: what it then misses is lost
+	require.Eventually(t, func() bool { // the machine may stall and miss requests
 		client++
 		got := undisturbed(t, func(from string) (got result) {
 			from = fmt.Sprintf("198.18.%d.%s", client, from[len("203.0."):])
@@ -144,15 +142,15 @@ func TestOutage(t *testing.T) {
 			server := dbtest.NewRedis(t)
 			one := newReplica(t, auths(5), ratelimit.Options{Redis: open(t, server.Addr())})
 			two := newReplica(t, auths(5), ratelimit.Options{Redis: open(t, server.Addr())})
-			one.settle(t, false)
-			two.settle(t, false)
+			one.await(t, false)
+			two.await(t, false)
 
 			c.begin(server, t)
-			one.settle(t, true)
+			one.await(t, true)
 			for range 5 {
 				require.True(t, allowed(t, auth(one)))
 			}
-			require.False(t, allowed(t, auth(one)), "no limit without Redis")
+			require.False(t, allowed(t, auth(one)), "limited without Redis too")
 			require.True(t, allowed(t, one.do("[2001:db8::1]:1", "POST", "/auth")), "another client")
 			require.True(t, one.local())
 
@@ -167,75 +165,73 @@ func TestOutage(t *testing.T) {
 				}
 				return count
 			}, one, two)
-			require.Equal(t, 5, together, "the replicas count together again")
+			require.Equal(t, 5, together, "the replicas share their limits again")
 		})
 	}
 }
 
-// What a replica let through counts when Redis goes away, and what it let
-// through meanwhile when Redis is back: a client that can make Redis slow gains
-// nothing.
+// Requests count when Redis becomes unavailable, and after it is available again. So a
+// client that can make Redis slow gains nothing.
 func TestNothingIsAllowedTwice(t *testing.T) {
 	server := dbtest.NewRedis(t)
 	r := newReplica(t, auths(5), ratelimit.Options{Redis: open(t, server.Addr())})
-	r.settle(t, false)
+	r.await(t, false)
 	for range 5 {
 		require.True(t, allowed(t, auth(r)))
 	}
 	server.Pause(t)
 	require.False(t, allowed(t, auth(r)), "Redis is slow")
-	r.settle(t, true)
-	require.False(t, allowed(t, auth(r)), "Redis is away")
+	r.await(t, true)
+	require.False(t, allowed(t, auth(r)), "Redis is unavailable")
 	const other = "203.0.113.1:1"
 	for range 5 {
 		require.True(t, allowed(t, r.do(other, "POST", "/auth")))
 	}
 	server.Resume(t)
-	r.settle(t, false)
-	require.False(t, allowed(t, auth(r)), "Redis is back")
-	require.False(t, allowed(t, r.do(other, "POST", "/auth")), "Redis is back, and knows nothing of it")
+	r.await(t, false)
+	require.False(t, allowed(t, auth(r)), "Redis is available again")
+	require.False(t, allowed(t, r.do(other, "POST", "/auth")), "Redis is available again, but has not counted these requests")
 }
 
-// Redis is not away because a request or two had to wait too long for it.
-func TestAMomentOfSlowness(t *testing.T) {
+// A single timeout does not make Redis unavailable.
+func TestShortSlowness(t *testing.T) {
 	server := dbtest.NewRedis(t)
 	r := newReplica(t, ratelimit.Default(), ratelimit.Options{Redis: open(t, server.Addr())})
-	for took := time.Hour; took > 200*time.Millisecond; { // the machine may be slow, too
-		r.settle(t, false)
-		before := r.logs.FilterMessage(awayLine).Len()
+	for took := time.Hour; took > 200*time.Millisecond; { // the machine may be slow too
+		r.await(t, false)
+		before := r.logs.FilterMessage(unavailableLine).Len()
 		server.Pause(t)
 		begin := time.Now()
-		r.do(nobody, "GET", things)
-		r.do(nobody, "GET", things)
+		r.do(direct, "GET", things)
+		r.do(direct, "GET", things)
 		took = time.Since(begin)
 		local := r.local()
 		server.Resume(t)
 		if took <= 200*time.Millisecond {
 			require.False(t, local)
-			require.Equal(t, before, r.logs.FilterMessage(awayLine).Len())
+			require.Equal(t, before, r.logs.FilterMessage(unavailableLine).Len())
 		}
 	}
 	server.Pause(t)
-	r.settle(t, true)
+	r.await(t, true)
 	server.Resume(t)
 }
 
-// A Redis that hangs costs one request in a second its 50 ms, and the others
-// nothing.
+// If Redis hangs, one request per second waits 50 ms, and the others don't wait.
 func TestLatencyInAnOutage(t *testing.T) {
 	server := dbtest.NewRedis(t)
 	r := newReplica(t, ratelimit.Default(), ratelimit.Options{Redis: open(t, server.Addr())})
-	r.settle(t, false)
+	r.await(t, false)
 	server.Pause(t)
 	const clients, requests = 8, 200
-	require.Eventually(t, func() bool { // again, where the machine is what is slow
+	require.Eventually(t, func() bool { // the machine may be slow
 		took := make([][]time.Duration, clients)
 		var all sync.WaitGroup
 		for i := range clients {
 			all.Go(func() {
 				for range requests {
 					begin := time.Now()
-					r.do(nobody, "GET", things)
+					r.do(direct, "GET", things)
 					took[i] = append(took[i], time.Since(begin))
 				}
 			})
@@ -248,27 +244,27 @@ func TestLatencyInAnOutage(t *testing.T) {
 	}, waiting, time.Millisecond)
 }
 
-// The log has a line for each change, however many requests meet it.
+// The log has one line per change, regardless of the number of requests.
 func TestLogOfAnOutage(t *testing.T) {
 	server := dbtest.NewRedis(t)
 	r := newReplica(t, ratelimit.Default(), ratelimit.Options{Redis: open(t, server.Addr())})
-	r.settle(t, false)
-	before := r.logs.FilterMessage(awayLine).Len()
+	r.await(t, false)
+	before := r.logs.FilterMessage(unavailableLine).Len()
 	server.Kill(t)
-	for range 3 { // each long enough for another try
-		r.settle(t, true)
+	for range 3 { // each long enough for a retry
+		r.await(t, true)
 		time.Sleep(1100 * time.Millisecond)
-		r.do(nobody, "GET", things)
+		r.do(direct, "GET", things)
 	}
-	require.Equal(t, before+1, r.logs.FilterMessage(awayLine).Len())
-	line := r.logs.FilterMessage(awayLine).All()[before]
+	require.Equal(t, before+1, r.logs.FilterMessage(unavailableLine).Len())
+	line := r.logs.FilterMessage(unavailableLine).All()[before]
 	require.NotEmpty(t, line.ContextMap()["error"])
 	server.Start(t)
-	r.settle(t, false)
-	require.GreaterOrEqual(t, r.logs.FilterMessage(backLine).Len(), 1)
+	r.await(t, false)
+	require.GreaterOrEqual(t, r.logs.FilterMessage(availableLine).Len(), 1)
 }
 
-func TestBeforeRedis(t *testing.T) {
+func TestRedisUnavailableAtStart(t *testing.T) {
 	r := newReplica(t, auths(3), ratelimit.Options{Redis: open(t, "127.0.0.1:1")})
 	for range 3 {
 		require.True(t, allowed(t, auth(r)))
@@ -277,17 +273,17 @@ func TestBeforeRedis(t *testing.T) {
 	require.True(t, r.local())
 }
 
-// Clients that hang up cannot make the replicas count apart.
-func TestAClientThatLeaves(t *testing.T) {
+// Disconnecting clients cannot make Redis unavailable.
+func TestDisconnectedClient(t *testing.T) {
 	server := dbtest.NewRedis(t)
 	r := newReplica(t, auths(5), ratelimit.Options{Redis: open(t, server.Addr())})
-	gone, leave := context.WithCancel(t.Context())
-	leave()
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
 	last := undisturbed(t, func(from string) *http.Response {
 		for range 5 {
-			r.doWithin(gone, from, "POST", "/auth")
+			r.doWithin(canceled, from, "POST", "/auth")
 		}
 		return r.do(from, "POST", "/auth")
 	}, r)
-	require.False(t, allowed(t, last), "requests of clients that left do not count")
+	require.False(t, allowed(t, last), "requests of disconnected clients must count")
 }

@@ -15,13 +15,13 @@ import (
 	"github.com/achilles-blog/achilles/pkg/metrics"
 )
 
-// accessLog writes one line per request, without anything the client sent but
-// its method and its id: paths, queries and bodies may hold secrets.
+// accessLog logs one line per request. Of the data that the client sent, it logs
+// only the method and the request id: paths, queries and bodies may contain secrets.
 func accessLog(log *zap.Logger) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		begin, returned := time.Now(), false
 		defer func() {
-			status := outcome(c, returned)
+			status := finalStatus(c, returned)
 			line := log.Check(accessLevel(c.FullPath(), status), "request")
 			if line == nil {
 				return
@@ -38,7 +38,7 @@ func accessLog(log *zap.Logger) gin.HandlerFunc {
 			if span := trace.SpanContextFromContext(c.Request.Context()); span.IsValid() {
 				fields = append(fields, zap.Stringer("trace_id", span.TraceID()))
 			}
-			line.Write(append(fields, problems(c, status)...)...)
+			line.Write(append(fields, errorFields(c, status)...)...)
 		}()
 		c.Next()
 		returned = true
@@ -56,9 +56,9 @@ func accessLevel(route string, status int) zapcore.Level {
 	}
 }
 
-// problems are the code of the answer and, where the fault is the service's,
-// the causes. The errors of a client's mistakes may quote what it sent.
-func problems(c *gin.Context, status int) []zap.Field {
+// errorFields returns the code of the response and, for status 500 and above, the
+// causes. The causes of other errors may quote data from the client.
+func errorFields(c *gin.Context, status int) []zap.Field {
 	var fields []zap.Field
 	var texts []string
 	for _, problem := range c.Errors {

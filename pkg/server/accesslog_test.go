@@ -40,7 +40,7 @@ func TestAccessLog(t *testing.T) {
 		"client":     "192.0.2.1", // the peer: no proxy is trusted
 		"request_id": "id-1",
 	}, fields)
-	require.NotContains(t, everything(f.logs), "hush")
+	require.NotContains(t, textOf(f.logs), "hush")
 }
 
 func TestAccessLogOfFailures(t *testing.T) {
@@ -59,7 +59,7 @@ func TestAccessLogOfFailures(t *testing.T) {
 		require.Equal(t, want.level, entry.Level.String(), path)
 		require.EqualValues(t, want.code, fields["code"], path)
 		require.Equal(t, want.err, fields["error"], path)
-		require.NotContains(t, everything(f.logs), "hush", path)
+		require.NotContains(t, textOf(f.logs), "hush", path)
 	}
 }
 
@@ -79,5 +79,5 @@ func TestClientAddressBehindATrustedProxy(t *testing.T) {
 	f := start(t, cfg, nil)
 	f.do("GET", "/version", "", "X-Forwarded-For", "6.6.6.6, 203.0.113.9")
 	_, fields := f.access(t)
-	require.Equal(t, "203.0.113.9", fields["client"], "what the proxy added, not what the client claims")
+	require.Equal(t, "203.0.113.9", fields["client"], "the address added by the proxy, not the one sent by the client")
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-// bodyLimit refuses bodies over the limit: at once where the length is
-// declared, else by an *http.MaxBytesError to whoever reads them.
+// bodyLimit rejects requests whose Content-Length exceeds the limit. Reading more than
+// the limit returns an *http.MaxBytesError.
 func bodyLimit(limit int64) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if c.Request.ContentLength > limit {

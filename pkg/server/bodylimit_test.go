@@ -40,7 +40,7 @@ func TestBodyLimit(t *testing.T) {
 	require.Equal(t, 413, declared.StatusCode)
 	require.EqualValues(t, errcode.TooLarge, declared.problem(t).Code)
 	require.Equal(t, "request body too large", declared.problem(t).Msg)
-	require.False(t, reached, "refused before it was read")
+	require.False(t, reached, "rejected before it was read")
 
 	_, reader := f.raw(t, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n012345\r\n6\r\n6789ab\r\n0\r\n\r\n")
 	chunked, err := http.ReadResponse(reader, nil)
@@ -49,7 +49,7 @@ func TestBodyLimit(t *testing.T) {
 	require.Equal(t, 413, chunked.StatusCode)
 	require.True(t, reached)
 
-	// The answer comes although the body never does.
+	// The response arrives although the body was never sent.
 	_, reader = f.raw(t, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\nConnection: close\r\n\r\n")
 	endless, err := http.ReadResponse(reader, nil)
 	require.NoError(t, err)
@@ -57,7 +57,7 @@ func TestBodyLimit(t *testing.T) {
 	require.Equal(t, 413, endless.StatusCode)
 }
 
-func TestBodyLimitByDefault(t *testing.T) {
+func TestDefaultBodyLimit(t *testing.T) {
 	f := start(t, server.Default(), func(e *gin.Engine) {
 		e.POST("/", func(c *gin.Context) {
 			_, err := io.Copy(io.Discard, c.Request.Body)

@@ -10,9 +10,9 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-// caching says who may keep what is read: of anyone's reads also shared caches,
-// such as a CDN's, for a moment; of reads with a token only the client itself,
-// who has to ask each time whether it has changed.
+// caching sets Cache-Control on responses to reads. Anonymous responses may be kept by
+// shared caches, such as a CDN, for the duration shared. Authenticated responses may
+// only be kept by the client, which must revalidate them.
 func caching(shared time.Duration) gin.HandlerFunc {
 	public := "public, no-cache"
 	if seconds := int(shared.Seconds()); seconds > 0 {

@@ -22,14 +22,14 @@ func TestCaching(t *testing.T) {
 		engine.POST("/thing", handle)
 	})
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		anyone := f.do(method, "/thing", "")
-		require.Equal(t, "public, max-age=0, s-maxage=10", anyone.Header.Get("Cache-Control"))
-		require.NotEmpty(t, anyone.Header.Get("ETag"))
+		anonymous := f.do(method, "/thing", "")
+		require.Equal(t, "public, max-age=0, s-maxage=10", anonymous.Header.Get("Cache-Control"))
+		require.NotEmpty(t, anonymous.Header.Get("ETag"))
 		for _, name := range []string{"Authorization", "token"} {
-			known := f.do(method, "/thing", "", name, "x")
-			require.Equal(t, "private, no-cache", known.Header.Get("Cache-Control"))
-			vary := strings.ToLower(strings.Join(anyone.Header.Values("Vary"), ","))
-			require.Contains(t, vary, strings.ToLower(name), "a shared cache must not give a stranger what somebody known got")
+			authenticated := f.do(method, "/thing", "", name, "x")
+			require.Equal(t, "private, no-cache", authenticated.Header.Get("Cache-Control"))
+			vary := strings.ToLower(strings.Join(anonymous.Header.Values("Vary"), ","))
+			require.Contains(t, vary, strings.ToLower(name), "a shared cache must not serve an authenticated response to anonymous clients")
 		}
 	}
 	require.Equal(t, "no-store", f.do(http.MethodPost, "/thing", "").Header.Get("Cache-Control"))

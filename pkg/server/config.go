@@ -1,5 +1,5 @@
-// Package server is the HTTP side that every service shares: the engine with
-// its one ordered chain of middleware, the server's limits and its listeners.
+// Package server provides the HTTP server of every service: the engine with its
+// middleware, the timeouts and limits, and the listeners.
 package server
 
 import (
@@ -24,37 +24,36 @@ const (
 )
 
 const (
-	// defaultMaxBodyBytes holds where neither the configuration nor the
-	// service has a limit.
+	// defaultMaxBodyBytes applies if Config.MaxBodyBytes is 0.
 	defaultMaxBodyBytes = 1 << 20
 	maxHeaderBytes      = 64 << 10
-	// silentConnection is how long http.Server.Shutdown waits for a new
-	// connection that has not sent anything.
-	silentConnection = 5 * time.Second
+	// newConnTimeout is how long http.Server.Shutdown waits for a new connection
+	// on which nothing has arrived.
+	newConnTimeout = 5 * time.Second
 )
 
-// Config is the section Server.
+// Config is the settings section Server.
 type Config struct {
-	RunMode            string        `mapstructure:"RunMode" usage:"debug, release or test: release logs JSON, debug logs for people"`
+	RunMode            string        `mapstructure:"RunMode" usage:"debug, release or test: release logs JSON, debug logs text"`
 	Host               string        `mapstructure:"Host" usage:"address to serve on; empty: all"`
-	HTTPPort           int           `mapstructure:"HttpPort" usage:"port to serve on; 0: any free one"`
+	HTTPPort           int           `mapstructure:"HttpPort" usage:"port to serve on; 0: any free port"`
 	AdminHost          string        `mapstructure:"AdminHost" usage:"address of the admin listener (metrics, profiles); empty: all"`
-	AdminPort          int           `mapstructure:"AdminPort" usage:"port of the admin listener; 0: any free one"`
-	ReadHeaderTimeout  time.Duration `mapstructure:"ReadHeaderTimeout" usage:"how long a client may take to send a request's header"`
-	ReadTimeout        time.Duration `mapstructure:"ReadTimeout" usage:"how long a client may take to send a whole request"`
-	WriteTimeout       time.Duration `mapstructure:"WriteTimeout" usage:"how long a request may take from its header to the end of its answer"`
-	IdleTimeout        time.Duration `mapstructure:"IdleTimeout" usage:"how long an idle connection is kept; longer than any proxy in front keeps it"`
-	RequestTimeout     time.Duration `mapstructure:"RequestTimeout" usage:"how long the service may work on a request; shorter than WriteTimeout"`
-	MaxBodyBytes       int64         `mapstructure:"MaxBodyBytes" usage:"largest request body; 0: what the service needs"`
-	DrainDelay         time.Duration `mapstructure:"DrainDelay" usage:"how long to go on serving after the signal to stop"`
-	ShutdownTimeout    time.Duration `mapstructure:"ShutdownTimeout" usage:"how long requests may take to finish after DrainDelay"`
+	AdminPort          int           `mapstructure:"AdminPort" usage:"port of the admin listener; 0: any free port"`
+	ReadHeaderTimeout  time.Duration `mapstructure:"ReadHeaderTimeout" usage:"timeout for reading the header of a request"`
+	ReadTimeout        time.Duration `mapstructure:"ReadTimeout" usage:"timeout for reading a whole request"`
+	WriteTimeout       time.Duration `mapstructure:"WriteTimeout" usage:"timeout from the header of a request to the end of its response"`
+	IdleTimeout        time.Duration `mapstructure:"IdleTimeout" usage:"timeout of idle connections; longer than that of any proxy in front"`
+	RequestTimeout     time.Duration `mapstructure:"RequestTimeout" usage:"timeout for processing a request; shorter than WriteTimeout"`
+	MaxBodyBytes       int64         `mapstructure:"MaxBodyBytes" usage:"maximum size of a request body in bytes; 0: a default of the service"`
+	DrainDelay         time.Duration `mapstructure:"DrainDelay" usage:"how long to keep serving after SIGTERM"`
+	ShutdownTimeout    time.Duration `mapstructure:"ShutdownTimeout" usage:"timeout for requests to finish after DrainDelay"`
 	CORSAllowedOrigins []string      `mapstructure:"CorsAllowedOrigins" usage:"origins whose pages may call the API, such as https://blog.example, or http://localhost:* for all ports; empty: none; *: all"`
-	TrustedProxies     []string      `mapstructure:"TrustedProxies" usage:"addresses or networks of proxies whose X-Forwarded-For is believed; empty: none"`
-	SharedMaxAge       time.Duration `mapstructure:"SharedMaxAge" usage:"how long shared caches, such as a CDN, may keep what anyone may read, in whole seconds; 0: they ask each time"`
-	ServedBy           string        `mapstructure:"ServedBy" usage:"name of this instance, sent as X-Served-By with every answer, for tests and diagnosis; empty: not sent"`
+	TrustedProxies     []string      `mapstructure:"TrustedProxies" usage:"addresses or networks of proxies whose X-Forwarded-For is trusted; empty: none"`
+	SharedMaxAge       time.Duration `mapstructure:"SharedMaxAge" usage:"how long shared caches, such as a CDN, may keep anonymous responses, in whole seconds; 0: they must revalidate"`
+	ServedBy           string        `mapstructure:"ServedBy" usage:"name of this instance, sent as X-Served-By in every response, for tests and diagnosis; empty: not sent"`
 }
 
-// Default returns the section's defaults.
+// Default returns the defaults.
 func Default() Config {
 	return Config{
 		RunMode:           Release,
@@ -71,16 +70,15 @@ func Default() Config {
 	}
 }
 
-// Release tells whether the service runs in production.
+// Release reports whether the service runs in release mode.
 func (c Config) Release() bool { return c.RunMode == Release }
 
-// Lifecycle returns the windows of the stop.
+// Lifecycle returns the timeouts of the shutdown.
 func (c Config) Lifecycle() lifecycle.Config {
 	return lifecycle.Config{DrainDelay: c.DrainDelay, ShutdownTimeout: c.ShutdownTimeout}
 }
 
-// Validate returns every value that is not allowed, alone or next to the
-// others.
+// Validate returns an error that names every invalid setting.
 func (c Config) Validate() error {
 	var errs []error
 	check := func(ok bool, key string, got any, allowed string) {
@@ -97,12 +95,12 @@ func (c Config) Validate() error {
 		fmt.Sprintf("at least ReadHeaderTimeout (%s)", c.ReadHeaderTimeout))
 	check(c.RequestTimeout > 0, "RequestTimeout", c.RequestTimeout, "more than 0")
 	check(c.WriteTimeout > c.RequestTimeout && c.WriteTimeout > c.ReadTimeout, "WriteTimeout", c.WriteTimeout,
-		fmt.Sprintf("more than RequestTimeout (%s) and ReadTimeout (%s), so that their refusals can still be sent", c.RequestTimeout, c.ReadTimeout))
+		fmt.Sprintf("more than RequestTimeout (%s) and ReadTimeout (%s), so that timeout errors can still be sent", c.RequestTimeout, c.ReadTimeout))
 	check(c.IdleTimeout > 0, "IdleTimeout", c.IdleTimeout, "more than 0")
-	check(c.MaxBodyBytes >= 0, "MaxBodyBytes", c.MaxBodyBytes, "a number of bytes, or 0 for what the service needs")
+	check(c.MaxBodyBytes >= 0, "MaxBodyBytes", c.MaxBodyBytes, "a number of bytes, or 0 for the default of the service")
 	check(c.DrainDelay >= 0, "DrainDelay", c.DrainDelay, "0 or more")
-	check(c.ShutdownTimeout >= c.WriteTimeout && c.ShutdownTimeout > silentConnection, "ShutdownTimeout", c.ShutdownTimeout,
-		fmt.Sprintf("at least WriteTimeout (%s), so that every request can finish, and more than %s", c.WriteTimeout, silentConnection))
+	check(c.ShutdownTimeout >= c.WriteTimeout && c.ShutdownTimeout > newConnTimeout, "ShutdownTimeout", c.ShutdownTimeout,
+		fmt.Sprintf("at least WriteTimeout (%s), so that every request can finish, and more than %s", c.WriteTimeout, newConnTimeout))
 	for _, origin := range c.CORSAllowedOrigins {
 		check(validOrigin(origin) || len(c.CORSAllowedOrigins) == 1 && origin == "*", "CorsAllowedOrigins", origin,
 			"origins such as https://blog.example (lower case, scheme, host and port, nothing after them), http://localhost:* for all ports, or * alone")
@@ -111,13 +109,13 @@ func (c Config) Validate() error {
 		check(validNetwork(proxy), "TrustedProxies", proxy, "IP addresses, or networks such as 10.0.0.0/8")
 	}
 	check(c.SharedMaxAge >= 0 && c.SharedMaxAge%time.Second == 0, "SharedMaxAge", c.SharedMaxAge, "whole seconds, such as 10s, or 0")
-	check(fitServedBy(c.ServedBy), "ServedBy", c.ServedBy, "up to 253 letters, digits, dots, dashes and underscores")
+	check(validServedBy(c.ServedBy), "ServedBy", c.ServedBy, "up to 253 letters, digits, dots, dashes and underscores")
 	return errors.Join(errs...)
 }
 
 func validPort(port int) bool { return port >= 0 && port <= 65535 }
 
-// anyPort ends an origin that stands for all ports of its host.
+// anyPort is the suffix of an origin that allows all ports of a host.
 const anyPort = ":*"
 
 func validOrigin(origin string) bool {

@@ -24,20 +24,20 @@ func TestValidate(t *testing.T) {
 		change func(*server.Config)
 		want   string // "" where it is allowed
 	}{
-		"run mode":                    {func(c *server.Config) { c.RunMode = "prod" }, "RunMode: prod is not allowed: debug, release or test"},
-		"debug":                       {func(c *server.Config) { c.RunMode = server.Debug }, ""},
-		"port too large":              {func(c *server.Config) { c.HTTPPort = 65536 }, "HttpPort: 65536 is not allowed: a port from 0 to 65535"},
-		"port negative":               {func(c *server.Config) { c.AdminPort = -1 }, "AdminPort: -1 is not allowed"},
-		"free ports":                  {func(c *server.Config) { c.HTTPPort, c.AdminPort = 0, 0 }, ""},
-		"same port":                   {func(c *server.Config) { c.AdminPort = c.HTTPPort }, "AdminPort: 8080 is not allowed: another port than HttpPort"},
-		"no header timeout":           {func(c *server.Config) { c.ReadHeaderTimeout = 0 }, "ReadHeaderTimeout: 0s"},
-		"no read timeout":             {func(c *server.Config) { c.ReadTimeout = 0 }, "ReadTimeout: 0s"},
-		"no request timeout":          {func(c *server.Config) { c.RequestTimeout = 0 }, "RequestTimeout: 0s"},
-		"no idle timeout":             {func(c *server.Config) { c.IdleTimeout = 0 }, "IdleTimeout: 0s"},
-		"no room for the answer":      {func(c *server.Config) { c.WriteTimeout = 15 * time.Second }, "WriteTimeout: 15s is not allowed: more than RequestTimeout (15s)"},
-		"slow bodies past the answer": {func(c *server.Config) { c.ReadTimeout = 18 * time.Second }, "WriteTimeout: 18s"},
-		"shutdown cuts requests":      {func(c *server.Config) { c.ShutdownTimeout = 17 * time.Second }, "ShutdownTimeout: 17s is not allowed: at least WriteTimeout (18s)"},
-		"shutdown cuts silent connections": {func(c *server.Config) {
+		"run mode":                  {func(c *server.Config) { c.RunMode = "prod" }, "RunMode: prod is not allowed: debug, release or test"},
+		"debug":                     {func(c *server.Config) { c.RunMode = server.Debug }, ""},
+		"port too large":            {func(c *server.Config) { c.HTTPPort = 65536 }, "HttpPort: 65536 is not allowed: a port from 0 to 65535"},
+		"port negative":             {func(c *server.Config) { c.AdminPort = -1 }, "AdminPort: -1 is not allowed"},
+		"free ports":                {func(c *server.Config) { c.HTTPPort, c.AdminPort = 0, 0 }, ""},
+		"same port":                 {func(c *server.Config) { c.AdminPort = c.HTTPPort }, "AdminPort: 8080 is not allowed: another port than HttpPort"},
+		"no header timeout":         {func(c *server.Config) { c.ReadHeaderTimeout = 0 }, "ReadHeaderTimeout: 0s"},
+		"no read timeout":           {func(c *server.Config) { c.ReadTimeout = 0 }, "ReadTimeout: 0s"},
+		"no request timeout":        {func(c *server.Config) { c.RequestTimeout = 0 }, "RequestTimeout: 0s"},
+		"no idle timeout":           {func(c *server.Config) { c.IdleTimeout = 0 }, "IdleTimeout: 0s"},
+		"WriteTimeout too short":    {func(c *server.Config) { c.WriteTimeout = 15 * time.Second }, "WriteTimeout: 15s is not allowed: more than RequestTimeout (15s)"},
+		"ReadTimeout too long":      {func(c *server.Config) { c.ReadTimeout = 18 * time.Second }, "WriteTimeout: 18s"},
+		"ShutdownTimeout too short": {func(c *server.Config) { c.ShutdownTimeout = 17 * time.Second }, "ShutdownTimeout: 17s is not allowed: at least WriteTimeout (18s)"},
+		"ShutdownTimeout too short for new connections": {func(c *server.Config) {
 			c.ReadTimeout, c.RequestTimeout, c.WriteTimeout, c.ShutdownTimeout = 5*time.Second, time.Second, 5*time.Second+1, 5*time.Second
 		}, "ShutdownTimeout: 5s"},
 		"negative body limit": {func(c *server.Config) { c.MaxBodyBytes = -1 }, "MaxBodyBytes: -1"},
@@ -62,12 +62,12 @@ func TestValidate(t *testing.T) {
 				return
 			}
 			require.ErrorContains(t, err, c.want)
-			require.NotContains(t, err.Error(), "\n", "one fault, one line")
+			require.NotContains(t, err.Error(), "\n", "one line per error")
 		})
 	}
 }
 
-func TestOriginsThatAreNone(t *testing.T) {
+func TestInvalidOrigins(t *testing.T) {
 	for _, origin := range []string{
 		"", "blog.example", "https://", "https://blog.example/", "https://blog.example/path", "ftp://blog.example",
 		"https://u:p@blog.example", "https://*.example", "/https?:.*/", "HTTPS://blog.example", "https://Blog.example", "https://blog.example:99999", "null",
@@ -79,7 +79,7 @@ func TestOriginsThatAreNone(t *testing.T) {
 	}
 }
 
-func TestAllFaultsAreReportedTogether(t *testing.T) {
+func TestAllErrorsAreReported(t *testing.T) {
 	cfg := server.Default()
 	cfg.HTTPPort, cfg.RunMode = 70000, "x"
 	require.Len(t, strings.Split(cfg.Validate().Error(), "\n"), 2)

@@ -11,16 +11,15 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// crossOrigin lets pages of the given origins call the API, without
-// credentials. With no origins it adds nothing, and browsers keep the door
-// closed.
+// crossOrigin allows pages of the given origins to call the API without credentials.
+// Without origins it does nothing, and browsers block cross-origin calls.
 func crossOrigin(origins []string) (gin.HandlerFunc, error) {
 	if len(origins) == 0 {
 		return func(*gin.Context) {}, nil
 	}
 	for _, origin := range origins {
 		if origin != "*" && !validOrigin(origin) {
-			return nil, fmt.Errorf("origins %q: %s is none", origins, origin)
+			return nil, fmt.Errorf("origins %q: %s is not an origin", origins, origin)
 		}
 	}
 	cfg := cors.Config{
@@ -44,23 +43,23 @@ func crossOrigin(origins []string) (gin.HandlerFunc, error) {
 	}
 	handle := cors.New(cfg)
 	return func(c *gin.Context) {
-		// What the answer says depends on the origin, also where there is none.
+		// The response depends on the header, even if the request has none.
 		c.Writer.Header().Add("Vary", "Origin")
-		// The library would refuse other origins with a bare 403, also callers
-		// that are no browsers. Without its headers browsers refuse by themselves.
+		// For other origins the library would answer 403, even to clients that are
+		// not browsers. Without its headers browsers block the response themselves.
 		if cfg.AllowAllOrigins || allowsOrigin(origins, c.GetHeader("Origin")) {
 			handle(c)
 		}
 	}, nil
 }
 
-// allowsOrigin reports whether origin is one of allowed, of which one that ends
-// with ":*" stands for all ports of its host.
+// allowsOrigin reports whether origin is in allowed. An element that ends with ":*"
+// allows all ports of its host.
 func allowsOrigin(allowed []string, origin string) bool {
-	return slices.ContainsFunc(allowed, func(each string) bool {
-		host, all := strings.CutSuffix(each, anyPort)
+	return slices.ContainsFunc(allowed, func(pattern string) bool {
+		host, all := strings.CutSuffix(pattern, anyPort)
 		if !all {
-			return origin == each
+			return origin == pattern
 		}
 		rest, found := strings.CutPrefix(origin, host)
 		return found && (rest == "" || rest[0] == ':')

@@ -19,7 +19,7 @@ func corsHeaders(answer result) []string {
 	return names
 }
 
-func TestCORSIsClosedByDefault(t *testing.T) {
+func TestCORSIsDisabledByDefault(t *testing.T) {
 	f := start(t, server.Default(), twoRoutes)
 	preflight := f.do("OPTIONS", "/api/v1/tags", "", "Origin", "https://evil.example", "Access-Control-Request-Method", "POST")
 	require.Equal(t, 405, preflight.StatusCode)
@@ -53,7 +53,7 @@ func TestCORSWithOrigins(t *testing.T) {
 
 	answer := f.do("GET", "/nothing", "", "Origin", "https://blog.example")
 	require.Equal(t, 404, answer.StatusCode)
-	require.Equal(t, "https://blog.example", answer.Header.Get("Access-Control-Allow-Origin"), "the page may read refusals too")
+	require.Equal(t, "https://blog.example", answer.Header.Get("Access-Control-Allow-Origin"), "the page can read error responses too")
 	require.Contains(t, answer.Header.Get("Access-Control-Expose-Headers"), "X-Request-Id")
 
 	for _, origin := range []string{"https://evil.example", "https://blog.example.evil.example", "http://blog.example", "null", ""} {
@@ -61,7 +61,7 @@ func TestCORSWithOrigins(t *testing.T) {
 		require.Equal(t, 405, preflight.StatusCode, origin)
 		require.Empty(t, corsHeaders(preflight), origin)
 		simple := f.do("GET", "/api/v1/tags", "", "Origin", origin)
-		require.Equal(t, 200, simple.StatusCode, "a caller that is no browser")
+		require.Equal(t, 200, simple.StatusCode, "a client that is not a browser")
 		require.Empty(t, corsHeaders(simple), origin)
 		require.Contains(t, simple.Header.Values("Vary"), "Origin")
 	}
@@ -76,7 +76,7 @@ func TestCORSForAll(t *testing.T) {
 	require.Empty(t, answer.Header.Get("Access-Control-Allow-Credentials"))
 }
 
-func TestCORSForAllPortsOfAHost(t *testing.T) {
+func TestCORSForAllPorts(t *testing.T) {
 	cfg := server.Default()
 	cfg.CORSAllowedOrigins = []string{"http://localhost:*", "http://127.0.0.1:*"}
 	require.NoError(t, cfg.Validate())

@@ -22,8 +22,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/server"
 )
 
-// The parts put together as a service does it, with its database gone.
-func TestServiceWhileItDrains(t *testing.T) {
+// The parts of a service together, while its database is unavailable.
+func TestServiceDuringDrain(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short leaves out what takes seconds")
 	}
@@ -87,6 +87,6 @@ func TestServiceWhileItDrains(t *testing.T) {
 	require.NoError(t, err)
 	_ = response.Body.Close()
 	require.Equal(t, 201, response.StatusCode)
-	require.True(t, response.Close, "it began before the drain")
+	require.True(t, response.Close, "the request began before the drain")
 	require.NoError(t, <-result)
 }

@@ -17,8 +17,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-// Paths that every engine serves. Probes come every few seconds, so the log has
-// them at debug level only.
+// Paths of every engine. Probes are frequent and therefore logged at debug level.
 const (
 	healthzPath = "/healthz"
 	readyzPath  = "/readyz"
@@ -27,31 +26,30 @@ const (
 
 func isProbe(route string) bool { return route == healthzPath || route == readyzPath }
 
-// Deps is what an engine works with; all of it is needed but the tracer.
+// Deps are the dependencies of an engine.
 type Deps struct {
 	Log     *zap.Logger
 	Metrics *metrics.Metrics
 	Health  *health.Health
 	Info    buildinfo.Info
-	// Tracer makes spans of the requests; nil for none.
+	// Tracer creates a span for each request. It is optional.
 	Tracer trace.Tracer
-	// LimitUnknown may refuse requests for what is not there; nil never does.
+	// LimitUnknown limits requests of unknown routes. It is optional.
 	LimitUnknown gin.HandlerFunc
 }
 
-// NewEngine returns an engine with the chain of middleware and the routes that
-// every service has; the service adds its own. Unknown routes, wrong methods
-// and panics are answered with the envelope.
+// NewEngine returns an engine with the middleware and routes of every service.
+// Unknown routes, wrong methods and panics are answered with the envelope.
 func NewEngine(cfg Config, deps Deps) (*gin.Engine, error) {
-	// Otherwise gin prints its routes to stdout, between the lines of the log.
+	// In other modes gin prints its routes to stdout, where the log goes.
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	engine.HandleMethodNotAllowed = true
-	// A redirected POST would lose its body in many clients.
+	// Many clients don't resend the body of a redirected POST.
 	engine.RedirectTrailingSlash = false
-	// The context that handlers pass on must be the request's, with its deadline.
+	// Contexts of handlers must have the deadline of the request.
 	engine.ContextWithFallback = true
-	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // X-Real-IP too often is the client's own
+	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // proxies often pass on a client's X-Real-IP
 	if err := engine.SetTrustedProxies(cfg.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("trusted proxies: %w", err)
 	}
@@ -68,7 +66,7 @@ func NewEngine(cfg Config, deps Deps) (*gin.Engine, error) {
 		measure(deps.Metrics),
 		securityHeaders(),
 		servedBy(cfg.ServedBy),
-		// Before everything that may refuse: refusals are in the client's language too.
+		// Before middleware that may reject the request, so that its errors are translated.
 		language(locale.NewNegotiator()),
 		crossOrigin,
 		caching(cfg.SharedMaxAge),

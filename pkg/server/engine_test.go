@@ -47,8 +47,8 @@ func TestUnknownRouteAndWrongMethod(t *testing.T) {
 	require.ElementsMatch(t, []string{"GET", "HEAD"}, strings.Split(f.do("PUT", "/readyz", "").Header.Get("Allow"), ", "))
 }
 
-// What net/http's own mux or client would never let through.
-func TestOddRequestLines(t *testing.T) {
+// Request lines that net/http's client and mux would not pass.
+func TestUnusualRequestLines(t *testing.T) {
 	f := start(t, server.Default(), twoRoutes)
 	for line, status := range map[string]int{
 		"OPTIONS * HTTP/1.1":                               404,
@@ -70,7 +70,7 @@ func TestOddRequestLines(t *testing.T) {
 	}
 }
 
-func TestClientsMakeNoLabelValues(t *testing.T) {
+func TestLabelValuesAreBounded(t *testing.T) {
 	f := start(t, server.Default(), twoRoutes)
 	f.do("GET", "/api/v1/tags/1", "")
 	before := strings.Count(f.exposition(), "\n")
@@ -110,7 +110,7 @@ func TestProbesAndVersion(t *testing.T) {
 	require.Equal(t, 200, answer.StatusCode)
 	require.JSONEq(t, `{"status":"ready"}`, answer.body)
 	require.JSONEq(t, `{"version":"v1.2.3","commit":"abc","build_time":"2026-01-02T03:04:05Z","go_version":"go1.26"}`, f.do("GET", "/version", "").body)
-	// net/http leaves the body of a HEAD away, a recorder would not.
+	// net/http omits the body of a HEAD response; httptest.ResponseRecorder doesn't.
 	_, reader := f.raw(t, "HEAD /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	response, err := http.ReadResponse(reader, &http.Request{Method: http.MethodHead})
 	require.NoError(t, err)
@@ -143,7 +143,7 @@ func TestSecurityHeaders(t *testing.T) {
 	}
 }
 
-func TestUntrustedProxiesAreRefused(t *testing.T) {
+func TestInvalidConfig(t *testing.T) {
 	cfg := server.Default()
 	cfg.TrustedProxies = []string{"not an address"}
 	_, err := server.NewEngine(cfg, server.Deps{})

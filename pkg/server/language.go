@@ -6,7 +6,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/locale"
 )
 
-// language decides in which language the request is answered.
+// language negotiates the language of the response.
 func language(negotiator *locale.Negotiator) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		name := negotiator.Negotiate(c.GetHeader("locale"), c.GetHeader("Accept-Language"))

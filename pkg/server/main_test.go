@@ -28,7 +28,7 @@ import (
 const patience = time.Minute
 
 func TestMain(m *testing.M) {
-	// The server waits half a second for whoever it cuts off in a request.
+	// net/http waits half a second when it closes a connection during a request.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
@@ -78,7 +78,7 @@ func (r result) problem(t *testing.T) responses.Problem {
 	return problem
 }
 
-// do sends a request through the engine; headers are pairs.
+// do sends a request to the engine. headers are pairs of names and values.
 func (f *fixture) do(method, target, body string, headers ...string) result {
 	request := httptest.NewRequest(method, target, strings.NewReader(body))
 	for i := 0; i < len(headers); i += 2 {
@@ -89,7 +89,7 @@ func (f *fixture) do(method, target, body string, headers ...string) result {
 	return result{recorder.Result(), recorder.Body.String()}
 }
 
-// access returns the fields of the only line of the access log.
+// access returns the only line of the access log, and its fields.
 func (f *fixture) access(t *testing.T) (observer.LoggedEntry, map[string]any) {
 	t.Helper()
 	require.Eventually(t, func() bool { return f.logs.FilterMessage("request").Len() > 0 }, patience, time.Millisecond)
@@ -98,14 +98,14 @@ func (f *fixture) access(t *testing.T) (observer.LoggedEntry, map[string]any) {
 	return entries[0], entries[0].ContextMap()
 }
 
-// exposition is what Prometheus reads.
+// exposition returns the metrics in the format of Prometheus.
 func (f *fixture) exposition() string {
 	recorder := httptest.NewRecorder()
 	f.metrics.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	return recorder.Body.String()
 }
 
-// raw sends bytes on a connection of its own.
+// raw sends text on a new connection.
 func (f *fixture) raw(t *testing.T, text string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c, err := net.Dial("tcp", f.addr)
@@ -117,7 +117,7 @@ func (f *fixture) raw(t *testing.T, text string) (net.Conn, *bufio.Reader) {
 	return c, bufio.NewReader(c)
 }
 
-func everything(logs *observer.ObservedLogs) string {
+func textOf(logs *observer.ObservedLogs) string {
 	var text strings.Builder
 	for _, e := range logs.All() {
 		fmt.Fprintln(&text, e.Level, e.Message, e.ContextMap())

@@ -8,13 +8,13 @@ import (
 	"github.com/achilles-blog/achilles/pkg/metrics"
 )
 
-// measure counts and times requests.
+// measure records the metrics of requests.
 func measure(m *metrics.Metrics) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		begin, returned := time.Now(), false
 		m.RequestStarted()
 		defer func() {
-			m.RequestDone(c.Request.Method, c.FullPath(), outcome(c, returned), time.Since(begin))
+			m.RequestDone(c.Request.Method, c.FullPath(), finalStatus(c, returned), time.Since(begin))
 		}()
 		c.Next()
 		returned = true

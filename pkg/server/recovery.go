@@ -13,9 +13,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-// recovery turns a panic into an answer of 500 and one line in the log. A panic
-// after the header was sent cuts the connection instead: a client must not take
-// half an answer for a whole one.
+// recovery logs a panic and answers 500. If the header has been sent, it closes the
+// connection instead, so that the client notices that the response is incomplete.
 func recovery(log *zap.Logger, m *metrics.Metrics) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		defer func() {
@@ -23,7 +22,7 @@ func recovery(log *zap.Logger, m *metrics.Metrics) gin.HandlerFunc {
 			if value == nil {
 				return
 			}
-			if value == http.ErrAbortHandler { // as net/http compares it
+			if value == http.ErrAbortHandler { // compared like in net/http
 				panic(value)
 			}
 			m.PanicRecovered()
@@ -35,9 +34,9 @@ func recovery(log *zap.Logger, m *metrics.Metrics) gin.HandlerFunc {
 				zap.ByteString("stack", debug.Stack()),
 			)
 			if c.Writer.Written() {
-				panic(http.ErrAbortHandler) // net/http keeps silent about this one
+				panic(http.ErrAbortHandler) // which net/http doesn't log
 			}
-			// What the handler said of the answer it did not come to give.
+			// Headers of the response that the handler could not complete.
 			for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "ETag", "Location"} {
 				c.Writer.Header().Del(name)
 			}
@@ -47,10 +46,9 @@ func recovery(log *zap.Logger, m *metrics.Metrics) gin.HandlerFunc {
 	}
 }
 
-// outcome is the status that stands for what became of a request: a panic is
-// on its way to the recovery, or to the connection's end, when the handlers
-// have not returned.
-func outcome(c *gin.Context, returned bool) int {
+// finalStatus returns the status of the response, or 500 if the handlers panicked and
+// did not return.
+func finalStatus(c *gin.Context, returned bool) int {
 	if !returned {
 		return http.StatusInternalServerError
 	}

@@ -30,9 +30,9 @@ func panicking(e *gin.Engine) {
 	e.GET("/abort", func(*gin.Context) { panic(http.ErrAbortHandler) })
 }
 
-func TestPanicIsAnsweredLoggedAndCountedOnce(t *testing.T) {
+func TestPanic(t *testing.T) {
 	f := start(t, server.Default(), panicking)
-	// Through the real server: what it logged of a panic by itself would show.
+	// Over a real server, which would log an unrecovered panic.
 	response, err := http.Get("http://" + f.addr + "/panic?token=hush")
 	require.NoError(t, err)
 	body, err := io.ReadAll(response.Body)
@@ -54,7 +54,7 @@ func TestPanicIsAnsweredLoggedAndCountedOnce(t *testing.T) {
 	require.Contains(t, fields["stack"], "server_test.panicking")
 	require.Equal(t, "/panic", fields["route"])
 	require.Equal(t, answer.Header.Get("X-Request-ID"), fields["request_id"])
-	require.Equal(t, 1, strings.Count(everything(f.logs), "index out of range"), "nowhere else in the log")
+	require.Equal(t, 1, strings.Count(textOf(f.logs), "index out of range"), "logged once")
 
 	entry, access := f.access(t)
 	require.Equal(t, "error", entry.Level.String())
@@ -66,33 +66,33 @@ func TestPanicIsAnsweredLoggedAndCountedOnce(t *testing.T) {
 	require.Contains(t, text, "achilles_http_requests_in_flight 0")
 }
 
-func TestPanicAfterTheHeaderCutsTheConnection(t *testing.T) {
+func TestPanicAfterHeaderClosesConnection(t *testing.T) {
 	f := start(t, server.Default(), panicking)
 	_, reader := f.raw(t, "GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
 	response, err := http.ReadResponse(reader, nil)
 	require.NoError(t, err)
 	body, err := io.ReadAll(response.Body)
-	require.ErrorIs(t, err, io.ErrUnexpectedEOF, "the client must notice")
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF, "the client must notice the truncation")
 	require.Equal(t, "half an ans", string(body))
 	_ = response.Body.Close()
 	_, access := f.access(t)
 	require.EqualValues(t, 500, access["status"])
 	require.Equal(t, 1, f.logs.FilterMessage("panic").Len())
-	require.Len(t, f.logs.All(), 2, everything(f.logs))
+	require.Len(t, f.logs.All(), 2, textOf(f.logs))
 }
 
-func TestErrAbortHandlerIsNoPanic(t *testing.T) {
+func TestErrAbortHandler(t *testing.T) {
 	f := start(t, server.Default(), panicking)
 	_, reader := f.raw(t, "GET /abort HTTP/1.1\r\nHost: x\r\n\r\n")
 	_, err := http.ReadResponse(reader, nil)
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	f.access(t)
-	require.Len(t, f.logs.All(), 1, everything(f.logs))
+	require.Len(t, f.logs.All(), 1, textOf(f.logs))
 	require.Contains(t, f.exposition(), "achilles_http_panics_total 0\n")
 	require.Contains(t, f.exposition(), "achilles_http_requests_in_flight 0")
 }
 
-func TestManyPanicsAtOnce(t *testing.T) {
+func TestConcurrentPanics(t *testing.T) {
 	f := start(t, server.Default(), panicking)
 	var clients sync.WaitGroup
 	for range 20 {

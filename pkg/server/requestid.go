@@ -12,20 +12,19 @@ const requestIDHeader = "X-Request-ID"
 
 type requestIDKey struct{}
 
-// RequestID returns the id of the request that ctx belongs to, "" outside of
-// one.
+// RequestID returns the id of the request in ctx, or "".
 func RequestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey{}).(string)
 	return id
 }
 
-// requestID takes over the client's id, or makes one where there is none that
-// is fit to be repeated in a header and a log.
+// requestID takes the request id from the client, or generates one if it is missing or
+// not safe for headers and logs.
 func requestID() gin.HandlerFunc {
-	fit := regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+	valid := regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 	return func(c *gin.Context) {
 		id := c.GetHeader(requestIDHeader)
-		if !fit.MatchString(id) {
+		if !valid.MatchString(id) {
 			id = uuid.NewString()
 		}
 		c.Header(requestIDHeader, id)

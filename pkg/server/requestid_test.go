@@ -38,7 +38,7 @@ func TestRequestID(t *testing.T) {
 		if !kept {
 			require.NoError(t, uuid.Validate(id))
 		}
-		require.Equal(t, id, answer.body, "the handler's context has it")
+		require.Equal(t, id, answer.body, "the context of the handler has the id")
 		_, fields := f.access(t)
 		require.Equal(t, id, fields["request_id"])
 	}

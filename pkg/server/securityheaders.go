@@ -2,8 +2,8 @@ package server
 
 import "github.com/gin-gonic/gin"
 
-// securityHeaders sets what is right for an API. It runs before the handlers,
-// so that those who serve pages can set their own.
+// securityHeaders sets the security headers for an API. Handlers that serve pages can
+// override them.
 func securityHeaders() gin.HandlerFunc {
 	return func(c *gin.Context) {
 		c.Header("X-Content-Type-Options", "nosniff")

@@ -15,11 +15,10 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// NewHTTPServer returns the server of the public listener: HTTP/1.1 and
-// cleartext HTTP/2, with a limit on everything a slow or greedy client could
-// hold on to. Give it to lifecycle.Process.Listen.
+// NewHTTPServer returns the server of the public listener, for HTTP/1.1 and cleartext
+// HTTP/2, with timeouts and limits. Pass it to lifecycle.Process.Listen.
 func NewHTTPServer(cfg Config, handler http.Handler, log *zap.Logger) *http.Server {
-	// gin's own h2c support hides its connections from Shutdown; this does not.
+	// Shutdown does not see the connections of gin's own h2c support.
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -32,13 +31,13 @@ func NewHTTPServer(cfg Config, handler http.Handler, log *zap.Logger) *http.Serv
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          errorLog(log),
-		// Otherwise net/http answers OPTIONS * itself, past the chain.
+		// Otherwise net/http answers OPTIONS * without the middleware.
 		DisableGeneralOptionsHandler: true,
 	}
 }
 
-// NewAdminServer returns the server of the admin listener. It has no
-// WriteTimeout: a CPU profile takes as long as it is asked to. Give it to
+// NewAdminServer returns the server of the admin listener. It has no WriteTimeout,
+// because clients choose the duration of a CPU profile. Pass it to
 // lifecycle.Process.ServeAdmin.
 func NewAdminServer(handler http.Handler, log *zap.Logger) *http.Server {
 	return &http.Server{
@@ -59,12 +58,12 @@ func errorLog(to *zap.Logger) *log.Logger {
 	return std
 }
 
-// Listen binds the public port. The error says what to change.
+// Listen listens on the public port. Its error says which setting to change.
 func Listen(ctx context.Context, cfg Config) (net.Listener, error) {
 	return listen(ctx, cfg.Host, cfg.HTTPPort, "server.host", "server.httpport")
 }
 
-// ListenAdmin binds the admin port. The error says what to change.
+// ListenAdmin listens on the admin port. Its error says which setting to change.
 func ListenAdmin(ctx context.Context, cfg Config) (net.Listener, error) {
 	return listen(ctx, cfg.AdminHost, cfg.AdminPort, "server.adminhost", "server.adminport")
 }
@@ -76,16 +75,16 @@ func listen(ctx context.Context, host string, port int, hostFlag, portFlag strin
 	case err == nil:
 		return ln, nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("port %d is taken by another program; end it, or choose another port with --%s", port, portFlag)
+		return nil, fmt.Errorf("port %d is in use by another program; stop it, or choose another port with --%s", port, portFlag)
 	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("port %d needs privileges that this user does not have; choose one from 1024 with --%s", port, portFlag)
+		return nil, fmt.Errorf("port %d requires privileges that this user does not have; choose 1024 or higher with --%s", port, portFlag)
 	default:
 		return nil, fmt.Errorf("cannot listen on %q port %d (%w); choose an address of this host with --%s", host, port, err, hostFlag)
 	}
 }
 
-// LocalURL returns the address of path on a listener of this process, as it is
-// reached from the same host.
+// LocalURL returns the URL of path on a listener of this process, for clients on the
+// same host.
 func LocalURL(addr net.Addr, path string) string {
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil {

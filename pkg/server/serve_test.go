@@ -21,7 +21,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/server"
 )
 
-func TestSlowHeaderIsCut(t *testing.T) {
+func TestReadHeaderTimeout(t *testing.T) {
 	cfg := server.Default()
 	cfg.ReadHeaderTimeout = 200 * time.Millisecond
 	f := start(t, cfg, twoRoutes)
@@ -35,13 +35,13 @@ func TestSlowHeaderIsCut(t *testing.T) {
 		}
 	}()
 	_, err := reader.ReadByte()
-	require.Error(t, err, "no answer, a closed connection")
-	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the server closed it, not the test's deadline")
+	require.Error(t, err, "the connection is closed without a response")
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "closed by the server, not by the test's deadline")
 	_ = c.Close()
 	require.Zero(t, f.logs.FilterMessage("request").Len())
 }
 
-func TestSlowBodyIsCut(t *testing.T) {
+func TestReadTimeout(t *testing.T) {
 	cfg := server.Default()
 	cfg.ReadHeaderTimeout, cfg.ReadTimeout = patience, 300*time.Millisecond
 	read := make(chan error, 1)
@@ -62,7 +62,7 @@ func TestSlowBodyIsCut(t *testing.T) {
 		}
 	}()
 	response, err := http.ReadResponse(reader, nil)
-	require.NoError(t, err, "the refusal can still be sent")
+	require.NoError(t, err, "the error response can still be sent")
 	_ = response.Body.Close()
 	require.Equal(t, http.StatusRequestTimeout, response.StatusCode)
 	require.True(t, response.Close)
@@ -98,7 +98,7 @@ func TestIdleConnectionIsKept(t *testing.T) {
 	require.Equal(t, 620*time.Second, server.Default().IdleTimeout)
 }
 
-// single is a listener for one connection.
+// single is a listener that accepts one connection.
 type single struct {
 	conn   chan net.Conn
 	closed chan struct{}
@@ -142,7 +142,7 @@ func TestServersLogThroughZap(t *testing.T) {
 		require.NotZero(t, srv.IdleTimeout)
 	}
 	require.Equal(t, 2, logs.FilterMessage("http: oops").FilterLevelExact(zapcore.WarnLevel).Len())
-	require.Zero(t, server.NewAdminServer(nil, zap.NewNop()).WriteTimeout, "profiles take as long as asked to")
+	require.Zero(t, server.NewAdminServer(nil, zap.NewNop()).WriteTimeout, "profiles may take long")
 }
 
 func TestListen(t *testing.T) {
@@ -154,7 +154,7 @@ func TestListen(t *testing.T) {
 	cfg := server.Default()
 	cfg.Host, cfg.AdminHost, cfg.HTTPPort, cfg.AdminPort = "127.0.0.1", "127.0.0.1", port, port
 	_, err = server.Listen(t.Context(), cfg)
-	require.EqualError(t, err, fmt.Sprintf("port %d is taken by another program; end it, or choose another port with --server.httpport", port))
+	require.EqualError(t, err, fmt.Sprintf("port %d is in use by another program; stop it, or choose another port with --server.httpport", port))
 	_, err = server.ListenAdmin(t.Context(), cfg)
 	require.ErrorContains(t, err, "--server.adminport")
 

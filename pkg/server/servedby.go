@@ -8,8 +8,7 @@ import (
 
 const servedByHeader = "X-Served-By"
 
-// servedBy names the instance in every answer, so that a client can tell the
-// replicas of a service apart.
+// servedBy sets X-Served-By, which tells replicas apart.
 func servedBy(name string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if name != "" {
@@ -18,7 +17,7 @@ func servedBy(name string) gin.HandlerFunc {
 	}
 }
 
-// fitServedBy tells whether a name can stand in a header; those of pods can.
-func fitServedBy(name string) bool {
+// validServedBy reports whether the name is valid in a header. Names of pods are.
+func validServedBy(name string) bool {
 	return regexp.MustCompile(`^[A-Za-z0-9._-]{0,253}$`).MatchString(name)
 }

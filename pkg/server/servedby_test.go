@@ -11,7 +11,7 @@ import (
 func TestServedBy(t *testing.T) {
 	cfg := server.Default()
 	f := start(t, cfg, nil)
-	require.NotContains(t, f.do("GET", "/healthz", "").Header, "X-Served-By", "not unless it was asked for")
+	require.NotContains(t, f.do("GET", "/healthz", "").Header, "X-Served-By", "not by default")
 
 	cfg.ServedBy = "achilles-tag-5d8f"
 	f = start(t, cfg, nil)

@@ -11,15 +11,15 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-// requestTimeout gives the request's context a deadline, and answers 504 where
-// the handlers ended on it without an answer.
+// requestTimeout sets the deadline of the request's context. It answers 504 if the
+// deadline passed and the handlers have not answered.
 func requestTimeout(limit time.Duration) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), limit)
 		defer cancel()
 		c.Request = c.Request.WithContext(ctx)
 		c.Next()
-		// A status such as 204 is an answer, though gin has not written it yet.
+		// gin has not written a status without a body, such as 204, yet.
 		answered := c.Writer.Written() || c.Writer.Status() != http.StatusOK
 		if !answered && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			responses.Error(c, ctx.Err())

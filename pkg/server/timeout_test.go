@@ -21,7 +21,7 @@ func slow(e *gin.Engine) {
 		<-c.Request.Context().Done()
 		responses.Error(c, c.Request.Context().Err())
 	})
-	e.GET("/late", func(c *gin.Context) { <-c.Done(); c.String(http.StatusOK, "late, but whole") })
+	e.GET("/late", func(c *gin.Context) { <-c.Done(); c.String(http.StatusOK, "late but complete") })
 	e.DELETE("/late", func(c *gin.Context) { <-c.Done(); c.Status(http.StatusNoContent) })
 	e.GET("/fast", func(c *gin.Context) {
 		deadline, ok := c.Request.Context().Deadline()
@@ -33,14 +33,14 @@ func slow(e *gin.Engine) {
 	})
 }
 
-func impatient() server.Config {
+func shortTimeout() server.Config {
 	cfg := server.Default()
 	cfg.RequestTimeout = 50 * time.Millisecond
 	return cfg
 }
 
 func TestRequestTimeout(t *testing.T) {
-	f := start(t, impatient(), slow)
+	f := start(t, shortTimeout(), slow)
 	for _, path := range []string{"/silent", "/gin", "/says%20so"} {
 		answer := f.do("GET", path, "", "locale", "en")
 		require.Equal(t, 504, answer.StatusCode, path)
@@ -48,14 +48,14 @@ func TestRequestTimeout(t *testing.T) {
 		require.EqualValues(t, errcode.Timeout, problem.Code)
 		require.Equal(t, "the request took too long to process", problem.Msg)
 	}
-	require.Equal(t, "late, but whole", f.do("GET", "/late", "").body)
-	require.Equal(t, 204, f.do("DELETE", "/late", "").StatusCode, "what was done is not denied")
+	require.Equal(t, "late but complete", f.do("GET", "/late", "").body)
+	require.Equal(t, 204, f.do("DELETE", "/late", "").StatusCode, "a response of the handler is kept")
 	require.Equal(t, 200, start(t, server.Default(), slow).do("GET", "/fast", "").StatusCode)
 	require.Contains(t, f.exposition(), `achilles_http_requests_total{method="GET",route="/silent",status="504"} 1`)
 }
 
-func TestManyTimeoutsAtOnce(t *testing.T) {
-	f := start(t, impatient(), slow)
+func TestConcurrentTimeouts(t *testing.T) {
+	f := start(t, shortTimeout(), slow)
 	var clients sync.WaitGroup
 	for range 50 {
 		clients.Go(func() {

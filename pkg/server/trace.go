@@ -14,12 +14,13 @@ import (
 	"github.com/achilles-blog/achilles/pkg/metrics"
 )
 
-// internalRoutes are what services ask each other all the time, such as the
-// feed's long polls.
+// internalRoutes is the prefix of routes for other services, such as the long polls of
+// the tag feed.
 const internalRoutes = "/internal/"
 
-// traceRequests makes each request a span, below that of a caller who names
-// one. Like the access log it repeats nothing the client sent but the method.
+// traceRequests creates a span for each request, as a child of the client's span if
+// there is one. It does not trace probes, nor internal routes without a parent span.
+// Of the data that the client sent, it records only the method.
 func traceRequests(tracer trace.Tracer) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		ctx := propagation.TraceContext{}.Extract(c.Request.Context(), propagation.HeaderCarrier(c.Request.Header))
@@ -29,7 +30,7 @@ func traceRequests(tracer trace.Tracer) gin.HandlerFunc {
 		}
 		method, name := c.Request.Method, c.Request.Method
 		if metrics.Method(method) != method {
-			method, name = "_OTHER", "HTTP" // as the conventions have it
+			method, name = "_OTHER", "HTTP" // as in OpenTelemetry's semantic conventions
 		}
 		ctx, span := tracer.Start(ctx, strings.TrimSpace(name+" "+route), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 			semconv.HTTPRequestMethodKey.String(method), semconv.URLScheme("http"), semconv.ClientAddress(c.ClientIP())))
@@ -38,7 +39,7 @@ func traceRequests(tracer trace.Tracer) gin.HandlerFunc {
 		}
 		c.Request = c.Request.WithContext(ctx)
 		returned := false
-		defer func() { endSpan(span, outcome(c, returned)) }()
+		defer func() { endSpan(span, finalStatus(c, returned)) }()
 		c.Next()
 		returned = true
 	}

@@ -23,7 +23,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
-// traced is an engine that sends its spans to a collector.
+// traced returns an engine that sends its spans to a collector.
 func traced(t *testing.T) (collector *tracetest.Collector, logs *observer.ObservedLogs, do func(method, target string, header ...string), flush func()) {
 	t.Helper()
 	collector = tracetest.New(t)
@@ -105,8 +105,8 @@ func TestSpansOfFailures(t *testing.T) {
 	}
 }
 
-// Unknown methods are many.
-func TestSpanOfAnUnknownMethod(t *testing.T) {
+// Unknown methods must not create span names.
+func TestSpanOfUnknownMethod(t *testing.T) {
 	collector, _, do, flush := traced(t)
 	do("BREW", "/version")
 	flush()
@@ -115,8 +115,8 @@ func TestSpanOfAnUnknownMethod(t *testing.T) {
 	require.Equal(t, "_OTHER", collector.Spans()[0].Attributes["http.request.method"])
 }
 
-// Probes and the services' own long polls would bury everything else.
-func TestWhatIsNotTraced(t *testing.T) {
+// Probes and long polls between services are too frequent to trace.
+func TestUntracedRequests(t *testing.T) {
 	collector, logs, do, flush := traced(t)
 	do("GET", "/healthz", "Traceparent", traceparent)
 	do("HEAD", "/readyz")
@@ -124,7 +124,7 @@ func TestWhatIsNotTraced(t *testing.T) {
 	do("GET", "/internal/v1/changes", "Traceparent", traceparent)
 	flush()
 	spans := collector.Spans()
-	require.Len(t, spans, 1, "only what is done for somebody's request")
+	require.Len(t, spans, 1, "only requests with a parent span")
 	require.Equal(t, callersSpan, spans[0].Parent)
 	for i, entry := range logs.FilterMessage("request").All() {
 		require.Equal(t, i == 3, entry.ContextMap()["trace_id"] != nil, "line %d", i)

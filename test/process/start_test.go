@@ -52,9 +52,9 @@ func TestATakenPort(t *testing.T) {
 		defer func() { _ = taken.Close() }()
 		port := fmt.Sprint(taken.Addr().(*net.TCPAddr).Port)
 		refuses(t, program, settings.With(process.Settings{"Server.HttpPort": port}), "serve",
-			"port "+port+" is taken by another program", "--server.httpport")
+			"port "+port+" is in use by another program", "--server.httpport")
 		refuses(t, program, settings.With(process.Settings{"Server.AdminPort": port}), "serve",
-			"port "+port+" is taken by another program", "--server.adminport")
+			"port "+port+" is in use by another program", "--server.adminport")
 	})
 }
 

@@ -16,5 +16,5 @@ var files embed.FS
 
 // All returns the migrations of the article service.
 func All() database.Migrations {
-	return database.Migrations{Service: "article", Files: files, Shared: map[int64]fs.FS{3: replay.Schema()}}
+	return database.Migrations{Service: "article", Files: files, Shared: map[int64]fs.FS{2: replay.Schema()}}
 }

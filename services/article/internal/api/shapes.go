@@ -60,7 +60,7 @@ func etag(a article.Article) responses.ETag {
 }
 
 func viewer(c *gin.Context) article.Viewer {
-	if auth.PrincipalOf(c).Known() {
+	if auth.PrincipalOf(c).Authenticated() {
 		return article.Authenticated
 	}
 	return article.Anonymous

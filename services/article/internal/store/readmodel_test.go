@@ -269,7 +269,7 @@ func TestLargeUpdates(t *testing.T) {
 		associations := patient.count(t, "article_tag", "1 = 1")
 		db := patient.db.WithTimeout(time.Nanosecond) // what any unit of work would exceed
 		s := fixture{store.New(db, time.Hour), db}
-		_, err := s.Position(t.Context())
+		_, err := s.Offset(t.Context())
 		require.Error(t, err)
 
 		written := map[string]int64{} // rows by table

@@ -214,7 +214,7 @@ func (s *Store) filtered(filter article.Filter) func(*gorm.DB) *gorm.DB {
 			query = query.Joins("JOIN "+associations+" ON "+associations+".article_id = "+own+".id").
 				Where(associations+".tag_id = ?", min(*filter.TagID, largestID))
 			if filter.TagEnabled {
-				query = query.Joins("JOIN "+s.db.Table("tag_copy")+" AS copies ON copies.id = "+associations+".tag_id AND copies.state = ?", article.Enabled)
+				query = query.Joins("JOIN "+s.db.Table("tag_projection")+" AS tags ON tags.id = "+associations+".tag_id AND tags.state = ?", article.Enabled)
 			}
 		}
 		if filter.Title != nil {

@@ -1,5 +1,5 @@
 -- +goose Up
--- The same table as in mysql/0001_article.sql.
+-- The same tables as in mysql/0001_article.sql, which explains them.
 CREATE TABLE blog_article (
     id              integer      NOT NULL PRIMARY KEY AUTOINCREMENT,
     created_at      datetime     NOT NULL,
@@ -20,5 +20,42 @@ CREATE INDEX blog_article_is_deleted_state ON blog_article (is_deleted, state);
 CREATE INDEX blog_article_is_deleted ON blog_article (is_deleted);
 CREATE INDEX blog_article_title ON blog_article (is_deleted, state, title);
 
--- +goose Down
-DROP TABLE blog_article;
+CREATE TABLE blog_tag_projection (
+    id    integer      NOT NULL PRIMARY KEY,
+    name  varchar(100) NOT NULL,
+    state tinyint      NOT NULL
+);
+
+CREATE TABLE blog_tag_offset (
+    id       tinyint     NOT NULL PRIMARY KEY,
+    epoch    varchar(36) NOT NULL,
+    sequence bigint      NOT NULL
+);
+INSERT INTO blog_tag_offset (id, epoch, sequence) VALUES (1, '', 0);
+
+CREATE TABLE blog_article_tag (
+    id         integer     NOT NULL PRIMARY KEY AUTOINCREMENT,
+    created_at datetime    NOT NULL,
+    created_by varchar(64) NOT NULL DEFAULT '',
+    updated_at datetime    NOT NULL,
+    updated_by varchar(64) NOT NULL DEFAULT '',
+    is_deleted tinyint     NOT NULL DEFAULT 0,
+    article_id bigint      NOT NULL,
+    tag_id     bigint      NOT NULL,
+    CONSTRAINT blog_article_tag_has_article FOREIGN KEY (article_id) REFERENCES blog_article (id) ON DELETE CASCADE,
+    CONSTRAINT blog_article_tag_has_tag FOREIGN KEY (tag_id) REFERENCES blog_tag_projection (id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX blog_article_tag_pair ON blog_article_tag (article_id, tag_id);
+CREATE INDEX blog_article_tag_tag ON blog_article_tag (tag_id, article_id);
+
+CREATE TABLE blog_client (
+    id          integer      NOT NULL PRIMARY KEY AUTOINCREMENT,
+    created_at  datetime     NOT NULL,
+    created_by  varchar(64)  NOT NULL DEFAULT '',
+    updated_at  datetime     NOT NULL,
+    updated_by  varchar(64)  NOT NULL DEFAULT '',
+    app_key     varchar(64)  NOT NULL,
+    secret_hash varchar(255) NOT NULL,
+    scope       varchar(255) NOT NULL DEFAULT ''
+);
+CREATE UNIQUE INDEX blog_client_app_key ON blog_client (app_key);

@@ -40,7 +40,7 @@ var shape = responses.ShapeOf[Tag]()
 func etag(t tag.Tag) responses.ETag { return responses.ETag{Version: t.Version(), Shape: shape} }
 
 func viewer(c *gin.Context) tag.Viewer {
-	if auth.PrincipalOf(c).Known() {
+	if auth.PrincipalOf(c).Authenticated() {
 		return tag.Authenticated
 	}
 	return tag.Anonymous

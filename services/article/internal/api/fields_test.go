@@ -1,0 +1,86 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/services/article/internal/api"
+)
+
+// Every field of every request is stored: by itself and with all others, on
+// creation and on change.
+func TestEveryFieldIsStored(t *testing.T) {
+	values := func(n int) fields {
+		return fields{
+			"title": fmt.Sprint("title ", n), "desc": fmt.Sprint("desc ", n), "cover_image_url": fmt.Sprint("https://example.org/", n),
+			"content": fmt.Sprint("content ", n), "state": n % 2, "tag_ids": []int{n, n + 1}, "tag_id": n + 2,
+		}
+	}
+	each(t, func(t *testing.T, s *service) {
+		created := s.create(t, apitest.EveryField[api.CreateRequest](t, values(1)))
+		s.requireFields(t, created.ID, values(1))
+		s.put(t, created.ID, apitest.EveryField[api.UpdateRequest](t, values(2)))
+		s.requireFields(t, created.ID, values(2))
+		state := apitest.EveryField[api.StateRequest](t, fields{"state": 1})
+		s.expect(t, http.StatusOK, apitest.Case{Method: http.MethodPatch, Path: stateOf(created.ID), JSON: state})
+		want := values(2)
+		want["state"] = 1
+		s.requireFields(t, created.ID, want)
+
+		for name, value := range values(4) {
+			s.put(t, created.ID, values(3))
+			s.put(t, created.ID, fields{name: value})
+			want := values(3)
+			want[name] = value
+			switch name { // the set of tags is replaced as a whole
+			case "tag_id":
+				delete(want, "tag_ids")
+			case "tag_ids":
+				delete(want, "tag_id")
+			}
+			s.requireFields(t, created.ID, want)
+		}
+	})
+}
+
+// requireFields reads the article and requires it to have the values that a
+// request has.
+func (s *service) requireFields(t *testing.T, id uint64, want fields) {
+	t.Helper()
+	encoded, err := json.Marshal(s.get(t, id))
+	require.NoError(t, err)
+	var got fields
+	require.NoError(t, json.Unmarshal(encoded, &got))
+	tags := map[int]bool{}
+	for name, value := range want {
+		switch value := value.(type) {
+		case []int:
+			for _, id := range value {
+				tags[id] = true
+			}
+		default:
+			if name == "tag_id" {
+				tags[value.(int)] = true
+				continue
+			}
+			require.EqualValues(t, value, got[name], name)
+		}
+	}
+	stored := map[int]bool{}
+	for _, tag := range got["tags"].([]any) {
+		stored[int(tag.(map[string]any)["id"].(float64))] = true
+	}
+	require.Equal(t, tags, stored)
+}
+
+func TestRequestsFitTheColumns(t *testing.T) {
+	db := start(t, dbtest.SQLite(t)).db
+	dbtest.FitColumns[api.CreateRequest](t, db, "article", "content")
+	dbtest.FitColumns[api.UpdateRequest](t, db, "article", "content")
+}

@@ -141,12 +141,12 @@ func (d *destination) decodeTexts(name string, texts []string, field reflect.Val
 	}
 }
 
-// integer matches what a form may hold where an integer is expected. An empty
-// value doesn't match: "state=" has a meaning that is unknown.
+// integer matches the integers of a form. An empty value doesn't match, so
+// "state=" is invalid.
 var integer = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,19})$`)
 
-// formList writes a repeated field. One empty value is the empty list, which a
-// form could not express otherwise.
+// formList returns the values of a repeated field as a JSON array. A single empty
+// value is the empty array, which a form can't express otherwise.
 func formList(given []string, kind reflect.Type) json.RawMessage {
 	if len(given) == 1 && given[0] == "" {
 		given = nil
@@ -161,8 +161,8 @@ func formList(given []string, kind reflect.Type) json.RawMessage {
 	return append(list, ']')
 }
 
-// formScalar writes what is no number as a string, which is then of the wrong
-// type where a number is wanted.
+// formScalar returns a value as JSON: an integer if the field needs a number and
+// the text is one, else a string.
 func formScalar(text string, kind reflect.Type) json.RawMessage {
 	if kind.Kind() != reflect.String && integer.MatchString(text) {
 		return json.RawMessage(text)
@@ -174,8 +174,8 @@ func formScalar(text string, kind reflect.Type) json.RawMessage {
 	return quoted
 }
 
-// fields yields the exported fields of a struct type, or of the type a pointer
-// points to, in their order.
+// fields yields the exported fields of a struct type, or of a pointer to one, in
+// order.
 func fields(t reflect.Type) func(yield func(reflect.StructField) bool) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -189,7 +189,7 @@ func fields(t reflect.Type) func(yield func(reflect.StructField) bool) {
 	}
 }
 
-// jsonName is the field's name as clients write it, in JSON and in forms.
+// jsonName returns the name of the field in JSON and in forms.
 func jsonName(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 	return name

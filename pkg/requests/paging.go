@@ -12,15 +12,13 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// Paging are the sizes of pages: what is used when the client names none, and
-// what is used when it names too much.
+// Paging configures the size of pages: the default, and the maximum.
 type Paging struct {
 	DefaultSize int
 	MaxSize     int
 }
 
-// Validate says what is wrong with the sizes, naming the settings they are
-// read from.
+// Validate returns an error that names the setting that is invalid.
 func (p Paging) Validate() error {
 	if p.DefaultSize < 1 {
 		return settings.Invalid("DefaultPageSize", strconv.Itoa(p.DefaultSize), "a number above 0")
@@ -31,14 +29,13 @@ func (p Paging) Validate() error {
 	return nil
 }
 
-// Page is one page of a list. Both are at least 1.
+// Page is one page of a list. Number and Size are at least 1.
 type Page struct {
 	Number int
 	Size   int
 }
 
-// Offset is the number of rows before the page. It does not overflow: a page
-// too far to count is one past every end.
+// Offset returns the number of rows before the page, at most math.MaxInt.
 func (p Page) Offset() int {
 	if p.Number-1 > math.MaxInt/p.Size {
 		return math.MaxInt
@@ -46,9 +43,9 @@ func (p Page) Offset() int {
 	return (p.Number - 1) * p.Size
 }
 
-// Parse reads page and page_size as the clients of a blog expect: what is no
-// number, or below 1, means the first page or the default size, and a size
-// above the maximum means the maximum. Nothing is an error.
+// Parse parses page and page_size. It never fails: a value that is not a number
+// or below 1 is replaced by 1 or the default size, and a size above the maximum by
+// the maximum.
 func (p Paging) Parse(page, size string) Page {
 	number := positive(page)
 	if number == 0 {
@@ -61,13 +58,13 @@ func (p Paging) Parse(page, size string) Page {
 	return Page{Number: number, Size: min(rows, p.MaxSize)}
 }
 
-// Page reads the paging of the request's query.
+// Page parses the paging of the request's query.
 func (p Paging) Page(c *gin.Context) Page {
 	return p.Parse(c.Query("page"), c.Query("page_size"))
 }
 
-// positive returns the number that text is, 0 when it is none or below 1, and
-// the largest there is when it is larger than that.
+// positive returns the number in text, at most math.MaxInt, or 0 if it is not a
+// number or below 1.
 func positive(text string) int {
 	number, err := strconv.Atoi(strings.TrimSpace(text))
 	if err != nil && number != math.MaxInt {
@@ -76,13 +73,13 @@ func positive(text string) int {
 	return max(number, 0)
 }
 
-// ID reads the id in the path. What is no positive number is InvalidParams;
-// a number larger than any id is an id that is missing: notFound.
+// ID parses the id in the path. A text that is not a positive integer is an
+// InvalidParams error. An integer above any id is an error with the code notFound.
 func ID(c *gin.Context, notFound errcode.Code) (uint64, error) {
 	return ParseID(c.Param("id"), notFound)
 }
 
-// ParseID is ID for a text.
+// ParseID parses an id; see ID.
 func ParseID(text string, notFound errcode.Code) (uint64, error) {
 	if text == "" || text[0] == '0' || strings.Trim(text, "0123456789") != "" {
 		return 0, errcode.New(errcode.InvalidParams, errcode.Text{
@@ -99,7 +96,7 @@ func ParseID(text string, notFound errcode.Code) (uint64, error) {
 	return id, nil
 }
 
-// shorten keeps an echo of the client's own words short and printable.
+// shorten quotes a text of a client for a message: printable, and of limited length.
 func shorten(text string) string {
 	const most = 40
 	if !utf8.ValidString(text) {

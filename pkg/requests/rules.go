@@ -20,7 +20,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// rules applies the validate tags and says in each language what they refuse.
+// rules validates structs by their validate tags, with messages in each language.
 type rules struct {
 	validate   *validator.Validate
 	zh, en, tw ut.Translator
@@ -66,13 +66,12 @@ func (r *rules) register(tag string, translator ut.Translator, text string) erro
 		})
 }
 
-// check returns nil, or an InvalidParams error with a detail for each field that
-// a rule refuses or that has a problem already, in the order of the struct's
-// fields.
+// check returns an InvalidParams error with a detail for each field that breaks a
+// rule or is invalid already, in the order of the struct's fields.
 func (r *rules) check(dst any, invalid map[string]errcode.Text) error {
 	err := r.validate.Struct(dst)
-	var refused validator.ValidationErrors
-	if err != nil && !errors.As(err, &refused) {
+	var broken validator.ValidationErrors
+	if err != nil && !errors.As(err, &broken) {
 		return fmt.Errorf("validating %T: %w", dst, err)
 	}
 	var details []errcode.Text
@@ -81,7 +80,7 @@ func (r *rules) check(dst any, invalid map[string]errcode.Text) error {
 			details = append(details, text) // and what the rules say of it follows from that
 			continue
 		}
-		for _, f := range refused {
+		for _, f := range broken {
 			if name, _, _ := strings.Cut(f.StructField(), "["); name == field.Name {
 				details = append(details, errcode.Text{ZH: f.Translate(r.zh), EN: f.Translate(r.en), ZHHantTW: f.Translate(r.tw)})
 			}
@@ -93,8 +92,8 @@ func (r *rules) check(dst any, invalid map[string]errcode.Text) error {
 	return errcode.New(errcode.InvalidParams, details...)
 }
 
-// notBlank wants at least one character that can be seen: not only spaces,
-// zero-width characters or controls.
+// notBlank requires at least one visible character: spaces, zero-width characters
+// and control characters are not.
 func notBlank(f validator.FieldLevel) bool {
 	field := f.Field()
 	return field.Kind() == reflect.String && strings.ContainsFunc(field.String(), func(r rune) bool {
@@ -102,8 +101,7 @@ func notBlank(f validator.FieldLevel) bool {
 	})
 }
 
-// webURL wants nothing, or an absolute URL that a browser may follow from a
-// page: "javascript:" and its like are none.
+// webURL requires an empty text or an absolute http or https URL.
 func webURL(f validator.FieldLevel) bool {
 	text := f.Field().String()
 	if text == "" {

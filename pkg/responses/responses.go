@@ -1,5 +1,5 @@
-// Package responses is the envelope of every answer, and the one place where
-// an error becomes an HTTP answer.
+// Package responses writes HTTP answers: objects, lists and errors in their
+// envelopes, with entity tags.
 package responses
 
 import (
@@ -19,15 +19,14 @@ import (
 
 const jsonType = "application/json; charset=utf-8"
 
-// Envelope is the answer with one object.
+// Envelope is an answer with one object.
 type Envelope[T any] struct {
 	Code int    `json:"code" example:"0"`
 	Msg  string `json:"msg" example:"成功"`
 	Data T      `json:"data"`
 }
 
-// ListEnvelope is the answer with a page of objects; the list of an empty page
-// is [], never null.
+// ListEnvelope is an answer with a page of objects. The list is never null.
 type ListEnvelope[T any] struct {
 	Code  int    `json:"code" example:"0"`
 	Msg   string `json:"msg" example:"成功"`
@@ -35,22 +34,22 @@ type ListEnvelope[T any] struct {
 	Pager Pager  `json:"pager"`
 }
 
-// Pager echoes the paging that was used.
+// Pager is the paging that was used.
 type Pager struct {
 	Page      int   `json:"page" example:"1"`
 	PageSize  int   `json:"page_size" example:"10"`
 	TotalRows int64 `json:"total_rows" example:"42"`
 }
 
-// Problem is the answer of a request that failed. Code identifies the kind of
-// failure, msg and details are for people.
+// Problem is the answer to a request that failed. Code is for programs, Msg and
+// Details are for people.
 type Problem struct {
 	Code    int      `json:"code" example:"10000001"`
 	Msg     string   `json:"msg" example:"入参错误"`
 	Details []string `json:"details" example:"title is a required field"`
 }
 
-// Empty is the data of an answer that has nothing to say but that it succeeded.
+// Empty is the data of an answer without data.
 type Empty struct{}
 
 // Created answers 201 with an object that was created, now or, if replayed, by an
@@ -77,8 +76,7 @@ func Object[T any](c *gin.Context, etag ETag, data T) {
 	}
 }
 
-// OK answers 200 with data that has no version: nobody asks whether it has
-// changed.
+// OK answers 200 with data, without an entity tag.
 func OK[T any](c *gin.Context, data T) {
 	c.JSON(http.StatusOK, envelope(c, data))
 }
@@ -87,7 +85,7 @@ func envelope[T any](c *gin.Context, data T) Envelope[T] {
 	return Envelope[T]{Msg: message(c, errcode.Success), Data: data}
 }
 
-// List answers 200 with a page of objects under a weak ETag, or 304 where the
+// List answers 200 with a page of objects under a weak entity tag, or 304 if the
 // client has it already.
 func List[T any](c *gin.Context, list []T, pager Pager) {
 	if list == nil {
@@ -106,17 +104,15 @@ func List[T any](c *gin.Context, list []T, pager Pager) {
 
 type cachingKey struct{}
 
-// AllowCaching sets Cache-Control on what Object and List answer to a read;
-// everything else stays as it is.
+// AllowCaching sets the Cache-Control of the answers of Object and List.
 func AllowCaching(c *gin.Context, policy string) { c.Set(cachingKey{}, policy) }
 
-// unchanged answers 304 where the client has shown that it has the answer with
-// this tag.
+// unchanged sets the header fields of an answer with an entity tag. If the client
+// has that answer already, it answers 304 and reports true.
 func unchanged(c *gin.Context, tag string) bool {
 	c.Header("ETag", tag)
 	if policy, allowed := c.Get(cachingKey{}); allowed {
 		c.Header("Cache-Control", policy.(string))
-		// What an answer depends on beside its address.
 		c.Writer.Header().Add("Vary", "Accept-Language, Locale, Authorization, Token")
 	}
 	if !matches(c.Request, tag) {
@@ -127,15 +123,15 @@ func unchanged(c *gin.Context, tag string) bool {
 	return true
 }
 
-// Error ends the request with the answer that err stands for, and leaves err
-// in c.Errors for the access log. What is not an *errcode.Error is shown to
-// the client as an internal error, without its text.
+// Error ends the request with the answer for err, and adds err to c.Errors for the
+// access log. An error without a code is an internal error, whose text is not
+// shown to the client.
 func Error(c *gin.Context, err error) {
 	ErrorOr(c, err, errcode.Internal)
 }
 
-// ErrorOr is Error with the code that an error without one gets: the module's
-// own, such as errcode.CreateTagFailed.
+// ErrorOr is like Error, but an error without a code gets the fallback, such as
+// errcode.CreateTagFailed.
 func ErrorOr(c *gin.Context, err error, fallback errcode.Code) {
 	_ = c.Error(err)
 	c.Abort()
@@ -159,9 +155,9 @@ func ErrorOr(c *gin.Context, err error, fallback errcode.Code) {
 	})
 }
 
-// coded returns the coded error in err's chain, or the one that err stands
-// for: a deadline is Timeout, a cancellation ClientClosedRequest, a body over
-// the limit TooLarge, everything else the fallback.
+// coded returns the coded error in err's chain. Else a deadline becomes Timeout, a
+// cancellation ClientClosedRequest, a body over the limit TooLarge, and any other
+// error the fallback.
 func coded(err error, fallback errcode.Code) *errcode.Error {
 	var coded *errcode.Error
 	if errors.As(err, &coded) {

@@ -14,7 +14,7 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/access"
 )
 
-// Tokens are the handler that gives tokens to clients.
+// Tokens serves POST /auth.
 type Tokens struct {
 	Clients *access.Service
 	KeySet  *auth.KeySet
@@ -24,13 +24,13 @@ type Tokens struct {
 // Register adds the route.
 func (t *Tokens) Register(routes gin.IRouter) { routes.POST("/auth", t.createToken) }
 
-// TokenRequest is what a client shows to get a token.
+// TokenRequest is the body that requests a token.
 type TokenRequest struct {
 	AppKey    *string `json:"app_key" validate:"required" example:"demo"`
 	AppSecret *string `json:"app_secret" validate:"required" format:"password" example:"what article client add printed"`
 }
 
-// Token is what a client shows from then on.
+// Token is a token in an answer.
 type Token struct {
 	Token     string `json:"token" example:"eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYtMTEtMjEiLCJ0eXAiOiJKV1QifQ.…"`
 	TokenType string `json:"token_type" enums:"Bearer" example:"Bearer"`
@@ -38,7 +38,7 @@ type Token struct {
 	ExpiresIn int64 `json:"expires_in" example:"3600"`
 }
 
-// createToken gives a token for credentials.
+// createToken returns a token for an app key and its secret.
 //
 //	@Summary		Get a token
 //	@ID				createToken
@@ -72,7 +72,7 @@ func (t *Tokens) createToken(c *gin.Context) {
 	responses.OK(c, Token{Token: token, TokenType: "Bearer", ExpiresIn: int64(t.KeySet.Lifetime() / time.Second)})
 }
 
-// refuse answers with the challenge that goes with 401 (RFC 9110, 15.5.2).
+// refuse answers an error, with a challenge if it is a 401 (RFC 9110, 15.5.2).
 func (t *Tokens) refuse(c *gin.Context, err error) {
 	var coded *errcode.Error
 	if errors.As(err, &coded) && coded.Code.Status() == http.StatusUnauthorized {

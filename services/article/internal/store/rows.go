@@ -25,7 +25,7 @@ type articleRow struct {
 	Revision      uint64
 }
 
-// TableName puts the configured prefix in front.
+// TableName implements gorm's TablerWithNamer.
 func (articleRow) TableName(namer schema.Namer) string { return namer.TableName("article") }
 
 func (r articleRow) article(tags []article.Tag) article.Article {
@@ -64,7 +64,7 @@ type articleTagRow struct {
 	TagID     uint64
 }
 
-// TableName puts the configured prefix in front.
+// TableName implements gorm's TablerWithNamer.
 func (articleTagRow) TableName(namer schema.Namer) string { return namer.TableName("article_tag") }
 
 type tagProjectionRow struct {
@@ -73,7 +73,7 @@ type tagProjectionRow struct {
 	State uint8
 }
 
-// TableName puts the configured prefix in front.
+// TableName implements gorm's TablerWithNamer.
 func (tagProjectionRow) TableName(namer schema.Namer) string {
 	return namer.TableName("tag_projection")
 }
@@ -84,5 +84,5 @@ type offsetRow struct {
 	Sequence uint64
 }
 
-// TableName puts the configured prefix in front.
+// TableName implements gorm's TablerWithNamer.
 func (offsetRow) TableName(namer schema.Namer) string { return namer.TableName("tag_offset") }

@@ -1,5 +1,5 @@
-// Package store keeps articles, and the tag read model, in SQL. Rows and
-// driver errors do not leave it.
+// Package store stores articles and the read model of the tags in SQL. It returns
+// neither rows nor errors of a driver.
 package store
 
 import (
@@ -22,7 +22,7 @@ import (
 // largestID is the largest id that SQLite's integers can hold.
 const largestID = math.MaxInt64
 
-// Store is article.Store and tagfeed.ReadModel on MySQL, MariaDB or SQLite.
+// Store implements article.Store and tagfeed.ReadModel on MySQL, MariaDB and SQLite.
 type Store struct {
 	db        *database.DB
 	retention time.Duration

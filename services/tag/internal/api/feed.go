@@ -14,11 +14,11 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// defaultChanges is how many changes a reader gets that names no number.
+// defaultChanges is the default of the parameter limit.
 const defaultChanges = 100
 
-// requireFeedToken admits only who shows the services' token. Hashing first
-// makes the comparison take the same time whatever is shown.
+// requireFeedToken rejects requests without the token that the services share. It
+// compares hashes, so that the time doesn't depend on the token that was sent.
 func (a *API) requireFeedToken(c *gin.Context) {
 	shown := auth.Bearer(c.Request.Header)
 	want, got := sha256.Sum256([]byte(a.FeedToken.Reveal())), sha256.Sum256([]byte(strings.Join(shown, "")))
@@ -28,14 +28,14 @@ func (a *API) requireFeedToken(c *gin.Context) {
 	}
 }
 
-// ChangesRequest says which changes are wanted.
+// ChangesRequest is the query for changes.
 type ChangesRequest struct {
 	After uint64 `json:"after"`
 	Limit int    `json:"limit" validate:"min=0,max=1000"`
 	Wait  int    `json:"wait" validate:"min=0,max=10"`
 }
 
-// Change is one step of the feed.
+// Change is an entry of the feed.
 type Change struct {
 	Sequence uint64 `json:"sequence" example:"7"`
 	TagID    uint64 `json:"tag_id" example:"1"`
@@ -44,7 +44,7 @@ type Change struct {
 	State    int    `json:"state" enums:"0,1" example:"1"`
 }
 
-// Changes is a stretch of the feed.
+// Changes is a part of the feed.
 type Changes struct {
 	Epoch   string   `json:"epoch" example:"0f6d5c2e-8c1f-11ef-b8a1-0242ac120002"`
 	Changes []Change `json:"changes"`
@@ -55,13 +55,13 @@ type Changes struct {
 //
 //	@Summary		Read the feed of changes
 //	@ID				listChanges
-//	@Description	Changes behind the position `after`, in order and without gaps. With nothing there, waits for up to `wait` seconds. `last` is the newest position there is. Positions are those of one `epoch`.
+//	@Description	Changes after the offset `after`, in order and without gaps. If there are none, waits up to `wait` seconds for one. `last` is the newest offset. Offsets belong to one `epoch`.
 //	@Tags			internal
 //	@Produce		json
 //	@Security		ServiceToken
-//	@Param			after	query		integer						false	"position of the reader"		minimum(0)
-//	@Param			limit	query		integer						false	"most changes to return; 0 means 100"	minimum(0)	maximum(1000)
-//	@Param			wait	query		integer						false	"longest wait in seconds"		minimum(0)	maximum(10)
+//	@Param			after	query		integer						false	"offset of the reader"		minimum(0)
+//	@Param			limit	query		integer						false	"maximum number of changes; 0 means 100"	minimum(0)	maximum(1000)
+//	@Param			wait	query		integer						false	"maximum wait in seconds"		minimum(0)	maximum(10)
 //	@Success		200		{object}	responses.Envelope[Changes]	"the changes"
 //	@Failure		400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure		401	{object}	responses.Problem	"not the token that the services share (10000019)"
@@ -79,7 +79,7 @@ func (a *API) listChanges(c *gin.Context) {
 	}
 	wait := time.Duration(request.Wait) * time.Second
 	if deadline, ok := c.Request.Context().Deadline(); ok {
-		// A quiet feed answers, however little time requests are allowed.
+		// The wait ends before the request times out.
 		wait = min(wait, time.Until(deadline)*2/3)
 	}
 	found, err := a.Tags.Changes(c.Request.Context(), request.After, limit, wait)
@@ -108,7 +108,7 @@ type SnapshotTag struct {
 	State int    `json:"state" enums:"0,1" example:"1"`
 }
 
-// Snapshot is every tag as of one position in the feed.
+// Snapshot holds all tags as of one offset in the feed.
 type Snapshot struct {
 	Epoch    string        `json:"epoch" example:"0f6d5c2e-8c1f-11ef-b8a1-0242ac120002"`
 	Sequence uint64        `json:"sequence" example:"7"`
@@ -117,9 +117,9 @@ type Snapshot struct {
 
 // getSnapshot returns all tags.
 //
-//	@Summary		Get all tags as of one position in the feed
+//	@Summary		Get all tags as of one offset in the feed
 //	@ID				getSnapshot
-//	@Description	Where a reader starts, and starts over when the changes it lacks are gone.
+//	@Description	A reader begins with the snapshot, and loads it again if changes that it lacks have been removed.
 //	@Tags			internal
 //	@Produce		json
 //	@Security		ServiceToken

@@ -8,18 +8,18 @@ import (
 // trimBatch keeps each deletion short, because it holds locks.
 const trimBatch = 1000
 
-// Trimmer removes changes that are older than Retention, so that the feed does
-// not grow for ever. A reader that was away for longer starts from a snapshot.
+// Trimmer removes changes that are older than Retention. A reader that was away
+// for longer begins with a snapshot.
 type Trimmer struct {
 	Store     Store
 	Retention time.Duration
 	Interval  time.Duration
-	// Report is told of each round: how many changes went, or why not.
+	// Report is called after each round with the number of changes that were removed.
 	Report func(removed int64, err error)
 }
 
 // Run trims at once and then every Interval until ctx ends. Several replicas
-// may do so at the same time. A round that fails is reported and tried again.
+// may do so at the same time. A round that fails is reported and repeated.
 func (t Trimmer) Run(ctx context.Context) error {
 	ticker := time.NewTicker(t.Interval)
 	defer ticker.Stop()

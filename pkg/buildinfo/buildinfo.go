@@ -1,4 +1,4 @@
-// Package buildinfo tells which build of the program is running.
+// Package buildinfo describes the running build of the program.
 package buildinfo
 
 import (
@@ -8,7 +8,7 @@ import (
 	"runtime/debug"
 )
 
-// The linker sets these, and nothing else does:
+// Set only by the linker:
 //
 //	go build -ldflags "-X github.com/achilles-blog/achilles/pkg/buildinfo.version=v1.2.3 …commit=… …buildTime=…"
 var (
@@ -19,7 +19,7 @@ var (
 
 const unknown = "unknown"
 
-// Info describes a build. What is not known is "unknown", a version that was not given "dev"; no field is empty.
+// Info describes a build. Unknown fields are "unknown", an unknown version is "dev".
 type Info struct {
 	Version   string `json:"version"`
 	Commit    string `json:"commit"`
@@ -27,13 +27,13 @@ type Info struct {
 	GoVersion string `json:"go_version"`
 }
 
-// Get returns what the linker was given, and for the rest what the Go toolchain recorded by itself.
+// Get returns the values set by the linker, or else those recorded by the Go toolchain.
 func Get() Info {
 	recorded, _ := debug.ReadBuildInfo()
 	return complete(Info{Version: version, Commit: commit, BuildTime: buildTime}, recorded)
 }
 
-// String returns the build in one line.
+// String returns the build on one line.
 func (i Info) String() string {
 	return fmt.Sprintf("%s (commit %s, built %s, %s)", i.Version, i.Commit, i.BuildTime, i.GoVersion)
 }
@@ -48,7 +48,7 @@ func complete(given Info, recorded *debug.BuildInfo) Info {
 
 func read(recorded *debug.BuildInfo) Info {
 	info := Info{Version: recorded.Main.Version}
-	if info.Version == "(devel)" { // what the toolchain says when it does not know
+	if info.Version == "(devel)" { // the version is unknown
 		info.Version = ""
 	}
 	modified := false
@@ -56,7 +56,7 @@ func read(recorded *debug.BuildInfo) Info {
 		switch setting.Key {
 		case "vcs.revision":
 			info.Commit = setting.Value
-		case "vcs.time": // of the commit: the nearest to the build's time that is recorded
+		case "vcs.time": // the time of the commit
 			info.BuildTime = setting.Value
 		case "vcs.modified":
 			modified = setting.Value == "true"
@@ -68,7 +68,7 @@ func read(recorded *debug.BuildInfo) Info {
 	return info
 }
 
-// merge fills what first leaves empty from second.
+// merge fills the empty fields of first from second.
 func merge(first, second Info) Info {
 	return Info{
 		Version:   cmp.Or(first.Version, second.Version),

@@ -28,7 +28,7 @@ func TestComplete(t *testing.T) {
 		"recorded":             {Info{}, recorded, Info{"dev", "abc123-dirty", "2026-01-02T03:04:05Z", runtime.Version()}},
 		"installed by version": {Info{}, installed, Info{"v1.4.0", "unknown", "unknown", runtime.Version()}},
 		"linked":               {Info{Version: "v1", Commit: "c", BuildTime: "t"}, recorded, Info{"v1", "c", "t", runtime.Version()}},
-		"linked in part":       {Info{Version: "v1"}, recorded, Info{"v1", "abc123-dirty", "2026-01-02T03:04:05Z", runtime.Version()}},
+		"partly linked":        {Info{Version: "v1"}, recorded, Info{"v1", "abc123-dirty", "2026-01-02T03:04:05Z", runtime.Version()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, test.want, complete(test.given, test.recorded))
@@ -36,7 +36,7 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// The linker is silent about a variable that does not exist, so the names are tried on a real build.
+// The linker ignores unknown variables, so the names are tested with a real build.
 func TestLinkedVersion(t *testing.T) {
 	const path = "-X github.com/achilles-blog/achilles/pkg/buildinfo."
 	program := filepath.Join(t.TempDir(), "print")

@@ -1,7 +1,6 @@
-// Package errcode declares every code of the API once: its number, its HTTP
-// status and its message in each language. It imports nothing but the
-// standard library, so that the domain may speak in codes without knowing how
-// they travel.
+// Package errcode declares the codes of the API, with their HTTP statuses and their
+// messages in each language. It imports only the standard library, so that domain
+// packages can use it without depending on HTTP packages.
 package errcode
 
 import (
@@ -9,8 +8,8 @@ import (
 	"slices"
 )
 
-// Code is the number in the field "code" of an answer. Clients compare
-// numbers; a number, once published, keeps its meaning.
+// Code is the number in the field "code" of a response. The meaning of a published
+// number never changes.
 type Code int
 
 // Codes that every service uses.
@@ -73,17 +72,16 @@ type definition struct {
 	message Text
 }
 
-// definitions is never written after its literal; that a code stands here
-// twice is an error of the compiler.
+// definitions is read-only.
 var definitions = map[Code]definition{
 	Success:              {http.StatusOK, Text{"成功", "success", "成功"}},
 	Internal:             {http.StatusInternalServerError, Text{"服务内部错误", "internal server error", "服務內部錯誤"}},
 	InvalidParams:        {http.StatusBadRequest, Text{"入参错误", "invalid parameters", "參數錯誤"}},
 	NotFound:             {http.StatusNotFound, Text{"找不到", "not found", "找不到"}},
-	UnauthorizedApp:      {http.StatusUnauthorized, Text{"鉴权失败, 找不到对应的 AppKey 和 AppSecret", "authentication failed: no such pair of app key and app secret", "驗證失敗, 找不到對應的 AppKey 和 AppSecret"}},
-	UnauthorizedToken:    {http.StatusUnauthorized, Text{"鉴权失败, Token 错误", "authentication failed: the token is wrong", "驗證失敗, Token 錯誤"}},
+	UnauthorizedApp:      {http.StatusUnauthorized, Text{"鉴权失败, 找不到对应的 AppKey 和 AppSecret", "authentication failed: unknown app key or wrong app secret", "驗證失敗, 找不到對應的 AppKey 和 AppSecret"}},
+	UnauthorizedToken:    {http.StatusUnauthorized, Text{"鉴权失败, Token 错误", "authentication failed: missing or invalid token", "驗證失敗, Token 錯誤"}},
 	UnauthorizedExpired:  {http.StatusUnauthorized, Text{"鉴权失败, Token 超时", "authentication failed: the token has expired", "驗證失敗, Token 逾時"}},
-	UnauthorizedGenerate: {http.StatusUnauthorized, Text{"鉴权失败, Token 生成失败", "authentication failed: no token could be made", "驗證失敗, Token 產生失敗"}},
+	UnauthorizedGenerate: {http.StatusUnauthorized, Text{"鉴权失败, Token 生成失败", "authentication failed: the token could not be generated", "驗證失敗, Token 產生失敗"}},
 	TooManyRequests:      {http.StatusTooManyRequests, Text{"请求过多", "too many requests", "請求過多"}},
 	Conflict:             {http.StatusConflict, Text{"与现有数据冲突", "conflicts with existing data", "與現有資料衝突"}},
 	PreconditionFailed:   {http.StatusPreconditionFailed, Text{"前提条件不满足", "precondition failed", "前提條件不符"}},
@@ -94,10 +92,10 @@ var definitions = map[Code]definition{
 	Unavailable:          {http.StatusServiceUnavailable, Text{"服务暂时不可用, 请稍后重试", "temporarily unavailable, try again later", "服務暫時無法使用, 請稍後再試"}},
 	Timeout:              {http.StatusGatewayTimeout, Text{"处理超时", "the request took too long to process", "處理逾時"}},
 	SlowRequest:          {http.StatusRequestTimeout, Text{"请求发送超时", "the request arrived too slowly", "請求傳送逾時"}},
-	// 499 is nginx' convention; nobody is left to read the answer, only the log.
+	// 499 is nginx's status. It only appears in logs and metrics.
 	ClientClosedRequest:  {499, Text{"客户端已断开连接", "the client closed the connection", "用戶端已中斷連線"}},
-	ChangesTrimmed:       {http.StatusGone, Text{"变更记录已清理, 请从快照重新开始", "the changes asked for are gone, start over from the snapshot", "變更記錄已清理, 請從快照重新開始"}},
-	UnauthorizedInternal: {http.StatusUnauthorized, Text{"服务令牌错误", "the service token is missing or wrong", "服務權杖錯誤"}},
+	ChangesTrimmed:       {http.StatusGone, Text{"变更记录已清理, 请从快照重新开始", "the requested changes are no longer available, start over from the snapshot", "變更記錄已清理, 請從快照重新開始"}},
+	UnauthorizedInternal: {http.StatusUnauthorized, Text{"服务令牌错误", "missing or invalid service token", "服務權杖錯誤"}},
 	KeyReused:            {http.StatusUnprocessableEntity, Text{"该 Idempotency-Key 已用于另一个请求", "this Idempotency-Key was used for another request", "此 Idempotency-Key 已用於另一個請求"}},
 	RequestInProgress:    {http.StatusConflict, Text{"相同 Idempotency-Key 的请求仍在处理中, 请稍后重试", "a request with this Idempotency-Key is still in progress, try again later", "相同 Idempotency-Key 的請求仍在處理中, 請稍後再試"}},
 
@@ -108,7 +106,7 @@ var definitions = map[Code]definition{
 	CountTagsFailed: {http.StatusInternalServerError, Text{"统计标签失败", "counting tags failed", "統計標籤失敗"}},
 	GetTagFailed:    {http.StatusInternalServerError, Text{"获取标签失败", "getting the tag failed", "取得標籤失敗"}},
 	TagNotFound:     {http.StatusNotFound, Text{"标签不存在", "no such tag", "標籤不存在"}},
-	TagNameExists:   {http.StatusConflict, Text{"标签名称已存在", "a tag of this name exists already", "標籤名稱已存在"}},
+	TagNameExists:   {http.StatusConflict, Text{"标签名称已存在", "a tag with this name already exists", "標籤名稱已存在"}},
 
 	GetArticleFailed:    {http.StatusInternalServerError, Text{"获取单个文章失败", "getting the article failed", "取得單篇文章失敗"}},
 	ListArticlesFailed:  {http.StatusInternalServerError, Text{"获取多个文章失败", "listing articles failed", "取得多篇文章失敗"}},
@@ -121,7 +119,7 @@ var definitions = map[Code]definition{
 	UploadFailed: {http.StatusInternalServerError, Text{"上传文件失败", "upload failed", "上傳檔案失敗"}},
 }
 
-// All returns every declared code in ascending order.
+// All returns all codes in ascending order.
 func All() []Code {
 	codes := make([]Code, 0, len(definitions))
 	for c := range definitions {
@@ -131,11 +129,11 @@ func All() []Code {
 	return codes
 }
 
-// Status is the HTTP status that goes with the code; a code that is not
-// declared is an internal error.
+// Status returns the HTTP status of the code. An undeclared code has the status of
+// Internal.
 func (c Code) Status() int { return c.definition().status }
 
-// Message is the code's message in the language of locale (see Text.In).
+// Message returns the message of the code in the given language (see Text.In).
 func (c Code) Message(locale string) string { return c.definition().message.In(locale) }
 
 func (c Code) definition() definition {

@@ -16,7 +16,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// Clients were told these numbers; the test holds them to what was published.
+// Published numbers, statuses and messages must not change.
 func TestPublishedCodes(t *testing.T) {
 	published := map[errcode.Code]struct {
 		status int
@@ -56,7 +56,7 @@ func TestPublishedCodes(t *testing.T) {
 	}
 }
 
-// The table that people read names every code, as it is, and no other.
+// docs/errors.md lists exactly the declared codes.
 func TestDocumentedCodes(t *testing.T) {
 	text, err := os.ReadFile("../../docs/errors.md")
 	require.NoError(t, err)
@@ -70,7 +70,7 @@ func TestDocumentedCodes(t *testing.T) {
 	require.Equal(t, declared, documented)
 }
 
-func TestEveryCodeHasEachLanguage(t *testing.T) {
+func TestMessagesAreTranslated(t *testing.T) {
 	for _, code := range errcode.All() {
 		for _, locale := range []string{"zh", "en", "zh_Hant_TW"} {
 			require.NotEmpty(t, code.Message(locale), "%d in %s", code, locale)
@@ -79,9 +79,9 @@ func TestEveryCodeHasEachLanguage(t *testing.T) {
 	}
 }
 
-// Two names for one number compile; this finds them, and a constant that was
-// declared without a definition.
-func TestEachNumberIsDeclaredOnce(t *testing.T) {
+// The compiler detects neither two constants with the same number nor a constant
+// without a definition.
+func TestNumbersAreUnique(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "code.go", nil, 0)
 	require.NoError(t, err)
 	names := map[int]string{}
@@ -107,7 +107,7 @@ func TestUnknownCodeIsInternal(t *testing.T) {
 	require.Equal(t, 500, errcode.Code(42).Status())
 }
 
-func TestErrorKeepsItsCause(t *testing.T) {
+func TestWrap(t *testing.T) {
 	cause := errors.New("disk on fire")
 	err := errcode.Wrap(errcode.Unavailable, cause)
 	require.ErrorIs(t, err, cause)

@@ -5,28 +5,26 @@ import (
 	"time"
 )
 
-// Error is a failure with a code. The client sees Code and Details; Cause is
-// for the log alone.
+// Error is an error with a code. Clients see Code and Details. Cause is only logged.
 type Error struct {
 	Code    Code
 	Details []Text
-	// RetryAfter, when positive, tells the client how long to wait before
-	// another try; it becomes the header Retry-After, in whole seconds.
+	// RetryAfter, if positive, is sent as the header Retry-After, in whole seconds.
 	RetryAfter time.Duration
 	Cause      error
 }
 
-// New returns an error of the given code; details say what exactly is wrong.
+// New returns an error with the given code and details.
 func New(code Code, details ...Text) *Error {
 	return &Error{Code: code, Details: details}
 }
 
-// Wrap returns an error of the given code that keeps its cause for the log.
+// Wrap returns an error with the given code and cause.
 func Wrap(code Code, cause error) *Error {
 	return &Error{Code: code, Cause: cause}
 }
 
-// Error is the text for the log, in English.
+// Error returns the text for the log, in English.
 func (e *Error) Error() string {
 	text := fmt.Sprintf("%d %s", int(e.Code), e.Code.Message("en"))
 	for _, d := range e.Details {
@@ -38,5 +36,5 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Unwrap gives errors.Is and errors.As the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }

@@ -1,12 +1,12 @@
 package errcode
 
-// Text is one sentence for people, in each language that Achilles speaks.
+// Text is a text in each supported language.
 type Text struct {
 	ZH, EN, ZHHantTW string
 }
 
-// In returns the text in the language of locale: "en", "zh_Hant_TW", and
-// Simplified Chinese for "zh" and everything else.
+// In returns the text in the given language: "en", "zh_Hant_TW" or "zh". For any other
+// value it returns Simplified Chinese.
 func (t Text) In(locale string) string {
 	switch locale {
 	case "en":

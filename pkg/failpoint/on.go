@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Enabled reports whether the environment variable Variable lists the point.
+// Enabled reports whether Variable lists the point.
 func Enabled(p Point) bool {
 	return slices.Contains(strings.Split(os.Getenv(Variable), ","), string(p))
 }

@@ -1,4 +1,4 @@
-// Package locale decides in which language a client is answered.
+// Package locale negotiates the language of responses.
 package locale
 
 import (
@@ -8,25 +8,23 @@ import (
 	"golang.org/x/text/language"
 )
 
-// The languages that Achilles speaks, as clients name them in the header
-// "locale". ZH is the default.
+// The supported languages, as in the header "locale". ZH is the default.
 const (
 	ZH       = "zh"
 	EN       = "en"
 	ZHHantTW = "zh_Hant_TW"
 )
 
-// All are the languages, the default first.
+// All returns the supported languages, the default first.
 func All() []string { return []string{ZH, EN, ZHHantTW} }
 
-// Negotiator matches what clients ask for against what Achilles speaks. It is
-// built once and safe for concurrent use.
+// Negotiator selects a supported language. It is safe for concurrent use.
 type Negotiator struct {
 	names   []string
 	matcher language.Matcher
 }
 
-// NewNegotiator returns the negotiator of the three languages.
+// NewNegotiator returns a negotiator of the supported languages.
 func NewNegotiator() *Negotiator {
 	return &Negotiator{
 		names: All(),
@@ -36,17 +34,15 @@ func NewNegotiator() *Negotiator {
 	}
 }
 
-// Negotiate returns the language of an answer: what the header "locale" names
-// if Achilles speaks it, else the best match of Accept-Language (RFC 9110,
-// 12.5.4), else ZH. Neither header can make it fail.
+// Negotiate returns the language in the header "locale" if it is supported, else the
+// best match of Accept-Language (RFC 9110, 12.5.4), else ZH.
 func (n *Negotiator) Negotiate(header, acceptLanguage string) string {
 	for _, name := range n.names {
 		if strings.EqualFold(strings.ReplaceAll(strings.TrimSpace(header), "-", "_"), name) {
 			return name
 		}
 	}
-	// ParseAcceptLanguage is linear, but a header may be as long as the server
-	// allows; what a browser sends is below 200 bytes.
+	// Browsers send less than 200 bytes.
 	if acceptLanguage == "" || len(acceptLanguage) > 1000 {
 		return ZH
 	}
@@ -63,12 +59,12 @@ func (n *Negotiator) Negotiate(header, acceptLanguage string) string {
 
 type contextKey struct{}
 
-// NewContext returns a context that carries the language of the answer.
+// NewContext returns a context with the language of the response.
 func NewContext(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, contextKey{}, name)
 }
 
-// FromContext returns the language that the context carries, else ZH.
+// FromContext returns the language of the context, or ZH.
 func FromContext(ctx context.Context) string {
 	if name, ok := ctx.Value(contextKey{}).(string); ok {
 		return name

@@ -13,21 +13,21 @@ import (
 func TestNegotiate(t *testing.T) {
 	n := locale.NewNegotiator()
 	cases := map[string]struct{ header, accept, want string }{
-		"nothing asked":                {"", "", "zh"},
-		"header wins":                  {"en", "zh-TW", "en"},
-		"header in another case":       {"EN", "", "en"},
-		"header with hyphens":          {"zh-Hant-TW", "", "zh_Hant_TW"},
-		"unknown header":               {"fr", "en", "en"},
-		"unknown header, nothing else": {"klingon", "", "zh"},
-		"browser in English":           {"", "en-US,en;q=0.9", "en"},
-		"browser in Taiwan":            {"", "zh-TW,zh;q=0.9,en;q=0.8", "zh_Hant_TW"},
-		"browser in Hong Kong":         {"", "zh-HK", "zh_Hant_TW"},
-		"browser on the mainland":      {"", "zh-CN,zh;q=0.9", "zh"},
-		"weights count":                {"", "zh;q=0.1, en;q=0.9", "en"},
-		"second choice":                {"", "fr, en;q=0.5", "en"},
-		"nothing we speak":             {"", "fr-FR, de", "zh"},
-		"not a language":               {"", ";;;=", "zh"},
-		"any language":                 {"", "*", "zh"},
+		"no header":                 {"", "", "zh"},
+		"header wins":               {"en", "zh-TW", "en"},
+		"header in upper case":      {"EN", "", "en"},
+		"header with hyphens":       {"zh-Hant-TW", "", "zh_Hant_TW"},
+		"unknown header":            {"fr", "en", "en"},
+		"unknown header only":       {"klingon", "", "zh"},
+		"browser in English":        {"", "en-US,en;q=0.9", "en"},
+		"browser in Taiwan":         {"", "zh-TW,zh;q=0.9,en;q=0.8", "zh_Hant_TW"},
+		"browser in Hong Kong":      {"", "zh-HK", "zh_Hant_TW"},
+		"browser in mainland China": {"", "zh-CN,zh;q=0.9", "zh"},
+		"weights":                   {"", "zh;q=0.1, en;q=0.9", "en"},
+		"second choice":             {"", "fr, en;q=0.5", "en"},
+		"unsupported languages":     {"", "fr-FR, de", "zh"},
+		"not a language":            {"", ";;;=", "zh"},
+		"any language":              {"", "*", "zh"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

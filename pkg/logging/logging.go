@@ -1,5 +1,5 @@
-// Package logging makes the program's logger: JSON lines on standard output in release, readable lines otherwise, and a
-// rotating file besides, when one is configured.
+// Package logging provides the logger: JSON lines on standard output in release mode,
+// console lines otherwise, and optionally a rotating file.
 package logging
 
 import (
@@ -21,29 +21,29 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// Config says what is logged, and where besides standard output.
+// Config is the settings section Log.
 type Config struct {
-	Level       string `mapstructure:"Level" usage:"least level that is logged: debug, info, warn or error"`
-	LogSavePath string `mapstructure:"LogSavePath" usage:"directory of a rotating log file, written besides standard output; empty for none"`
+	Level       string `mapstructure:"Level" usage:"minimum level: debug, info, warn or error"`
+	LogSavePath string `mapstructure:"LogSavePath" usage:"directory of a rotating log file, in addition to standard output; empty for none"`
 	LogFileName string `mapstructure:"LogFileName" usage:"name of the log file in LogSavePath"`
 	MaxSize     int    `mapstructure:"MaxSize" usage:"size in megabytes at which the log file is rotated"`
-	MaxBackups  int    `mapstructure:"MaxBackups" usage:"how many rotated log files are kept; 0 for all"`
-	MaxAge      int    `mapstructure:"MaxAge" usage:"days for which rotated log files are kept; 0 for ever"`
+	MaxBackups  int    `mapstructure:"MaxBackups" usage:"number of rotated log files to keep; 0 for all"`
+	MaxAge      int    `mapstructure:"MaxAge" usage:"days to keep rotated log files; 0 for ever"`
 }
 
-// Default logs from info on, to standard output only.
+// Default returns the defaults: level info, to standard output only.
 func Default() Config {
 	return Config{Level: "info", LogFileName: "achilles.log", MaxSize: 100, MaxBackups: 7, MaxAge: 30}
 }
 
-// Validate reports every value that cannot be used.
+// Validate returns an error that names every invalid setting.
 func (c Config) Validate() error {
 	var all []error
 	if _, err := parseLevel(c.Level); err != nil {
 		all = append(all, err)
 	}
-	if c.LogSavePath != "" && !fileName(c.LogFileName) {
-		all = append(all, settings.Invalid("LogFileName", c.LogFileName, "a file's name without a directory, such as tag.log"))
+	if c.LogSavePath != "" && !validFileName(c.LogFileName) {
+		all = append(all, settings.Invalid("LogFileName", c.LogFileName, "a file name without a directory, such as tag.log"))
 	}
 	if c.MaxSize < 1 {
 		all = append(all, settings.Invalid("MaxSize", strconv.Itoa(c.MaxSize), "at least 1 megabyte"))
@@ -57,7 +57,7 @@ func (c Config) Validate() error {
 	return errors.Join(all...)
 }
 
-func fileName(name string) bool {
+func validFileName(name string) bool {
 	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, `/\`)
 }
 
@@ -70,15 +70,16 @@ func parseLevel(text string) (zapcore.Level, error) {
 	return zapcore.ParseLevel(text)
 }
 
-// Logger is a zap logger together with the file it may write to. The embedded logger is what is passed on.
+// Logger is a zap logger with its level and its optional file.
 type Logger struct {
 	*zap.Logger
 	level zap.AtomicLevel
 	file  io.Closer
 }
 
-// New makes a logger: JSON lines in release, lines for people otherwise. With LogSavePath set it also writes JSON lines to
-// the file there, rotated by size; the error says why that file cannot be written.
+// New returns a logger. It writes JSON lines to stdout in release mode, and console
+// lines otherwise. If LogSavePath is set, it also writes JSON lines to a file, which is
+// rotated by size. It returns an error if the file cannot be written.
 func New(cfg Config, release bool, stdout io.Writer) (*Logger, error) {
 	level, err := parseLevel(cfg.Level)
 	if err != nil {
@@ -102,7 +103,7 @@ func New(cfg Config, release bool, stdout io.Writer) (*Logger, error) {
 	return l, nil
 }
 
-// SetLevel changes the least level that is logged, at once and for all loggers made from this one.
+// SetLevel changes the minimum level of this logger and of all loggers derived from it.
 func (l *Logger) SetLevel(text string) error {
 	level, err := parseLevel(text)
 	if err != nil {
@@ -112,7 +113,7 @@ func (l *Logger) SetLevel(text string) error {
 	return nil
 }
 
-// Close closes the log file, if there is one. Nothing is held back in memory, so nothing is lost on standard output.
+// Close closes the log file, if there is one. Lines are not buffered.
 func (l *Logger) Close() error {
 	if l.file == nil {
 		return nil
@@ -120,14 +121,14 @@ func (l *Logger) Close() error {
 	return l.file.Close()
 }
 
-// lock hides the destination's own Sync: on a terminal or a pipe it only fails.
+// lock hides the Sync method of w, which fails on terminals and pipes.
 func lock(w io.Writer) zapcore.WriteSyncer {
 	return zapcore.Lock(zapcore.AddSync(struct{ io.Writer }{w}))
 }
 
 func openFile(cfg Config) (*lumberjack.Logger, error) {
 	path := filepath.Join(cfg.LogSavePath, cfg.LogFileName)
-	// lumberjack opens the file at the first line only: too late to refuse the start.
+	// lumberjack opens the file at the first line, which is too late to fail the start.
 	if err := tryFile(path); err != nil {
 		return nil, fmt.Errorf("log file %s cannot be written: %s; set Log.LogSavePath to a directory that this user can write, "+
 			"or leave it empty to log to standard output only", path, cause(err))
@@ -146,7 +147,7 @@ func tryFile(path string) error {
 	return file.Close()
 }
 
-// cause leaves out the path, which the message around it names already.
+// cause removes the path, which the outer message contains.
 func cause(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {

@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// lumberjack keeps one goroutine for each file until the process ends.
+	// lumberjack never stops its goroutine for a file.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("gopkg.in/natefinch/lumberjack%2ev2.(*Logger).millRun"))
 }
 
@@ -53,7 +53,7 @@ func TestRelease(t *testing.T) {
 	delete(all[0], "ts")
 	require.Equal(t, map[string]any{
 		"level": "info", "logger": "feed", "msg": "up\nand running", "took": 1.5, "error": "odd", "password": "******",
-	}, all[0], "and no caller")
+	}, all[0], "without the caller")
 }
 
 func TestTimeIsUTC(t *testing.T) {
@@ -111,7 +111,7 @@ func TestFile(t *testing.T) {
 	log.Info("one")
 	require.NoError(t, log.Close())
 	log, err = New(cfg, false, &out)
-	require.NoError(t, err, "the file of the run before is continued")
+	require.NoError(t, err, "appends to the existing file")
 	require.NoError(t, log.SetLevel("error"))
 	log.Info("hidden in both")
 	log.Error("two")
@@ -121,13 +121,13 @@ func TestFile(t *testing.T) {
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	all := entries(t, string(content))
-	require.Len(t, all, 2, "JSON also when standard output is for people")
+	require.Len(t, all, 2, "JSON even if standard output has console lines")
 	require.Equal(t, "one", all[0]["msg"])
 	require.Equal(t, "two", all[1]["msg"])
 	require.Equal(t, 2, strings.Count(out.String(), "\n"))
 	info, err := os.Stat(path)
 	require.NoError(t, err)
-	require.Zero(t, info.Mode().Perm()&0o077, "nobody else reads the log")
+	require.Zero(t, info.Mode().Perm()&0o077, "other users cannot read the log")
 }
 
 func TestRotation(t *testing.T) {
@@ -143,7 +143,7 @@ func TestRotation(t *testing.T) {
 	require.Eventually(t, func() bool {
 		files, err := os.ReadDir(cfg.LogSavePath)
 		return err == nil && len(files) == 2
-	}, time.Minute, 10*time.Millisecond, "one file and one backup stay")
+	}, time.Minute, 10*time.Millisecond, "one file and one backup are kept")
 	info, err := os.Stat(filepath.Join(cfg.LogSavePath, cfg.LogFileName))
 	require.NoError(t, err)
 	require.LessOrEqual(t, info.Size(), int64(1<<20))
@@ -162,13 +162,13 @@ func TestUnwritableFile(t *testing.T) {
 	}
 }
 
-func TestClosedStdoutIsNoError(t *testing.T) {
+func TestClosedStdout(t *testing.T) {
 	reader, writer, err := os.Pipe()
 	require.NoError(t, err)
 	defer func() { _ = reader.Close() }()
 	log, err := New(Default(), true, writer)
 	require.NoError(t, err)
-	require.NoError(t, log.Sync(), "a pipe cannot be synced, and need not be")
+	require.NoError(t, log.Sync(), "Sync ignores pipes")
 	require.NoError(t, writer.Close())
 	require.NoError(t, log.Sync())
 	require.NoError(t, log.Close())
@@ -179,7 +179,7 @@ func TestValidate(t *testing.T) {
 	cfg := Config{Level: "loud", LogSavePath: "logs", LogFileName: "../x", MaxSize: 0, MaxBackups: -1, MaxAge: -2}
 	require.EqualError(t, cfg.Validate(), strings.Join([]string{
 		"Level: loud is not allowed: debug, info, warn, error",
-		"LogFileName: ../x is not allowed: a file's name without a directory, such as tag.log",
+		"LogFileName: ../x is not allowed: a file name without a directory, such as tag.log",
 		"MaxSize: 0 is not allowed: at least 1 megabyte",
 		"MaxBackups: -1 is not allowed: a number of files, or 0 to keep all",
 		"MaxAge: -2 is not allowed: a number of days, or 0 to keep them for ever",
@@ -187,7 +187,7 @@ func TestValidate(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "a/b", `a\b`} {
 		cfg := Default()
 		cfg.LogFileName = name
-		require.NoError(t, cfg.Validate(), "without a path the name does not matter")
+		require.NoError(t, cfg.Validate(), "without a path the name is ignored")
 		cfg.LogSavePath = "logs"
 		require.Error(t, cfg.Validate(), name)
 	}

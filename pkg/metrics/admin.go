@@ -3,11 +3,11 @@ package metrics
 import (
 	"encoding/json"
 	"net/http"
-	"net/http/pprof" // #nosec G108 -- it fills http.DefaultServeMux, which nothing serves
+	"net/http/pprof" // #nosec G108 -- http.DefaultServeMux is not served
 )
 
-// AdminHandler serves /metrics, /version and /debug/pprof/ for the admin
-// listener, which no ingress may route.
+// AdminHandler returns the handler of the admin listener: /metrics, /version and
+// /debug/pprof/. It must not be exposed to clients.
 func AdminHandler(m *Metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())

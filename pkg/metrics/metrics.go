@@ -1,5 +1,5 @@
-// Package metrics counts and times what a service does, for Prometheus. Every
-// name begins with achilles_; units are Prometheus' base units.
+// Package metrics provides the Prometheus metrics of a service. Their names begin with
+// achilles_, and their units are Prometheus' base units.
 package metrics
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
 )
 
-// Metrics is the set of one process, in a registry of its own.
+// Metrics are the metrics of a process, in their own registry.
 type Metrics struct {
 	info     buildinfo.Info
 	registry *prometheus.Registry
@@ -24,8 +24,7 @@ type Metrics struct {
 	panics   prometheus.Counter
 }
 
-// New returns the metrics that every service has: build, Go runtime, process
-// and HTTP.
+// New returns the metrics of every service: build, Go runtime, process and HTTP.
 func New(info buildinfo.Info) *Metrics {
 	labels := []string{"method", "route", "status"}
 	m := &Metrics{
@@ -33,16 +32,16 @@ func New(info buildinfo.Info) *Metrics {
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "achilles_http_requests_total",
-			Help: "HTTP requests answered, by method, route template and status.",
+			Help: "Completed HTTP requests, by method, route template and status.",
 		}, labels),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "achilles_http_request_duration_seconds",
-			Help:    "Time from the request's header to the end of its handler, by method, route template and status.",
+			Help:    "Duration of HTTP requests from the header to the end of the handler, by method, route template and status.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
 		}, labels),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "achilles_http_requests_in_flight",
-			Help: "HTTP requests being handled.",
+			Help: "HTTP requests in progress.",
 		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "achilles_http_panics_total",
@@ -51,7 +50,7 @@ func New(info buildinfo.Info) *Metrics {
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "achilles_build_info",
-		Help: "The running build in its labels; always 1.",
+		Help: "Labels describe the running build; the value is always 1.",
 		ConstLabels: prometheus.Labels{
 			"version": info.Version, "commit": info.Commit, "build_time": info.BuildTime, "go_version": info.GoVersion,
 		},
@@ -62,20 +61,20 @@ func New(info buildinfo.Info) *Metrics {
 	return m
 }
 
-// Registry is where other packages register what they measure.
+// Registry returns the registry, for the metrics of other packages.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// Handler serves the metrics to Prometheus.
+// Handler returns the handler that Prometheus scrapes.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, Registry: m.registry})
 }
 
-// TrackDraining adds the gauge achilles_draining, 1 once draining is closed.
-// Call it once.
+// TrackDraining registers the gauge achilles_draining, which is 1 after draining is
+// closed. It must not be called twice.
 func (m *Metrics) TrackDraining(draining <-chan struct{}) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "achilles_draining",
-		Help: "Whether the process is draining before its end (1) or not (0).",
+		Help: "1 if the process is draining before it stops, otherwise 0.",
 	}, func() float64 {
 		select {
 		case <-draining:
@@ -86,11 +85,11 @@ func (m *Metrics) TrackDraining(draining <-chan struct{}) {
 	}))
 }
 
-// RequestStarted counts a request in; RequestDone has to follow.
+// RequestStarted records the start of a request. RequestDone must follow.
 func (m *Metrics) RequestStarted() { m.inFlight.Inc() }
 
-// RequestDone counts a request out. route is its template, never its path;
-// empty for a request that no route matched.
+// RequestDone records the end of a request. route is the route template, or empty if no
+// route matched.
 func (m *Metrics) RequestDone(method, route string, status int, elapsed time.Duration) {
 	m.inFlight.Dec()
 	labels := []string{Method(method), Route(route), strconv.Itoa(status)}
@@ -98,11 +97,11 @@ func (m *Metrics) RequestDone(method, route string, status int, elapsed time.Dur
 	m.duration.WithLabelValues(labels...).Observe(elapsed.Seconds())
 }
 
-// PanicRecovered counts a panic of a handler.
+// PanicRecovered records a panic of a handler.
 func (m *Metrics) PanicRecovered() { m.panics.Inc() }
 
-// Method is the method as a label: a client may send any word, so all but the
-// standard ones are "other".
+// Method returns the label of a method. It is "other" for non-standard methods, which
+// would make the number of labels unbounded.
 func Method(method string) string {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
@@ -113,7 +112,7 @@ func Method(method string) string {
 	}
 }
 
-// Route is the route template as a label; "unmatched" without one.
+// Route returns the label of a route template, or "unmatched" if it is empty.
 func Route(template string) string {
 	if template == "" {
 		return "unmatched"

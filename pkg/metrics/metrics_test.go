@@ -32,7 +32,7 @@ func get(t *testing.T, handler http.Handler, path string) (int, string) {
 	return recorder.Code, recorder.Body.String()
 }
 
-// used is a set in which every metric has a value.
+// used returns metrics that all have values.
 func used(t *testing.T) *metrics.Metrics {
 	t.Helper()
 	m := metrics.New(build())
@@ -76,7 +76,7 @@ func TestDraining(t *testing.T) {
 	require.Contains(t, text, "achilles_draining 1\n")
 }
 
-func TestClientsCannotInventLabelValues(t *testing.T) {
+func TestLabelValuesAreBounded(t *testing.T) {
 	m := metrics.New(build())
 	for _, method := range []string{"PROPFIND", "get", "", strings.Repeat("X", 9000)} {
 		m.RequestStarted()
@@ -94,7 +94,7 @@ func TestClientsCannotInventLabelValues(t *testing.T) {
 	require.Contains(t, text, `achilles_http_requests_total{method="other",route="unmatched",status="404"} 4`)
 }
 
-func TestTwoSetsShareNothing(t *testing.T) {
+func TestInstancesAreIndependent(t *testing.T) {
 	first, second := metrics.New(build()), metrics.New(build())
 	first.PanicRecovered()
 	_, text := get(t, second.Handler(), "/metrics")
@@ -102,7 +102,7 @@ func TestTwoSetsShareNothing(t *testing.T) {
 	require.NotSame(t, prometheus.DefaultRegisterer, first.Registry())
 }
 
-func TestNamesFollowTheConventions(t *testing.T) {
+func TestNamingConventions(t *testing.T) {
 	_, text := get(t, used(t).Handler(), "/metrics")
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	require.NoError(t, err)

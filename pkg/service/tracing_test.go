@@ -97,7 +97,7 @@ func TestTracesWithoutCollector(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	for about, c := range map[string]struct{ endpoint, says string }{
-		"hanging": {hanging.URL, "the last traces are lost"}, "gone": {gone.URL, "is there a collector"},
+		"hanging": {hanging.URL, "the last traces are lost"}, "gone": {gone.URL, "requests are not affected"},
 	} {
 		t.Run(about, func(t *testing.T) {
 			base, stop, log := traced(t, c.endpoint)

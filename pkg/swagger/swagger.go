@@ -1,5 +1,5 @@
-// Package swagger serves a service's API description and the Swagger UI page
-// that shows it. All assets are embedded: the page asks no other host.
+// Package swagger serves an API description and a Swagger UI page for it. All assets
+// are embedded; the page uses no other host.
 package swagger
 
 import (
@@ -17,21 +17,21 @@ import (
 //go:embed index.html page.js
 var page embed.FS
 
-// contentSecurityPolicy admits what Swagger UI needs: its own files, the API
-// beside it, inline styles and data images.
+// contentSecurityPolicy allows what Swagger UI needs: its own files, the API on the
+// same host, inline styles and data images.
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; " +
 	"img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 
-// Description is an API description that a page shows.
+// Description is an API description on a page.
 type Description struct {
 	Name string `json:"name"`
-	// URL is where the description is, relative to the page.
+	// URL is the URL of the description, relative to the page.
 	URL string `json:"url"`
 }
 
 // Register serves the page at /swagger/NAME/ and the OpenAPI 3 description at
-// /swagger/NAME/openapi.json. The service's name is in the path so that a
-// gateway can show the pages of several services; /swagger leads to the page.
+// /swagger/NAME/openapi.json. The path contains the name of the service, so that a
+// gateway can serve the pages of several services. /swagger redirects to the page.
 func Register(routes gin.IRoutes, name string, openAPI []byte) {
 	base := "/swagger/" + name
 	for _, path := range []string{"/swagger", "/swagger/", base} {
@@ -46,9 +46,8 @@ func Register(routes gin.IRoutes, name string, openAPI []byte) {
 	}
 }
 
-// Page returns the handler of a page at base/ that shows the descriptions, one
-// at a time, the first one first. It redirects from base and answers 404 for
-// what is not part of the page.
+// Page returns the handler of a page at base/ that shows one of the descriptions, at
+// first the first one. It redirects base to base/ and answers 404 for other paths.
 func Page(base string, descriptions ...Description) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+base, http.RedirectHandler(base+"/", http.StatusMovedPermanently))

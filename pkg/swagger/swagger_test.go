@@ -42,8 +42,8 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// The page must work without another host: nothing in what we wrote names one.
-func TestPageNamesNoOtherHost(t *testing.T) {
+// The page must not use another host.
+func TestPageUsesNoOtherHost(t *testing.T) {
 	engine := gin.New()
 	swagger.Register(engine, "tag", nil)
 	for _, target := range []string{"/swagger/tag/", "/swagger/tag/page.js"} {

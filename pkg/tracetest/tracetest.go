@@ -1,5 +1,4 @@
-// Package tracetest gives tests a collector of traces that speaks OTLP over
-// HTTP.
+// Package tracetest provides a collector of traces for tests, for OTLP over HTTP.
 package tracetest
 
 import (
@@ -16,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Span is a span as it arrived, with its ids in hex.
+// Span is a received span. Its ids are in hex.
 type Span struct {
 	Name, TraceID, ID, Parent string
 	Kind                      tracepb.Span_SpanKind
@@ -25,14 +24,14 @@ type Span struct {
 	Resource                  map[string]any
 }
 
-// Collector keeps the spans that it is sent to its URL.
+// Collector stores the spans that are sent to its URL.
 type Collector struct {
 	*httptest.Server
 	mu    sync.Mutex
 	spans []Span
 }
 
-// New returns a collector, which is closed at the end of the test.
+// New returns a collector, which is closed when the test ends.
 func New(t testing.TB) *Collector {
 	c := &Collector{}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -40,7 +39,7 @@ func New(t testing.TB) *Collector {
 		var traces tracepb.TracesData
 		if assert.NoError(t, err) && assert.Equal(t, "POST /v1/traces", r.Method+" "+r.URL.Path) &&
 			assert.Equal(t, "application/x-protobuf", r.Header.Get("Content-Type")) && assert.NoError(t, proto.Unmarshal(body, &traces)) {
-			c.take(&traces)
+			c.add(&traces)
 		}
 		w.WriteHeader(http.StatusOK)
 	}))
@@ -48,14 +47,14 @@ func New(t testing.TB) *Collector {
 	return c
 }
 
-// Spans returns what has arrived, in the order in which the spans ended.
+// Spans returns the received spans, in the order in which they ended.
 func (c *Collector) Spans() []Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.spans
 }
 
-func (c *Collector) take(traces *tracepb.TracesData) {
+func (c *Collector) add(traces *tracepb.TracesData) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, source := range traces.ResourceSpans {

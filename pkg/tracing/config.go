@@ -9,19 +9,19 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// tracesPath is where every collector takes traces, below its base URL.
+// tracesPath is the path of OTLP traces relative to the base URL of a collector.
 const tracesPath = "/v1/traces"
 
-// Config is the section Tracing.
+// Config is the settings section Tracing.
 type Config struct {
-	Endpoint    string  `mapstructure:"Endpoint" usage:"collector that gets the traces by OTLP over HTTP, such as http://jaeger:4318; empty: no tracing"`
-	SampleRatio float64 `mapstructure:"SampleRatio" usage:"share of the requests that is traced, from 0 to 1; a caller's own decision goes before it"`
+	Endpoint    string  `mapstructure:"Endpoint" usage:"URL of a collector for OTLP over HTTP, such as http://jaeger:4318; empty: no tracing"`
+	SampleRatio float64 `mapstructure:"SampleRatio" usage:"fraction of requests to trace, from 0 to 1; the decision of a parent span takes precedence"`
 }
 
-// Default traces nothing until there is an endpoint, and then everything.
+// Default returns the defaults: no tracing, and every request once Endpoint is set.
 func Default() Config { return Config{SampleRatio: 1} }
 
-// Validate reports every value that cannot be used.
+// Validate returns an error that names every invalid setting.
 func (c Config) Validate() error {
 	var errs []error
 	if u, err := url.Parse(c.Endpoint); c.Endpoint != "" && (err != nil || !isBase(u)) {
@@ -32,7 +32,7 @@ func (c Config) Validate() error {
 		errs = append(errs, settings.Invalid("Endpoint", shown,
 			"the collector's base URL, such as http://jaeger:4318, without user, query or "+tracesPath+" (which is added); or empty for no tracing"))
 	}
-	if !(c.SampleRatio >= 0 && c.SampleRatio <= 1) { // so that NaN is none either
+	if !(c.SampleRatio >= 0 && c.SampleRatio <= 1) { // NaN is invalid too
 		errs = append(errs, settings.Invalid("SampleRatio", fmt.Sprint(c.SampleRatio), "a number from 0 to 1, such as 0.1"))
 	}
 	return errors.Join(errs...)

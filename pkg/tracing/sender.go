@@ -13,17 +13,16 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// reportInterval keeps a collector that is away from filling the log.
+// reportInterval is the minimum interval between warnings about the collector.
 const reportInterval = time.Minute
 
-// sender is the way of the OTLP exporter to the collector, an
-// [otlptrace.Client]. The exporter's own one would bring all of gRPC along.
+// sender is an [otlptrace.Client]. The client of the OTLP module depends on gRPC.
 type sender struct {
 	endpoint string
 	http     *http.Client
 	log      *zap.Logger
 	reported time.Time
-	// open ends when nothing is sent any more.
+	// open is canceled by close.
 	open  context.Context
 	close context.CancelFunc
 }
@@ -31,20 +30,19 @@ type sender struct {
 func newSender(endpoint string, log *zap.Logger) *sender {
 	s := &sender{
 		endpoint: strings.TrimSuffix(endpoint, "/") + tracesPath, log: log,
-		// A batch every few seconds is worth no connection that is kept.
+		// Batches are too rare for persistent connections.
 		http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 	}
 	s.open, s.close = context.WithCancel(context.Background())
 	return s
 }
 
-// Start and Stop have nothing to do: the collector may come later, and
-// Tracing.Close ends it all.
+// Start and Stop do nothing. Tracing.Close closes the sender.
 func (s *sender) Start(context.Context) error { return nil }
 func (s *sender) Stop(context.Context) error  { return nil }
 
-// UploadTraces sends spans once. It returns no error: the SDK could only hand
-// it to a handler that is global. It is not called concurrently.
+// UploadTraces sends spans without retries. It logs errors instead of returning them,
+// because the SDK passes them to a global handler. It is not called concurrently.
 func (s *sender) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -52,13 +50,13 @@ func (s *sender) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpan
 	err := s.send(ctx, spans)
 	if err != nil && s.open.Err() == nil && time.Since(s.reported) >= reportInterval {
 		s.reported = time.Now()
-		s.log.Warn("traces are lost, and nothing else: is there a collector that speaks OTLP over HTTP at Tracing.Endpoint?", zap.Error(err))
+		s.log.Warn("traces are lost, requests are not affected: check that Tracing.Endpoint is a collector for OTLP over HTTP", zap.Error(err))
 	}
 	return nil
 }
 
 func (s *sender) send(ctx context.Context, spans []*tracepb.ResourceSpans) error {
-	// The same on the wire as ExportTraceServiceRequest, whose package has gRPC in it.
+	// TracesData has the encoding of ExportTraceServiceRequest, whose package depends on gRPC.
 	body, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
 	if err != nil {
 		return err
@@ -68,13 +66,13 @@ func (s *sender) send(ctx context.Context, spans []*tracepb.ResourceSpans) error
 		return err
 	}
 	request.Header.Set("Content-Type", "application/x-protobuf")
-	answer, err := s.http.Do(request)
+	response, err := s.http.Do(request)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = answer.Body.Close() }()
-	if answer.StatusCode/100 != 2 {
-		return fmt.Errorf("%s answered %s", s.endpoint, answer.Status)
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode/100 != 2 {
+		return fmt.Errorf("%s answered %s", s.endpoint, response.Status)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
-// Package tracing makes spans of what a service does and sends them to a
-// collector, beside the requests and never in their way. There is no global
-// provider: who answers requests is given a tracer, and whatever works for a
-// request finds it in the context.
+// Package tracing creates spans and sends them to a collector, without delaying
+// requests. There is no global provider: the HTTP server gets a tracer, and code that
+// works for a request finds the span in its context.
 package tracing
 
 import (
@@ -19,10 +18,10 @@ import (
 )
 
 const (
-	// scope names the maker of the spans in them.
+	// scope is the instrumentation scope of the spans.
 	scope = "github.com/achilles-blog/achilles/pkg/tracing"
-	// sendTimeout bounds the delivery of one batch, flushTimeout that of all
-	// that are left at the end.
+	// sendTimeout is the timeout for one batch, flushTimeout the timeout for all
+	// remaining batches in Close.
 	sendTimeout  = 5 * time.Second
 	flushTimeout = time.Second
 )
@@ -33,17 +32,16 @@ type Tracing struct {
 	sender   *sender
 }
 
-// New returns what traces the service of the given name and version, or nil
-// when the configuration has no endpoint. It does not look for the collector,
-// which may come later, and go and return.
+// New returns the tracing of a service, or nil if there is no endpoint. It does not
+// connect to the collector, which may be unavailable at any time.
 func New(cfg Config, service, version string, log *zap.Logger) *Tracing {
 	if cfg.Endpoint == "" {
 		return nil
 	}
 	sender := newSender(cfg.Endpoint, log)
-	host, _ := os.Hostname() // in Kubernetes the pod's name
+	host, _ := os.Hostname() // the pod name in Kubernetes
 	return &Tracing{sender: sender, provider: sdktrace.NewTracerProvider(
-		// Spans wait in a queue of bounded length; what it cannot hold is lost.
+		// The queue is bounded. Spans that do not fit are dropped.
 		sdktrace.WithBatcher(otlptrace.NewUnstarted(sender), sdktrace.WithExportTimeout(sendTimeout)),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(cfg.SampleRatio))),
 		sdktrace.WithResource(resource.NewSchemaless(
@@ -51,7 +49,7 @@ func New(cfg Config, service, version string, log *zap.Logger) *Tracing {
 	)}
 }
 
-// Tracer begins the spans of requests; nil when nothing is traced.
+// Tracer returns the tracer for requests, or nil if t is nil.
 func (t *Tracing) Tracer() trace.Tracer {
 	if t == nil {
 		return nil
@@ -59,8 +57,8 @@ func (t *Tracing) Tracer() trace.Tracer {
 	return t.provider.Tracer(scope)
 }
 
-// Close sends what has not been sent yet, for as long as flushTimeout and ctx
-// allow. Traces that are lost are no failure of the service's stop.
+// Close sends the remaining spans until flushTimeout or the end of ctx. It logs lost
+// spans and returns no error for them.
 func (t *Tracing) Close(ctx context.Context) error {
 	if t == nil {
 		return nil
@@ -68,14 +66,14 @@ func (t *Tracing) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
-		t.sender.log.Warn("the last traces are lost: the collector did not take them in time", zap.Error(err))
+		t.sender.log.Warn("the last traces are lost: the collector did not accept them in time", zap.Error(err))
 	}
 	t.sender.close()
 	return nil
 }
 
-// StartClient begins the span of a call to another system, below the span in
-// ctx. Where none is recorded there the one that it returns does nothing.
+// StartClient starts a client span as a child of the span in ctx. If that is not
+// recording, it returns a span that does nothing.
 func StartClient(ctx context.Context, name string, attributes ...attribute.KeyValue) (context.Context, trace.Span) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.IsRecording() {

@@ -66,13 +66,13 @@ func TestOff(t *testing.T) {
 	require.Nil(t, traces)
 	require.Nil(t, traces.Tracer())
 	ctx, span := tracing.StartClient(t.Context(), "call")
-	require.Equal(t, t.Context(), ctx, "there is nothing to carry")
+	require.Equal(t, t.Context(), ctx, "the context is unchanged")
 	require.False(t, span.SpanContext().IsValid())
 	span.End()
 }
 
-// The share decides where nobody else has; the caller's decision holds for all
-// that is done for it.
+// The sample ratio applies to requests without a parent span. The decision of a parent
+// span applies to all its children.
 func TestSampling(t *testing.T) {
 	from := func(flags trace.TraceFlags) context.Context {
 		return trace.ContextWithRemoteSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
@@ -81,19 +81,19 @@ func TestSampling(t *testing.T) {
 	}
 	for about, c := range map[string]struct {
 		ratio  float64
-		caller context.Context
+		parent context.Context
 		want   int
 	}{
 		"all": {1, t.Context(), 2}, "none": {0, t.Context(), 0},
-		"the caller wants it": {0, from(trace.FlagsSampled), 2}, "the caller does not": {1, from(0), 0},
+		"sampled parent": {0, from(trace.FlagsSampled), 2}, "unsampled parent": {1, from(0), 0},
 	} {
 		t.Run(about, func(t *testing.T) {
 			collector := tracetest.New(t)
 			traces, _ := start(t, collector.URL, c.ratio)
-			ctx, request := traces.Tracer().Start(c.caller, "request")
+			ctx, request := traces.Tracer().Start(c.parent, "request")
 			_, call := tracing.StartClient(ctx, "call")
 			call.End()
-			require.Equal(t, c.want == 2, request.IsRecording(), "ended by a span that is not its own")
+			require.Equal(t, c.want == 2, request.IsRecording(), "ended by the wrong span")
 			request.End()
 			require.NoError(t, traces.Close(t.Context()))
 			require.Len(t, collector.Spans(), c.want)
@@ -101,8 +101,8 @@ func TestSampling(t *testing.T) {
 	}
 }
 
-// hanging is a collector that takes everything and never answers; waiting are
-// those who wait for it.
+// hanging returns a collector that accepts requests and never answers, and the number
+// of requests that wait for it.
 func hanging(t *testing.T) (url string, waiting *atomic.Int32) {
 	waiting = &atomic.Int32{}
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -121,19 +121,19 @@ func gone() string {
 	return server.URL
 }
 
-// patience is what only an error takes: a collector that hangs does so for ever.
+// patience is a deadline that only matters if the test fails.
 const patience = time.Minute
 
-// Whatever the collector does, spans cost their makers nothing, the stop is
-// bounded and no failure, and the log has a line rather than a flood.
+// Whatever the collector does, creating spans doesn't block, Close is bounded and
+// succeeds, and one line is logged.
 func TestBadCollectors(t *testing.T) {
-	handler := otel.GetErrorHandler() // a global one, which would write where and how it likes
+	handler := otel.GetErrorHandler() // it is global and writes to stderr
 	defer otel.SetErrorHandler(handler)
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { t.Errorf("not ours to report: %v", err) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { t.Errorf("error passed to the global handler: %v", err) }))
 	wrong := httptest.NewServer(http.NotFoundHandler())
 	defer wrong.Close()
 	hangs, waiting := hanging(t)
-	for about, c := range map[string]struct{ url, says string }{
+	for about, c := range map[string]struct{ url, want string }{
 		"gone":    {gone(), "connection refused"},
 		"wrong":   {wrong.URL, "/v1/traces answered 404 Not Found"},
 		"hanging": {hangs, "the last traces are lost"},
@@ -141,19 +141,19 @@ func TestBadCollectors(t *testing.T) {
 		t.Run(about, func(t *testing.T) {
 			traces, logs := start(t, c.url, 1)
 			began := time.Now()
-			for range 10_000 { // several times what the queue holds
+			for range 10_000 { // several times the size of the queue
 				_, span := traces.Tracer().Start(t.Context(), "request")
 				span.End()
 			}
-			require.Less(t, time.Since(began), patience/2, "the spans' makers were held up")
+			require.Less(t, time.Since(began), patience/2, "creating spans was blocked")
 			began = time.Now()
 			require.NoError(t, traces.Close(t.Context()))
-			require.Less(t, time.Since(began), patience/2, "the stop was held up")
-			require.Eventually(t, func() bool { return waiting.Load() == 0 }, patience, time.Millisecond, "something is still being sent")
+			require.Less(t, time.Since(began), patience/2, "Close was blocked")
+			require.Eventually(t, func() bool { return waiting.Load() == 0 }, patience, time.Millisecond, "a request is still in progress")
 			require.Equal(t, 1, logs.Len(), "%v", logs.All())
 			line := logs.All()[0]
 			require.Equal(t, zapcore.WarnLevel, line.Level)
-			require.Contains(t, line.Message+line.ContextMap()["error"].(string), c.says)
+			require.Contains(t, line.Message+line.ContextMap()["error"].(string), c.want)
 		})
 	}
 }
@@ -163,7 +163,7 @@ func TestTransport(t *testing.T) {
 	var header http.Header
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header = r.Header
-		if r.URL.Path == "/away" {
+		if r.URL.Path == "/unavailable" {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	}))
@@ -175,7 +175,7 @@ func TestTransport(t *testing.T) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		require.NoError(t, err)
 		answer, err := client.Do(request)
-		require.Empty(t, request.Header, "the caller's request was changed")
+		require.Empty(t, request.Header, "the request was modified")
 		if err != nil {
 			return "", err
 		}
@@ -183,17 +183,17 @@ func TestTransport(t *testing.T) {
 	}
 	traces, _ := start(t, collector.URL, 1)
 	ctx, parent := traces.Tracer().Start(t.Context(), "request")
-	var told []string
-	for _, path := range []string{"/fine?n=1", "/away"} {
+	var received []string
+	for _, path := range []string{"/fine?n=1", "/unavailable"} {
 		traceparent, err := get(ctx, server.URL+path)
 		require.NoError(t, err)
-		told = append(told, traceparent)
+		received = append(received, traceparent)
 	}
 	_, err := get(ctx, gone())
 	require.Error(t, err)
 	traceparent, err := get(t.Context(), server.URL)
 	require.NoError(t, err)
-	require.Empty(t, traceparent, "a trace out of nothing")
+	require.Empty(t, traceparent, "a trace without a parent span")
 	parent.End()
 	require.NoError(t, traces.Close(t.Context()))
 
@@ -205,7 +205,7 @@ func TestTransport(t *testing.T) {
 		require.Equal(t, parent.SpanContext().SpanID().String(), span.Parent)
 		require.Equal(t, i > 0, span.Failed)
 		if i < 2 {
-			require.Equal(t, "00-"+span.TraceID+"-"+span.ID+"-01", told[i])
+			require.Equal(t, "00-"+span.TraceID+"-"+span.ID+"-01", received[i])
 		}
 	}
 	require.Equal(t, map[string]any{

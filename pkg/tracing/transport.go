@@ -10,8 +10,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Transport makes each request a span below the one in its context, if any,
-// and tells the server of it.
+// Transport creates a client span for each request whose context has a span, and
+// propagates it to the server.
 type Transport struct{ *http.Transport }
 
 // RoundTrip implements http.RoundTripper.
@@ -23,17 +23,17 @@ func (t Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		semconv.HTTPRequestMethodKey.String(request.Method), semconv.ServerAddress(request.URL.Hostname()),
 		semconv.URLFull(request.URL.Redacted()))
 	defer span.End()
-	request = request.Clone(ctx) // the caller's own is not ours to change
+	request = request.Clone(ctx) // RoundTrip must not modify the request
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(request.Header))
-	answer, err := t.Transport.RoundTrip(request)
+	response, err := t.Transport.RoundTrip(request)
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
 		return nil, err
 	}
-	span.SetAttributes(semconv.HTTPResponseStatusCode(answer.StatusCode))
-	if answer.StatusCode >= http.StatusBadRequest {
+	span.SetAttributes(semconv.HTTPResponseStatusCode(response.StatusCode))
+	if response.StatusCode >= http.StatusBadRequest {
 		span.SetStatus(codes.Error, "")
-		span.SetAttributes(semconv.ErrorTypeKey.String(strconv.Itoa(answer.StatusCode)))
+		span.SetAttributes(semconv.ErrorTypeKey.String(strconv.Itoa(response.StatusCode)))
 	}
-	return answer, nil
+	return response, nil
 }

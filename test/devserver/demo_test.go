@@ -62,7 +62,7 @@ func (b *blog) answer(r *http.Request, body map[string]any) (int, map[string]any
 	case r.URL.Path == "/auth":
 		return 401, map[string]any{"code": 10000003}
 	case r.Header.Get("Authorization") != "Bearer token":
-		return 401, map[string]any{"code": 10000004, "msg": "the token is wrong"}
+		return 401, map[string]any{"code": 10000004, "msg": "missing or invalid token"}
 	}
 	switch r.Method + " " + r.URL.Path {
 	case "GET /api/v1/tags":

@@ -55,7 +55,7 @@ func TestFeedNeedsTheToken(t *testing.T) {
 		} {
 			for _, path := range []string{changesPath, snapshotPath, changesPath + "?after=x"} {
 				for language, message := range map[string]string{
-					"zh": "服务令牌错误", "en": "the service token is missing or wrong", "zh_Hant_TW": "服務權杖錯誤",
+					"zh": "服务令牌错误", "en": "missing or invalid service token", "zh_Hant_TW": "服務權杖錯誤",
 				} {
 					header.Set("locale", language)
 					result := s.Do(t, apitest.Case{Path: path, Header: header, Invalid: true})
@@ -166,7 +166,7 @@ func TestFeedThatIsGone(t *testing.T) {
 		gone := func(after string) {
 			t.Helper()
 			for language, message := range map[string]string{
-				"zh": "变更记录已清理, 请从快照重新开始", "en": "the changes asked for are gone, start over from the snapshot",
+				"zh": "变更记录已清理, 请从快照重新开始", "en": "the requested changes are no longer available, start over from the snapshot",
 				"zh_Hant_TW": "變更記錄已清理, 請從快照重新開始",
 			} {
 				header := authorized.Clone()

@@ -12,7 +12,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/auth"
 )
 
-// Auth are the settings of a new key set.
+// Auth returns settings with a new key set.
 func Auth(t testing.TB) auth.Config {
 	t.Helper()
 	config := auth.Default()
@@ -21,7 +21,7 @@ func Auth(t testing.TB) auth.Config {
 	return config
 }
 
-// KeySet is a new key set.
+// KeySet returns a new key set.
 func KeySet(t testing.TB) *auth.KeySet {
 	t.Helper()
 	return Open(t, Auth(t))
@@ -35,7 +35,7 @@ func Open(t testing.TB, config auth.Config) *auth.KeySet {
 	return keySet
 }
 
-// Token is the header of a client that the key set has given a token.
+// Token returns a header with a new token of the key set.
 func Token(t testing.TB, keySet *auth.KeySet, appKey string, scopes ...string) http.Header {
 	t.Helper()
 	token, err := keySet.Sign(appKey, scopes, time.Now())

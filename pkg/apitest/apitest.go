@@ -1,6 +1,5 @@
-// Package apitest is an HTTP client for tests which holds every exchange
-// against the API's OpenAPI description, so that neither can drift from the
-// other.
+// Package apitest provides an HTTP client for tests that validates every request and
+// response against an OpenAPI description.
 package apitest
 
 import (
@@ -24,7 +23,7 @@ import (
 
 const timeout = 2 * time.Minute
 
-// Client speaks to one API.
+// Client sends requests to an API.
 type Client struct {
 	baseURL string
 	http    *http.Client
@@ -33,28 +32,27 @@ type Client struct {
 	header  http.Header
 }
 
-// Case is one request.
+// Case describes a request.
 type Case struct {
 	Method string     // GET when empty
-	Path   string     // with the ids filled in, such as /api/v1/tags/1
-	Query  url.Values // may also stand in Path
-	// The body, at most one of them: JSON is encoded, Form too, Body is sent as
-	// it is.
+	Path   string     // such as /api/v1/tags/1
+	Query  url.Values // may also be in Path
+	// The body, at most one of: a value to encode as JSON, a form, or bytes.
 	JSON any
 	Form url.Values
 	Body []byte
-	// ContentType replaces the one that goes with the body.
+	// ContentType overrides the content type of the body.
 	ContentType string
 	Header      http.Header
-	// Invalid says that the request breaks the description on purpose. The
-	// answer must keep to it all the same.
+	// Invalid means that the request does not match the description. The
+	// response must match it nevertheless.
 	Invalid bool
-	// Undescribed says that path or method are unknown on purpose. Nothing is
-	// checked then; that they are described after all fails the test.
+	// Undescribed means that the path or method is not described. The response is
+	// not validated. The test fails if path and method are described.
 	Undescribed bool
 }
 
-// Result is the answer.
+// Result is a response.
 type Result struct {
 	Status int
 	Header http.Header
@@ -67,8 +65,8 @@ func (r *Result) JSON(t testing.TB, dst any) {
 	require.NoError(t, json.Unmarshal(r.Body, dst), "%s", r.Body)
 }
 
-// New serves handler on a real connection until the end of the test. openapi is
-// the description, as JSON or YAML.
+// New returns a client of a server that serves handler until the end of the test.
+// openapi is the description, in JSON or YAML.
 func New(t testing.TB, handler http.Handler, openapi []byte) *Client {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -76,12 +74,12 @@ func New(t testing.TB, handler http.Handler, openapi []byte) *Client {
 	return NewAt(t, server.URL, openapi)
 }
 
-// NewAt speaks to a server that runs at baseURL.
+// NewAt returns a client of the server at baseURL.
 func NewAt(t testing.TB, baseURL string, openapi []byte) *Client {
 	t.Helper()
 	doc, err := openapi3.NewLoader().LoadFromData(openapi)
 	require.NoError(t, err)
-	doc.Servers = nil // the test's server stands for each of them
+	doc.Servers = nil // otherwise the router requires their URLs
 	router, err := legacy.NewRouter(doc)
 	require.NoError(t, err)
 	transport := &http.Transport{}
@@ -104,17 +102,17 @@ func NewAt(t testing.TB, baseURL string, openapi []byte) *Client {
 	}
 }
 
-// With is the same client with header fields in every request that has no
-// field of the same name.
+// With returns a client that adds the headers to every request, unless the request
+// has a header with the same name.
 func (c *Client) With(header http.Header) *Client {
 	other := *c
 	other.header = header
 	return &other
 }
 
-// Do sends a request and returns its answer. The test fails when either is not
-// as described, down to a field of the body or a header that the description
-// does not have.
+// Do sends a request and returns the response. The test fails if either does not match
+// the description, or has a field, query parameter or response header that is not
+// described.
 func (c *Client) Do(t testing.TB, one Case) *Result {
 	t.Helper()
 	request, body := c.request(t, one)
@@ -126,8 +124,8 @@ func (c *Client) Do(t testing.TB, one Case) *Result {
 	require.NoError(t, err)
 	result := &Result{Status: response.StatusCode, Header: response.Header, Body: content}
 	if input != nil {
-		err := c.checkAnswer(input, result)
-		require.NoError(t, err, "%s %s answered %d, not as described: %s", request.Method, request.URL, result.Status, content)
+		err := c.checkResponse(input, result)
+		require.NoError(t, err, "%s %s: the response with status %d is not as described: %s", request.Method, request.URL, result.Status, content)
 	}
 	return result
 }
@@ -180,24 +178,24 @@ func (one Case) body(t testing.TB) (body []byte, contentType string) {
 	return body, contentType
 }
 
-// describe finds what the description says of the request; nil when it is to
-// say nothing.
+// describe validates a request. It returns the input for the validation of the
+// response, or nil if the request is undescribed.
 func (c *Client) describe(t testing.TB, one Case, request *http.Request, body []byte) *openapi3filter.RequestValidationInput {
 	t.Helper()
-	copied := request.Clone(request.Context())
-	copied.Body = io.NopCloser(bytes.NewReader(body))
-	copied.URL = &url.URL{Path: request.URL.Path, RawPath: request.URL.RawPath, RawQuery: request.URL.RawQuery}
-	route, parameters, err := c.router.FindRoute(copied)
-	// The router forgives a slash at the end, and a parameter that is empty.
-	if err == nil && strings.Count(route.Path, "/") != strings.Count(copied.URL.EscapedPath(), "/") {
+	clone := request.Clone(request.Context())
+	clone.Body = io.NopCloser(bytes.NewReader(body))
+	clone.URL = &url.URL{Path: request.URL.Path, RawPath: request.URL.RawPath, RawQuery: request.URL.RawQuery}
+	route, parameters, err := c.router.FindRoute(clone)
+	// The router ignores a trailing slash and empty parameters.
+	if err == nil && strings.Count(route.Path, "/") != strings.Count(clone.URL.EscapedPath(), "/") {
 		err = routers.ErrPathNotFound
 	}
 	if one.Undescribed {
-		require.Error(t, err, "%s %s is described after all", request.Method, request.URL.Path)
+		require.Error(t, err, "%s %s is described", request.Method, request.URL.Path)
 		return nil
 	}
 	require.NoError(t, err, "%s %s is not described", request.Method, request.URL.Path)
-	input := &openapi3filter.RequestValidationInput{Request: copied, PathParams: parameters, Route: route, Options: c.options}
+	input := &openapi3filter.RequestValidationInput{Request: clone, PathParams: parameters, Route: route, Options: c.options}
 	if !one.Invalid {
 		err := c.checkRequest(input, body)
 		require.NoError(t, err, "%s %s is not as described: %s", request.Method, request.URL, body)
@@ -222,12 +220,12 @@ func (c *Client) checkRequest(input *openapi3filter.RequestValidationInput, body
 	return onlyDescribed(input.Route.Operation.RequestBody.Value.Content, input.Request.Header.Get("Content-Type"), body)
 }
 
-func (c *Client) checkAnswer(input *openapi3filter.RequestValidationInput, result *Result) error {
-	answer := &openapi3filter.ResponseValidationInput{
+func (c *Client) checkResponse(input *openapi3filter.RequestValidationInput, result *Result) error {
+	response := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: input, Status: result.Status, Header: result.Header, Options: c.options,
 	}
-	answer.SetBodyBytes(result.Body)
-	if err := openapi3filter.ValidateResponse(input.Request.Context(), answer); err != nil {
+	response.SetBodyBytes(result.Body)
+	if err := openapi3filter.ValidateResponse(input.Request.Context(), response); err != nil {
 		return err
 	}
 	described := input.Route.Operation.Responses.Status(result.Status)

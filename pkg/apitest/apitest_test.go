@@ -67,7 +67,7 @@ components:
       properties: {code: {type: integer}}
 `
 
-// recorder takes down that a test would have failed.
+// recorder records the failure of a test.
 type recorder struct {
 	testing.TB
 	failure string
@@ -77,7 +77,7 @@ func (r *recorder) Helper()                           {}
 func (r *recorder) Errorf(format string, args ...any) { r.failure += fmt.Sprintf(format, args...) }
 func (r *recorder) FailNow()                          { panic(r) }
 
-// failure is what a test with this one exchange would have failed with.
+// failure returns the failure message of a test that sends one request.
 func failure(t *testing.T, answer http.HandlerFunc, one apitest.Case) (text string) {
 	client := apitest.New(t, answer, []byte(description))
 	r := &recorder{TB: t}
@@ -115,40 +115,40 @@ func TestDo(t *testing.T) {
 		one    apitest.Case
 		want   string // part of the failure; "" for none
 	}{
-		"as described":                  {created, post(object{"name": "a"}), ""},
-		"form":                          {created, apitest.Case{Method: "POST", Path: "/pets", Form: url.Values{"name": {"a"}, "tags": {"1", "2"}}}, ""},
-		"raw body":                      {created, apitest.Case{Method: "POST", Path: "/pets", Body: []byte(`{"name":"a"}`), ContentType: "application/json"}, ""},
-		"query":                         {answer(200, `{"list":[]}`), apitest.Case{Path: "/pets", Query: url.Values{"page": {"2"}}}, ""},
-		"map of described values":       {answer(201, `{"id":1,"name":"a","labels":{"x":{"name":"b"}}}`, "Location", "/"), post(object{"name": "a"}), ""},
-		"no body":                       {answer(204, ""), apitest.Case{Method: "DELETE", Path: "/pets/1"}, ""},
-		"request without a field":       {created, post(object{}), `property "name" is missing`},
-		"request with a strange field":  {created, post(object{"name": "a", "nmae": "b"}), "the field /nmae is not described"},
-		"form with a strange field":     {created, apitest.Case{Method: "POST", Path: "/pets", Form: url.Values{"name": {"a"}, "x": {"1"}}}, "the field /x is not described"},
-		"strange query":                 {answer(200, `{"list":[]}`), apitest.Case{Path: "/pets?size=1"}, "the query parameter size is not described"},
-		"query of a wrong type":         {answer(200, `{"list":[]}`), apitest.Case{Path: "/pets?page=x"}, "page"},
-		"path of a wrong type":          {answer(204, ""), apitest.Case{Method: "DELETE", Path: "/pets/x"}, "id"},
-		"content type":                  {created, apitest.Case{Method: "POST", Path: "/pets", Body: []byte("x"), ContentType: "text/plain"}, "Content-Type"},
-		"body where none is described":  {answer(204, ""), apitest.Case{Method: "DELETE", Path: "/pets/1", JSON: 1}, "request body not allowed"},
-		"unknown path":                  {created, apitest.Case{Path: "/cats"}, "is not described"},
-		"slash at the end":              {answer(200, `{"list":[]}`), apitest.Case{Path: "/pets/"}, "is not described"},
-		"slash at the end, on purpose":  {answer(404, ""), apitest.Case{Path: "/pets/", Undescribed: true}, ""},
-		"empty parameter":               {answer(405, ""), apitest.Case{Method: "DELETE", Path: "/pets", Undescribed: true}, ""},
-		"unknown method":                {created, apitest.Case{Method: "PUT", Path: "/pets"}, "is not described"},
-		"invalid on purpose":            {answer(400, `{"code":1}`), apitest.Case{Method: "POST", Path: "/pets", JSON: object{}, Invalid: true}, ""},
-		"invalid, and so is the answer": {answer(400, `{"kode":1}`), apitest.Case{Method: "POST", Path: "/pets", JSON: object{}, Invalid: true}, "answered 400"},
-		"undescribed on purpose":        {answer(404, `anything`), apitest.Case{Path: "/cats", Undescribed: true}, ""},
-		"described after all":           {answer(200, `{"list":[]}`), apitest.Case{Path: "/pets", Undescribed: true}, "described after all"},
-		"answer without a field":        {answer(201, `{"name":"a"}`, "Location", "/"), post(object{"name": "a"}), `property "id" is missing`},
-		"answer with a strange field":   {answer(201, `{"id":1,"name":"a","secret":1}`, "Location", "/"), post(object{"name": "a"}), "the field /secret is not described"},
-		"strange field deep down":       {answer(200, `{"list":[{"id":1,"name":"a"},{"id":2,"name":"b","x":null}]}`), apitest.Case{Path: "/pets"}, "the field /list/1/x is not described"},
-		"null in place of a list":       {answer(200, `{"list":null}`), apitest.Case{Path: "/pets"}, "not as described"},
-		"answer without its header":     {answer(201, `{"id":1,"name":"a"}`), post(object{"name": "a"}), "Location"},
-		"answer with a strange header":  {answer(201, `{"id":1,"name":"a"}`, "Location", "/", "X-Strange", "1"), post(object{"name": "a"}), "the header X-Strange is not described"},
-		"headers of HTTP itself":        {answer(201, `{"id":1,"name":"a"}`, "Location", "/", "Connection", "close"), post(object{"name": "a"}), ""},
-		"undescribed status":            {answer(500, `{"code":1}`), apitest.Case{Path: "/pets"}, "status is not supported"},
-		"body without a description":    {answer(200, `{}`), apitest.Case{Method: "DELETE", Path: "/pets/1"}, "status is not supported"},
-		"plain text in place of JSON":   {answer(404, `no such page`, "Content-Type", "text/plain"), apitest.Case{Method: "DELETE", Path: "/pets/1"}, "Content-Type"},
-		"redirect":                      {answer(302, "", "Location", "/elsewhere"), apitest.Case{Path: "/pets"}, "answered 302"},
+		"as described":                          {created, post(object{"name": "a"}), ""},
+		"form":                                  {created, apitest.Case{Method: "POST", Path: "/pets", Form: url.Values{"name": {"a"}, "tags": {"1", "2"}}}, ""},
+		"raw body":                              {created, apitest.Case{Method: "POST", Path: "/pets", Body: []byte(`{"name":"a"}`), ContentType: "application/json"}, ""},
+		"query":                                 {answer(200, `{"list":[]}`), apitest.Case{Path: "/pets", Query: url.Values{"page": {"2"}}}, ""},
+		"map of described values":               {answer(201, `{"id":1,"name":"a","labels":{"x":{"name":"b"}}}`, "Location", "/"), post(object{"name": "a"}), ""},
+		"no body":                               {answer(204, ""), apitest.Case{Method: "DELETE", Path: "/pets/1"}, ""},
+		"request without a field":               {created, post(object{}), `property "name" is missing`},
+		"request with an unknown field":         {created, post(object{"name": "a", "nmae": "b"}), "the field /nmae is not described"},
+		"form with an unknown field":            {created, apitest.Case{Method: "POST", Path: "/pets", Form: url.Values{"name": {"a"}, "x": {"1"}}}, "the field /x is not described"},
+		"unknown query parameter":               {answer(200, `{"list":[]}`), apitest.Case{Path: "/pets?size=1"}, "the query parameter size is not described"},
+		"query parameter of wrong type":         {answer(200, `{"list":[]}`), apitest.Case{Path: "/pets?page=x"}, "page"},
+		"path parameter of wrong type":          {answer(204, ""), apitest.Case{Method: "DELETE", Path: "/pets/x"}, "id"},
+		"content type":                          {created, apitest.Case{Method: "POST", Path: "/pets", Body: []byte("x"), ContentType: "text/plain"}, "Content-Type"},
+		"body where none is described":          {answer(204, ""), apitest.Case{Method: "DELETE", Path: "/pets/1", JSON: 1}, "request body not allowed"},
+		"unknown path":                          {created, apitest.Case{Path: "/cats"}, "is not described"},
+		"trailing slash":                        {answer(200, `{"list":[]}`), apitest.Case{Path: "/pets/"}, "is not described"},
+		"undescribed trailing slash":            {answer(404, ""), apitest.Case{Path: "/pets/", Undescribed: true}, ""},
+		"empty parameter":                       {answer(405, ""), apitest.Case{Method: "DELETE", Path: "/pets", Undescribed: true}, ""},
+		"unknown method":                        {created, apitest.Case{Method: "PUT", Path: "/pets"}, "is not described"},
+		"invalid request":                       {answer(400, `{"code":1}`), apitest.Case{Method: "POST", Path: "/pets", JSON: object{}, Invalid: true}, ""},
+		"invalid request and response":          {answer(400, `{"kode":1}`), apitest.Case{Method: "POST", Path: "/pets", JSON: object{}, Invalid: true}, "status 400"},
+		"undescribed":                           {answer(404, `anything`), apitest.Case{Path: "/cats", Undescribed: true}, ""},
+		"described though undescribed expected": {answer(200, `{"list":[]}`), apitest.Case{Path: "/pets", Undescribed: true}, "is described"},
+		"response without a field":              {answer(201, `{"name":"a"}`, "Location", "/"), post(object{"name": "a"}), `property "id" is missing`},
+		"response with an unknown field":        {answer(201, `{"id":1,"name":"a","secret":1}`, "Location", "/"), post(object{"name": "a"}), "the field /secret is not described"},
+		"nested unknown field":                  {answer(200, `{"list":[{"id":1,"name":"a"},{"id":2,"name":"b","x":null}]}`), apitest.Case{Path: "/pets"}, "the field /list/1/x is not described"},
+		"null instead of a list":                {answer(200, `{"list":null}`), apitest.Case{Path: "/pets"}, "not as described"},
+		"response without its header":           {answer(201, `{"id":1,"name":"a"}`), post(object{"name": "a"}), "Location"},
+		"response with an unknown header":       {answer(201, `{"id":1,"name":"a"}`, "Location", "/", "X-Unknown", "1"), post(object{"name": "a"}), "the header X-Unknown is not described"},
+		"standard headers":                      {answer(201, `{"id":1,"name":"a"}`, "Location", "/", "Connection", "close"), post(object{"name": "a"}), ""},
+		"undescribed status":                    {answer(500, `{"code":1}`), apitest.Case{Path: "/pets"}, "status is not supported"},
+		"body without a description":            {answer(200, `{}`), apitest.Case{Method: "DELETE", Path: "/pets/1"}, "status is not supported"},
+		"plain text instead of JSON":            {answer(404, `no such page`, "Content-Type", "text/plain"), apitest.Case{Method: "DELETE", Path: "/pets/1"}, "Content-Type"},
+		"redirect":                              {answer(302, "", "Location", "/elsewhere"), apitest.Case{Path: "/pets"}, "status 302"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestDo(t *testing.T) {
 	}
 }
 
-func TestTheRequestArrivesAsWritten(t *testing.T) {
+func TestRequest(t *testing.T) {
 	client := apitest.New(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = r.ParseForm()
 		w.Header().Set("Content-Type", "application/json")

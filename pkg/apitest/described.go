@@ -13,8 +13,8 @@ import (
 
 const formType = "application/x-www-form-urlencoded"
 
-// onlyDescribed refuses fields that the schema of the content does not have.
-// OpenAPI itself allows them wherever a schema does not forbid them.
+// onlyDescribed returns an error for fields that are not in the schema. OpenAPI itself
+// allows them by default.
 func onlyDescribed(content openapi3.Content, contentType string, body []byte) error {
 	media := content.Get(contentType)
 	if media == nil || media.Schema == nil {
@@ -46,8 +46,8 @@ func onlyDescribed(content openapi3.Content, contentType string, body []byte) er
 	return walk("", value, []*openapi3.SchemaRef{media.Schema})
 }
 
-// onlyDescribedHeaders refuses headers of the answer that its description does
-// not have, save those that HTTP brings along and those for browsers alone.
+// onlyDescribedHeaders returns an error for response headers that are not described,
+// except standard headers of HTTP and security headers.
 func onlyDescribedHeaders(described openapi3.Headers, header http.Header) error {
 	names := make(map[string]bool, len(described))
 	for name := range described {
@@ -66,7 +66,7 @@ func onlyDescribedHeaders(described openapi3.Headers, header http.Header) error 
 	return nil
 }
 
-// walk compares a value with all the schemas that it has to satisfy together.
+// walk checks a value against schemas that apply to it together.
 func walk(path string, value any, schemas []*openapi3.SchemaRef) error {
 	parts := flatten(schemas)
 	switch value := value.(type) {
@@ -95,7 +95,7 @@ func walk(path string, value any, schemas []*openapi3.SchemaRef) error {
 	return nil
 }
 
-// flatten takes composed schemas apart.
+// flatten returns the schemas and those they are composed of.
 func flatten(schemas []*openapi3.SchemaRef) (parts []*openapi3.Schema) {
 	for _, ref := range schemas {
 		if ref == nil || ref.Value == nil {
@@ -109,7 +109,8 @@ func flatten(schemas []*openapi3.SchemaRef) (parts []*openapi3.Schema) {
 	return parts
 }
 
-// open means that any field will do: a schema says so, or none names fields.
+// open reports whether additional fields are allowed: explicitly, or because no schema
+// has properties.
 func open(parts []*openapi3.Schema) bool {
 	named := false
 	for _, s := range parts {

@@ -1,5 +1,5 @@
-// Package dbtest gives tests real databases: a SQLite file, a MariaDB server and
-// a Redis server of their own, started from the programs on this machine.
+// Package dbtest provides real databases for tests: SQLite files, and MariaDB and Redis
+// servers that it starts from the installed programs.
 package dbtest
 
 import (
@@ -21,32 +21,31 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// Environment variables that change where tests find their servers.
+// Environment variables.
 const (
-	// EnvMySQL, as user:password@host:port, is a running server to use in the
-	// place of one started for the tests. The account may create databases.
+	// EnvMySQL, user:password@host:port, is a running server to use instead of
+	// starting one. The account must be allowed to create databases.
 	EnvMySQL = "ACHILLES_TEST_MYSQL"
-	// EnvRequire, when it is "all", makes a test fail where it would be skipped
-	// for want of a program.
+	// EnvRequire, if "all", makes tests fail instead of being skipped if a program
+	// is not installed.
 	EnvRequire = "ACHILLES_TEST_REQUIRE"
 )
 
-// generous keeps a machine that is busy, or stands still for a while, from
-// failing tests that are not about time.
+// generous is a timeout that a busy machine does not reach.
 const generous = time.Minute
 
-// shared is the one server that the tests of a binary share. The testing package
-// offers no other place to keep what outlives a test.
+// shared is the server that all tests of a binary share. It must be a package variable
+// because it outlives a test.
 var shared struct {
 	sync.Mutex
 	server *Server
 	err    error
 }
 
-// Main is the body of TestMain: it runs the tests, stops what they shared, runs
-// the cleanups, fails on leaked goroutines and ends the process.
+// Main is the body of TestMain. It runs the tests, stops the shared server, runs the
+// cleanups, fails on leaked goroutines, and exits.
 func Main(m *testing.M, cleanups ...func()) {
-	// A server waits half a second for whoever it cuts off in a request.
+	// net/http waits half a second when it closes a connection during a request.
 	goleak.VerifyTestMain(suite{m, cleanups}, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
@@ -67,15 +66,15 @@ func (s suite) Run() int {
 	return code
 }
 
-// Each runs a test on each dialect, in a fresh and empty database. It allows
-// more time than production does; a test about time sets Timeout itself.
+// Each runs a test on each dialect, in a new empty database. The default Timeout is
+// longer than in production.
 func Each(t *testing.T, test func(t *testing.T, cfg database.Config)) {
 	t.Helper()
 	t.Run(database.SQLite, func(t *testing.T) { test(t, SQLite(t)) })
 	t.Run(database.MySQL, func(t *testing.T) { test(t, MySQL(t)) })
 }
 
-// SQLite is the configuration of a fresh database in a file.
+// SQLite returns the configuration of a new database file.
 func SQLite(t testing.TB) database.Config {
 	t.Helper()
 	cfg := database.Default()
@@ -84,9 +83,9 @@ func SQLite(t testing.TB) database.Config {
 	return cfg
 }
 
-// MySQL is the configuration of a fresh database on the server that all tests
-// of the binary share; the first caller starts it. Do not disturb that server:
-// see NewMySQL.
+// MySQL returns the configuration of a new database on the server that all tests of the
+// binary share. The first call starts it. Tests that stop or pause a server must use
+// NewMySQL.
 func MySQL(t testing.TB) database.Config {
 	t.Helper()
 	if account := os.Getenv(EnvMySQL); account != "" {
@@ -102,7 +101,7 @@ func MySQL(t testing.TB) database.Config {
 	return shared.server.Config(t)
 }
 
-// running is a server that somebody else started.
+// running returns a server that was not started by this package.
 func running(t testing.TB, account string) *Server {
 	t.Helper()
 	at := strings.LastIndex(account, "@")
@@ -111,8 +110,8 @@ func running(t testing.TB, account string) *Server {
 	return &Server{user: user, password: password, addr: account[at+1:]}
 }
 
-// Config is the configuration of a fresh database on this server, which is
-// dropped at the end of the test.
+// Config returns the configuration of a new database on this server, which is dropped
+// at the end of the test.
 func (s *Server) Config(t testing.TB) database.Config {
 	t.Helper()
 	cfg := s.config()
@@ -140,12 +139,12 @@ func (s *Server) execute(t testing.TB, cfg database.Config, statement string) {
 	db, err := database.Open(cfg, zaptest.NewLogger(t))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
-	// A cleanup comes after the end of the test's own context.
+	// Cleanups run after the context of the test is canceled.
 	_, err = db.SQL().ExecContext(context.WithoutCancel(t.Context()), statement)
 	require.NoError(t, err)
 }
 
-// Open opens a database until the end of the test.
+// Open opens a database and closes it at the end of the test.
 func Open(t testing.TB, cfg database.Config) *database.DB {
 	t.Helper()
 	db, err := database.Open(cfg, zaptest.NewLogger(t))
@@ -154,8 +153,8 @@ func Open(t testing.TB, cfg database.Config) *database.DB {
 	return db
 }
 
-// find returns the path of a server program. It skips the test in short mode,
-// and where the program is not installed.
+// find returns the path of a server program. It skips the test in short mode, or if the
+// program is not installed.
 func find(t testing.TB, program string) string {
 	t.Helper()
 	if testing.Short() {
@@ -178,7 +177,7 @@ func installed(t testing.TB, program string) string {
 	return ""
 }
 
-// A distribution puts servers where only root's PATH leads.
+// lookUp also searches directories that are only in root's PATH.
 func lookUp(program string) (string, error) {
 	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/usr/local/sbin") {
 		path := filepath.Join(dir, program)

@@ -19,7 +19,7 @@ import (
 
 const envOrphan = "DBTEST_ORPHAN"
 
-// The test binary is also the one that dies without stopping its server.
+// TestMain is also the program that starts a server and doesn't stop it.
 func TestMain(m *testing.M) {
 	if program := os.Getenv(envOrphan); program != "" {
 		s, err := startRedis(program)
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	Main(m)
 }
 
-func TestEachGivesAFreshDatabase(t *testing.T) {
+func TestEachUsesNewDatabases(t *testing.T) {
 	seen := map[string]bool{}
 	for range 2 {
 		Each(t, func(t *testing.T, cfg database.Config) {
@@ -45,7 +45,7 @@ func TestEachGivesAFreshDatabase(t *testing.T) {
 	}
 }
 
-func TestTheDatabaseIsDropped(t *testing.T) {
+func TestDatabaseIsDropped(t *testing.T) {
 	var names []string
 	t.Run("using one", func(t *testing.T) { names = append(names, MySQL(t).DBName) })
 	db := Open(t, MySQL(t))
@@ -54,7 +54,7 @@ func TestTheDatabaseIsDropped(t *testing.T) {
 	require.Zero(t, left)
 }
 
-func TestARunningServerIsUsed(t *testing.T) {
+func TestRunningServer(t *testing.T) {
 	server := NewMySQL(t)
 	db := Open(t, server.Config(t))
 	require.NoError(t, db.Gorm(t.Context()).Exec("CREATE USER outside@'127.0.0.1' IDENTIFIED BY 'p@ss:word'").Error)
@@ -65,13 +65,13 @@ func TestARunningServerIsUsed(t *testing.T) {
 	require.NoError(t, Open(t, cfg).Ping(t.Context()))
 }
 
-func TestOutagesOfAServer(t *testing.T) {
+func TestOutages(t *testing.T) {
 	server := NewMySQL(t)
 	cfg := server.Config(t)
 	db := Open(t, cfg)
 	cfg.Timeout = 200 * time.Millisecond
-	impatient := Open(t, cfg)
-	works := func() bool { return impatient.Ping(t.Context()) == nil }
+	shortTimeout := Open(t, cfg)
+	works := func() bool { return shortTimeout.Ping(t.Context()) == nil }
 	require.NoError(t, db.Gorm(t.Context()).Exec("CREATE TABLE a (id int)").Error)
 	address := server.Addr()
 	for name, outage := range map[string]struct{ begin, end func(testing.TB) }{
@@ -88,8 +88,8 @@ func TestOutagesOfAServer(t *testing.T) {
 	require.NoError(t, db.Gorm(t.Context()).Exec("SELECT * FROM a").Error, "the data is still there")
 }
 
-// A server that cannot start says why.
-func TestAServerThatDoesNotStart(t *testing.T) {
+// The error contains the log of the server.
+func TestServerFailsToStart(t *testing.T) {
 	_, err := startMySQL(find(t, "mariadbd"), "--no-such-option")
 	require.ErrorContains(t, err, "no-such-option")
 }
@@ -105,7 +105,7 @@ func (r *recorder) Errorf(format string, args ...any) { r.failed = fmt.Sprintf(f
 func (r *recorder) FailNow()                          { panic(r) }
 func (r *recorder) Fatal(args ...any)                 { r.failed = fmt.Sprint(args...); panic(r) }
 
-func TestAMissingProgram(t *testing.T) {
+func TestMissingProgram(t *testing.T) {
 	t.Setenv(EnvRequire, "")
 	r := &recorder{TB: t}
 	installed(r, "no-such-program")
@@ -118,8 +118,8 @@ func TestAMissingProgram(t *testing.T) {
 	require.Empty(t, r.skipped)
 }
 
-func TestNoServerOutlivesItsTests(t *testing.T) {
-	orphan := exec.Command(os.Args[0]) // #nosec G204 -- this very program
+func TestServersAreKilledWithTheTests(t *testing.T) {
+	orphan := exec.Command(os.Args[0]) // #nosec G204 -- the test binary
 	orphan.Env = append(os.Environ(), envOrphan+"="+find(t, "redis-server"))
 	output, err := orphan.StdoutPipe()
 	require.NoError(t, err)
@@ -139,7 +139,7 @@ func TestNoServerOutlivesItsTests(t *testing.T) {
 	}, generous, 10*time.Millisecond)
 }
 
-// ended is also true of a process whose new parent has not yet taken notice.
+// ended reports whether a process has exited, even if it is still a zombie.
 func ended(pid int) bool {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return syscall.Kill(pid, 0) != nil || strings.Contains(string(status), ") Z ")
@@ -151,7 +151,7 @@ func TestWithin(t *testing.T) {
 	require.Equal(t, 1, times)
 	Within(t, 500*time.Millisecond, func() {
 		if times++; times == 2 {
-			time.Sleep(500 * time.Millisecond) // as a machine does that stands still
+			time.Sleep(500 * time.Millisecond) // like a stalled machine
 		}
 	})
 	require.GreaterOrEqual(t, times, 3)

@@ -15,18 +15,18 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 )
 
-// Plan is how a database goes about a statement.
+// Plan is the execution plan of a statement.
 type Plan struct {
 	Statement string
-	// Steps are what EXPLAIN says, a line each.
+	// Steps are the rows of EXPLAIN.
 	Steps []string
-	// FullScan is the step that reads a whole table or index; "" for none.
+	// FullScan is the step that reads a whole table or index, or "".
 	FullScan string
 }
 
-// Indexed runs work and fails the test when one of its statements reads a whole
-// table. Fill the tables first, with some thousands of rows, and Analyze them:
-// a small table is rightly read as a whole.
+// Indexed runs work and fails the test if one of its statements reads a whole table.
+// The tables must have some thousands of rows and be analyzed: databases read small
+// tables as a whole.
 func Indexed(t testing.TB, db *database.DB, work func()) {
 	t.Helper()
 	plans := Plans(t, db, work)
@@ -36,7 +36,7 @@ func Indexed(t testing.TB, db *database.DB, work func()) {
 	}
 }
 
-// Analyze tells the optimizer what the tables of the given names hold.
+// Analyze updates the statistics of the tables for the optimizer.
 func Analyze(t testing.TB, db *database.DB, tables ...string) {
 	t.Helper()
 	statement := "ANALYZE "
@@ -49,8 +49,7 @@ func Analyze(t testing.TB, db *database.DB, tables ...string) {
 	}
 }
 
-// Plans runs work and explains each statement that it reads, updates or deletes
-// with through db.
+// Plans runs work and returns the plans of its queries, updates and deletes through db.
 func Plans(t testing.TB, db *database.DB, work func()) []Plan {
 	t.Helper()
 	explain := explainSQLite
@@ -67,8 +66,8 @@ func Plans(t testing.TB, db *database.DB, work func()) []Plan {
 	return plans
 }
 
-// statement keeps its values apart as they were sent: in the text a planner
-// might treat them otherwise.
+// statement is a statement with separate values: a planner may treat literals
+// differently.
 type statement struct {
 	text   string
 	values []any
@@ -77,7 +76,7 @@ type statement struct {
 func record(t testing.TB, db *database.DB, work func()) (statements []statement) {
 	t.Helper()
 	recording := true
-	note := func(tx *gorm.DB) {
+	callback := func(tx *gorm.DB) {
 		if recording && tx.Statement.SQL.Len() > 0 {
 			statements = append(statements, statement{tx.Statement.SQL.String(), slices.Clone(tx.Statement.Vars)})
 		}
@@ -88,7 +87,7 @@ func record(t testing.TB, db *database.DB, work func()) (statements []statement)
 		callbacks.Query().After("gorm:query").Replace, callbacks.Row().After("gorm:row").Replace,
 		callbacks.Update().After("gorm:update").Replace, callbacks.Delete().After("gorm:delete").Replace,
 	} {
-		require.NoError(t, register(name, note))
+		require.NoError(t, register(name, callback))
 	}
 	work()
 	recording = false
@@ -121,11 +120,11 @@ func explainMySQL(t testing.TB, db *database.DB, s statement) (plan Plan) {
 	return plan
 }
 
-// readsAll judges a step of MySQL's. An index that is read in its order until
-// the LIMIT has enough is told from one that is read as a whole by the number of
-// rows alone. "<derived2>" is no table but what another step has found.
+// readsAll reports whether a step of MySQL reads a whole table or index. Only the number
+// of rows shows whether an index is read as a whole or until the LIMIT is reached.
+// "<derived2>" is the result of another step.
 func readsAll(step map[string]string) bool {
-	const page = 1000 // rows; larger than any, and smaller than tests' tables
+	const page = 1000 // rows; more than any page, and less than the tables of tests
 	if strings.HasPrefix(step["table"], "<") {
 		return false
 	}

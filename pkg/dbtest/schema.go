@@ -11,15 +11,14 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 )
 
-// Schema is what the tables of a database look like, in words that both
-// dialects share, so that those of two can be compared. Tables that keep the
-// versions of migrations are left out.
+// Schema describes the tables of a database independently of the dialect. It does not
+// include the table of goose.
 type Schema map[string]Table
 
 // Table is one table of a Schema.
 type Table struct {
 	Columns []Column
-	// Indexes go by their names; the primary key is called PRIMARY.
+	// Indexes are the indexes by name. The primary key is PRIMARY.
 	Indexes     map[string]Index
 	ForeignKeys []ForeignKey
 }
@@ -28,7 +27,7 @@ type Table struct {
 type Column struct {
 	Name, Type          string
 	Nullable, Generated bool
-	// Default is nil where there is none.
+	// Default is nil if there is none.
 	Default *string
 }
 
@@ -38,16 +37,15 @@ type Index struct {
 	Columns []string
 }
 
-// ForeignKey says that Column refers to another table.
+// ForeignKey is a reference from Column to another table.
 type ForeignKey struct {
 	Column, Table, Target, OnDelete string
 }
 
-// questions are queries that a dialect answers; all but tables take the name
-// of a table.
-type questions struct{ tables, columns, indexes, foreignKeys string }
+// queries are the queries of a dialect. All except tables take the name of a table.
+type queries struct{ tables, columns, indexes, foreignKeys string }
 
-var sqliteQuestions = questions{
+var sqliteQueries = queries{
 	tables:  "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
 	columns: `SELECT name, type, "notnull" = 0, hidden > 1, dflt_value FROM pragma_table_xinfo(?) ORDER BY cid`,
 	indexes: `SELECT * FROM (SELECT 'PRIMARY', 1, name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk)
@@ -55,7 +53,7 @@ var sqliteQuestions = questions{
 	foreignKeys: `SELECT "from", "table", "to", on_delete FROM pragma_foreign_key_list(?) ORDER BY "from", "table"`,
 }
 
-var mysqlQuestions = questions{
+var mysqlQueries = queries{
 	tables: "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
 	columns: `SELECT column_name, column_type, is_nullable = 'YES', extra LIKE '%GENERATED', column_default
 		FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = ? ORDER BY ordinal_position`,
@@ -67,9 +65,9 @@ var mysqlQuestions = questions{
 		WHERE k.table_schema = DATABASE() AND k.table_name = ? ORDER BY 1, 2`,
 }
 
-// SameSchema fails the test unless the migrations lead to the same tables on
-// both dialects: columns with their types, nullability and defaults, keys and
-// indexes. It skips the test without MariaDB.
+// SameSchema fails the test unless the migrations create the same tables in both
+// dialects: columns with types, nullability and defaults, keys and indexes. It skips
+// the test if MariaDB is not installed.
 func SameSchema(t testing.TB, m database.Migrations) {
 	t.Helper()
 	schemas := map[string]Schema{}
@@ -83,15 +81,15 @@ func SameSchema(t testing.TB, m database.Migrations) {
 	require.Equal(t, schemas[database.MySQL], schemas[database.SQLite])
 }
 
-// SchemaOf reads the schema of a database.
+// SchemaOf returns the schema of a database.
 func SchemaOf(t testing.TB, db *database.DB) Schema {
 	t.Helper()
-	ask := sqliteQuestions
+	dialect := sqliteQueries
 	if db.Dialect() == database.MySQL {
-		ask = mysqlQuestions
+		dialect = mysqlQueries
 	}
 	var names []string
-	each(t, db, ask.tables, nil, func(rows *sql.Rows) error {
+	each(t, db, dialect.tables, nil, func(rows *sql.Rows) error {
 		var name string
 		err := rows.Scan(&name)
 		names = append(names, name)
@@ -100,30 +98,30 @@ func SchemaOf(t testing.TB, db *database.DB) Schema {
 	schema := Schema{}
 	for _, name := range names {
 		if !strings.HasSuffix(name, "_migration") {
-			schema[name] = tableOf(t, db, ask, name)
+			schema[name] = tableOf(t, db, dialect, name)
 		}
 	}
 	return schema
 }
 
-func tableOf(t testing.TB, db *database.DB, ask questions, name string) Table {
+func tableOf(t testing.TB, db *database.DB, dialect queries, name string) Table {
 	t.Helper()
 	table := Table{Indexes: map[string]Index{}}
-	each(t, db, ask.columns, []any{name}, func(rows *sql.Rows) error {
+	each(t, db, dialect.columns, []any{name}, func(rows *sql.Rows) error {
 		var c Column
 		err := rows.Scan(&c.Name, &c.Type, &c.Nullable, &c.Generated, &c.Default)
 		c.Type, c.Default = sharedType(c.Type), sharedDefault(c.Default)
 		table.Columns = append(table.Columns, c)
 		return err
 	})
-	each(t, db, ask.indexes, []any{name}, func(rows *sql.Rows) error {
+	each(t, db, dialect.indexes, []any{name}, func(rows *sql.Rows) error {
 		var index, column string
 		var unique bool
 		err := rows.Scan(&index, &unique, &column)
 		table.Indexes[index] = Index{Unique: unique, Columns: append(table.Indexes[index].Columns, column)}
 		return err
 	})
-	each(t, db, ask.foreignKeys, []any{name}, func(rows *sql.Rows) error {
+	each(t, db, dialect.foreignKeys, []any{name}, func(rows *sql.Rows) error {
 		var key ForeignKey
 		err := rows.Scan(&key.Column, &key.Table, &key.Target, &key.OnDelete)
 		table.ForeignKeys = append(table.ForeignKeys, key)
@@ -132,15 +130,15 @@ func tableOf(t testing.TB, db *database.DB, ask questions, name string) Table {
 	return table
 }
 
-// widths are what SQLite leaves out: those of integers and of times. The length
-// of a varchar counts.
+// widths matches types whose widths are ignored, because SQLite has none: integers and
+// times.
 var widths = regexp.MustCompile(`^(\w*int|datetime)(\(\d+\))?( unsigned)?$`)
 
 func sharedType(name string) string {
 	name = widths.ReplaceAllString(strings.ToLower(name), "$1")
 	switch name {
 	case "bigint":
-		return "integer" // SQLite's key of a row must be called so
+		return "integer" // required for SQLite's row id
 	case "longtext":
 		return "text"
 	}
@@ -148,7 +146,7 @@ func sharedType(name string) string {
 }
 
 func sharedDefault(value *string) *string {
-	if value == nil || *value == "NULL" { // MariaDB's word for none
+	if value == nil || *value == "NULL" { // MariaDB's default without a value
 		return nil
 	}
 	bare := strings.Trim(*value, "'")

@@ -25,7 +25,7 @@ import (
 
 const startTimeout = time.Minute
 
-// Server is a server program of one's own, for rehearsing outages.
+// Server is a database server, which tests can stop, kill and pause.
 type Server struct {
 	user, password, addr string
 
@@ -39,21 +39,21 @@ type Server struct {
 	up       atomic.Bool
 }
 
-// Addr is the server's host:port; it stays the same over a restart.
+// Addr returns the host:port of the server. It does not change when the server restarts.
 func (s *Server) Addr() string { return s.addr }
 
-// Running is false after Stop and Kill, until Start.
+// Running reports whether the server process runs.
 func (s *Server) Running() bool { return s.command == nil || s.up.Load() }
 
-// NewMySQL starts a MariaDB server for this test alone, with args behind its
-// command line. Its account root has no password.
+// NewMySQL starts a MariaDB server for one test, with additional arguments. Its account
+// root has no password.
 func NewMySQL(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return keep(t)(startMySQL(find(t, "mariadbd"), args...))
 }
 
-// NewRedis starts a Redis server for this test alone, which keeps nothing on
-// disk, with args behind its command line.
+// NewRedis starts a Redis server without persistence for one test, with additional
+// arguments.
 func NewRedis(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return keep(t)(startRedis(find(t, "redis-server"), args...))
@@ -68,36 +68,34 @@ func keep(t testing.TB) func(*Server, error) *Server {
 	}
 }
 
-// Stop shuts the server down in order and waits for its end.
+// Stop shuts the server down and waits until it has exited.
 func (s *Server) Stop(t testing.TB) { t.Helper(); s.end(t, syscall.SIGTERM) }
 
-// Kill ends the server as a crash would, and waits for its end.
+// Kill kills the server with SIGKILL and waits until it has exited.
 func (s *Server) Kill(t testing.TB) { t.Helper(); s.end(t, syscall.SIGKILL) }
 
-// Start starts the server again after Stop or Kill, on the same address and
-// data.
+// Start restarts the server after Stop or Kill, with the same address and data.
 func (s *Server) Start(t testing.TB) { t.Helper(); require.NoError(t, s.start()) }
 
-// Pause freezes the server: it accepts connections and answers nothing. It goes
-// on after Resume.
+// Pause stops the server with SIGSTOP until Resume: it accepts connections and does not
+// answer.
 func (s *Server) Pause(t testing.TB) {
 	t.Helper()
 	Pause(t, s.process)
 }
 
-// Pause freezes a process until SIGCONT, and returns when each of its threads
-// has stopped.
+// Pause stops a process with SIGSTOP, and returns when all its threads have stopped.
 func Pause(t testing.TB, process *os.Process) {
 	t.Helper()
 	require.NoError(t, process.Signal(syscall.SIGSTOP))
 	require.Eventually(t, func() bool { return stopped(process.Pid) }, startTimeout, time.Millisecond)
 }
 
-// stopped looks at the state of every thread; where there is no /proc it hopes.
+// stopped reports whether all threads are stopped. Without /proc it returns true.
 func stopped(pid int) bool {
 	states, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	for _, file := range states {
-		content, err := os.ReadFile(file) // #nosec G304 -- a path of the kernel's
+		content, err := os.ReadFile(file) // #nosec G304 -- a path in /proc
 		_, state, _ := strings.Cut(string(content), ") ")
 		if err == nil && !strings.HasPrefix(state, "T") {
 			return false
@@ -106,7 +104,7 @@ func stopped(pid int) bool {
 	return true
 }
 
-// Resume ends Pause.
+// Resume continues a paused server.
 func (s *Server) Resume(t testing.TB) {
 	t.Helper()
 	require.NoError(t, s.process.Signal(syscall.SIGCONT))
@@ -119,11 +117,11 @@ func (s *Server) end(t testing.TB, signal os.Signal) {
 	select {
 	case <-s.exited:
 	case <-time.After(startTimeout):
-		t.Fatalf("the server at %s did not end", s.addr)
+		t.Fatalf("the server at %s did not exit", s.addr)
 	}
 }
 
-// start returns once the server answers.
+// start starts the server and waits until it is ready.
 func (s *Server) start() error {
 	output, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -132,7 +130,7 @@ func (s *Server) start() error {
 	defer func() { _ = output.Close() }()
 	command := s.command()
 	command.Dir, command.Stdout, command.Stderr = s.dir, output, output
-	// A Ctrl-C at the terminal is for the tests, which then stop the server.
+	// Ctrl-C must only reach the tests, which then stop the server.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
 		return err
@@ -151,8 +149,8 @@ func (s *Server) start() error {
 	return s.awaitReady()
 }
 
-// guard starts a process that kills the server, and removes its folder, when the
-// tests die without doing so. It notices by the end of its standard input.
+// guard starts a process that kills the server and removes its directory if the tests
+// exit without doing so, which closes its standard input.
 func (s *Server) guard() error {
 	if s.watchdog != nil {
 		_ = s.watchdog.Close()
@@ -167,19 +165,19 @@ func (s *Server) guard() error {
 	if err := command.Start(); err != nil {
 		return err
 	}
-	s.watchdog = released{input: input, command: command}
+	s.watchdog = watchdog{input: input, command: command}
 	return nil
 }
 
-type released struct {
+type watchdog struct {
 	input   io.WriteCloser
 	command *exec.Cmd
 }
 
-// Close tells the process that nothing is left to guard.
-func (r released) Close() error {
-	_, err := io.WriteString(r.input, "done\n")
-	return errors.Join(err, r.input.Close(), r.command.Wait())
+// Close stops the process.
+func (w watchdog) Close() error {
+	_, err := io.WriteString(w.input, "done\n")
+	return errors.Join(err, w.input.Close(), w.command.Wait())
 }
 
 func (s *Server) awaitReady() error {
@@ -192,7 +190,7 @@ func (s *Server) awaitReady() error {
 		}
 		select {
 		case <-s.exited:
-			return fmt.Errorf("the server at %s ended as it started:\n%s", s.addr, s.logTail())
+			return fmt.Errorf("the server at %s exited at the start:\n%s", s.addr, s.logTail())
 		case <-ctx.Done():
 			return fmt.Errorf("the server at %s does not answer: %w\n%s", s.addr, err, s.logTail())
 		case <-time.After(20 * time.Millisecond):
@@ -206,7 +204,7 @@ func (s *Server) logTail() string {
 	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
 
-// remove ends the server for good. SIGKILL also ends a paused one.
+// remove kills the server, even if it is paused, and removes its data.
 func (s *Server) remove() {
 	if s.process != nil && s.up.Load() {
 		_ = s.process.Kill()
@@ -237,15 +235,14 @@ func startMySQL(program string, args ...string) (*Server, error) {
 		return errors.Join(db.Ping(ctx), db.Close())
 	}
 	return s.startOnFreePort(func(port string) *exec.Cmd {
-		return exec.Command(program, append(append(mysqlArgs(dir), // #nosec G204 -- a program that was looked up
+		return exec.Command(program, append(append(mysqlArgs(dir), // #nosec G204 -- an installed program
 			"--port="+port, "--bind-address=127.0.0.1", "--socket="+filepath.Join(dir, "sock"), "--pid-file="+filepath.Join(dir, "pid"),
 			"--skip-name-resolve", "--performance-schema=OFF", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=2",
 		), args...)...)
 	})
 }
 
-// startOnFreePort chooses again where another process was quicker to take the
-// port.
+// startOnFreePort tries again if another process has taken the port.
 func (s *Server) startOnFreePort(command func(port string) *exec.Cmd) (*Server, error) {
 	var failures error
 	for range 3 {
@@ -267,24 +264,24 @@ func (s *Server) startOnFreePort(command func(port string) *exec.Cmd) (*Server, 
 func mysqlArgs(dir string) []string {
 	args := []string{
 		"--no-defaults", "--datadir=" + filepath.Join(dir, "data"), "--innodb-log-file-size=16M",
-		// What the server has written outlives the server; only a crash of the machine would need more.
+		// Tests don't need durability over a crash of the machine.
 		"--loose-debug-no-sync", "--loose-innodb-flush-method=nosync",
-		"--tmpdir=" + dir, // a server that starts removes what it finds of temporary tables, also of another's
+		"--tmpdir=" + dir, // a starting server removes the temporary tables of others in the same directory
 	}
 	if os.Geteuid() == 0 {
-		args = append(args, "--user=root") // it refuses to run as root unless told to
+		args = append(args, "--user=root") // required to run as root
 	}
 	return args
 }
 
-// install makes the server's system tables.
+// install creates the system tables.
 func install(dir string) error {
 	program, err := lookUp("mariadb-install-db")
 	if err != nil {
 		return err
 	}
 	args := append(mysqlArgs(dir), "--auth-root-authentication-method=normal", "--skip-test-db")
-	output, err := exec.Command(program, args...).CombinedOutput() // #nosec G204 -- a program that was looked up
+	output, err := exec.Command(program, args...).CombinedOutput() // #nosec G204 -- an installed program
 	if err != nil {
 		return fmt.Errorf("mariadb-install-db: %w\n%s", err, output)
 	}
@@ -299,13 +296,13 @@ func startRedis(program string, args ...string) (*Server, error) {
 	s := &Server{dir: dir}
 	s.ready = func(ctx context.Context) error { return answersPing(ctx, s.addr) }
 	return s.startOnFreePort(func(port string) *exec.Cmd {
-		return exec.Command(program, append([]string{ // #nosec G204 -- a program that was looked up
+		return exec.Command(program, append([]string{ // #nosec G204 -- an installed program
 			"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir,
 		}, args...)...)
 	})
 }
 
-// answersPing takes any answer: a server that wants a password is up, too.
+// answersPing accepts any response, even an error that a password is required.
 func answersPing(ctx context.Context, addr string) error {
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -325,7 +322,8 @@ func answersPing(ctx context.Context, addr string) error {
 	return err
 }
 
-// newDir has a short path: that of a socket must fit into 108 bytes.
+// newDir returns a directory with a short path: paths of sockets are limited to 108
+// bytes.
 func newDir(name string) (string, error) { return os.MkdirTemp("", "achilles-"+name+"-") }
 
 func freePort() (string, error) {

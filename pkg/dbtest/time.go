@@ -9,9 +9,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 )
 
-// Within fails the test unless work takes less than limit. Work must be
-// repeatable, and is repeated while it takes longer: on a machine that stood
-// still it is fast the next time, and one that is too slow never is.
+// Within fails the test unless work takes less than limit. It repeats work for up to a
+// minute while it takes longer, because the machine may stall.
 func Within(t testing.TB, limit time.Duration, work func()) {
 	t.Helper()
 	began := time.Now()
@@ -22,12 +21,12 @@ func Within(t testing.TB, limit time.Duration, work func()) {
 		if took < limit {
 			return
 		}
-		require.Less(t, time.Since(began), generous, "it took %s the last time, and never less than %s", took, limit)
+		require.Less(t, time.Since(began), generous, "it took %s, and never less than %s", took, limit)
 	}
 }
 
-// Hold begins a transaction, runs the statement in it and keeps its locks until
-// release. A server does not end it for being idle.
+// Hold executes the statement in a transaction and keeps its locks until release. The
+// server does not end the transaction when it is idle.
 func Hold(t testing.TB, db *database.DB, statement string) (release func()) {
 	t.Helper()
 	tx := db.Gorm(t.Context()).Begin()
@@ -38,7 +37,7 @@ func Hold(t testing.TB, db *database.DB, statement string) (release func()) {
 	require.NoError(t, tx.Exec(statement).Error)
 	return func() {
 		if db.Dialect() == database.MySQL {
-			require.NoError(t, tx.Exec("UNLOCK TABLES").Error) // in case they were
+			require.NoError(t, tx.Exec("UNLOCK TABLES").Error) // if the statement locked any
 		}
 		require.NoError(t, tx.Rollback().Error)
 	}

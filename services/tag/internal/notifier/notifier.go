@@ -1,6 +1,6 @@
-// Package notifier tells the replicas of the tag service of each other's changes
-// through Redis, so that readers of the feed need not wait for the next look at
-// the database. It is a hint only: a lost message costs nothing but that wait.
+// Package notifier notifies the replicas of the tag service of each other's changes
+// through Redis, so that long polls return before the database is polled again. Lost
+// notifications only delay them.
 package notifier
 
 import (
@@ -13,13 +13,12 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// channel is the Redis channel; its messages say nothing but that there is
-// something new.
+// channel is the Redis channel. Its messages are empty.
 const channel = "achilles:tag-changed"
 
-const retryPause = time.Second
+const retryInterval = time.Second
 
-// Notifier connects this replica's broadcaster with those of the others.
+// Notifier connects the broadcasters of all replicas.
 type Notifier struct {
 	client      *redis.Client
 	broadcaster *tag.Broadcaster
@@ -27,52 +26,52 @@ type Notifier struct {
 	pending     chan struct{}
 }
 
-// New returns a notifier that rings the broadcaster on every message.
+// New returns a notifier that calls broadcaster.Broadcast for every message.
 func New(client *redis.Client, broadcaster *tag.Broadcaster, log *zap.Logger) *Notifier {
 	return &Notifier{client: client, broadcaster: broadcaster, log: log, pending: make(chan struct{}, 1)}
 }
 
-// Announce tells the other replicas of a change. It never blocks: what is not
-// sent yet stands for what follows, too.
-func (r *Notifier) Announce() {
+// Announce notifies the other replicas of a change. It never blocks: changes while a
+// message is pending are covered by that message.
+func (n *Notifier) Announce() {
 	select {
-	case r.pending <- struct{}{}:
+	case n.pending <- struct{}{}:
 	default:
 	}
 }
 
-// Publish sends what was announced until ctx ends.
-func (r *Notifier) Publish(ctx context.Context) error {
+// Publish sends the pending messages until ctx ends.
+func (n *Notifier) Publish(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-r.pending:
-			if err := r.client.Publish(ctx, channel, "").Err(); err != nil && ctx.Err() == nil {
-				r.log.Debug("a change could not be announced through Redis", zap.Error(err))
+		case <-n.pending:
+			if err := n.client.Publish(ctx, channel, "").Err(); err != nil && ctx.Err() == nil {
+				n.log.Debug("publishing a change in Redis failed", zap.Error(err))
 			}
 		}
 	}
 }
 
-// Listen rings the broadcaster whenever a replica announces a change, until ctx ends.
-// While Redis is away it tries again and again.
-func (r *Notifier) Listen(ctx context.Context) error {
-	subscription := r.client.Subscribe(ctx, channel)
-	closeIt := func() { _ = subscription.Close() }
-	defer closeIt()
-	// Receiving does not end with the context, only with the connection.
-	defer context.AfterFunc(ctx, closeIt)()
+// Listen calls Broadcast whenever a replica announces a change, until ctx ends. While
+// Redis is unavailable it retries.
+func (n *Notifier) Listen(ctx context.Context) error {
+	subscription := n.client.Subscribe(ctx, channel)
+	unsubscribe := func() { _ = subscription.Close() }
+	defer unsubscribe()
+	// ReceiveMessage ignores the end of ctx, and returns when the connection is closed.
+	defer context.AfterFunc(ctx, unsubscribe)()
 	for {
 		_, err := subscription.ReceiveMessage(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			r.broadcaster.Broadcast()
+			n.broadcaster.Broadcast()
 		default:
-			r.log.Debug("Redis cannot be listened to", zap.Error(err))
-			wait(ctx, retryPause)
+			n.log.Debug("receiving from Redis failed", zap.Error(err))
+			wait(ctx, retryInterval)
 		}
 	}
 }

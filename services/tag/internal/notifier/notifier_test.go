@@ -19,14 +19,14 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 
 const patience = 20 * time.Second
 
-// replica is one process' end of the notifier.
+// replica is the notifier of one process.
 type replica struct {
 	*notifier.Notifier
 	broadcaster *tag.Broadcaster
 	stop        func()
 }
 
-// start runs a notifier until the end of the test, or until its stop.
+// start runs a notifier until stop is called or the test ends.
 func start(t *testing.T, addr string) *replica {
 	t.Helper()
 	client := open(t, addr)
@@ -43,7 +43,7 @@ func start(t *testing.T, addr string) *replica {
 			case err := <-ended:
 				require.NoError(t, err)
 			case <-time.After(patience):
-				t.Error("a worker does not end with its context")
+				t.Error("a worker does not stop when its context ends")
 				return
 			}
 		}
@@ -65,14 +65,14 @@ func open(t *testing.T, addr string) *redis.Client {
 	return client
 }
 
-// rings announces on one replica until it rings on the other: what was sent
-// before the other listens, or while Redis is away, is lost, and may be.
-func rings(t *testing.T, from, to *replica) {
+// requireNotified announces changes on one replica until the other is notified.
+// Messages are lost before the other listens and while Redis is unavailable.
+func requireNotified(t *testing.T, from, to *replica) {
 	t.Helper()
-	rung := to.broadcaster.Next()
+	next := to.broadcaster.Next()
 	require.Eventually(t, func() bool {
 		from.Announce()
-		return closed(rung)
+		return closed(next)
 	}, patience, 20*time.Millisecond)
 }
 
@@ -85,52 +85,52 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-func TestOneReplicaRingsTheOther(t *testing.T) {
+func TestReplicasNotifyEachOther(t *testing.T) {
 	server := dbtest.NewRedis(t)
 	one, other := start(t, server.Addr()), start(t, server.Addr())
-	rings(t, one, other)
-	rings(t, other, one)
+	requireNotified(t, one, other)
+	requireNotified(t, other, one)
 
-	// A single announcement is enough, and at once.
-	rung := other.broadcaster.Next()
+	// One announcement suffices.
+	next := other.broadcaster.Next()
 	one.Announce()
-	require.Eventually(t, func() bool { return closed(rung) }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return closed(next) }, patience, time.Millisecond)
 }
 
-func TestRedisGoesAndReturns(t *testing.T) {
+func TestRedisRestarts(t *testing.T) {
 	server := dbtest.NewRedis(t)
 	one, other := start(t, server.Addr()), start(t, server.Addr())
-	rings(t, one, other)
+	requireNotified(t, one, other)
 	for range 2 {
 		server.Kill(t)
-		quick(t, one)
+		requireNonBlocking(t, one)
 		server.Start(t)
-		rings(t, one, other)
-		rings(t, other, one)
+		requireNotified(t, one, other)
+		requireNotified(t, other, one)
 	}
 }
 
-func TestRedisFreezes(t *testing.T) {
+func TestRedisHangs(t *testing.T) {
 	server := dbtest.NewRedis(t)
 	one, other := start(t, server.Addr()), start(t, server.Addr())
-	rings(t, one, other)
+	requireNotified(t, one, other)
 	server.Pause(t)
-	quick(t, one)
+	requireNonBlocking(t, one)
 	server.Resume(t)
-	rings(t, one, other)
+	requireNotified(t, one, other)
 }
 
-func TestRedisComesLater(t *testing.T) {
+func TestRedisStartsLater(t *testing.T) {
 	server := dbtest.NewRedis(t)
 	server.Stop(t)
 	one, other := start(t, server.Addr()), start(t, server.Addr())
-	quick(t, one)
+	requireNonBlocking(t, one)
 	server.Start(t)
-	rings(t, one, other)
+	requireNotified(t, one, other)
 }
 
-// quick says that announcing does not wait for Redis.
-func quick(t *testing.T, r *replica) {
+// requireNonBlocking requires that Announce does not wait for Redis.
+func requireNonBlocking(t *testing.T, r *replica) {
 	t.Helper()
 	dbtest.Within(t, time.Second, func() {
 		for range 1000 {
@@ -139,13 +139,13 @@ func quick(t *testing.T, r *replica) {
 	})
 }
 
-// Both workers end with their context, whatever Redis does meanwhile; the
-// drain of the process waits for them.
-func TestWorkersEnd(t *testing.T) {
+// Both workers stop when their context ends, whatever the state of Redis. The shutdown
+// of the process waits for them.
+func TestWorkersStop(t *testing.T) {
 	server := dbtest.NewRedis(t)
 	one, other, third := start(t, server.Addr()), start(t, server.Addr()), start(t, server.Addr())
-	rings(t, one, other)
-	rings(t, one, third)
+	requireNotified(t, one, other)
+	requireNotified(t, one, third)
 	one.stop()
 	server.Pause(t)
 	other.Announce()
@@ -154,10 +154,10 @@ func TestWorkersEnd(t *testing.T) {
 	third.stop()
 }
 
-func TestNothingButTheHintTravels(t *testing.T) {
+func TestMessagesAreEmpty(t *testing.T) {
 	server := dbtest.NewRedis(t)
-	eavesdropper := open(t, server.Addr())
-	all := eavesdropper.PSubscribe(t.Context(), "*")
+	subscriber := open(t, server.Addr())
+	all := subscriber.PSubscribe(t.Context(), "*")
 	t.Cleanup(func() { _ = all.Close() })
 	_, err := all.Receive(t.Context())
 	require.NoError(t, err)

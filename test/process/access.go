@@ -10,17 +10,16 @@ import (
 	"github.com/achilles-blog/achilles/pkg/auth"
 )
 
-// AppKey is the app that all clients are, unless a test says otherwise.
+// AppKey is the default app key of clients.
 const AppKey = "test"
 
-// KeysFile is the key set of all services, as far as a test gives them no
-// other.
+// KeysFile returns the file with the default key set of services.
 func KeysFile() string { return filepath.Join(built.dir, "keys.yaml") }
 
-// Token is one that KeysFile has signed: AppKey may write with it for a day.
+// Token returns a token for AppKey with the scope write, valid for a day.
 func Token() string { return built.token }
 
-// Header is the header of a client that shows the token, or none if it is empty.
+// Header returns a header with the token, or without a token if it is empty.
 func Header(token string) http.Header {
 	if token == "" {
 		return http.Header{"Authorization": nil}
@@ -28,7 +27,7 @@ func Header(token string) http.Header {
 	return http.Header{"Authorization": {"Bearer " + token}}
 }
 
-// Sign returns a token of the key set in a file, for an app that may write.
+// Sign returns a token with the scope write, signed with the key set in a file.
 func Sign(keysFile, appKey string) (string, error) {
 	config := auth.Default()
 	config.KeysFile, config.Lifetime = keysFile, 24*time.Hour
@@ -39,7 +38,7 @@ func Sign(keysFile, appKey string) (string, error) {
 	return keySet.Sign(appKey, []string{auth.ScopeWrite}, time.Now())
 }
 
-// prepare makes the folder of this test binary, and in it the key set.
+// prepare creates the directory of this test binary, with the key set.
 func prepare() (err error) {
 	if built.dir, err = os.MkdirTemp("", "achilles-process-"); err != nil {
 		return err

@@ -19,27 +19,27 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-func TestWhoMayWrite(t *testing.T) {
+func TestAuthentication(t *testing.T) {
 	p := newPair(t, sqlite, nil)
 	for server, path := range p.lists() {
-		require.Equal(t, 200, askAs(t, server, "", "GET", path, nil).Status, "reads are open")
+		require.Equal(t, 200, askAs(t, server, "", "GET", path, nil).Status, "reads need no token")
 		require.Equal(t, 401, askAs(t, server, "", "POST", path, map[string]any{}).Status)
 		require.Equal(t, 401, askAs(t, server, process.Token()+"x", "POST", path, map[string]any{}).Status)
-		require.Equal(t, 400, askAs(t, server, process.Token(), "POST", path, map[string]any{}).Status, "let in, and told what is missing")
+		require.Equal(t, 400, askAs(t, server, process.Token(), "POST", path, map[string]any{}).Status, "authenticated, but invalid")
 	}
-	// Without a key set nobody is let in.
+	// Without a key set every token is rejected.
 	settings := p.tagSettings.With(process.Settings{"Auth.KeysFile": ""})
 	tag := process.Ready(t, p.tagProgram, settings)
 	require.Equal(t, 200, askAs(t, tag, "", "GET", "/api/v1/tags", nil).Status)
-	require.Equal(t, 401, askAs(t, tag, process.Token(), "POST", "/api/v1/tags", newTag("nobody's")).Status)
+	require.Equal(t, 401, askAs(t, tag, process.Token(), "POST", "/api/v1/tags", newTag("rejected")).Status)
 }
 
-// lists are the addresses of the lists, by their services.
+// lists returns the path of the list of each service.
 func (p *pair) lists() map[*process.Process]string {
 	return map[*process.Process]string{p.tag: "/api/v1/tags", p.article: "/api/v1/articles"}
 }
 
-// askAs is ask with another token, or with none.
+// askAs is like ask, with another token or none.
 func askAs(t *testing.T, p *process.Process, token, method, path string, body any) process.Answer {
 	t.Helper()
 	answer, err := process.AskWith(process.Header(token), method, p.URL(t, path), body)
@@ -47,11 +47,10 @@ func askAs(t *testing.T, p *process.Process, token, method, path string, body an
 	return answer
 }
 
-// While clients ask, the key set gets a key that signs from a moment ahead, and
-// then loses the one before: nobody is refused.
-func TestTheKeySetRotates(t *testing.T) {
+// The key set is rotated twice while clients send requests. No request is rejected.
+func TestKeySetRotation(t *testing.T) {
 	t.Parallel()
-	for name, newFile := range map[string]func(*testing.T) keySetFile{"renamed": newRenamed, "a mounted Secret": newMounted} {
+	for name, newFile := range map[string]func(*testing.T) keySetFile{"renamed": newRenamed, "mounted Secret": newMounted} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rotateUnderLoad(t, newFile(t))
@@ -69,16 +68,16 @@ func rotateUnderLoad(t *testing.T, file keySetFile) {
 	file.put(t, command("new"))
 	v := newVisitors(t, newPair(t, sqlite, process.Settings{"Auth.KeysFile": file.path}), file.path)
 	first := v.token()
-	require.Equal(t, keyOf(t, first), keyOf(t, v.given(t)))
-	const ahead = "10s" // many times what a change of the file takes to arrive
+	require.Equal(t, keyOf(t, first), keyOf(t, v.issued(t)))
+	const ahead = "10s" // much longer than it takes to load a changed file
 
 	file.put(t, command("rotate", file.path, "--in", ahead))
 	second := v.awaitOtherKey(t, first)
-	require.Equal(t, keyOf(t, second), keyOf(t, v.given(t)))
+	require.Equal(t, keyOf(t, second), keyOf(t, v.issued(t)))
 	v.awaitMore(t, 100)
 	file.put(t, command("rotate", file.path, "--in", ahead, "--keep", "0s"))
 	for server, path := range v.lists() {
-		process.Await(t, "the first key to be gone", func() bool { return askAs(t, server, first, "GET", path, nil).Status == 401 })
+		process.Await(t, "the first key to be removed", func() bool { return askAs(t, server, first, "GET", path, nil).Status == 401 })
 		require.Equal(t, 200, askAs(t, server, second, "GET", path, nil).Status)
 	}
 	v.awaitMore(t, 100)
@@ -86,17 +85,17 @@ func rotateUnderLoad(t *testing.T, file keySetFile) {
 	v.awaitMore(t, 100)
 
 	answered := v.end()
-	require.Empty(t, v.refused)
-	t.Logf("%d answers while two keys came and one went", answered)
+	require.Empty(t, v.rejected)
+	t.Logf("%d responses while two keys were added and one was removed", answered)
 }
 
-// key setFile is a key set on disk, which is replaced in one step.
+// keySetFile is a key set file that is replaced atomically.
 type keySetFile struct {
 	path string
 	put  func(t *testing.T, keySet string)
 }
 
-// newRenamed is replaced as an editor does it.
+// newRenamed returns a file that is replaced by renaming, like editors do.
 func newRenamed(t *testing.T) keySetFile {
 	path := filepath.Join(t.TempDir(), "keys.yaml")
 	return keySetFile{path, func(t *testing.T, keySet string) {
@@ -105,8 +104,8 @@ func newRenamed(t *testing.T) keySetFile {
 	}}
 }
 
-// newMounted is replaced as Kubernetes does it: keys.yaml leads through ..data
-// to a folder, and ..data is made to lead to another.
+// newMounted returns a file that is replaced like a mounted Secret in Kubernetes:
+// keys.yaml links through ..data to a directory, and ..data is replaced.
 func newMounted(t *testing.T) keySetFile {
 	dir, version := t.TempDir(), 0
 	require.NoError(t, os.Symlink("..data/keys.yaml", filepath.Join(dir, "keys.yaml")))
@@ -121,20 +120,19 @@ func newMounted(t *testing.T) keySetFile {
 	}}
 }
 
-// visitors read and write at both services all the time, each time with the
-// newest token: one that was signed a moment ago, as by a further replica, whose
-// key set is as new as can be.
+// visitors read and write at both services, always with a new token from a key set that
+// is read again each time, like a replica that sees changes first.
 type visitors struct {
 	*pair
 	secret  string
 	current atomic.Pointer[string]
-	inUse   sync.RWMutex // read by who is about to use current, or uses it
+	inUse   sync.RWMutex // read-locked while current is used
 
 	answered atomic.Int64
 	running  sync.WaitGroup
 	over     chan struct{}
 	mu       sync.Mutex
-	refused  []string
+	rejected []string
 }
 
 func newVisitors(t *testing.T, p *pair, keysFile string) *visitors {
@@ -148,7 +146,7 @@ func newVisitors(t *testing.T, p *pair, keysFile string) *visitors {
 	require.NoError(t, err)
 	v.current.Store(&token)
 	v.begin(func() error {
-		if token, err := process.Sign(keysFile, "visitor"); err == nil { // else it is being replaced
+		if token, err := process.Sign(keysFile, "visitor"); err == nil { // otherwise the file is being replaced
 			v.current.Store(&token)
 		}
 		return nil
@@ -161,23 +159,23 @@ func newVisitors(t *testing.T, p *pair, keysFile string) *visitors {
 		conn, err := process.Dial(server.Addr(t))
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = conn.Close() })
-		wrote := 0
+		written := 0
 		v.begin(func() error {
-			wrote++
-			return v.visit(conn, path, body(fmt.Sprint("visitor ", n, " ", wrote)))
+			written++
+			return v.visit(conn, path, body(fmt.Sprint("visitor ", n, " ", written)))
 		})
 	}
 	return v
 }
 
-// begin does the work over and over until it is over, or fails.
+// begin repeats work until the end of the test or an error.
 func (v *visitors) begin(work func() error) {
 	v.running.Go(func() {
 		for {
 			if err := work(); err != nil {
 				v.mu.Lock()
 				defer v.mu.Unlock()
-				v.refused = append(v.refused, err.Error())
+				v.rejected = append(v.rejected, err.Error())
 				return
 			}
 			select {
@@ -189,9 +187,9 @@ func (v *visitors) begin(work func() error) {
 	})
 }
 
-// given is a token that the article service gives. On a busy machine the look at
-// a secret may take longer than an answer may.
-func (v *visitors) given(t *testing.T) (token string) {
+// issued returns a token from POST /auth. On a busy machine the comparison of a secret
+// may time out.
+func (v *visitors) issued(t *testing.T) (token string) {
 	t.Helper()
 	url, credentials := v.article.URL(t, "/auth"), map[string]any{"app_key": "visitor", "app_secret": v.secret}
 	process.Await(t, "a token", func() bool {
@@ -231,8 +229,8 @@ func (v *visitors) visit(conn *process.Conn, path string, body any) error {
 
 func (v *visitors) token() string { return *v.current.Load() }
 
-// awaitOtherKey returns the first token that another key has signed, when
-// nobody uses the ones before any more.
+// awaitOtherKey waits for a token signed by another key, and until older tokens are no
+// longer in use.
 func (v *visitors) awaitOtherKey(t *testing.T, token string) string {
 	t.Helper()
 	process.Await(t, "another key to sign", func() bool { return keyOf(t, v.token()) != keyOf(t, token) })
@@ -241,14 +239,14 @@ func (v *visitors) awaitOtherKey(t *testing.T, token string) string {
 	return v.token()
 }
 
-// awaitMore waits for more answers; it ends early when somebody was refused.
+// awaitMore waits for more responses, or for a rejected request.
 func (v *visitors) awaitMore(t *testing.T, answers int64) {
 	t.Helper()
 	until := v.answered.Load() + answers
 	process.Await(t, "the visitors", func() bool {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		return v.answered.Load() >= until || len(v.refused) > 0
+		return v.answered.Load() >= until || len(v.rejected) > 0
 	})
 }
 
@@ -258,7 +256,7 @@ func (v *visitors) end() (answered int64) {
 	return v.answered.Load()
 }
 
-// keyOf is the id of the key that has signed a token.
+// keyOf returns the id of the key that signed a token.
 func keyOf(t *testing.T, token string) string {
 	t.Helper()
 	first, _, _ := strings.Cut(token, ".")
@@ -271,8 +269,8 @@ func keyOf(t *testing.T, token string) string {
 	return header.ID
 }
 
-// Two replicas let a client through as often as one does, as long as there is
-// Redis; without it each counts for itself, and nobody notices more than that.
+// Two replicas share the limits of a client while Redis is available. Otherwise each
+// replica counts separately.
 func TestReplicasShareTheLimits(t *testing.T) {
 	const burst = 30
 	redis := dbtest.NewRedis(t)
@@ -282,9 +280,8 @@ func TestReplicasShareTheLimits(t *testing.T) {
 	replicas := []*process.Process{process.Ready(t, program, settings), process.Serve(t, program, settings)}
 	replicas[1].AwaitReady(t)
 	client := 0
-	// allowed has a new client use up the whole budget of each replica, in turn.
-	// It returns how many requests were let through, and how many more may have
-	// been because of the time that went by.
+	// allowed exhausts the limit of a new client. It returns how many requests were
+	// allowed, and how many more may have been allowed because of the elapsed time.
 	allowed := func() (requests, more int) {
 		client++
 		token, err := process.Sign(process.KeysFile(), fmt.Sprint("client-", client))
@@ -297,17 +294,17 @@ func TestReplicasShareTheLimits(t *testing.T) {
 		}
 		return requests, int(math.Ceil(time.Since(began).Seconds()))
 	}
-	together := func() {
-		// On a machine that is busy, Redis may seem away for a moment.
-		process.Await(t, "the replicas to count together", func() bool {
+	requireShared := func() {
+		// On a busy machine Redis may seem unavailable for a moment.
+		process.Await(t, "the replicas to share limits", func() bool {
 			requests, more := allowed()
 			require.GreaterOrEqual(t, requests, burst)
 			return requests <= burst+more && alone(t, replicas[0]) == 0 && alone(t, replicas[1]) == 0
 		})
 	}
-	together()
+	requireShared()
 	redis.Stop(t)
-	process.Await(t, "the replicas to count alone", func() bool {
+	process.Await(t, "the replicas to count separately", func() bool {
 		allowed()
 		return alone(t, replicas[0]) == 1 && alone(t, replicas[1]) == 1
 	})
@@ -320,16 +317,16 @@ func TestReplicasShareTheLimits(t *testing.T) {
 		require.Positive(t, metric(t, p, `achilles_rate_limit_total{class="read",outcome="limited"}`))
 	}
 	redis.Start(t)
-	together()
+	requireShared()
 }
 
-// alone is 1 for a replica that counts by itself.
+// alone returns 1 for a replica that counts separately.
 func alone(t *testing.T, p *process.Process) float64 {
 	t.Helper()
 	return metric(t, p, "achilles_rate_limit_local")
 }
 
-// limited sends a read and tells whether it was one too many.
+// limited sends a read and reports whether it was rejected by the rate limit.
 func limited(t *testing.T, p *process.Process, token string) bool {
 	t.Helper()
 	answer := askAs(t, p, token, "GET", "/api/v1/tags", nil)

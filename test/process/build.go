@@ -13,15 +13,15 @@ import (
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 )
 
-// The stamp of the programs that are built here.
+// The build information of the programs.
 const (
 	Version   = "v9.8.7"
 	Commit    = "0123456789abcdef0123456789abcdef01234567"
 	BuildTime = "2026-01-02T03:04:05Z"
 )
 
-// built keeps the programs of one test binary, and what lets clients in. The
-// testing package offers no other place for what outlives a test.
+// built are the programs and the token of this test binary. It must be a package
+// variable because it outlives a test.
 var built struct {
 	sync.Mutex
 	dir      string
@@ -29,8 +29,8 @@ var built struct {
 	programs map[string]string
 }
 
-// Main is the body of TestMain: it runs the tests, removes what they built,
-// stops the databases they shared, and fails on leaked goroutines.
+// Main is the body of TestMain. It runs the tests, removes the programs, stops the
+// shared database server, and fails on leaked goroutines.
 func Main(m *testing.M) {
 	if err := prepare(); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "process:", err)
@@ -39,16 +39,16 @@ func Main(m *testing.M) {
 	dbtest.Main(m, func() { _ = os.RemoveAll(built.dir) })
 }
 
-// Service builds the program of a service, tag or article, once per test
-// binary and returns its path.
+// Service returns the path of the program of a service, which it builds once per test
+// binary.
 func Service(t testing.TB, name string) string {
 	t.Helper()
 	return Program(t, filepath.Join(root(t), "services", name))
 }
 
-// Program builds the program in dir once per test binary and returns its path.
-// It carries the race detector when the test does. With -short the test is
-// skipped: real processes take their time.
+// Program returns the path of the program in dir, which it builds once per test binary.
+// The program has the race detector if the test has. In short mode Program skips the
+// test.
 func Program(t testing.TB, dir string) string {
 	t.Helper()
 	skipIfShort(t)
@@ -69,12 +69,12 @@ func Program(t testing.TB, dir string) string {
 func skipIfShort(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("real processes are left out by -short")
+		t.Skip("-short starts no processes")
 	}
 }
 
-// build has the go command run a copy of the program: what go run links stays
-// in Go's cache, so that packages share it.
+// build builds a program with go run -exec cp, because Go caches programs linked by
+// go run, so that test binaries share them.
 func build(dir string) (string, error) {
 	program := filepath.Join(built.dir, filepath.Base(dir))
 	const stamp = "-X github.com/achilles-blog/achilles/pkg/buildinfo."
@@ -91,7 +91,7 @@ func build(dir string) (string, error) {
 	return program, nil
 }
 
-// root is the folder that holds all modules.
+// root returns the root directory of the repository.
 func root(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()

@@ -18,7 +18,7 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// envChaos is how long the chaos lasts, such as 10m.
+// envChaos is the environment variable with the duration of the chaos test, such as 10m.
 const envChaos = "ACHILLES_TEST_CHAOS"
 
 func chaosTime(t *testing.T) time.Duration {
@@ -31,9 +31,9 @@ func chaosTime(t *testing.T) time.Duration {
 	return length
 }
 
-// Whatever is killed, and whenever: no acknowledged write is lost, the feed has
-// no gap, and the copy is at every moment what the feed says at its position.
-func TestTheFeedUnderChaos(t *testing.T) {
+// Replicas are killed at random times. No acknowledged write is lost, the feed has no
+// gap, and the read model always has the state of the feed at its offset.
+func TestFeedChaos(t *testing.T) {
 	t.Parallel()
 	c := newChaos(t)
 	over := time.Now().Add(chaosTime(t))
@@ -41,7 +41,7 @@ func TestTheFeedUnderChaos(t *testing.T) {
 		c.begin(func() { c.writeTags(fmt.Sprintf("writer %d", n)) })
 		c.begin(func() { c.writeArticles(fmt.Sprintf("writer %d", n)) })
 	}
-	c.begin(func() { c.watchCopy(t.Context()) })
+	c.begin(func() { c.observeReadModel(t.Context()) })
 	kills := 0
 	for time.Now().Before(over) {
 		kills += c.killSome(t)
@@ -50,28 +50,28 @@ func TestTheFeedUnderChaos(t *testing.T) {
 	close(c.over)
 	c.running.Wait()
 	require.Empty(t, c.findings)
-	t.Logf("%d kills; %d tags, %d articles, %d changes acknowledged; answers %v; %d looks at the copy",
-		kills, len(c.tags), len(c.articles), c.acknowledged, c.answers, len(c.looks))
+	t.Logf("%d kills; %d tags, %d articles, %d changes acknowledged; answers %v; %d observations of the read model",
+		kills, len(c.tags), len(c.articles), c.acknowledged, c.answers, len(c.observations))
 
-	exact(t, c.tagDatabase, c.articleDatabase)
-	c.nothingLost(t)
-	c.alwaysConsistent(t)
+	requireConsistent(t, c.tagDatabase, c.articleDatabase)
+	c.requireNothingLost(t)
+	c.requireAlwaysConsistent(t)
 	last := rows[feedRow](t, c.tagDatabase, querySequence)[0].Value
 	for _, replica := range c.articleFleet.replicas {
-		process.Await(t, "the metrics to tell that the copy is complete", func() bool { return followed(t, replica, float64(last)) })
+		process.Await(t, "the metrics to show a complete read model", func() bool { return followed(t, replica, float64(last)) })
 	}
 }
 
-// fleet are the replicas of one service behind one address.
+// fleet is the replicas of a service behind a gateway.
 type fleet struct {
-	*front
+	*gateway
 	program  string
 	settings process.Settings
 	replicas []*process.Process
 }
 
 func newFleet(t *testing.T, name string, settings process.Settings, replicas int) *fleet {
-	f := &fleet{front: newFront(t), program: process.Service(t, name), settings: settings, replicas: make([]*process.Process, replicas)}
+	f := &fleet{gateway: newGateway(t), program: process.Service(t, name), settings: settings, replicas: make([]*process.Process, replicas)}
 	process.Migrate(t, f.program, settings)
 	for i := range f.replicas {
 		f.start(t, i)
@@ -84,7 +84,7 @@ func newFleet(t *testing.T, name string, settings process.Settings, replicas int
 
 func (f *fleet) start(t *testing.T, i int) { f.replicas[i] = process.Serve(t, f.program, f.settings) }
 
-// kill ends a replica in the middle of its work. Its port may be another's then.
+// kill removes a replica from the gateway, because its port may be reused, and kills it.
 func (f *fleet) kill(t *testing.T, i int) {
 	f.remove(f.replicas[i].Addr(t))
 	f.replicas[i].Kill()
@@ -97,30 +97,30 @@ func (f *fleet) await(t *testing.T, i int) {
 
 func (f *fleet) url(path string) string { return "http://" + f.addr() + path }
 
-// state is what a tag is, or may be; of a deleted one nothing else counts.
+// state is the state of a tag. The other fields of a deleted tag are ignored.
 type state struct {
 	Name    string
 	State   uint8
 	Deleted bool
 }
 
-// history is what is known of a tag: the last state that was acknowledged, and
-// those that were asked for since, without an answer.
+// history is the last acknowledged state of a tag, and the states requested since then
+// without a response.
 type history struct {
-	certain state
-	maybe   []state
+	acknowledged state
+	possible     []state
 }
 
-// look is what the copy was at some moment.
-type look struct {
-	position feedRow
-	tags     []tagRow
+// observation is the read model at a point in time.
+type observation struct {
+	offset feedRow
+	tags   []tagRow
 }
 
 type chaos struct {
 	tagFleet, articleFleet       *fleet
 	tagDatabase, articleDatabase database.Config
-	copied                       *database.DB
+	readModel                    *database.DB
 
 	running sync.WaitGroup
 	over    chan struct{}
@@ -129,11 +129,11 @@ type chaos struct {
 	findings     []string
 	answers      map[string]int
 	acknowledged int
-	names        map[string]bool // that were sent
+	names        map[string]bool // all sent names
 	tags         map[uint64]*history
-	recent       []uint64 // tags that exist, or did until a moment ago
+	recent       []uint64 // tags that exist or existed recently
 	articles     map[uint64]string
-	looks        []look
+	observations []observation
 }
 
 func newChaos(t *testing.T) *chaos {
@@ -141,13 +141,13 @@ func newChaos(t *testing.T) *chaos {
 		tagDatabase: dbtest.MySQL(t), articleDatabase: dbtest.MySQL(t), over: make(chan struct{}),
 		answers: map[string]int{}, names: map[string]bool{}, tags: map[uint64]*history{}, articles: map[uint64]string{},
 	}
-	c.copied = dbtest.Open(t, c.articleDatabase)
+	c.readModel = dbtest.Open(t, c.articleDatabase)
 	c.tagFleet = newFleet(t, "tag", process.On(c.tagDatabase), 2)
 	c.articleFleet = newFleet(t, "article", process.Follow(c.articleDatabase, c.tagFleet.addr()).With(process.Settings{"Feed.Wait": "2s"}), 3)
 	return c
 }
 
-// begin runs work over and over, with short pauses.
+// begin repeats work with short pauses.
 func (c *chaos) begin(work func()) {
 	c.running.Go(func() {
 		for {
@@ -161,8 +161,7 @@ func (c *chaos) begin(work func()) {
 	})
 }
 
-// killSome kills one or more replicas in the middle of their work and starts
-// them again.
+// killSome kills and restarts one or more replicas.
 func (c *chaos) killSome(t *testing.T) (kills int) {
 	type victim struct {
 		*fleet
@@ -183,8 +182,8 @@ func (c *chaos) killSome(t *testing.T) (kills int) {
 	return len(victims)
 }
 
-// ask sends a request through a front and counts its answer; ok is false when
-// nobody knows whether it took effect.
+// ask sends a request through a gateway and counts the response. ok is false unless the
+// request succeeded.
 func (c *chaos) ask(f *fleet, method, path string, body any, allowed ...int) (answer process.Answer, ok bool) {
 	answer, err := process.Ask(method, f.url(path), body)
 	c.mu.Lock()
@@ -203,7 +202,7 @@ func (c *chaos) ask(f *fleet, method, path string, body any, allowed ...int) (an
 	return answer, answer.Status < 300
 }
 
-// name is one that was never used before.
+// name returns a unique name.
 func (c *chaos) name(of string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -221,13 +220,12 @@ func (c *chaos) createTag(writer string) (tagID uint64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.acknowledged++
-	c.tags[answer.ID()] = &history{certain: state{Name: name, State: 1}}
+	c.tags[answer.ID()] = &history{acknowledged: state{Name: name, State: 1}}
 	c.recent = append(c.recent, answer.ID())
 	return answer.ID(), true
 }
 
-// writeTags lets one tag live: it is created, changed some times, and mostly
-// deleted.
+// writeTags creates a tag, changes it some times, and usually deletes it.
 func (c *chaos) writeTags(writer string) {
 	tagID, ok := c.createTag(writer)
 	if !ok {
@@ -243,8 +241,7 @@ func (c *chaos) writeTags(writer string) {
 	}
 }
 
-// changeTag is the only one to change this tag now: what it is told is the
-// last word.
+// changeTag changes a tag. There is no concurrent change of the same tag.
 func (c *chaos) changeTag(tagID uint64, next state, method, path string, body any) {
 	_, ok := c.ask(c.tagFleet, method, path, body, 200)
 	c.mu.Lock()
@@ -252,14 +249,14 @@ func (c *chaos) changeTag(tagID uint64, next state, method, path string, body an
 	known := c.tags[tagID]
 	if ok {
 		c.acknowledged++
-		known.certain, known.maybe = next, nil
+		known.acknowledged, known.possible = next, nil
 		return
 	}
-	known.maybe = append(known.maybe, next)
+	known.possible = append(known.possible, next)
 }
 
-// writeArticles writes articles with tags that exist, or did a moment ago, and
-// now and then with one that was created just before, which has to be known.
+// writeArticles writes articles with tags that exist or existed recently, and sometimes
+// with a new tag, which must not be unknown.
 func (c *chaos) writeArticles(writer string) {
 	if rand.N(4) == 0 {
 		if tagID, ok := c.createTag(writer); ok {
@@ -305,26 +302,26 @@ func (c *chaos) someTags() []uint64 {
 	return tagIDs
 }
 
-// watchCopy takes down what the copy is at this moment.
-func (c *chaos) watchCopy(ctx context.Context) {
-	var seen look
-	err := c.copied.Snapshot(ctx, func(tx *gorm.DB) error {
-		if err := tx.Raw(queryPosition).Scan(&seen.position).Error; err != nil {
+// observeReadModel records the current read model.
+func (c *chaos) observeReadModel(ctx context.Context) {
+	var seen observation
+	err := c.readModel.Snapshot(ctx, func(tx *gorm.DB) error {
+		if err := tx.Raw(queryOffset).Scan(&seen.offset).Error; err != nil {
 			return err
 		}
-		return tx.Raw(queryCopy).Scan(&seen.tags).Error
+		return tx.Raw(queryReadModel).Scan(&seen.tags).Error
 	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		c.findings = append(c.findings, "the copy cannot be read: "+err.Error())
+		c.findings = append(c.findings, "reading the read model: "+err.Error())
 		return
 	}
-	c.looks = append(c.looks, seen)
+	c.observations = append(c.observations, seen)
 }
 
-// nothingLost compares the databases with what clients were told.
-func (c *chaos) nothingLost(t *testing.T) {
+// requireNothingLost compares the databases with the acknowledged writes.
+func (c *chaos) requireNothingLost(t *testing.T) {
 	t.Helper()
 	stored := map[uint64]state{}
 	for _, row := range rows[struct {
@@ -340,7 +337,7 @@ func (c *chaos) nothingLost(t *testing.T) {
 		}
 	}
 	for tagID, known := range c.tags {
-		require.Contains(t, append(known.maybe, known.certain), stored[tagID], "tag %d", tagID)
+		require.Contains(t, append(known.possible, known.acknowledged), stored[tagID], "tag %d", tagID)
 	}
 	titles := map[uint64]string{}
 	for _, row := range rows[struct {
@@ -354,9 +351,9 @@ func (c *chaos) nothingLost(t *testing.T) {
 	}
 }
 
-// alwaysConsistent checks that the feed has no gap, that it tells how the tags
-// came to be, and that the copy went along it, never back.
-func (c *chaos) alwaysConsistent(t *testing.T) {
+// requireAlwaysConsistent requires that the feed has no gap and leads to the current
+// tags, and that the read model followed it and never went back.
+func (c *chaos) requireAlwaysConsistent(t *testing.T) {
 	t.Helper()
 	changes := rows[changeRow](t, c.tagDatabase, "SELECT sequence, tag_id, kind, name, state FROM blog_tag_change ORDER BY sequence")
 	last := rows[feedRow](t, c.tagDatabase, querySequence)[0]
@@ -368,10 +365,10 @@ func (c *chaos) alwaysConsistent(t *testing.T) {
 	at := replay(changes)
 	require.Equal(t, rows[tagRow](t, c.tagDatabase, querySource), at(last.Value))
 	before := uint64(0)
-	for _, seen := range c.looks {
-		require.Equal(t, last.Epoch, seen.position.Epoch)
-		require.GreaterOrEqual(t, seen.position.Value, before, "the copy went back")
-		before = seen.position.Value
-		require.ElementsMatch(t, at(before), seen.tags, "the copy at %d", before)
+	for _, seen := range c.observations {
+		require.Equal(t, last.Epoch, seen.offset.Epoch)
+		require.GreaterOrEqual(t, seen.offset.Value, before, "the read model went back")
+		before = seen.offset.Value
+		require.ElementsMatch(t, at(before), seen.tags, "the read model at offset %d", before)
 	}
 }

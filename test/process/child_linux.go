@@ -2,8 +2,8 @@ package process
 
 import "syscall"
 
-// asChild keeps a Ctrl-C at the terminal from the child, which the
-// tests then stop, and has the kernel kill it when they die without doing so.
+// asChild isolates the child from Ctrl-C, after which the tests stop it, and makes the
+// kernel kill it when the tests exit.
 func asChild(attributes *syscall.SysProcAttr) {
 	attributes.Setpgid, attributes.Pdeathsig = true, syscall.SIGKILL
 }

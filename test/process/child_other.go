@@ -4,8 +4,7 @@ package process
 
 import "syscall"
 
-// asChild keeps a Ctrl-C at the terminal from the child, which the
-// tests then stop.
+// asChild isolates the child from Ctrl-C, after which the tests stop it.
 func asChild(attributes *syscall.SysProcAttr) {
 	attributes.Setpgid = true
 }

@@ -13,19 +13,19 @@ import (
 	"time"
 )
 
-// Answer is an answer to one request.
+// Answer is a response.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
-	// Closing says that the server closes the connection after it.
+	// Closing reports whether the server closes the connection after the response.
 	Closing bool
 }
 
-// JSON decodes the body.
+// JSON decodes the body into a value.
 func (a Answer) JSON(into any) error { return json.Unmarshal(a.Body, into) }
 
-// ID is the id of the object in the answer, 0 without one.
+// ID returns the id of the object in the response, or 0.
 func (a Answer) ID() uint64 {
 	var envelope struct {
 		Data struct{ ID uint64 }
@@ -34,15 +34,15 @@ func (a Answer) ID() uint64 {
 	return envelope.Data.ID
 }
 
-// Ask sends one request on a connection of its own, with a token; body is sent
-// as JSON unless it is nil.
+// Ask sends a request with Token on a new connection. body, if not nil, is encoded as
+// JSON.
 func Ask(method, url string, body any) (Answer, error) { return AskWith(nil, method, url, body) }
 
-// AskWith is Ask with more fields in the header, which win.
+// AskWith is like Ask, with additional headers, which take precedence.
 func AskWith(more http.Header, method, url string, body any) (Answer, error) {
 	rest, ok := strings.CutPrefix(url, "http://")
 	if !ok {
-		return Answer{}, fmt.Errorf("no URL of http: %s", url)
+		return Answer{}, fmt.Errorf("not an http URL: %s", url)
 	}
 	addr, path, _ := strings.Cut(rest, "/")
 	conn, err := Dial(addr)
@@ -54,8 +54,8 @@ func AskWith(more http.Header, method, url string, body any) (Answer, error) {
 	return conn.Ask(method, "/"+path, body)
 }
 
-// Conn is one connection of HTTP/1.1 on which nothing is ever sent twice. Each
-// request, and each answer, has Patience.
+// Conn is an HTTP/1.1 connection. It never retries a request. Each write and each read
+// has the timeout Patience.
 type Conn struct {
 	net.Conn
 	// Header is sent with each request.
@@ -63,7 +63,7 @@ type Conn struct {
 	reader *bufio.Reader
 }
 
-// Dial opens a connection of a client that may write.
+// Dial opens a connection that sends Token with each request.
 func Dial(addr string) (*Conn, error) {
 	conn, err := net.DialTimeout("tcp", addr, Patience)
 	if err != nil {
@@ -74,7 +74,7 @@ func Dial(addr string) (*Conn, error) {
 	return c, nil
 }
 
-// Ask sends a request and reads its answer.
+// Ask sends a request and reads the response.
 func (c *Conn) Ask(method, path string, body any) (Answer, error) {
 	var payload []byte
 	if body != nil {
@@ -90,11 +90,11 @@ func (c *Conn) Ask(method, path string, body any) (Answer, error) {
 	return c.Receive(method)
 }
 
-// Send writes a request in one piece whose body is said to have length bytes.
+// Send writes a request with the Content-Length length in a single write.
 func (c *Conn) Send(method, path string, body []byte, length int) error {
 	var request bytes.Buffer
 	fmt.Fprintf(&request, "%s %s HTTP/1.1\r\nHost: test\r\n", method, path)
-	_ = c.Header.Write(&request) // into memory
+	_ = c.Header.Write(&request) // never fails
 	if length > 0 {
 		fmt.Fprintf(&request, "Content-Type: application/json\r\nContent-Length: %d\r\n", length)
 	}
@@ -120,7 +120,7 @@ func (c *Conn) Read(into []byte) (int, error) {
 	return c.Conn.Read(into)
 }
 
-// Receive reads the answer to a request of the given method.
+// Receive reads the response to a request of the given method.
 func (c *Conn) Receive(method string) (Answer, error) {
 	response, err := http.ReadResponse(c.reader, &http.Request{Method: method})
 	if err != nil {
@@ -131,9 +131,9 @@ func (c *Conn) Receive(method string) (Answer, error) {
 	return Answer{Status: response.StatusCode, Header: response.Header, Body: body, Closing: response.Close}, err
 }
 
-// ClosedInSilence returns an error unless the server closes the connection
-// without sending anything; it waits for that.
-func (c *Conn) ClosedInSilence() error {
+// AwaitClose waits until the server closes the connection. It returns an error if the
+// server sends anything before.
+func (c *Conn) AwaitClose() error {
 	if next, err := c.reader.ReadByte(); err != io.EOF {
 		return fmt.Errorf("got byte %q, error %w", next, err)
 	}

@@ -16,50 +16,50 @@ import (
 const (
 	sigterm = syscall.SIGTERM
 
-	// What a service logs as it stops.
+	// Log messages during a shutdown.
 	draining     = "draining: still serving, but not ready any more"
 	shuttingDown = "shutting down: finishing requests"
 )
 
-// drainDelay is long enough for the clients' pauses, so that each speaks in it.
+// drainDelay is longer than the pauses of the clients, so that each sends a request in it.
 const drainDelay = 1500 * time.Millisecond
 
 var (
 	drain = process.Settings{"Server.DrainDelay": drainDelay.String()}
-	// endless is a drain that only a second signal ends.
+	// endless is a drain that ends only with a second signal.
 	endless = process.Settings{"Server.DrainDelay": "1h"}
 )
 
-// begin lets some clients speak all the time and others now and then: those
-// are idle just before the drain, and speak on the same connection in it.
+// beginMixed starts busy clients, and clients that are idle before the drain and send
+// requests on the same connection during the drain.
 func (tr *traffic) beginMixed() {
 	tr.begin("busy", 20, 10*time.Millisecond)
 	tr.begin("idle", 20, 900*time.Millisecond)
 }
 
-func TestRollingRestartOfTagsLosesNothing(t *testing.T) {
+func TestRollingRestartOfTags(t *testing.T) {
 	cfg := dbtest.MySQL(t)
 	program, settings := process.Service(t, "tag"), process.On(cfg).With(drain)
 	process.Migrate(t, program, settings)
 	tr := newTraffic("/api/v1/tags", func(name string) any { return newTag(name) })
 	rollingRestart(t, tr, program, settings)
-	tr.stored(t, cfg, "SELECT id, name FROM blog_tag")
+	tr.requireStored(t, cfg, "SELECT id, name FROM blog_tag")
 }
 
-func TestRollingRestartOfArticlesLosesNothing(t *testing.T) {
+func TestRollingRestartOfArticles(t *testing.T) {
 	p := newPair(t, mysql, drain)
 	ids := []uint64{create(t, p.tag, "/api/v1/tags", newTag("one")), create(t, p.tag, "/api/v1/tags", newTag("two"))}
 	tr := newTraffic("/api/v1/articles", func(name string) any { return newArticle(name, ids...) })
 	rollingRestart(t, tr, p.articleProgram, p.articleSettings)
-	tr.stored(t, p.articleDatabase, "SELECT id, title AS name FROM blog_article")
+	tr.requireStored(t, p.articleDatabase, "SELECT id, title AS name FROM blog_article")
 	count := rows[int](t, p.articleDatabase, "SELECT COUNT(*) FROM blog_article_tag")
-	require.Equal(t, len(ids)*len(tr.acked), count[0], "an article and its tags are written together")
+	require.Equal(t, len(ids)*len(tr.acked), count[0], "an article and its tags are written in one transaction")
 }
 
 func mysql(t testing.TB) database.Config  { return dbtest.MySQL(t) }
 func sqlite(t testing.TB) database.Config { return dbtest.SQLite(t) }
 
-// rollingRestart replaces two replicas one after the other while clients write.
+// rollingRestart replaces two replicas while clients write.
 func rollingRestart(t *testing.T, tr *traffic, program string, settings process.Settings) {
 	t.Helper()
 	start := func() *process.Process {
@@ -72,11 +72,11 @@ func rollingRestart(t *testing.T, tr *traffic, program string, settings process.
 	tr.beginMixed()
 	tr.awaitMore(t, 300)
 	for i, old := range replicas {
-		silent := silentConn(t, old)
+		idle := idleConn(t, old)
 		replicas[i] = start()
 		tr.awaitMore(t, 100)
 		require.Zero(t, tr.stop(t, old), old.Stderr())
-		require.NoError(t, silent.ClosedInSilence(), "it never spoke again, and was closed at the end")
+		require.NoError(t, idle.AwaitClose(), "an idle connection is closed at the end of the drain")
 	}
 	tr.awaitMore(t, 100)
 	tr.end()
@@ -85,8 +85,8 @@ func rollingRestart(t *testing.T, tr *traffic, program string, settings process.
 	t.Logf("%d POSTs, none lost", len(tr.acked))
 }
 
-// silentConn has been used once.
-func silentConn(t *testing.T, p *process.Process) *process.Conn {
+// idleConn returns a connection that has been used once.
+func idleConn(t *testing.T, p *process.Process) *process.Conn {
 	t.Helper()
 	conn, err := process.Dial(p.Addr(t))
 	require.NoError(t, err)
@@ -97,7 +97,7 @@ func silentConn(t *testing.T, p *process.Process) *process.Conn {
 	return conn
 }
 
-func TestStopOnSQLiteLosesNothing(t *testing.T) {
+func TestStopWithSQLite(t *testing.T) {
 	cfg := dbtest.SQLite(t)
 	tr := newTraffic("/api/v1/tags", func(name string) any { return newTag(name) })
 	p := process.Ready(t, process.Service(t, "tag"), process.On(cfg).With(drain))
@@ -107,12 +107,11 @@ func TestStopOnSQLiteLosesNothing(t *testing.T) {
 	require.Zero(t, tr.stop(t, p), p.Stderr())
 	tr.end()
 	require.Empty(t, tr.lost)
-	tr.stored(t, cfg, "SELECT id, name FROM blog_tag")
+	tr.requireStored(t, cfg, "SELECT id, name FROM blog_tag")
 }
 
-// The control: without the window the same clients lose requests, so they
-// would have seen a loss.
-func TestWithoutDrainTheSameClientsLoseRequests(t *testing.T) {
+// Negative control: without a drain the same clients lose requests.
+func TestStopWithoutDrainLosesRequests(t *testing.T) {
 	cfg := dbtest.SQLite(t)
 	tr := newTraffic("/api/v1/tags", func(name string) any { return newTag(name) })
 	tr.drain = 0
@@ -123,14 +122,14 @@ func TestWithoutDrainTheSameClientsLoseRequests(t *testing.T) {
 	require.Zero(t, tr.stop(t, p), p.Stderr())
 	tr.end()
 	require.NotEmpty(t, tr.lost)
-	tr.stored(t, cfg, "SELECT id, name FROM blog_tag")
+	tr.requireStored(t, cfg, "SELECT id, name FROM blog_tag")
 }
 
 func TestSlowUploadFinishesAfterTheDrain(t *testing.T) {
 	for _, name := range []string{"tag", "article"} {
 		t.Run(name, func(t *testing.T) {
 			p := newPair(t, sqlite, process.Settings{"Server.DrainDelay": "300ms"})
-			server, body, path, inFlight := p.tag, `{"name":"slow upload"}`, "/api/v1/tags", 2 // with the other service's poll
+			server, body, path, inFlight := p.tag, `{"name":"slow upload"}`, "/api/v1/tags", 2 // with the long poll of the article service
 			if name == "article" {
 				server, body, path, inFlight = p.article, `{"title":"slow upload","content":"text"}`, "/api/v1/articles", 1
 			}
@@ -159,14 +158,14 @@ func TestSlowUploadFinishesAfterTheDrain(t *testing.T) {
 	}
 }
 
-// On a machine that is short of processors, requests have arrived on idle
-// connections when the drain ends, and nobody has read them yet.
-func TestRequestsThatWaitUnreadAtTheEndOfTheDrain(t *testing.T) {
-	p, conns, drained := pausedInTheDrain(t, 500*time.Millisecond)
+// On a busy machine, requests may have arrived on idle connections and be unread when
+// the drain ends.
+func TestUnreadRequestsAtTheEndOfTheDrain(t *testing.T) {
+	p, conns, drained := pausedDuringDrain(t, 500*time.Millisecond)
 	for _, conn := range conns {
 		require.NoError(t, conn.Send("GET", "/version", nil, 0))
 	}
-	time.Sleep(time.Until(drained)) // a process that stands still tells nothing
+	time.Sleep(time.Until(drained)) // a paused process can't report this
 	p.Signal(t, syscall.SIGCONT)
 	for i, conn := range conns {
 		answer, err := conn.Receive("GET")
@@ -177,14 +176,14 @@ func TestRequestsThatWaitUnreadAtTheEndOfTheDrain(t *testing.T) {
 	require.Zero(t, p.Exit(t), p.Stderr())
 }
 
-// pausedInTheDrain returns a service that was paused before the end of its
-// drain, idle connections to it, and when the drain would be over. On a machine
-// that comes too late for that the drain becomes longer.
-func pausedInTheDrain(t *testing.T, delay time.Duration) (p *process.Process, conns []*process.Conn, drained time.Time) {
+// pausedDuringDrain returns a service that is paused during its drain, idle connections
+// to it, and the end of the drain. If the machine is too slow it tries again with a
+// longer drain.
+func pausedDuringDrain(t *testing.T, delay time.Duration) (p *process.Process, conns []*process.Conn, drained time.Time) {
 	t.Helper()
 	p = process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)).With(process.Settings{"Server.DrainDelay": delay.String()}))
 	for range 60 {
-		conns = append(conns, silentConn(t, p))
+		conns = append(conns, idleConn(t, p))
 	}
 	p.Signal(t, sigterm)
 	p.AwaitLog(t, draining)
@@ -194,19 +193,19 @@ func pausedInTheDrain(t *testing.T, delay time.Duration) (p *process.Process, co
 		return p, conns, drained
 	}
 	p.Kill()
-	return pausedInTheDrain(t, 2*delay)
+	return pausedDuringDrain(t, 2*delay)
 }
 
-// awaitInFlight waits until so many requests are being worked on.
+// awaitInFlight waits until this number of requests is in progress.
 func awaitInFlight(t *testing.T, p *process.Process, requests int) {
 	t.Helper()
 	process.Await(t, "the request to arrive", func() bool { return metric(t, p, "achilles_http_requests_in_flight") == float64(requests) })
 }
 
-func TestWhatADrainingServiceAnswers(t *testing.T) {
+func TestResponsesDuringDrain(t *testing.T) {
 	p := newPair(t, sqlite, endless)
 	for _, server := range []*process.Process{p.article, p.tag} {
-		before := silentConn(t, server)
+		before := idleConn(t, server)
 		require.Equal(t, 200, ask(t, server, "GET", "/readyz", nil).Status)
 		server.Signal(t, sigterm)
 		server.AwaitLog(t, draining)
@@ -216,7 +215,7 @@ func TestWhatADrainingServiceAnswers(t *testing.T) {
 		require.Equal(t, 503, answer.Status)
 		require.JSONEq(t, `{"status":"draining"}`, string(answer.Body))
 		require.True(t, answer.Closing)
-		require.NoError(t, before.ClosedInSilence())
+		require.NoError(t, before.AwaitClose())
 
 		for path, status := range map[string]int{"/healthz": 200, "/readyz": 503, "/version": 200, "/nowhere": 404} {
 			answer := ask(t, server, "GET", path, nil)
@@ -229,7 +228,7 @@ func TestWhatADrainingServiceAnswers(t *testing.T) {
 	}
 }
 
-func TestASecondSignalEndsAtOnce(t *testing.T) {
+func TestSecondSignal(t *testing.T) {
 	p := newPair(t, sqlite, endless)
 	for _, server := range []*process.Process{p.article, p.tag} {
 		server.Signal(t, sigterm)
@@ -240,8 +239,8 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
-// A long poll of the feed must neither hold up the drain nor fail.
-func TestTheFeedsReadersDoNotHoldUpTheDrain(t *testing.T) {
+// A long poll of the feed must neither delay the drain nor fail.
+func TestLongPollDuringDrain(t *testing.T) {
 	tag := process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)))
 	conn, err := process.Dial(tag.Addr(t))
 	require.NoError(t, err)
@@ -254,7 +253,7 @@ func TestTheFeedsReadersDoNotHoldUpTheDrain(t *testing.T) {
 	answer, err := conn.Receive("GET")
 	require.NoError(t, err)
 	require.Equal(t, 200, answer.Status)
-	require.Less(t, time.Since(began), 10*time.Second, "the poll's own end")
+	require.Less(t, time.Since(began), 10*time.Second, "before the poll times out")
 	require.Zero(t, tag.Exit(t), tag.Stderr())
 }
 

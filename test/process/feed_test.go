@@ -13,29 +13,29 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// tagRow is a tag, in the source or in the copy.
+// tagRow is a tag in the tag service or in the read model.
 type tagRow struct {
 	ID    uint64
 	Name  string
 	State uint8
 }
 
-// feedRow is where the feed stands, or a reader in it.
+// feedRow is the sequence of the feed, or the offset of the read model.
 type feedRow struct {
 	Epoch string
 	Value uint64
 }
 
 const (
-	querySource   = "SELECT id, name, state FROM blog_tag WHERE is_deleted = 0 ORDER BY id"
-	queryCopy     = "SELECT id, name, state FROM blog_tag_projection ORDER BY id"
-	querySequence = "SELECT epoch, value FROM blog_tag_sequence"
-	queryPosition = "SELECT epoch, sequence AS value FROM blog_tag_offset"
+	querySource    = "SELECT id, name, state FROM blog_tag WHERE is_deleted = 0 ORDER BY id"
+	queryReadModel = "SELECT id, name, state FROM blog_tag_projection ORDER BY id"
+	querySequence  = "SELECT epoch, value FROM blog_tag_sequence"
+	queryOffset    = "SELECT epoch, sequence AS value FROM blog_tag_offset"
 )
 
-// exact waits until the copy has come to the end of the feed, and checks that
-// it then equals the source and that nothing refers to what is not there.
-func exact(t *testing.T, source, replica database.Config) {
+// requireConsistent waits until the read model has reached the end of the feed, and
+// requires that it equals the source and that no reference is dangling.
+func requireConsistent(t *testing.T, source, replica database.Config) {
 	t.Helper()
 	from, to := dbtest.Open(t, source), dbtest.Open(t, replica)
 	one := func(db *database.DB, query string) (row feedRow) {
@@ -43,21 +43,21 @@ func exact(t *testing.T, source, replica database.Config) {
 		return row
 	}
 	end := one(from, querySequence)
-	process.Await(t, fmt.Sprintf("the copy to reach %d", end.Value), func() bool { return one(to, queryPosition) == end })
-	require.Equal(t, rows[tagRow](t, source, querySource), rows[tagRow](t, replica, queryCopy))
+	process.Await(t, fmt.Sprintf("the read model to reach offset %d", end.Value), func() bool { return one(to, queryOffset) == end })
+	require.Equal(t, rows[tagRow](t, source, querySource), rows[tagRow](t, replica, queryReadModel))
 	require.Equal(t, []int{0}, rows[int](t, replica, `SELECT COUNT(*) FROM blog_article_tag
 		LEFT JOIN blog_tag_projection ON blog_tag_projection.id = tag_id LEFT JOIN blog_article ON blog_article.id = article_id AND blog_article.is_deleted = 0
 		WHERE blog_tag_projection.id IS NULL OR blog_article.id IS NULL`))
-	living := map[uint64]bool{}
+	existing := map[uint64]bool{}
 	for _, tag := range rows[tagRow](t, source, querySource) {
-		living[tag.ID] = true
+		existing[tag.ID] = true
 	}
 	for _, tagID := range rows[uint64](t, replica, "SELECT DISTINCT tag_id FROM blog_article_tag") {
-		require.True(t, living[tagID], "articles still carry tag %d, which is deleted", tagID)
+		require.True(t, existing[tagID], "articles still have the deleted tag %d", tagID)
 	}
 }
 
-// tagsOf are the tags of an article as a reader sees them.
+// tagsOf returns the tags of an article.
 func tagsOf(t *testing.T, article *process.Process, articleID uint64) []tagRow {
 	t.Helper()
 	answer := ask(t, article, "GET", "/api/v1/articles/"+id(articleID), nil)
@@ -67,26 +67,26 @@ func tagsOf(t *testing.T, article *process.Process, articleID uint64) []tagRow {
 	return envelope.Data.Tags
 }
 
-// With the tag service down everything goes on that needs no new tag, also
-// after a restart, and its return makes the copy exact.
+// While the tag service is down, everything works that needs no new tag, even after a
+// restart. When it is back, the read model catches up.
 func TestArticlesWithoutTheTagService(t *testing.T) {
 	tagDatabase, articleDatabase := dbtest.MySQL(t), dbtest.MySQL(t)
-	before := newFront(t)
+	gateway := newGateway(t)
 	tagProgram, articleProgram := process.Service(t, "tag"), process.Service(t, "article")
 	startTag := func() *process.Process {
 		p := process.Ready(t, tagProgram, process.On(tagDatabase))
-		before.add(p.Addr(t))
+		gateway.add(p.Addr(t))
 		return p
 	}
 	tag := startTag()
-	settings := process.Follow(articleDatabase, before.addr())
+	settings := process.Follow(articleDatabase, gateway.addr())
 	article := process.Ready(t, articleProgram, settings)
 	first, second := create(t, tag, "/api/v1/tags", newTag("first")), create(t, tag, "/api/v1/tags", newTag("second"))
 	articleID := create(t, article, "/api/v1/articles", newArticle("before", first, second))
 	both := []tagRow{{first, "first", 1}, {second, "second", 1}}
 
 	whileDown := func(while func()) {
-		before.remove(tag.Addr(t))
+		gateway.remove(tag.Addr(t))
 		tag.Kill()
 		while()
 		tag = startTag()
@@ -104,39 +104,38 @@ func TestArticlesWithoutTheTagService(t *testing.T) {
 		article.Kill()
 		article = process.Serve(t, articleProgram, settings)
 		article.AwaitReady(t)
-		works(article, "tags are down, and it was restarted")
+		works(article, "tags are down, articles restarted")
 	})
 	answer := ask(t, article, "POST", "/api/v1/articles", newArticle("unknown", 4711))
 	require.Equal(t, 400, answer.Status, string(answer.Body))
 	require.Contains(t, string(answer.Body), "4711")
 
-	// Changes that the article service hears of only afterwards.
-	before.remove(tag.Addr(t))
+	// Changes while the article service is down.
+	gateway.remove(tag.Addr(t))
 	article.Kill()
 	third := create(t, tag, "/api/v1/tags", newTag("third"))
 	require.Equal(t, 200, ask(t, tag, "DELETE", "/api/v1/tags/"+id(first), nil).Status)
 	require.Equal(t, 200, ask(t, tag, "PUT", "/api/v1/tags/"+id(second), map[string]any{"name": "renamed", "state": 0}).Status)
 	article = process.Serve(t, articleProgram, settings)
 	article.AwaitReady(t)
-	require.Equal(t, both, tagsOf(t, article, articleID), "the old copy serves on")
-	before.add(tag.Addr(t))
-	exact(t, tagDatabase, articleDatabase)
+	require.Equal(t, both, tagsOf(t, article, articleID), "the stale read model is served")
+	gateway.add(tag.Addr(t))
+	requireConsistent(t, tagDatabase, articleDatabase)
 	require.Equal(t, []tagRow{{second, "renamed", 0}}, tagsOf(t, article, articleID))
 	create(t, article, "/api/v1/articles", newArticle("after", third))
 }
 
-// A write with a tag that was created a moment ago is never told that there is
-// no such tag.
-func TestATagCanBeUsedAtOnce(t *testing.T) {
+// A new tag can be used immediately after its creation.
+func TestNewTagIsUsable(t *testing.T) {
 	p := newPair(t, mysql, nil)
 	for n := range 50 {
 		tagID := create(t, p.tag, "/api/v1/tags", newTag(fmt.Sprint("new ", n)))
 		create(t, p.article, "/api/v1/articles", newArticle("with a new tag", tagID))
 	}
-	exact(t, p.tagDatabase, p.articleDatabase)
+	requireConsistent(t, p.tagDatabase, p.articleDatabase)
 }
 
-func TestATrimmedFeedIsFollowedFromASnapshot(t *testing.T) {
+func TestTrimmedFeed(t *testing.T) {
 	for dialect, fresh := range map[string]func(testing.TB) database.Config{"sqlite": sqlite, "mysql": mysql} {
 		t.Run(dialect, func(t *testing.T) {
 			tagProgram, articleProgram := process.Service(t, "tag"), process.Service(t, "article")
@@ -147,42 +146,42 @@ func TestATrimmedFeedIsFollowedFromASnapshot(t *testing.T) {
 			kept, gone := create(t, tag, "/api/v1/tags", newTag("kept")), create(t, tag, "/api/v1/tags", newTag("gone"))
 			articleID := create(t, article, "/api/v1/articles", newArticle("before", kept, gone))
 
-			// A replica that keeps the feed for a moment trims it, and ends. (One that
-			// stayed could trim what a reader has had no time to read.)
+			// A replica with a short retention trims the feed and is killed, so that it
+			// trims nothing later.
 			trim := func() {
 				trimming := process.Serve(t, tagProgram, process.On(tagDatabase).With(process.Settings{"Feed.Retention": "100ms", "Feed.TrimInterval": "50ms"}))
 				process.Await(t, "the feed to be trimmed", func() bool { return rows[int](t, tagDatabase, "SELECT COUNT(*) FROM blog_tag_change")[0] == 0 })
 				trimming.Kill()
 			}
 
-			// One that is up to date does not notice the trimming.
-			exact(t, tagDatabase, articleDatabase)
+			// Trimming does not affect an up-to-date read model.
+			requireConsistent(t, tagDatabase, articleDatabase)
 			trim()
 			create(t, tag, "/api/v1/tags", newTag("seen"))
-			exact(t, tagDatabase, articleDatabase)
-			require.Len(t, article.Log("starting over from a snapshot of the tags"), 1, "at its first start")
+			requireConsistent(t, tagDatabase, articleDatabase)
+			require.Len(t, article.Log("replacing the tag read model by a snapshot"), 1, "at the first start")
 
 			article.Signal(t, sigterm)
 			require.Zero(t, article.Exit(t), article.Stderr())
 			require.Equal(t, 200, ask(t, tag, "DELETE", "/api/v1/tags/"+id(gone), nil).Status)
 			require.Equal(t, 200, ask(t, tag, "PUT", "/api/v1/tags/"+id(kept), newTag("renamed")).Status)
-			create(t, tag, "/api/v1/tags", newTag("gone")) // the name is free again
+			create(t, tag, "/api/v1/tags", newTag("gone")) // the name is available again
 			trim()
 			article = process.Serve(t, articleProgram, settings)
-			exact(t, tagDatabase, articleDatabase)
-			require.NotEmpty(t, article.Log("starting over from a snapshot of the tags"))
+			requireConsistent(t, tagDatabase, articleDatabase)
+			require.NotEmpty(t, article.Log("replacing the tag read model by a snapshot"))
 			require.Equal(t, []tagRow{{kept, "renamed", 1}}, tagsOf(t, article, articleID))
 			create(t, tag, "/api/v1/tags", newTag("after the gap"))
-			exact(t, tagDatabase, articleDatabase)
+			requireConsistent(t, tagDatabase, articleDatabase)
 		})
 	}
 }
 
-// replay returns the tags as they were at each position of the feed.
-func replay(changes []changeRow) (at func(position uint64) []tagRow) {
-	return func(position uint64) []tagRow {
+// replay returns the tags at each offset of the feed.
+func replay(changes []changeRow) (at func(offset uint64) []tagRow) {
+	return func(offset uint64) []tagRow {
 		tags := map[uint64]tagRow{}
-		for _, change := range changes[:position] {
+		for _, change := range changes[:offset] {
 			if change.Kind == "delete" {
 				delete(tags, change.TagID)
 			} else {

@@ -22,13 +22,13 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// Cleartext HTTP/2: whatever was acknowledged is there. A request that crosses
-// the server's GOAWAY on its way is refused by the protocol, unprocessed, and
-// left to the client to send again; how often that happens is shown.
+// With cleartext HTTP/2 every acknowledged write is stored. A request that crosses the
+// server's GOAWAY is not processed, and the client may retry it. The test logs how many
+// there were.
 func TestDrainOfCleartextHTTP2(t *testing.T) {
 	for name, shape := range map[string]struct{ connections, streams int }{
 		"one request at a time": {connections: 20, streams: 1},
-		"many at a time":        {connections: 3, streams: 10},
+		"concurrent requests":   {connections: 3, streams: 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := dbtest.MySQL(t)
@@ -48,27 +48,25 @@ func TestDrainOfCleartextHTTP2(t *testing.T) {
 			for _, err := range tr.lost {
 				require.ErrorIs(t, err, errRefused)
 			}
-			tr.stored(t, cfg, "SELECT id, name FROM blog_tag")
+			tr.requireStored(t, cfg, "SELECT id, name FROM blog_tag")
 			stored := rows[int](t, cfg, "SELECT COUNT(*) FROM blog_tag")
-			require.Equal(t, []int{len(tr.acked)}, stored, "what was refused was not done")
-			t.Logf("%d POSTs over cleartext HTTP/2 answered, %d refused by GOAWAY", len(tr.acked), len(tr.lost))
+			require.Equal(t, []int{len(tr.acked)}, stored, "refused requests were not processed")
+			t.Logf("%d POSTs over cleartext HTTP/2 succeeded, %d were refused by GOAWAY", len(tr.acked), len(tr.lost))
 		})
 	}
 }
 
-// errRefused stands for requests that the server has said not to have
-// processed.
+// errRefused is the error of requests that the server has not processed.
 var errRefused = errors.New("refused by GOAWAY")
 
-// h2cConn is a connection that one or more clients share; they open a new one
-// when it takes no more requests. It is used as it is, and not through its
-// transport, which would repeat requests.
+// h2cConn is a connection that clients share. They open a new one when it accepts no more
+// requests. They do not use it through http2.Transport, which retries requests.
 type h2cConn struct {
 	mu   sync.Mutex
 	conn *http2.ClientConn
 }
 
-// get returns nil when there is no endpoint any more.
+// get returns nil if there are no more endpoints.
 func (c *h2cConn) get(tr *traffic) (*http2.ClientConn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,7 +81,7 @@ func (c *h2cConn) get(tr *traffic) (*http2.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The old one ends with its last stream, by the server's doing.
+	// The server closes the previous connection after its last stream.
 	c.conn, err = (&http2.Transport{AllowHTTP: true}).NewClientConn(raw)
 	return c.conn, err
 }
@@ -105,7 +103,7 @@ func (tr *traffic) h2cClient(ctx context.Context, shared *h2cConn, addr, name st
 	}
 }
 
-// withTimeSent has the time written down at which a request has left.
+// withTimeSent stores the time when a request was written.
 func withTimeSent(ctx context.Context, sent *atomic.Pointer[time.Time]) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) {
 		now := time.Now()
@@ -126,7 +124,7 @@ func (tr *traffic) h2cPost(ctx context.Context, conn *http2.ClientConn, name str
 	response, err := conn.RoundTrip(request)
 	switch {
 	case err != nil && strings.Contains(err.Error(), "client conn not usable"):
-		return nil // told to go away since we looked: nothing was sent
+		return nil // GOAWAY arrived before the request was sent
 	case err != nil && strings.Contains(err.Error(), "graceful shutdown GOAWAY"):
 		return errRefused
 	case err != nil:

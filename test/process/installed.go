@@ -11,8 +11,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 )
 
-// Installed returns the path of a program of this machine, or skips the test,
-// also with -short; where nothing may be left out it fails it.
+// Installed returns the path of an installed program. It skips the test in short mode or
+// if the program is not installed; with dbtest.EnvRequire the test fails instead.
 func Installed(t testing.TB, program string) string {
 	t.Helper()
 	skipIfShort(t)
@@ -28,22 +28,21 @@ func Installed(t testing.TB, program string) string {
 	return ""
 }
 
-// Tool runs a program of this machine in a folder, with some more environment.
-// It has to succeed, and what it printed is returned.
+// Tool runs an installed program in a directory, with additional environment variables.
+// It fails the test if the program fails, and returns the output.
 func Tool(t testing.TB, dir string, environ []string, program string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(Installed(t, program), args...) // #nosec G204 -- a program that was looked up
+	cmd := exec.Command(Installed(t, program), args...) // #nosec G204 -- an installed program
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), environ...)
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	return string(output)
 }
 
-// Outputs runs a program with an input and returns what it printed on each of
-// its outputs.
+// Outputs runs a program with an input and returns its outputs.
 func Outputs(stdin, program string, args ...string) (stdout, stderr string, err error) {
 	var out, problems strings.Builder
-	cmd := exec.Command(program, args...) // #nosec G204 -- the caller's own program
+	cmd := exec.Command(program, args...) // #nosec G204 -- a program of the test
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &problems
 	err = cmd.Run()
 	return out.String(), problems.String(), err

@@ -12,8 +12,8 @@ import (
 
 func TestMain(m *testing.M) { process.Main(m) }
 
-// pair is a tag service and an article service that follows it, each with the
-// settings and the database it runs on.
+// pair is a tag service and an article service that follows it, with their settings and
+// databases.
 type pair struct {
 	tag, article                 *process.Process
 	tagSettings, articleSettings process.Settings
@@ -21,7 +21,7 @@ type pair struct {
 	tagProgram, articleProgram   string
 }
 
-// newPair starts both services, ready, on databases of the given kind.
+// newPair starts both services with new databases, and waits until they are ready.
 func newPair(t *testing.T, fresh func(testing.TB) database.Config, more process.Settings) *pair {
 	t.Helper()
 	p := &pair{
@@ -35,7 +35,7 @@ func newPair(t *testing.T, fresh func(testing.TB) database.Config, more process.
 	return p
 }
 
-// ask sends a request whose answer has to come.
+// ask sends a request and returns the response.
 func ask(t *testing.T, p *process.Process, method, path string, body any) process.Answer {
 	t.Helper()
 	answer, err := process.Ask(method, p.URL(t, path), body)
@@ -43,7 +43,7 @@ func ask(t *testing.T, p *process.Process, method, path string, body any) proces
 	return answer
 }
 
-// create makes an object and returns its id.
+// create creates an object and returns its id.
 func create(t *testing.T, p *process.Process, path string, body any) uint64 {
 	t.Helper()
 	answer := ask(t, p, "POST", path, body)
@@ -57,7 +57,7 @@ func newArticle(title string, tagIDs ...uint64) map[string]any {
 	return map[string]any{"title": title, "content": "text", "tag_ids": tagIDs}
 }
 
-// rows reads a table of a service's database.
+// rows returns the result of a query.
 func rows[T any](t *testing.T, cfg database.Config, query string) []T {
 	t.Helper()
 	var found []T

@@ -13,7 +13,7 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// scrape returns what Prometheus would get.
+// scrape returns the metrics of a service.
 func scrape(t testing.TB, p *process.Process) string {
 	t.Helper()
 	answer, err := process.Ask("GET", "http://"+p.AdminAddr(t)+"/metrics", nil)
@@ -22,7 +22,7 @@ func scrape(t testing.TB, p *process.Process) string {
 	return string(answer.Body)
 }
 
-// metric is the value of one series, -1 when it is not there.
+// metric returns the value of a series, or -1 if it does not exist.
 func metric(t testing.TB, p *process.Process, series string) float64 {
 	t.Helper()
 	for line := range strings.Lines(scrape(t, p)) {
@@ -35,13 +35,13 @@ func metric(t testing.TB, p *process.Process, series string) float64 {
 	return -1
 }
 
-// followed tells whether a replica has seen the feed up to the last position.
+// followed reports whether a replica has seen the feed up to the last offset.
 func followed(t testing.TB, article *process.Process, last float64) bool {
 	t.Helper()
 	return metric(t, article, "achilles_tag_feed_offset") == last && metric(t, article, "achilles_tag_feed_lag_changes") == 0
 }
 
-// containsText tells whether a value is a text with all the parts in it.
+// containsText reports whether the text of a value contains all the parts.
 func containsText(value any, parts ...string) bool {
 	text := fmt.Sprint(value)
 	for _, part := range parts {
@@ -80,7 +80,7 @@ func TestMetrics(t *testing.T) {
 			"achilles_tag_feed_failures_total")...)
 		require.InDelta(t, 1, metric(t, p.tag, `achilles_http_requests_total{method="POST",route="/api/v1/tags",status="201"}`), 0)
 		require.InDelta(t, 1, metric(t, p.article, `achilles_http_requests_total{method="GET",route="/api/v1/articles/:id",status="200"}`), 0)
-		process.Await(t, "the metrics to tell that the copy is complete", func() bool { return followed(t, p.article, 1) })
+		process.Await(t, "the metrics to show a complete read model", func() bool { return followed(t, p.article, 1) })
 		require.InDelta(t, 0, metric(t, p.tag, "achilles_draining"), 0)
 	})
 
@@ -119,7 +119,7 @@ func TestMetrics(t *testing.T) {
 	t.Run("promtool", func(t *testing.T) {
 		promtool := process.Installed(t, "promtool")
 		for _, server := range []*process.Process{p.tag, p.article} {
-			command := exec.Command(promtool, "check", "metrics") // #nosec G204 -- a program that was looked up
+			command := exec.Command(promtool, "check", "metrics") // #nosec G204 -- an installed program
 			command.Stdin = strings.NewReader(scrape(t, server))
 			output, err := command.CombinedOutput()
 			require.NoError(t, err, string(output))

@@ -12,19 +12,19 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// quick is what a client has to wait at most for the news that the database is
-// away: less than a request may take.
-const quick = 12 * time.Second
+// maxUnavailableTime is the maximum duration of a 503 response. It is less than the
+// request timeout.
+const maxUnavailableTime = 12 * time.Second
 
-// request is one of the API.
+// request is a request to the API.
 type request struct {
 	server       *process.Process
 	method, path string
 	body         any
 }
 
-// unavailable returns an error unless the request is answered 503, soon, and
-// with the advice to come back.
+// unavailable returns an error unless the request is answered 503 with Retry-After in
+// time.
 func (r request) unavailable(url string) error {
 	began := time.Now()
 	answer, err := process.Ask(r.method, url, r.body)
@@ -33,14 +33,14 @@ func (r request) unavailable(url string) error {
 	}
 	var problem struct{ Code int }
 	after, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
-	if took := time.Since(began); took > quick || answer.Status != 503 || after < 1 || answer.JSON(&problem) != nil || problem.Code != 10000014 {
+	if took := time.Since(began); took > maxUnavailableTime || answer.Status != 503 || after < 1 || answer.JSON(&problem) != nil || problem.Code != 10000014 {
 		return fmt.Errorf("%s %s: status %d after %s, Retry-After %d: %s", r.method, r.path, answer.Status, took, after, answer.Body)
 	}
 	return nil
 }
 
-// isUnavailable asks for everything at the same time.
-func isUnavailable(t *testing.T, tag, article *process.Process) {
+// requireUnavailable sends concurrent requests to all routes.
+func requireUnavailable(t *testing.T, tag, article *process.Process) {
 	t.Helper()
 	requests := []request{
 		{tag, "GET", "/api/v1/tags", nil},
@@ -64,7 +64,7 @@ func isUnavailable(t *testing.T, tag, article *process.Process) {
 	}
 }
 
-func worksAgain(t *testing.T, tag, article *process.Process, name string) {
+func requireWorking(t *testing.T, tag, article *process.Process, name string) {
 	t.Helper()
 	process.Await(t, "writes to work", func() bool {
 		return ask(t, tag, "GET", "/api/v1/tags", nil).Status == 200 && ask(t, article, "GET", "/api/v1/articles", nil).Status == 200
@@ -87,19 +87,19 @@ func TestDatabaseOutages(t *testing.T) {
 	services := []*process.Process{tag, article}
 	status := func(p *process.Process, path string) int { return ask(t, p, "GET", path, nil).Status }
 
-	// Not there at the start: it lives, is not ready, and says so.
+	// The database is unavailable at the start: the services are alive, but not ready.
 	for _, p := range services {
 		p.AwaitLog(t, "up")
 		p.AwaitLog(t, "not ready: waiting for the database")
 		require.Equal(t, 200, status(p, "/healthz"))
 		require.Equal(t, 503, status(p, "/readyz"))
 	}
-	isUnavailable(t, tag, article)
+	requireUnavailable(t, tag, article)
 
-	// It comes, but nobody has migrated.
+	// The database is available, but not migrated.
 	server.Start(t)
 	for _, p := range services {
-		process.Await(t, "the log to tell of the schema", func() bool {
+		process.Await(t, "the log to mention the schema", func() bool {
 			lines := p.Log("not ready: waiting for the database")
 			return containsText(lines[len(lines)-1]["error"], "schema", "migrate")
 		})
@@ -110,13 +110,13 @@ func TestDatabaseOutages(t *testing.T) {
 	for _, p := range services {
 		p.AwaitReady(t)
 	}
-	worksAgain(t, tag, article, "after the start")
+	requireWorking(t, tag, article, "after the start")
 
 	for name, outage := range map[string]struct{ begin, end func(testing.TB) }{
 		"killed": {server.Kill, server.Start}, "paused": {server.Pause, server.Resume},
 	} {
 		outage.begin(t)
-		isUnavailable(t, tag, article)
+		requireUnavailable(t, tag, article)
 		for _, p := range services {
 			require.Equal(t, 200, status(p, "/healthz"), name)
 			require.Equal(t, 200, status(p, "/readyz"), name)
@@ -124,26 +124,26 @@ func TestDatabaseOutages(t *testing.T) {
 			require.Contains(t, string(ask(t, p, "GET", "/readyz?full=1", nil).Body), `"database":`)
 			require.Equal(t, 200, status(p, "/readyz"), name)
 		}
-		isUnavailable(t, tag, article)
+		requireUnavailable(t, tag, article)
 		outage.end(t)
-		worksAgain(t, tag, article, "after it was "+name)
+		requireWorking(t, tag, article, "after it was "+name)
 		for _, p := range services {
 			process.Await(t, "the gauge to rise", func() bool { return metric(t, p, `achilles_dependency_up{dependency="database"}`) == 1 })
 			require.False(t, p.Ended(), name)
 		}
 	}
 	lost := rows[int](t, tagDatabase, "SELECT COUNT(*) FROM blog_tag WHERE name = 'lost'")
-	require.Equal(t, []int{0}, lost, "what was answered 503 was not done")
+	require.Equal(t, []int{0}, lost, "requests that were answered 503 were not applied")
 
-	// And they still stop in order.
+	// The services still stop gracefully.
 	for _, p := range []*process.Process{article, tag} {
 		p.Signal(t, sigterm)
 		require.Zero(t, p.Exit(t), p.Stderr())
 	}
 }
 
-// A stop in the middle of an outage is a stop like any other.
-func TestSIGTERMWhileTheDatabaseIsAway(t *testing.T) {
+// An outage does not affect the shutdown.
+func TestSIGTERMDuringOutage(t *testing.T) {
 	program := process.Service(t, "tag")
 	server := dbtest.NewMySQL(t)
 	p := process.Ready(t, program, process.On(server.Config(t)).With(process.Settings{"Database.Timeout": "1500ms"}))

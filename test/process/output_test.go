@@ -16,7 +16,7 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-func TestTheStampIsTheSameEverywhere(t *testing.T) {
+func TestBuildInfo(t *testing.T) {
 	each(t, func(t *testing.T, program string, settings process.Settings) {
 		process.Migrate(t, program, settings)
 		type stamp struct {
@@ -50,7 +50,7 @@ func TestTheStampIsTheSameEverywhere(t *testing.T) {
 	})
 }
 
-// What must not be seen in any log.
+// Texts that must not appear in any output.
 const (
 	secretPassword = "distinctive-password"
 	secretToken    = "distinctive-token"
@@ -58,14 +58,14 @@ const (
 	secretBody     = "distinctive-body"
 )
 
-func TestSecretsAndRequestsStayOutOfTheOutput(t *testing.T) {
+func TestOutputContainsNoSecrets(t *testing.T) {
 	admin := dbtest.MySQL(t)
 	accounts := dbtest.Open(t, admin).SQL()
 	execute := func(statement string) {
 		_, err := accounts.ExecContext(context.WithoutCancel(t.Context()), statement)
 		require.NoError(t, err)
 	}
-	const drop = "DROP USER IF EXISTS secretive@'%'" // also that of a run that was cut off
+	const drop = "DROP USER IF EXISTS secretive@'%'" // of an interrupted run
 	execute(drop)
 	t.Cleanup(func() { execute(drop) })
 	execute("CREATE USER secretive@'%' IDENTIFIED BY '" + secretPassword + "'")
@@ -107,10 +107,10 @@ func TestSecretsAndRequestsStayOutOfTheOutput(t *testing.T) {
 		require.NotContains(t, string(answer.Body), secretToken)
 		require.NotContains(t, string(answer.Body), process.Token())
 	}
-	requestLines(t, tag)
+	requireRequestLines(t, tag)
 
-	// A wrong password is no less of a secret, nor is one that a flag, a file or
-	// a mistake brings.
+	// A wrong password is a secret too, and so is one in a flag, a file or an invalid
+	// setting.
 	wrong := process.Serve(t, tagProgram, tagSettings.With(process.Settings{"Database.Password": secretPassword + "-wrong"}))
 	wrong.AwaitLog(t, "not ready: waiting for the database")
 	printed = append(printed, wrong)
@@ -141,9 +141,9 @@ func TestSecretsAndRequestsStayOutOfTheOutput(t *testing.T) {
 	}
 }
 
-// requestLines checks that each request has one line in the log, with all that
-// belongs there and nothing else.
-func requestLines(t *testing.T, p *process.Process) {
+// requireRequestLines requires that each request has one line in the log, with exactly
+// the expected fields.
+func requireRequestLines(t *testing.T, p *process.Process) {
 	t.Helper()
 	conn, err := process.Dial(p.Addr(t))
 	require.NoError(t, err)
@@ -178,26 +178,26 @@ func requestLines(t *testing.T, p *process.Process) {
 	}
 }
 
-// awaitLineOf waits until the line of a request, and so those of all requests
-// that were answered before it, have come out of the process.
+// awaitLineOf waits until the line of a request, and so those of all earlier requests,
+// were logged.
 func awaitLineOf(t *testing.T, p *process.Process, answer process.Answer) {
 	t.Helper()
 	mark := `"request_id":"` + answer.Header.Get("X-Request-ID") + `"`
 	process.Await(t, "the line of a request", func() bool { return strings.Contains(p.Stdout(), mark) })
 }
 
-func TestTheLogLevelChangesWithTheFile(t *testing.T) {
+func TestLogLevelReload(t *testing.T) {
 	each(t, func(t *testing.T, program string, settings process.Settings) {
 		process.Migrate(t, program, settings)
 		file := filepath.Join(t.TempDir(), "config.yaml")
-		write := func(text string) { // in one step, as an editor or Kubernetes does
+		write := func(text string) { // atomically, like editors and Kubernetes do
 			require.NoError(t, os.WriteFile(file+".new", []byte(text), 0o600))
 			require.NoError(t, os.Rename(file+".new", file))
 		}
 		write("Log:\n  Level: info\n")
 		p := process.Start(t, program, settings, "serve", "--config", file)
 		p.Addr(t)
-		// A request to /healthz is worth a line at the level debug only.
+		// Requests to /healthz are logged at level debug.
 		logged := func() int {
 			ask(t, p, "GET", "/healthz", nil)
 			awaitLineOf(t, p, ask(t, p, "GET", "/nowhere", nil))
@@ -218,12 +218,12 @@ func TestTheLogLevelChangesWithTheFile(t *testing.T) {
 		line := p.AwaitLog(t, "the changed settings are not used")
 		require.True(t, containsText(line["error"], "Log.Level", "loud"), line)
 		before := logged()
-		require.Greater(t, logged(), before, "the level stays")
+		require.Greater(t, logged(), before, "the level is unchanged")
 
 		write("Log: [\n")
-		process.Await(t, "the file to be refused", func() bool { return len(p.Log("the changed settings are not used")) > 1 })
+		process.Await(t, "the file to be rejected", func() bool { return len(p.Log("the changed settings are not used")) > 1 })
 		before = logged()
-		require.Greater(t, logged(), before, "the level stays")
+		require.Greater(t, logged(), before, "the level is unchanged")
 
 		write("Log:\n  Level: info\n")
 		process.Await(t, "the old level", func() bool { before := logged(); return logged() == before })

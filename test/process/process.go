@@ -1,5 +1,5 @@
-// Package process runs the real programs for tests: built once, started on
-// free ports, stopped by real signals, with all they print kept.
+// Package process builds, starts and stops the real programs for tests, and records
+// their outputs.
 package process
 
 import (
@@ -23,15 +23,15 @@ import (
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 )
 
-// Patience is how long the tests wait for what has to happen. It matters only
-// when a test fails: a machine may be slow.
+// Patience is the deadline of conditions that tests wait for. It only matters if a test
+// fails.
 const Patience = time.Minute
 
-// Settings are the settings of a service by their keys, such as
-// Server.DrainDelay. They reach it as environment variables.
+// Settings are the settings of a service by key, such as Server.DrainDelay. They are
+// passed as environment variables.
 type Settings map[string]string
 
-// With returns the settings with others added, which win.
+// With returns the settings with others added, which take precedence.
 func (s Settings) With(others Settings) Settings {
 	all := Settings{}
 	maps.Copy(all, s)
@@ -47,29 +47,29 @@ func (s Settings) environ() []string {
 	return environ
 }
 
-// Process is a running, or ended, program.
+// Process is a running or exited program.
 type Process struct {
 	name           string
 	cmd            *exec.Cmd
 	stdout, stderr output
-	done           chan struct{} // closed when it has ended
-	killed         atomic.Bool   // by the test, on purpose
+	done           chan struct{} // closed when it has exited
+	killed         atomic.Bool   // by the test
 }
 
-// Start starts a program with args, with nothing of the tester's own
-// environment. See StartCommand.
+// Start starts a program with args and without the environment of the tests. See
+// StartCommand.
 func Start(t testing.TB, program string, settings Settings, args ...string) *Process {
 	t.Helper()
 	cmd := exec.Command(program, args...) // #nosec G204 -- a program that the test has built
-	// No second for reports of races after the end.
+	// Without this the race detector delays the exit by a second.
 	cmd.Env = append(settings.environ(), "PATH="+os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0")
 	cmd.Dir = t.TempDir()
 	return StartCommand(t, cmd)
 }
 
-// StartCommand starts a command. At the end of the test it is killed if it still
-// runs; a data race that it reported fails the test. The files that it takes
-// over are closed here. With -short the test is skipped.
+// StartCommand starts a command, and kills it at the end of the test. A data race that
+// it reports fails the test. StartCommand closes cmd.ExtraFiles. In short mode it skips
+// the test.
 func StartCommand(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Helper()
 	skipIfShort(t)
@@ -90,14 +90,13 @@ func StartCommand(t testing.TB, cmd *exec.Cmd) *Process {
 func (p *Process) start() error {
 	started := make(chan error, 1)
 	go func() {
-		// Linux kills the child with the thread that started it, so the thread
-		// has to stay for as long as the child lives.
+		// Linux kills the child when the thread that started it exits (see asChild).
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
-			_ = p.cmd.Wait() // the exit code tells
+			_ = p.cmd.Wait() // see Exit
 			close(p.done)
 		}
 	}()
@@ -111,7 +110,7 @@ func (p *Process) cleanUp(t testing.TB) {
 		t.Errorf("%s has a data race", p.name)
 	}
 	if t.Failed() && !p.killed.Load() {
-		t.Logf("the end of what %s printed:\n%s\n%s", p.name, tail(p.stdout.String()), tail(p.stderr.String()))
+		t.Logf("end of the output of %s:\n%s\n%s", p.name, tail(p.stdout.String()), tail(p.stderr.String()))
 	}
 }
 
@@ -126,24 +125,23 @@ func (p *Process) Signal(t testing.TB, signal os.Signal) {
 	require.NoError(t, p.cmd.Process.Signal(signal))
 }
 
-// Pause freezes the process until SIGCONT, and returns when all of it stands
-// still.
+// Pause stops the process until SIGCONT, and returns when all its threads have stopped.
 func (p *Process) Pause(t testing.TB) {
 	t.Helper()
 	dbtest.Pause(t, p.cmd.Process)
 }
 
-// PID is the number of the process.
+// PID returns the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Kill ends the process as a crash would, and waits for its end.
+// Kill kills the process with SIGKILL and waits until it has exited.
 func (p *Process) Kill() {
 	p.killed.Store(true)
 	_ = p.cmd.Process.Kill()
 	<-p.done
 }
 
-// Ended tells whether the process has come to its end.
+// Ended reports whether the process has exited.
 func (p *Process) Ended() bool {
 	select {
 	case <-p.done:
@@ -153,31 +151,31 @@ func (p *Process) Ended() bool {
 	}
 }
 
-// Exit waits for the end of the process and returns its exit code, -1 when a
-// signal ended it.
+// Exit waits until the process has exited and returns its exit code, -1 if it was killed
+// by a signal.
 func (p *Process) Exit(t testing.TB) int {
 	t.Helper()
-	Await(t, "the end of "+p.name, p.Ended)
+	Await(t, p.name+" to exit", p.Ended)
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Run runs a program to its end and returns the exit code.
+// Run runs a program and returns its exit code.
 func Run(t testing.TB, program string, settings Settings, args ...string) (p *Process, exit int) {
 	t.Helper()
 	p = Start(t, program, settings, args...)
 	return p, p.Exit(t)
 }
 
-// Stdout and Stderr are what the process has printed so far.
+// Stdout returns the standard output so far.
 func (p *Process) Stdout() string { return p.stdout.String() }
 
-// Stderr is what the process has printed on its standard error so far.
+// Stderr returns the standard error so far.
 func (p *Process) Stderr() string { return p.stderr.String() }
 
-// Line is one line of a log.
+// Line is a line of the log.
 type Line map[string]any
 
-// Log returns the lines of the log that have the message.
+// Log returns the lines of the log with this message.
 func (p *Process) Log(message string) []Line {
 	encoded, _ := json.Marshal(message)
 	mark := []byte(`"msg":` + string(encoded))
@@ -191,7 +189,7 @@ func (p *Process) Log(message string) []Line {
 	return found
 }
 
-// AwaitLog waits for the message in the log and returns its first line.
+// AwaitLog waits for a message in the log and returns its first line.
 func (p *Process) AwaitLog(t testing.TB, message string) Line {
 	t.Helper()
 	var lines []Line
@@ -199,14 +197,14 @@ func (p *Process) AwaitLog(t testing.TB, message string) Line {
 		lines = p.Log(message)
 		return len(lines) > 0 || p.Ended()
 	})
-	require.NotEmpty(t, lines, "%s ended without the line %q:\n%s", p.name, message, p.Stderr())
+	require.NotEmpty(t, lines, "%s exited without logging %q:\n%s", p.name, message, p.Stderr())
 	return lines[0]
 }
 
-// Addr is the address, host:port, on which the service is up; it waits for it.
+// Addr waits until the service serves, and returns its host:port.
 func (p *Process) Addr(t testing.TB) string { t.Helper(); return p.address(t, "up") }
 
-// AdminAddr is the address of the admin listener.
+// AdminAddr waits for the admin listener and returns its host:port.
 func (p *Process) AdminAddr(t testing.TB) string {
 	t.Helper()
 	return p.address(t, "metrics and profiles")
@@ -221,7 +219,7 @@ func (p *Process) address(t testing.TB, message string) string {
 	return address
 }
 
-// URL is the address of a path of the service.
+// URL returns the URL of a path of the service.
 func (p *Process) URL(t testing.TB, path string) string {
 	t.Helper()
 	return "http://" + p.Addr(t) + path
@@ -235,20 +233,20 @@ func (p *Process) AwaitReady(t testing.TB) {
 		answer, err := Ask("GET", url, nil)
 		return err == nil && answer.Status == 200 || p.Ended()
 	})
-	require.False(t, p.Ended(), "%s has ended:\n%s", p.name, p.Stderr())
+	require.False(t, p.Ended(), "%s has exited:\n%s", p.name, p.Stderr())
 }
 
-// Await fails the test when something does not happen within Patience.
-func Await(t testing.TB, what string, happened func() bool) {
+// Await waits for a condition, and fails the test after Patience.
+func Await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(Patience); !happened(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(Patience); !condition(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited for %s for %s in vain", what, Patience)
+			t.Fatalf("waited for %s for %s", what, Patience)
 		}
 	}
 }
 
-// output keeps what is written to it and may be read meanwhile.
+// output is a buffer that is safe for concurrent use.
 type output struct {
 	mu   sync.Mutex
 	text []byte
@@ -264,7 +262,7 @@ func (o *output) Write(text []byte) (int, error) {
 func (o *output) bytes() []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.text[:len(o.text):len(o.text)] // never changed, only added to
+	return o.text[:len(o.text):len(o.text)] // only appended to
 }
 
 func (o *output) String() string { return string(o.bytes()) }

@@ -16,10 +16,9 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// Whoever repeats a POST under its key until there is an answer has written
-// once, wherever a kill falls: before the write, in it, or between the write
-// and its answer.
-func TestKeyedWritesAreThereOnceWhateverIsKilled(t *testing.T) {
+// A POST that is repeated with its key until it succeeds is applied once, whether the
+// kill happens before, during, or after the write.
+func TestIdempotencyKeysUnderKills(t *testing.T) {
 	t.Parallel()
 	tagDatabase, articleDatabase := dbtest.MySQL(t), dbtest.MySQL(t)
 	tags := newFleet(t, "tag", process.On(tagDatabase), 2)
@@ -41,26 +40,25 @@ func TestKeyedWritesAreThereOnceWhateverIsKilled(t *testing.T) {
 		time.Sleep(rand.N(300 * time.Millisecond))
 		[]*fleet{tags, articles}[n%2].crash(t, rand.N(2))
 	}
-	// Only an answer that is lost after the write shows that the key counts: the
-	// other writes would be there once anyway.
+	// Only a response that is lost after the write shows that the key has an effect.
 	for f, r := range map[*fleet]*repeaters{tags: toTags, articles: toArticles} {
-		process.Await(t, "a write that was done, and sent again", func() bool { f.swallow.Store(true); return r.replays() > 0 })
+		process.Await(t, "a repeated write that had been applied", func() bool { f.dropNext.Store(true); return r.replays() > 0 })
 	}
 	close(over)
 	for _, r := range []*repeaters{toTags, toArticles} {
 		r.running.Wait()
 		require.Empty(t, r.findings)
-		t.Logf("%d kills; %d writes, %d sent again, %d of those had been done", kills, len(r.done), r.again, r.replayed)
+		t.Logf("%d kills; %d writes, %d repeated, %d of those had been applied", kills, len(r.done), r.repeated, r.replayed)
 	}
 
 	toTags.done[tagID] = "of all articles"
 	toTags.requireExactly(t, tagDatabase, "SELECT id, name FROM blog_tag")
 	toArticles.requireExactly(t, articleDatabase, "SELECT id, title AS name FROM blog_article")
-	require.Equal(t, []int{len(toTags.done)}, rows[int](t, tagDatabase, "SELECT COUNT(*) FROM blog_tag_change"), "one change for each tag")
+	require.Equal(t, []int{len(toTags.done)}, rows[int](t, tagDatabase, "SELECT COUNT(*) FROM blog_tag_change"), "one change per tag")
 	require.Equal(t, []int{len(toArticles.done)}, rows[int](t, articleDatabase, "SELECT COUNT(*) FROM blog_article_tag"))
 }
 
-// crash kills a replica in the middle of its work and starts it again.
+// crash kills and restarts a replica.
 func (f *fleet) crash(t *testing.T, i int) {
 	t.Helper()
 	f.kill(t, i)
@@ -68,8 +66,8 @@ func (f *fleet) crash(t *testing.T, i int) {
 	f.await(t, i)
 }
 
-// repeaters create objects, each by a POST with a key of its own, which they
-// repeat until they are told that it is done.
+// repeaters create objects. Each repeats a POST with an Idempotency-Key until it
+// succeeds.
 type repeaters struct {
 	url  string
 	body func(name string) any
@@ -79,13 +77,13 @@ type repeaters struct {
 
 	mu       sync.Mutex
 	done     map[uint64]string
-	again    int // requests that were repeated for want of an answer
-	replayed int // of those, the ones that had been done
+	repeated int // requests that were repeated
+	replayed int // of these, requests that had been applied
 	findings []string
 }
 
-// write goes on until it is over, and then until the last one is answered. Some
-// requests are sent once more, although they were answered.
+// write creates objects until the end of the test. It repeats some requests although they
+// succeeded.
 func (r *repeaters) write(worker string) {
 	for n := 0; ; n++ {
 		name := fmt.Sprint(worker, " ", n)
@@ -103,21 +101,21 @@ func (r *repeaters) write(worker string) {
 	}
 }
 
-// post sends the request of that name, for which there may have been an answer,
-// and tells whether nothing is left to repeat.
-func (r *repeaters) post(name string, answered bool) (settled bool) {
+// post sends the request with this name, and reports whether it has succeeded. answered
+// reports whether it had succeeded before.
+func (r *repeaters) post(name string, answered bool) (succeeded bool) {
 	answer, err := process.AskWith(http.Header{"Idempotency-Key": {name}}, "POST", r.url, r.body(name))
-	replay, wasDone := answer.Header.Get("Idempotency-Replayed") == "true", ""
+	replay, previous := answer.Header.Get("Idempotency-Replayed") == "true", ""
 	if answered {
-		wasDone = name
+		previous = name
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case err != nil || answer.Status == 503 || strings.Contains(string(answer.Body), `"code":10000021,`):
-		r.again++
+		r.repeated++
 		return false
-	case answer.Status != 201 || r.done[answer.ID()] != wasDone || answered && !replay:
+	case answer.Status != 201 || r.done[answer.ID()] != previous || answered && !replay:
 		r.findings = append(r.findings, fmt.Sprintf("%s: status %d, replay %t: %s", name, answer.Status, replay, answer.Body))
 	case replay && !answered:
 		r.replayed++
@@ -132,8 +130,8 @@ func (r *repeaters) replays() int {
 	return r.replayed
 }
 
-// requireExactly checks that the table has what was acknowledged, under the id
-// that was said, and nothing else.
+// requireExactly requires that the table contains exactly the acknowledged rows, with
+// their ids.
 func (r *repeaters) requireExactly(t *testing.T, cfg database.Config, query string) {
 	t.Helper()
 	stored := rows[named](t, cfg, query)

@@ -9,15 +9,15 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 )
 
-// many are more requests than the tests can send at a time.
+// many is more requests than the tests can send at once.
 const many = "100000"
 
-// FeedToken is the token of the feed in all tests.
+// FeedToken is the token of the tag feed.
 const FeedToken = "the-token-of-the-feed"
 
-// On returns the settings of a service on the database of cfg, on free ports
-// of the loopback, with a short drain, with limits that nobody meets and with
-// timeouts that a slow machine keeps, each less than Patience.
+// On returns the settings of a service with the database of cfg, on free ports of
+// 127.0.0.1, with a short drain, without effective rate limits, and with timeouts that
+// are long, but shorter than Patience.
 func On(cfg database.Config) Settings {
 	return Settings{
 		"Server.Host": "127.0.0.1", "Server.HttpPort": "0",
@@ -35,20 +35,20 @@ func On(cfg database.Config) Settings {
 	}
 }
 
-// Follow returns the settings of an article service on the database of cfg
-// that follows the tag service at addr.
+// Follow returns the settings of an article service with the database of cfg, which
+// follows the tag service at addr.
 func Follow(cfg database.Config, addr string) Settings {
 	return On(cfg).With(Settings{"Feed.URL": "http://" + addr})
 }
 
-// Migrate brings the database of a service up to date.
+// Migrate migrates the database of a service.
 func Migrate(t testing.TB, program string, settings Settings) {
 	t.Helper()
 	p, exit := Run(t, program, settings, "migrate")
 	require.Zero(t, exit, p.Stderr())
 }
 
-// Serve starts a service, whether or not it can become ready.
+// Serve starts a service.
 func Serve(t testing.TB, program string, settings Settings) *Process {
 	t.Helper()
 	return Start(t, program, settings, "serve")

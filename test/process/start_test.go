@@ -15,73 +15,73 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// each runs a test on both services, with settings that let each start.
+// each runs a test for both services.
 func each(t *testing.T, test func(t *testing.T, program string, settings process.Settings)) {
 	for _, name := range []string{"tag", "article"} {
 		t.Run(name, func(t *testing.T) {
 			settings := process.On(dbtest.SQLite(t))
 			if name == "article" {
-				settings["Feed.URL"] = "http://" + nobody
+				settings["Feed.URL"] = "http://" + closedAddr
 			}
 			test(t, process.Service(t, name), settings)
 		})
 	}
 }
 
-// nobody is an address on which nobody listens: its port is never given away
-// as a free one.
-const nobody = "127.0.0.1:1"
+// closedAddr is an address on which nobody listens. Its port is never chosen as a free
+// port.
+const closedAddr = "127.0.0.1:1"
 
-// refuses checks that a start ends with one line on standard error.
-func refuses(t *testing.T, program string, settings process.Settings, command string, says ...string) {
+// requireFailure requires that a command fails with one line on standard error.
+func requireFailure(t *testing.T, program string, settings process.Settings, command string, texts ...string) {
 	t.Helper()
 	p, exit := process.Run(t, program, settings, command)
 	require.Equal(t, 1, exit, p.Stdout())
 	require.Equal(t, 1, strings.Count(p.Stderr(), "\n"), p.Stderr())
 	require.True(t, strings.HasPrefix(p.Stderr(), filepath.Base(program)+": "), p.Stderr())
-	for _, text := range says {
+	for _, text := range texts {
 		require.Contains(t, p.Stderr(), text)
 	}
 }
 
-func TestATakenPort(t *testing.T) {
+func TestPortInUse(t *testing.T) {
 	each(t, func(t *testing.T, program string, settings process.Settings) {
 		process.Migrate(t, program, settings)
 		taken, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer func() { _ = taken.Close() }()
 		port := fmt.Sprint(taken.Addr().(*net.TCPAddr).Port)
-		refuses(t, program, settings.With(process.Settings{"Server.HttpPort": port}), "serve",
+		requireFailure(t, program, settings.With(process.Settings{"Server.HttpPort": port}), "serve",
 			"port "+port+" is in use by another program", "--server.httpport")
-		refuses(t, program, settings.With(process.Settings{"Server.AdminPort": port}), "serve",
+		requireFailure(t, program, settings.With(process.Settings{"Server.AdminPort": port}), "serve",
 			"port "+port+" is in use by another program", "--server.adminport")
 	})
 }
 
-func TestAnUnwritableDirectory(t *testing.T) {
+func TestUnwritableDirectory(t *testing.T) {
 	each(t, func(t *testing.T, program string, settings process.Settings) {
-		// A file where a folder should be is in the way of root as well.
+		// A file instead of a directory is an error for root too.
 		file := filepath.Join(t.TempDir(), "file")
 		require.NoError(t, os.WriteFile(file, nil, 0o600))
 		settings["Database.DBName"] = filepath.Join(file, "data.db")
-		refuses(t, program, settings, "serve", file, "Database.DBName")
-		refuses(t, program, settings, "migrate", file, "Database.DBName")
+		requireFailure(t, program, settings, "serve", file, "Database.DBName")
+		requireFailure(t, program, settings, "migrate", file, "Database.DBName")
 		settings["Database.DBName"], settings["Log.LogSavePath"] = filepath.Join(t.TempDir(), "data.db"), filepath.Join(file, "logs")
-		refuses(t, program, settings, "serve", file, "Log.LogSavePath")
+		requireFailure(t, program, settings, "serve", file, "Log.LogSavePath")
 	})
 }
 
-func TestSettingsThatCannotBe(t *testing.T) {
+func TestInvalidSettings(t *testing.T) {
 	each(t, func(t *testing.T, program string, settings process.Settings) {
-		refuses(t, program, settings.With(process.Settings{"Server.HttpPrt": "1"}), "serve", "HttpPort", "ACHILLES_SERVER_HTTPPRT")
-		refuses(t, program, settings.With(process.Settings{"Server.ShutdownTimeout": "1s"}), "serve", "Server.ShutdownTimeout", "WriteTimeout")
-		refuses(t, program, settings, "server", `unknown command "server"`, "serve")
+		requireFailure(t, program, settings.With(process.Settings{"Server.HttpPrt": "1"}), "serve", "HttpPort", "ACHILLES_SERVER_HTTPPRT")
+		requireFailure(t, program, settings.With(process.Settings{"Server.ShutdownTimeout": "1s"}), "serve", "Server.ShutdownTimeout", "WriteTimeout")
+		requireFailure(t, program, settings, "server", `unknown command "server"`, "serve")
 	})
 }
 
-// A service that never answers itself says why, and ends: here its connections
-// get no time to send anything.
-func TestAServiceThatDoesNotAnswerItselfEnds(t *testing.T) {
+// A service exits if it cannot reach its own health check, here because of a tiny
+// timeout.
+func TestSelfCheckFails(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, program string, settings process.Settings) {
 		t.Parallel()
@@ -94,8 +94,8 @@ func TestAServiceThatDoesNotAnswerItselfEnds(t *testing.T) {
 	})
 }
 
-// silentDatabase accepts connections and never says a word.
-func silentDatabase(t *testing.T) database.Config {
+// hangingDatabase returns a server that accepts connections and never responds.
+func hangingDatabase(t *testing.T) database.Config {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -105,11 +105,11 @@ func silentDatabase(t *testing.T) database.Config {
 	return cfg
 }
 
-func TestSIGTERMDuringTheStart(t *testing.T) {
+func TestSIGTERMWithoutDatabase(t *testing.T) {
 	each(t, func(t *testing.T, program string, settings process.Settings) {
 		refused := database.Default()
-		refused.Username, refused.DBName, refused.Host = "root", "achilles", nobody
-		for name, cfg := range map[string]database.Config{"refused": refused, "silent": silentDatabase(t)} {
+		refused.Username, refused.DBName, refused.Host = "root", "achilles", closedAddr
+		for name, cfg := range map[string]database.Config{"refused": refused, "hanging": hangingDatabase(t)} {
 			t.Run("database "+name, func(t *testing.T) {
 				on := process.On(cfg)
 				delete(on, "Feed.Token")
@@ -123,9 +123,8 @@ func TestSIGTERMDuringTheStart(t *testing.T) {
 	})
 }
 
-// As early as a signal can come that does not simply end the process: whatever
-// the service is doing then, it ends.
-func TestSIGTERMAtAnyMomentOfTheStart(t *testing.T) {
+// A signal at any moment of the start stops the service.
+func TestSIGTERMDuringStart(t *testing.T) {
 	cfg := dbtest.SQLite(t)
 	program, settings := process.Service(t, "tag"), process.On(cfg)
 	process.Migrate(t, program, settings)
@@ -137,7 +136,7 @@ func TestSIGTERMAtAnyMomentOfTheStart(t *testing.T) {
 	}
 }
 
-func TestOverrunOfTheWindowExits1(t *testing.T) {
+func TestShutdownTimeout(t *testing.T) {
 	p := process.Start(t, process.Program(t, "testdata/stubborn"), nil)
 	conn, err := process.Dial(p.Addr(t))
 	require.NoError(t, err)

@@ -16,8 +16,8 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// endpoints are the addresses to which new connections go. As in a cluster,
-// one that is removed keeps the connections it has.
+// endpoints are the addresses for new connections. Like in a cluster, removing an address
+// does not close its connections.
 type endpoints struct {
 	mu    sync.Mutex
 	addrs []string
@@ -44,10 +44,10 @@ func (e *endpoints) pick() (addr string, ok bool) {
 	return e.addrs[rand.N(len(e.addrs))], true
 }
 
-// traffic is what clients that never repeat a request see of the endpoints.
+// traffic is a group of clients that never retry a request.
 type traffic struct {
 	endpoints
-	// drain is how long an endpoint must still serve after it is told to stop.
+	// drain is how long an endpoint must serve after SIGTERM.
 	drain time.Duration
 	path  string
 	body  func(name string) any
@@ -59,7 +59,7 @@ type traffic struct {
 	mu    sync.Mutex
 	sent  map[string]bool
 	acked map[uint64]string
-	until map[string]time.Time // when the drain of an endpoint is over
+	until map[string]time.Time // end of the drain by endpoint
 	lost  []error
 }
 
@@ -70,8 +70,7 @@ func newTraffic(path string, body func(name string) any) *traffic {
 	}
 }
 
-// begin starts clients that pause up to the given time between requests, on
-// connections that they keep until they are told to close them.
+// begin starts clients with persistent connections and random pauses between requests.
 func (tr *traffic) begin(kind string, clients int, pause time.Duration) {
 	for id := range clients {
 		tr.clients.Go(func() { tr.client(fmt.Sprintf("%s %d", kind, id), pause) })
@@ -108,7 +107,7 @@ func (tr *traffic) client(name string, pause time.Duration) {
 	}
 }
 
-// wait pauses, and tells whether the traffic is over.
+// wait pauses, and reports whether the traffic has ended.
 func (tr *traffic) wait(pause time.Duration) bool {
 	select {
 	case <-tr.over:
@@ -118,7 +117,7 @@ func (tr *traffic) wait(pause time.Duration) bool {
 	}
 }
 
-// post returns when the request had left, too.
+// post sends a POST. It also returns when the request was sent.
 func (tr *traffic) post(conn *process.Conn, name string) (closing bool, sent time.Time, err error) {
 	tr.mu.Lock()
 	tr.sent[name] = true
@@ -148,8 +147,8 @@ func (tr *traffic) acknowledge(name string, answer process.Answer) {
 	tr.answered.Add(1)
 }
 
-// lose takes down a request that failed, unless it had only left when the
-// endpoint's drain was over: then it was the client that stood still.
+// lose records a failed request, unless it was sent after the drain of the endpoint,
+// because the client was too slow.
 func (tr *traffic) lose(addr string, sent time.Time, err error) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -158,7 +157,7 @@ func (tr *traffic) lose(addr string, sent time.Time, err error) {
 	}
 }
 
-// awaitMore waits until some more requests have been answered.
+// awaitMore waits until this number of further requests has succeeded.
 func (tr *traffic) awaitMore(t *testing.T, requests int64) {
 	t.Helper()
 	until := tr.answered.Load() + requests
@@ -170,8 +169,8 @@ func (tr *traffic) end() {
 	tr.clients.Wait()
 }
 
-// stop ends a process as a cluster does: the signal first, and a little later
-// no new connections. It returns the exit code.
+// stop stops a process like a cluster does: first the signal, and a moment later no new
+// connections. It returns the exit code.
 func (tr *traffic) stop(t *testing.T, p *process.Process) int {
 	t.Helper()
 	addr := p.Addr(t)
@@ -185,15 +184,15 @@ func (tr *traffic) stop(t *testing.T, p *process.Process) int {
 	return p.Exit(t)
 }
 
-// named is a row with what a client has called it.
+// named is a row with its name.
 type named struct {
 	ID   uint64
 	Name string
 }
 
-// stored checks that the table has every acknowledged row once, and nothing
-// that was not sent.
-func (tr *traffic) stored(t *testing.T, cfg database.Config, query string) {
+// requireStored requires that the table contains every acknowledged row once, and only
+// rows that were sent.
+func (tr *traffic) requireStored(t *testing.T, cfg database.Config, query string) {
 	t.Helper()
 	stored := rows[named](t, cfg, query)
 	byID, times := map[uint64]string{}, map[string]int{}
@@ -201,9 +200,9 @@ func (tr *traffic) stored(t *testing.T, cfg database.Config, query string) {
 		byID[row.ID] = row.Name
 		times[row.Name]++
 		require.True(t, tr.sent[row.Name], "%q was never sent", row.Name)
-		require.Equal(t, 1, times[row.Name], "%q is there more than once", row.Name)
+		require.Equal(t, 1, times[row.Name], "%q exists more than once", row.Name)
 	}
 	for id, name := range tr.acked {
-		require.Equal(t, name, byID[id], "acknowledged, and lost")
+		require.Equal(t, name, byID[id], "an acknowledged write is lost")
 	}
 }

@@ -1,5 +1,4 @@
-// Command stubborn is a service that keeps to no limit: its one route hangs
-// for as long as its client and the process let it.
+// Command stubborn is a service whose only route hangs.
 package main
 
 import (
@@ -36,7 +35,7 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	// Settings refuse such a window, next to requests of this length.
+	// Validation would reject such a short ShutdownTimeout.
 	process := lifecycle.New(lifecycle.Config{DrainDelay: 100 * time.Millisecond, ShutdownTimeout: time.Second}, signals, log.Logger)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/hang", func(http.ResponseWriter, *http.Request) {

@@ -1,5 +1,5 @@
-// Command e2e proves on a Kubernetes cluster that no client notices when pods
-// of Achilles come and go, and that no acknowledged write is lost in a crash.
+// Command e2e tests on a Kubernetes cluster that no request fails when pods of Achilles
+// are replaced, and that no acknowledged write is lost in a crash.
 package main
 
 import (
@@ -20,21 +20,21 @@ import (
 )
 
 const usage = `Usage: e2e run [flags]    run the test; e2e run --help lists the flags
-       e2e agent          what runs on each node of the cluster
-       e2e crash FILE     kill -9 the process whose id is in FILE and start it again
+       e2e agent          serve the agent that runs on each node
+       e2e crash FILE     kill -9 the process with the id in FILE and restart it
 
-The cluster is the one that --local starts, or any that these variables describe:
+The cluster is started by --local, or described by these variables:
 
-  KUBECONFIG                           for kubectl and helm, which have to be installed
+  KUBECONFIG                           for kubectl and helm, which must be installed
   E2E_INGRESS_URL                      http://HOST[:PORT] of an ingress controller for Ingresses without a class
   E2E_REGISTRY                         where images are pushed, such as HOST:PORT/PREFIX
   E2E_REGISTRY_INSECURE                not empty: without TLS
-  E2E_IMAGES                           how their names begin in a manifest; default: E2E_REGISTRY
-  E2E_MYSQL_ADDR, _USER, _PASSWORD     a MySQL or MariaDB that pods and this program reach; the account may create databases
-  E2E_REDIS_ADDR                       a Redis without a password that pods reach
-  E2E_CRASH_MYSQL, E2E_CRASH_REDIS     optional shell commands that kill -9 these servers and start them again
+  E2E_IMAGES                           prefix of image names in manifests; default: E2E_REGISTRY
+  E2E_MYSQL_ADDR, _USER, _PASSWORD     MySQL or MariaDB, reachable from pods and from here; the account must be allowed to create databases
+  E2E_REDIS_ADDR                       Redis without a password, reachable from pods
+  E2E_CRASH_MYSQL, E2E_CRASH_REDIS     optional shell commands that kill -9 and restart these servers
 
-Exit code: 0 when the test has passed, 1 when it has failed, 2 when it could not be run.
+Exit code: 0 if the test passed, 1 if it failed, 2 if it could not run.
 `
 
 const (
@@ -91,14 +91,14 @@ func runTest(ctx context.Context, args []string) int {
 	options := runner.Options{Stdout: os.Stdout}
 	flags := flag.NewFlagSet("e2e run", flag.ContinueOnError)
 	local := flags.String("local", "", "program that starts a cluster on this machine (up, down, env, exec)")
-	parts := flags.String("parts", "", "only these parts: graceful,crashes,controls,bundled")
-	flags.StringVar(&options.Mode, "mode", "short", "name of this kind of run, for the report")
-	flags.IntVar(&options.Disturbances, "disturbances", 10, "least number of graceful disturbances")
-	flags.IntVar(&options.Requests, "requests", 50_000, "least number of requests under them")
-	flags.IntVar(&options.CrashRounds, "crash-rounds", 2, "how often each crash happens")
-	flags.DurationVar(&options.Think, "think", 100*time.Millisecond, "mean pause of a client between two requests")
-	flags.StringVar(&options.Root, "root", ".", "the repository")
-	flags.StringVar(&options.Out, "out", "bin/e2e-report", "folder for report.html and report.json")
+	parts := flags.String("parts", "", "run only these parts: graceful,crashes,controls,bundled")
+	flags.StringVar(&options.Mode, "mode", "short", "name of the mode in the report")
+	flags.IntVar(&options.Disturbances, "disturbances", 10, "minimum number of graceful disturbances")
+	flags.IntVar(&options.Requests, "requests", 50_000, "minimum number of requests in the graceful run")
+	flags.IntVar(&options.CrashRounds, "crash-rounds", 2, "number of rounds of crashes")
+	flags.DurationVar(&options.Think, "think", 100*time.Millisecond, "mean pause of a client between requests")
+	flags.StringVar(&options.Root, "root", ".", "root directory of the repository")
+	flags.StringVar(&options.Out, "out", "bin/e2e-report", "directory for report.html and report.json")
 	if err := flags.Parse(args); err != nil {
 		return unusable
 	}
@@ -112,18 +112,18 @@ func runTest(ctx context.Context, args []string) int {
 	if err != nil {
 		return report(err)
 	}
-	found, err := runner.Run(ctx, c, options)
+	result, err := runner.Run(ctx, c, options)
 	if err != nil {
 		return report(err)
 	}
-	fmt.Print(found.Summary())
-	if !found.Passed() {
+	fmt.Print(result.Summary())
+	if !result.Passed() {
 		return failed
 	}
 	return 0
 }
 
-// onLocalCluster runs this program again where the cluster is reachable.
+// onLocalCluster starts the cluster and runs this program again with access to it.
 func onLocalCluster(ctx context.Context, local cluster.Local, args []string) (code int) {
 	environment, started, err := local.Up(ctx)
 	if started {

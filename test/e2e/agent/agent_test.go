@@ -26,21 +26,20 @@ func newClient(t *testing.T) *agent.Client {
 	return &agent.Client{Node: "node1", URL: server.URL}
 }
 
-// A load runs where the agent is, with the configuration that was sent, and
-// comes back with its ledger.
+// The agent runs a load with the given configuration and returns its ledger.
 func TestLoad(t *testing.T) {
 	client := newClient(t)
-	var shown sync.Map
+	var tokens sync.Map
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		shown.Store(r.Header.Get("Authorization"), true)
+		tokens.Store(r.Header.Get("Authorization"), true)
 		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write([]byte(`{"data":{"id":7}}`))
 	}))
 	defer backend.Close()
 	there := load.Endpoint{Addr: backend.Listener.Addr().String(), Host: "backend"}
-	config := load.Config{Run: "run", Source: "node1", Tags: there, Articles: there, Token: "one", Mix: load.Mix{Fresh: 1, Idle: 1}, Window: time.Second}
+	config := load.Config{Run: "run", Source: "node1", Tags: there, Articles: there, Token: "one", Mix: load.Mix{Fresh: 1, Idle: 1}, MaxDuration: time.Second}
 	require.NoError(t, client.Start(t.Context(), "run", config))
-	require.ErrorContains(t, client.Start(t.Context(), "run", config), "there is such a load already")
+	require.ErrorContains(t, client.Start(t.Context(), "run", config), "this load already exists")
 	require.NoError(t, client.Nudge(t.Context(), "run"))
 	require.Eventually(t, func() bool {
 		count, err := client.Count(t.Context(), "run")
@@ -49,7 +48,7 @@ func TestLoad(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond)
 	require.NoError(t, client.SetToken(t.Context(), "run", "two"))
 	for _, token := range []string{"Bearer one", "Bearer two"} {
-		require.Eventually(t, func() bool { _, ok := shown.Load(token); return ok }, time.Minute, 10*time.Millisecond, token)
+		require.Eventually(t, func() bool { _, ok := tokens.Load(token); return ok }, time.Minute, 10*time.Millisecond, token)
 	}
 	result, err := client.Stop(t.Context(), "run")
 	require.NoError(t, err)
@@ -57,7 +56,7 @@ func TestLoad(t *testing.T) {
 	require.Equal(t, uint64(7), result.Writers["fresh0"].Tags[0])
 }
 
-func TestRefusals(t *testing.T) {
+func TestErrors(t *testing.T) {
 	client := newClient(t)
 	const none = "there is no such load"
 	_, err := client.Count(t.Context(), "other")

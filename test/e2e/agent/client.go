@@ -11,10 +11,10 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/load"
 )
 
-// Client speaks to the agent of one node.
+// Client is a client of the agent on a node.
 type Client struct {
 	Node string
-	// URL is where its Handler is reached.
+	// URL is the base URL of its Handler.
 	URL string
 }
 
@@ -23,27 +23,27 @@ func (c *Client) Start(ctx context.Context, name string, config load.Config) err
 	return c.do(ctx, http.MethodPost, "/loads/"+name, config, nil)
 }
 
-// Count returns what a load has seen so far.
+// Count returns the counts of a load so far.
 func (c *Client) Count(ctx context.Context, name string) (count load.Count, err error) {
 	return count, c.do(ctx, http.MethodGet, "/loads/"+name, nil, &count)
 }
 
-// Nudge is load.Load.Nudge.
+// Nudge calls load.Load.Nudge.
 func (c *Client) Nudge(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodPost, "/loads/"+name+"/nudge", nil, nil)
 }
 
-// SetToken is load.Load.SetToken.
+// SetToken calls load.Load.SetToken.
 func (c *Client) SetToken(ctx context.Context, name, token string) error {
 	return c.do(ctx, http.MethodPut, "/loads/"+name+"/token", token, nil)
 }
 
-// Stop ends a load and returns what it has seen.
+// Stop stops a load and returns its result.
 func (c *Client) Stop(ctx context.Context, name string) (result load.Result, err error) {
 	return result, c.do(ctx, http.MethodPost, "/loads/"+name+"/stop", nil, &result)
 }
 
-// Kill kills the processes of a pod on this agent's node.
+// Kill kills the processes of a pod on the node of the agent.
 func (c *Client) Kill(ctx context.Context, uid string) error {
 	return c.do(ctx, http.MethodPost, "/kill/"+uid, nil, nil)
 }

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// killPod kills what runs in the containers of a pod. The process that holds
-// the pod's network stays, as it does when a container crashes.
+// killPod kills the processes in the containers of a pod, but not its sandbox, like a
+// crash does.
 func killPod(uid string) (killed int, err error) {
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -31,12 +31,12 @@ func killPod(uid string) (killed int, err error) {
 	return killed, nil
 }
 
-// ofPod tells whether a process is in a cgroup of the pod, whose name has the
-// uid with dashes or, by the systemd driver, with underscores.
+// ofPod reports whether a process is in a cgroup of the pod. The name of the cgroup
+// contains the uid with dashes or, with the systemd driver, with underscores.
 func ofPod(dir, uid string) bool {
 	groups, err := os.ReadFile(filepath.Join(dir, "cgroup")) // #nosec G304 -- below /proc
 	if err != nil {
-		return false // it has ended meanwhile
+		return false // it has exited
 	}
 	text := strings.ReplaceAll(string(groups), "_", "-")
 	name, err := os.ReadFile(filepath.Join(dir, "comm")) // #nosec G304 -- below /proc

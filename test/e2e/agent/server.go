@@ -1,5 +1,5 @@
-// Package agent runs loads on the nodes of a cluster, where the Services can be
-// reached as other pods reach them, and kills processes there.
+// Package agent runs loads on the nodes of a cluster, where Services are reached like by
+// other pods, and kills processes there.
 package agent
 
 import (
@@ -12,14 +12,14 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/load"
 )
 
-// Handler serves one node's agent:
+// Handler returns the handler of the agent of a node:
 //
-//	POST   /loads/NAME        starts a load (load.Config)
-//	GET    /loads/NAME        its load.Count so far
+//	POST   /loads/NAME        start a load (load.Config)
+//	GET    /loads/NAME        return its load.Count so far
 //	POST   /loads/NAME/nudge  see load.Load.Nudge
 //	PUT    /loads/NAME/token  see load.Load.SetToken
-//	POST   /loads/NAME/stop   ends it and returns its load.Result
-//	POST   /kill/UID          SIGKILLs the processes of a pod on this node
+//	POST   /loads/NAME/stop   stop it and return its load.Result
+//	POST   /kill/UID          kill the processes of a pod on this node with SIGKILL
 func Handler() http.Handler {
 	a := &server{loads: map[string]*load.Load{}}
 	mux := http.NewServeMux()
@@ -47,7 +47,7 @@ func (a *server) start(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.loads[r.PathValue("name")] != nil {
-		http.Error(w, "there is such a load already", http.StatusConflict)
+		http.Error(w, "this load already exists", http.StatusConflict)
 		return
 	}
 	a.loads[r.PathValue("name")] = load.Start(config)
@@ -70,7 +70,7 @@ func (a *server) with(do func(http.ResponseWriter, *load.Load)) http.HandlerFunc
 func (a *server) setToken(w http.ResponseWriter, r *http.Request) {
 	var token string
 	if err := json.NewDecoder(r.Body).Decode(&token); err != nil {
-		http.Error(w, "the token is no text in JSON", http.StatusBadRequest)
+		http.Error(w, "the token is not a JSON string", http.StatusBadRequest)
 		return
 	}
 	a.with(func(w http.ResponseWriter, l *load.Load) { l.SetToken(token); answer(w, nil) })(w, r)
@@ -102,5 +102,5 @@ func kill(w http.ResponseWriter, r *http.Request) {
 
 func answer(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(value) // the driver notices a broken answer
+	_ = json.NewEncoder(w).Encode(value) // the client detects a truncated response
 }

@@ -1,5 +1,4 @@
-// Package cluster drives a Kubernetes cluster with the programs that its users
-// drive it with: kubectl and helm.
+// Package cluster controls a Kubernetes cluster with kubectl and helm.
 package cluster
 
 import (
@@ -14,29 +13,28 @@ import (
 	"time"
 )
 
-// Cluster is a cluster with the servers that a system on it needs. Its fields
-// come from the environment; see FromEnvironment.
+// Cluster describes a cluster and its servers. See FromEnvironment.
 type Cluster struct {
-	// IngressURL is where an Ingress without a class is served.
+	// IngressURL is the URL of the ingress controller for Ingresses without a class.
 	IngressURL string
-	// Registry is where images are pushed, Images how their names begin in a
-	// manifest.
+	// Registry is the registry to push images to, Images the prefix of their
+	// names in manifests.
 	Registry, Images string
 	// Insecure allows a registry without TLS.
 	Insecure bool
-	// MySQL and Redis are reachable from the pods and from here.
+	// MySQL and Redis are reachable from pods and from this program.
 	MySQL Server
 	Redis string
 	// CrashMySQL and CrashRedis are shell commands that kill the server with
-	// SIGKILL and start it again; without one, that crash is left out.
+	// SIGKILL and restart it. If empty, the crash is omitted.
 	CrashMySQL, CrashRedis string
 }
 
-// Server is a database server with an account that may create databases.
+// Server is a database server. Its account may create databases.
 type Server struct{ Addr, User, Password string }
 
-// FromEnvironment reads the variables that describe a cluster. KUBECONFIG is
-// used by kubectl and helm themselves.
+// FromEnvironment reads the description of a cluster from environment variables.
+// kubectl and helm read KUBECONFIG themselves.
 func FromEnvironment() (*Cluster, error) {
 	c := &Cluster{
 		IngressURL: os.Getenv("E2E_INGRESS_URL"), Registry: os.Getenv("E2E_REGISTRY"), Images: os.Getenv("E2E_IMAGES"),
@@ -58,39 +56,39 @@ func FromEnvironment() (*Cluster, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("set %s: they describe the cluster to test on (see e2e --help)", strings.Join(missing, ", "))
+		return nil, fmt.Errorf("set %s, which describe the cluster (see e2e --help)", strings.Join(missing, ", "))
 	}
 	for _, program := range []string{"kubectl", "helm"} {
 		if _, err := exec.LookPath(program); err != nil {
-			return nil, fmt.Errorf("%s is needed: %w", program, err)
+			return nil, fmt.Errorf("%s is required: %w", program, err)
 		}
 	}
 	return c, nil
 }
 
-// Image is the name of an image in a manifest, Push where it is pushed to.
+// Image returns the name of an image in manifests.
 func (c *Cluster) Image(name string) string { return c.Images + "/" + name }
 
-// Push is where the image of that name is pushed to.
+// Push returns the name under which an image is pushed.
 func (c *Cluster) Push(name string) string { return c.Registry + "/" + name }
 
-// Kubectl runs kubectl and returns what it prints.
+// Kubectl runs kubectl and returns its output.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 	return run(ctx, nil, "kubectl", args...)
 }
 
-// Helm runs helm and returns what it prints.
+// Helm runs helm and returns its output.
 func (c *Cluster) Helm(ctx context.Context, args ...string) (string, error) {
 	return run(ctx, nil, "helm", args...)
 }
 
-// Apply creates or changes the objects of a manifest.
+// Apply applies a manifest.
 func (c *Cluster) Apply(ctx context.Context, manifest string) error {
 	_, err := run(ctx, strings.NewReader(manifest), "kubectl", "apply", "-f", "-")
 	return err
 }
 
-// run is bounded by ctx alone; its error has what the program said.
+// run runs a program. Its error contains the standard error of the program.
 func run(ctx context.Context, stdin io.Reader, program string, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, args...) // #nosec G204 -- kubectl and helm
@@ -101,8 +99,8 @@ func run(ctx context.Context, stdin io.Reader, program string, args ...string) (
 	return stdout.String(), nil
 }
 
-// Namespace creates a namespace that enforces the given Pod Security Standard,
-// after deleting one that an earlier run has left behind.
+// Namespace creates a namespace that enforces the given Pod Security Standard. It
+// deletes an existing namespace of an earlier run first.
 func (c *Cluster) Namespace(ctx context.Context, name, standard string) error {
 	if _, err := c.Kubectl(ctx, "delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=4m"); err != nil {
 		return err
@@ -110,13 +108,13 @@ func (c *Cluster) Namespace(ctx context.Context, name, standard string) error {
 	return c.Apply(ctx, fmt.Sprintf(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q,"labels":{"pod-security.kubernetes.io/enforce":%q}}}`, name, standard))
 }
 
-// Pod is what the e2e test needs to know of a pod.
+// Pod describes a pod.
 type Pod struct {
 	Name, Node, IP, UID, Component string
 	Ready, Terminating             bool
 }
 
-// Pods returns the pods that a selector selects.
+// Pods returns the pods that match a selector.
 func (c *Cluster) Pods(ctx context.Context, namespace, selector string) ([]Pod, error) {
 	printed, err := c.Kubectl(ctx, "get", "pods", "-n", namespace, "-l", selector, "-o", "json")
 	if err != nil {
@@ -157,7 +155,7 @@ func (o podObject) pod() Pod {
 	return p
 }
 
-// Gone waits until none of the pods that a selector selects is terminating.
+// Gone waits until none of the pods that match a selector is terminating.
 func (c *Cluster) Gone(ctx context.Context, namespace, selector string) error {
 	for {
 		pods, err := c.Pods(ctx, namespace, selector)

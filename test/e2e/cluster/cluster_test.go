@@ -15,11 +15,11 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/cluster"
 )
 
-// script writes a program for the shell and returns its path.
+// script writes a shell script and returns its path.
 func script(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o700)) // #nosec G306 -- it has to run
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o700)) // #nosec G306 -- an executable
 	return path
 }
 
@@ -37,7 +37,7 @@ func TestFromEnvironment(t *testing.T) {
 	t.Setenv("E2E_REGISTRY", "registry.example/blog")
 	t.Setenv("PATH", t.TempDir())
 	_, err = cluster.FromEnvironment()
-	require.ErrorContains(t, err, "kubectl is needed")
+	require.ErrorContains(t, err, "kubectl is required")
 
 	t.Setenv("PATH", filepath.Dir(script(t, "kubectl", "exit 0"))+":"+filepath.Dir(script(t, "helm", "exit 0")))
 	c, err := cluster.FromEnvironment()
@@ -52,7 +52,7 @@ func TestFromEnvironment(t *testing.T) {
 	require.Equal(t, "registry.example/blog/tag", c.Push("tag"))
 }
 
-// What kubectl says of a failure is what a person has to read.
+// The error contains the message of kubectl.
 func TestKubectlFails(t *testing.T) {
 	t.Setenv("PATH", filepath.Dir(script(t, "kubectl", "echo 'no such thing' >&2; exit 3")))
 	_, err := (&cluster.Cluster{}).Kubectl(t.Context(), "get", "things")
@@ -72,8 +72,7 @@ func TestPods(t *testing.T) {
 	}, pods)
 }
 
-// A tool that starts a cluster here is asked for its variables and started
-// unless it runs.
+// The tool provides the variables, and starts the cluster unless it runs.
 func TestLocal(t *testing.T) {
 	folder := t.TempDir()
 	tool := script(t, "tool", `case $1 in
@@ -95,7 +94,7 @@ func TestLocal(t *testing.T) {
 	})
 	_, started, err = local.Up(t.Context())
 	require.NoError(t, err)
-	require.False(t, started, "it was up")
+	require.False(t, started, "the cluster was running")
 
 	err = local.Exec(t.Context(), environment, "/bin/sh", "-c", `test "$E2E_INGRESS_URL" = http://10.9.9.9 && exit 7`)
 	var exit *exec.ExitError
@@ -106,7 +105,7 @@ func TestLocal(t *testing.T) {
 	require.NoFileExists(t, folder+"/kubeconfig")
 }
 
-// A crash leaves no time to say goodbye, and what ran before runs again.
+// Crash kills the process and restarts the same or the given command.
 func TestCrash(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	first := exec.Command("sleep", "1000")
@@ -123,8 +122,8 @@ func TestCrash(t *testing.T) {
 	running(t, file, "sleep\x002000\x00")
 }
 
-// running returns the process of a file once it runs the given command line; it
-// is killed when the test ends.
+// running waits until the process in a file runs the given command line, and kills it
+// when the test ends.
 func running(t *testing.T, file, command string) (pid int) {
 	t.Helper()
 	text, err := os.ReadFile(file) // #nosec G304 -- of this test
@@ -137,18 +136,18 @@ func running(t *testing.T, file, command string) (pid int) {
 		_, _ = syscall.Wait4(pid, nil, 0, nil)
 	}()
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL); <-reaped })
-	require.Eventually(t, func() bool { // at first it is a copy of this test
+	require.Eventually(t, func() bool { // before exec it is a copy of this test
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		return err == nil && string(line) == command
 	}, time.Minute, 5*time.Millisecond)
 	return pid
 }
 
-func TestCrashOfNothing(t *testing.T) {
+func TestCrashErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	require.Error(t, cluster.Crash(file))
 	require.NoError(t, os.WriteFile(file, []byte("soon"), 0o600))
-	require.ErrorContains(t, cluster.Crash(file), "has no process id")
+	require.ErrorContains(t, cluster.Crash(file), "does not contain a process id")
 	require.NoError(t, os.WriteFile(file, []byte("999999999"), 0o600))
-	require.ErrorContains(t, cluster.Crash(file), "is not there")
+	require.ErrorContains(t, cluster.Crash(file), "does not exist")
 }

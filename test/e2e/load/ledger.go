@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// Name is the name of the tag, or the title of the article, that a worker
-// sends as its seq-th.
+// Name returns the name of the seq-th tag, or the title of the seq-th article, of a
+// worker.
 func Name(run, source, worker string, seq int) string {
 	return fmt.Sprintf("%s/%s/%s/%d", run, source, worker, seq)
 }
 
-// ParseName returns what Name was given, and false for any other text.
+// ParseName returns the arguments of Name. ok is false for any other text.
 func ParseName(name string) (run, source, worker string, seq int, ok bool) {
 	parts := strings.Split(name, "/")
 	if len(parts) != 4 {
@@ -23,24 +23,23 @@ func ParseName(name string) (run, source, worker string, seq int, ok bool) {
 	return parts[0], parts[1], parts[2], seq, err == nil && seq >= 0
 }
 
-// Revision is the description of an article after its n-th edit.
+// Revision returns the description of an article after its n-th edit.
 func Revision(n int) string { return "revision " + strconv.Itoa(n) }
 
-// Writer is the ledger of one worker. Tags and Articles hold, at the index of
-// the sequence number, the id with which the write was acknowledged; 0 for one
-// that was sent and not acknowledged.
+// Writer is the ledger of a worker. The elements of Tags and Articles are the
+// acknowledged ids by sequence number. They are 0 for writes that were sent but not
+// acknowledged.
 type Writer struct {
 	mu       sync.Mutex
 	Tags     []uint64
 	Articles []uint64
-	// Tagged is how many tags an article was sent with.
+	// Tagged is the number of tags of each article.
 	Tagged []int
-	// Edits holds, by the id of an article, the revisions that its description
-	// may have: the last acknowledged one, and later ones that were sent.
+	// Edits are the revisions that an article may have, by the id of the article.
 	Edits map[uint64]Edits
 }
 
-// Edits are the edits of one article.
+// Edits are the last acknowledged and the last sent edit of an article.
 type Edits struct{ Acknowledged, Sent int }
 
 func (w *Writer) beginTag() int {

@@ -1,7 +1,6 @@
-// Package load is the client of the e2e test: many workers that read and write
-// through one way into the system, never send anything twice unless they are
-// told to and the server can tell, and keep a ledger of every write and of how
-// it was answered.
+// Package load is the client of the e2e test. Its workers read and write through one
+// endpoint per service. They never retry a request without an Idempotency-Key, and keep
+// a ledger of all writes.
 package load
 
 import (
@@ -12,49 +11,48 @@ import (
 	"time"
 )
 
-// Config describes one load. It travels to agents as JSON.
+// Config configures a load. It is sent to agents as JSON.
 type Config struct {
-	// Run and Source begin the name of everything that is written, so that a
-	// row in the database tells who sent it. No slashes.
+	// Run and Source are prefixes of all names, so that rows in the database
+	// identify their source. They must not contain slashes.
 	Run, Source string
 	Tags        Endpoint
 	Articles    Endpoint
 	Mix         Mix
-	// Think is the mean pause of a worker between two requests.
+	// Think is the mean pause of a worker between requests.
 	Think time.Duration
-	// Token is what the workers show; see Load.SetToken. It is as secret as a
-	// password, and in nothing that a load returns.
+	// Token is the token of the workers; see Load.SetToken. Results never contain
+	// it.
 	Token string
-	// Repeat makes every POST carry an Idempotency-Key, and repeats one that was
-	// not answered, or not now, until it is: what a client does that wants to
-	// get over a crash. Without it nothing is ever sent twice.
+	// Repeat adds an Idempotency-Key to every POST, and repeats it until it
+	// succeeds or fails permanently. Without Repeat no request is repeated.
 	Repeat bool
-	// Window is the longest time a request may take in the service under
-	// test; the slowest uploads take most of it.
-	Window time.Duration
+	// MaxDuration is the maximum duration of a request in the service. The
+	// slowest uploads take most of it.
+	MaxDuration time.Duration
 }
 
-// Endpoint is where one of the two services is reached.
+// Endpoint is the endpoint of a service.
 type Endpoint struct {
 	Addr string // host:port to connect to
-	Host string // of the Host header
+	Host string // for the header Host
 }
 
 // Mix is the number of workers of each kind.
 type Mix struct {
-	// Reused workers keep their connections, Fresh ones open one for each
-	// request, and read as anybody may: without a token.
+	// Reused workers keep their connections. Fresh workers open a connection for
+	// each request, and read without a token.
 	Reused, Fresh int
-	// Idle workers are silent on an open connection for seconds and then
-	// speak on it again, all of them around every Nudge.
+	// Idle workers leave a connection idle for seconds and then use it again, all
+	// of them after every Nudge.
 	Idle int
-	// Slow workers send bodies over up to two seconds, Slowest ones over most
-	// of the window, all of them beginning around every Nudge.
+	// Slow workers send bodies in up to two seconds. Slowest workers take most of
+	// MaxDuration, and begin after every Nudge.
 	Slow, Slowest int
-	// Busy workers read their tag on one connection without ever pausing.
+	// Busy workers read their tag on one connection without pauses.
 	Busy int
-	// H2C workers speak cleartext HTTP/2, one request at a time on a
-	// connection; H2CShared of them share three connections.
+	// H2C workers use cleartext HTTP/2, one request at a time per connection.
+	// H2CShared workers share three connections.
 	H2C, H2CShared int
 }
 
@@ -71,13 +69,13 @@ type Load struct {
 	token string
 }
 
-// Start starts all workers of a load.
+// Start starts a load.
 func Start(config Config) *Load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &Load{config: config, results: newRecorder(config.Source), cancel: cancel, nudge: make(chan struct{}), token: config.Token}
 	mix := config.Mix
 	l.spawn(ctx, mix.Reused, "reused", (*worker).reused)
-	l.spawn(ctx, mix.Fresh, "fresh", (*worker).eachAnew)
+	l.spawn(ctx, mix.Fresh, "fresh", (*worker).freshConnections)
 	l.spawn(ctx, mix.Idle, "idle", (*worker).idle)
 	l.spawn(ctx, mix.Slow, "slow", (*worker).slow)
 	l.spawn(ctx, mix.Slowest, "slowest", (*worker).slowest)
@@ -115,8 +113,8 @@ func (l *Load) spawnH2C(ctx context.Context, mix Mix) {
 	})
 }
 
-// Nudge tells the load that something is about to happen: idle connections
-// speak again and slow uploads begin in the seconds that follow.
+// Nudge announces a disturbance: idle connections are used, and slow uploads begin, in
+// the following seconds.
 func (l *Load) Nudge() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -130,7 +128,7 @@ func (l *Load) nudged() <-chan struct{} {
 	return l.nudge
 }
 
-// SetToken gives the workers another token, for every request from now on.
+// SetToken changes the token of the workers for all following requests.
 func (l *Load) SetToken(token string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,11 +141,11 @@ func (l *Load) currentToken() string {
 	return l.token
 }
 
-// Count returns what has happened so far.
+// Count returns the counts so far.
 func (l *Load) Count() Count { return l.results.count() }
 
-// Stop lets every worker finish the request it is at, with Config.Repeat until
-// it is answered or given up, and returns what all have seen.
+// Stop waits until every worker has finished its request, including its repetitions, and
+// returns the result.
 func (l *Load) Stop() Result {
 	l.cancel()
 	l.workers.Wait()

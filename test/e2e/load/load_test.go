@@ -20,15 +20,15 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/load"
 )
 
-// backend is just enough of the two services for a load, and counts what
-// arrives.
+// backend is a minimal fake of both services that counts requests.
 type backend struct {
 	mu       sync.Mutex
 	next     uint64
 	objects  map[string]map[string]any // by path
 	arrived  map[string]int            // creations by path and name
 	requests int
-	// fault is asked before each request, with its number; seen sees each.
+	// fault is called for each request, with its number, and reports whether it has
+	// responded. seen is called for each request.
 	fault func(n int, w http.ResponseWriter) (done bool)
 	seen  func(r *http.Request)
 }
@@ -60,9 +60,9 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.answer(w, r, sent)
 }
 
-// still keeps the backend as it is while a test looks at it: the client of an
-// answer that was cut off goes on before the handler has ended.
-func (b *backend) still() (release func()) {
+// lock locks the backend while a test examines it. A client may receive a truncated
+// response before the handler has returned.
+func (b *backend) lock() (unlock func()) {
 	b.mu.Lock()
 	return b.mu.Unlock
 }
@@ -105,7 +105,7 @@ func serve(t *testing.T, fault func(n int, w http.ResponseWriter) bool) (*backen
 }
 
 func run(at load.Endpoint, mix load.Mix, during func(*load.Load)) load.Result {
-	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: mix, Think: time.Millisecond, Window: time.Second})
+	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: mix, Think: time.Millisecond, MaxDuration: time.Second})
 	during(l)
 	return l.Stop()
 }
@@ -116,15 +116,14 @@ func until(t *testing.T, l *load.Load, enough func(load.Count) bool) {
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// On a healthy backend nothing fails, and the ledger has each creation under
-// the id that was answered.
-func TestLedgerOfAHealthySystem(t *testing.T) {
+// With a healthy backend no request fails, and the ledger contains every write.
+func TestHealthyBackend(t *testing.T) {
 	b, at := serve(t, nil)
 	mix := load.Mix{Reused: 3, Fresh: 2, Idle: 2, Slow: 1, Slowest: 1, H2C: 2, H2CShared: 4}
 	result := run(at, mix, func(l *load.Load) {
 		until(t, l, func(c load.Count) bool { return c.Requests > 1500 })
 	})
-	defer b.still()()
+	defer b.lock()()
 	require.Zero(t, result.Failed, result.Failures)
 	require.Greater(t, 2*result.Posts, result.Requests)
 	require.Len(t, result.Writers, 15)
@@ -154,14 +153,14 @@ func totals(pods map[string]map[int64]int) map[string]int {
 	return sums
 }
 
-// Whatever the backend does to a request, it is recorded as what it is, is not
-// sent again, and is not in the ledger as acknowledged.
-func TestNothingIsSentTwice(t *testing.T) {
+// A failed request is recorded with its kind, not repeated, and not acknowledged in the
+// ledger.
+func TestFailuresAreNotRepeated(t *testing.T) {
 	faults := map[string]func(w http.ResponseWriter){
-		"status 503 by a proxy":    func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) },
-		"closed without an answer": func(w http.ResponseWriter) { abort(w, "") },
-		"answer cut short":         func(w http.ResponseWriter) { abort(w, "HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{") },
-		"wrong content":            func(w http.ResponseWriter) { w.WriteHeader(http.StatusCreated); _, _ = w.Write([]byte("{}")) },
+		"status 503 by a proxy":     func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"closed without a response": func(w http.ResponseWriter) { abort(w, "") },
+		"response truncated":        func(w http.ResponseWriter) { abort(w, "HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{") },
+		"wrong content":             func(w http.ResponseWriter) { w.WriteHeader(http.StatusCreated); _, _ = w.Write([]byte("{}")) },
 	}
 	for kind, fault := range faults {
 		t.Run(kind, func(t *testing.T) {
@@ -175,7 +174,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 			result := run(at, load.Mix{Reused: 4, Fresh: 2}, func(l *load.Load) {
 				until(t, l, func(c load.Count) bool { return c.Failed > 20 })
 			})
-			defer b.still()()
+			defer b.lock()()
 			require.Equal(t, b.requests, result.Requests)
 			require.Positive(t, result.Kinds[kind], result.Kinds)
 			require.Equal(t, kind, firstPost(result))
@@ -195,9 +194,9 @@ func TestNothingIsSentTwice(t *testing.T) {
 	}
 }
 
-// With keys, a request that was done and not answered is sent again until it is
-// acknowledged; without, see TestNothingIsSentTwice.
-func TestRepeatsUnderAKey(t *testing.T) {
+// With Repeat, a request that was applied but not answered is repeated until it is
+// acknowledged.
+func TestRepeat(t *testing.T) {
 	var keys sync.Map
 	b, at := serve(t, nil)
 	faulty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -223,8 +222,8 @@ func TestRepeatsUnderAKey(t *testing.T) {
 	l := load.Start(config)
 	until(t, l, func(c load.Count) bool { return c.Replayed > 30 })
 	result := l.Stop()
-	defer b.still()()
-	require.Equal(t, result.Failed, result.Kinds["closed without an answer"], result.Kinds)
+	defer b.lock()()
+	require.Equal(t, result.Failed, result.Kinds["closed without a response"], result.Kinds)
 	require.LessOrEqual(t, result.Replayed, result.Repeats)
 	acknowledged := 0
 	for _, w := range result.Writers {
@@ -235,13 +234,13 @@ func TestRepeatsUnderAKey(t *testing.T) {
 		}
 	}
 	require.Equal(t, result.Replayed, acknowledged)
-	require.Len(t, b.arrived, acknowledged, "every write is acknowledged, also the last")
+	require.Len(t, b.arrived, acknowledged, "every write is acknowledged, including the last")
 	for name, times := range b.arrived {
 		require.Equal(t, 1, times, name)
 	}
 }
 
-// What the load is told to stop in the middle of is answered as well.
+// Stop waits until pending repetitions succeed.
 func TestStopWaitsForRepeats(t *testing.T) {
 	var begun sync.WaitGroup
 	begun.Add(1)
@@ -265,30 +264,29 @@ func TestStopWaitsForRepeats(t *testing.T) {
 	require.Positive(t, result.Repeats)
 	for name, w := range result.Writers {
 		for _, id := range append(w.Tags, w.Articles...) {
-			require.NotZero(t, id, "%s has given up", name)
+			require.NotZero(t, id, "%s gave up", name)
 		}
 	}
 }
 
-// A request that will be answered in the same way for ever is not repeated.
-func TestRefusalsAreNotRepeated(t *testing.T) {
+// Permanent errors are not repeated.
+func TestPermanentErrorsAreNotRepeated(t *testing.T) {
 	b, at := serve(t, func(_ int, w http.ResponseWriter) bool { w.WriteHeader(http.StatusUnprocessableEntity); return true })
 	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: load.Mix{Reused: 2}, Think: time.Millisecond, Repeat: true})
 	until(t, l, func(c load.Count) bool { return c.Failed > 10 })
 	result := l.Stop()
-	defer b.still()()
+	defer b.lock()()
 	require.Zero(t, result.Repeats)
 	for name, times := range b.arrived {
 		require.Equal(t, 1, times, name)
 	}
 }
 
-// Whoever writes shows the token; some read without. Another token is shown from
-// the moment on at which it is given.
+// Writes and some reads have the token. SetToken affects all following requests.
 func TestTokens(t *testing.T) {
 	const first, second = "the first token", "the second token"
 	var mu sync.Mutex
-	shown := map[string]int{}
+	received := map[string]int{}
 	b, at := serve(t, nil)
 	b.mu.Lock()
 	b.seen = func(r *http.Request) {
@@ -298,7 +296,7 @@ func TestTokens(t *testing.T) {
 		if r.Method == http.MethodGet {
 			kind = "read"
 		}
-		shown[fmt.Sprintf("HTTP/%d %s %s", r.ProtoMajor, kind, r.Header.Get("Authorization"))]++
+		received[fmt.Sprintf("HTTP/%d %s %s", r.ProtoMajor, kind, r.Header.Get("Authorization"))]++
 	}
 	b.mu.Unlock()
 	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Token: first, Mix: load.Mix{Reused: 2, Fresh: 2, H2C: 2}, Think: time.Millisecond})
@@ -308,30 +306,29 @@ func TestTokens(t *testing.T) {
 	}
 	enough()
 	l.SetToken(second)
-	enough() // what was on its way has arrived
+	enough() // requests in progress have arrived
 	mu.Lock()
-	before := maps.Clone(shown)
+	before := maps.Clone(received)
 	mu.Unlock()
 	enough()
 	result := l.Stop()
 	require.Zero(t, result.Failed, result.Failures)
 	for _, token := range []string{first, second} {
 		for _, request := range []string{"HTTP/1 write", "HTTP/1 read", "HTTP/2 write", "HTTP/2 read"} {
-			require.Positive(t, shown[request+" Bearer "+token], shown)
+			require.Positive(t, received[request+" Bearer "+token], received)
 			if token == first {
-				require.Equal(t, before[request+" Bearer "+token], shown[request+" Bearer "+token], "the first token was shown again")
+				require.Equal(t, before[request+" Bearer "+token], received[request+" Bearer "+token], "the first token was sent again")
 			}
 		}
 	}
-	require.Positive(t, shown["HTTP/1 read "])
-	require.Len(t, shown, 9)
-	told, err := json.Marshal(result)
+	require.Positive(t, received["HTTP/1 read "])
+	require.Len(t, received, 9)
+	text, err := json.Marshal(result)
 	require.NoError(t, err)
-	require.NotContains(t, string(told), "token")
+	require.NotContains(t, string(text), "token")
 }
 
-// firstPost is the kind of the first failed creation; a reader may see another
-// status than the one it wants.
+// firstPost returns the kind of the first failed POST. Failed reads may have other kinds.
 func firstPost(r load.Result) string {
 	for _, f := range r.Failures {
 		if f.Method == http.MethodPost || f.Method == "" {
@@ -350,9 +347,9 @@ func abort(w http.ResponseWriter, answer string) {
 	}
 }
 
-// A connection that the server closes while it is idle is replaced; this
-// repeats nothing and is no failure.
-func TestIdleConnectionsThatWereClosedAreReplaced(t *testing.T) {
+// An idle connection that the server has closed is replaced. No request is repeated, and
+// none fails.
+func TestClosedIdleConnectionsAreReplaced(t *testing.T) {
 	b, at := serve(t, func(_ int, w http.ResponseWriter) bool {
 		w.Header().Set("Keep-Alive", "timeout=0")
 		return false
@@ -365,14 +362,13 @@ func TestIdleConnectionsThatWereClosedAreReplaced(t *testing.T) {
 	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: load.Mix{Reused: 4}, Think: 50 * time.Millisecond})
 	until(t, l, func(c load.Count) bool { return c.Reconnects > 20 })
 	result := l.Stop()
-	// A few meet the very moment of the closing, more of them on a busy machine;
-	// that is the server's doing here.
+	// Some requests are sent at the moment when the server closes the connection,
+	// especially on a busy machine.
 	require.Less(t, result.Failed, result.Reconnects, result.Failures)
 }
 
-// A connection that the server closes while it is idle is closed by the client
-// at once and not at its next use, when the server may be gone.
-func TestIdleConnectionsAreClosedWithTheServer(t *testing.T) {
+// The client closes an idle connection as soon as the server does, not at its next use.
+func TestIdleConnectionsAreClosedAtOnce(t *testing.T) {
 	b, at := serve(t, nil)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -388,8 +384,8 @@ func TestIdleConnectionsAreClosedWithTheServer(t *testing.T) {
 		}
 	}()
 	at.Addr = listener.Addr().String()
-	// These come back to their connections after an hour.
-	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: load.Mix{Slowest: cap(answered)}, Window: 10 * time.Millisecond})
+	// These workers use their connections again after an hour.
+	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: load.Mix{Slowest: cap(answered)}, MaxDuration: 10 * time.Millisecond})
 	defer l.Stop()
 	var conn *net.TCPConn
 	require.Eventually(t, func() bool {
@@ -421,7 +417,7 @@ func answerOnce(b *backend, conn net.Conn, answered chan<- *net.TCPConn) {
 	answered <- conn.(*net.TCPConn)
 }
 
-// After a nudge idle connections speak, and the slowest uploads begin.
+// After a nudge idle connections are used, and the slowest uploads begin.
 func TestNudge(t *testing.T) {
 	b, at := serve(t, nil)
 	run(at, load.Mix{Idle: 20, Slowest: 5}, func(l *load.Load) {
@@ -429,7 +425,7 @@ func TestNudge(t *testing.T) {
 		l.Nudge()
 		until(t, l, func(c load.Count) bool { return c.Requests > before+5 })
 	})
-	defer b.still()()
+	defer b.lock()()
 	require.Positive(t, b.requests)
 }
 

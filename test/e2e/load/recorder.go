@@ -14,18 +14,16 @@ import (
 	"time"
 )
 
-// podHeader names the pod that answers; see Server.ServedBy in the settings of
-// the services.
+// podHeader contains the name of the pod; see the setting Server.ServedBy.
 const podHeader = "X-Served-By"
 
-// failuresKept bounds the failures that are kept whole; all are counted.
-const failuresKept = 1000
+// maxFailures is the maximum number of failures in a Result. All are counted.
+const maxFailures = 1000
 
 var (
-	errCutShort = errors.New("the answer was cut short")
-	// errRefused is no failure of the service: by the protocol it has said that
-	// it did not process the request, and any client may send it again. It is
-	// counted apart.
+	errTruncated = errors.New("the response is truncated")
+	// errRefused is not a failure: according to the protocol the server has not
+	// processed the request, and clients may retry it. It is counted separately.
 	errRefused = errors.New("refused by GOAWAY, not processed")
 )
 
@@ -36,46 +34,46 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.body) }
 
-// Result is what a load has seen.
+// Result is the result of a load.
 type Result struct {
 	Count
 	Source string
-	// Seconds holds the requests by the Unix second in which they ended.
+	// Seconds are the requests by the Unix second of their end.
 	Seconds map[int64]*Second
-	// Pods counts the answers of each pod by second.
+	// Pods counts the responses of each pod by second.
 	Pods map[string]map[int64]int
-	// Kinds counts the failures by kind; Failures has the first of them whole.
+	// Kinds counts the failures by kind. Failures are the first failures.
 	Kinds    map[string]int
 	Failures []Failure
-	// Writers is the ledger, by the name of the worker.
+	// Writers are the ledgers by worker.
 	Writers map[string]*Writer
 }
 
-// Count is a short form of a Result.
+// Count are the counts of a load.
 type Count struct {
 	Requests, Posts, Failed int
-	// Overloaded are those of the failed requests that a service refused
-	// because its database, the upload or itself was too slow.
+	// Overloaded counts the failed requests that the service answered with 408,
+	// 503 or 504.
 	Overloaded int
-	// Refused counts requests over HTTP/2 that the server has said not to have
-	// processed; they are not among the failed ones.
+	// Refused counts HTTP/2 requests that the server has not processed. They are
+	// not failed.
 	Refused int
-	// Repeats were sent again under their Idempotency-Key; Replayed of them
-	// turned out to have been done the first time.
+	// Repeats counts requests repeated with their Idempotency-Key. Replayed of
+	// them had been applied before.
 	Repeats, Replayed int
-	// Connections were opened; Reconnects of them replace one that the server
-	// had closed while it was idle.
+	// Connections counts opened connections. Reconnects of them replaced idle
+	// connections that the server had closed.
 	Connections, Reconnects int
 }
 
-// Second is one second of a load.
+// Second is a second of a load.
 type Second struct {
 	Requests, Failed int
-	// Latency counts the answers by Bucket.
+	// Latency counts the responses by Bucket.
 	Latency map[int]int
 }
 
-// Failure is one request that was not answered as it should.
+// Failure is a failed request.
 type Failure struct {
 	At                   time.Time
 	Worker, Method, Path string
@@ -89,7 +87,7 @@ type Failure struct {
 // perOctave is the number of buckets between a latency and its double.
 const perOctave = 8
 
-// Bucket returns the number of the bucket of a latency: they grow by 9 %.
+// Bucket returns the bucket of a latency. Each bucket is 9 % wider than the previous.
 func Bucket(d time.Duration) int {
 	return int(math.Round(perOctave * math.Log2(max(1, float64(d.Microseconds())))))
 }
@@ -137,11 +135,10 @@ func (r *recorder) result() Result {
 	return r.all
 }
 
-// record takes one request; the time of a slow upload is not counted as
-// latency.
+// record records a request. Its latency does not include the time of a slow upload.
 func (r *recorder) record(worker string, sent request, got answer, err error) {
 	now := time.Now()
-	latency := max(0, now.Sub(got.began)-sent.over)
+	latency := max(0, now.Sub(got.began)-sent.uploadTime)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if errors.Is(err, errRefused) {
@@ -173,7 +170,7 @@ func (r *recorder) record(worker string, sent request, got answer, err error) {
 	}
 }
 
-// wrong takes an answer whose status was right and whose content was not.
+// wrong records a response with the right status and the wrong content.
 func (r *recorder) wrong(worker string, got answer, why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -188,7 +185,7 @@ func (r *recorder) fail(now time.Time, worker string, sent request, got answer, 
 	if overload(kind) {
 		r.all.Overloaded++
 	}
-	if len(r.all.Failures) < failuresKept {
+	if len(r.all.Failures) < maxFailures {
 		r.all.Failures = append(r.all.Failures, Failure{
 			At: now, Worker: worker, Method: sent.method, Path: sent.path, Kind: kind, Error: text,
 			Pod: got.pod, Connection: got.conn, Latency: latency, Source: r.all.Source,
@@ -205,8 +202,8 @@ func (r *recorder) second(now time.Time) *Second {
 	return s
 }
 
-// overload tells whether a service refused a request because its database, the
-// upload or itself was too slow: all of them may be where processors are short.
+// overload reports whether a failure is a timeout within the service, which also happens
+// on an overloaded machine.
 func overload(kind string) bool {
 	return slices.Contains([]string{"status 408 by the service", "status 503 by the service", "status 504 by the service"}, kind)
 }
@@ -227,10 +224,10 @@ func kind(err error) string {
 		return "connection reset"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout"
-	case errors.Is(err, errCutShort):
-		return "answer cut short"
+	case errors.Is(err, errTruncated):
+		return "response truncated"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "closed without an answer"
+		return "closed without a response"
 	default:
 		return "other"
 	}

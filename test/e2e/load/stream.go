@@ -14,9 +14,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// streams are connections of cleartext HTTP/2, one for each address, which one
-// or more workers share. They are used as they are and not through
-// http2.Transport, which repeats requests.
+// streams are cleartext HTTP/2 connections, one per address, which workers may share.
+// They are not used through http2.Transport, which retries requests.
 type streams struct {
 	load *Load
 	mu   sync.Mutex
@@ -47,15 +46,15 @@ func (s *streams) send(ctx context.Context, to Endpoint, r request) (answer, err
 			return answer{began: time.Now()}, err
 		}
 		got, err := conn.send(ctx, to, r)
-		// Told to go away between the look and the sending: nothing was sent.
+		// GOAWAY arrived before the request was sent.
 		if err == nil || !strings.Contains(err.Error(), "client conn not usable") {
 			return got, err
 		}
 	}
 }
 
-// connect returns the open connection, or a new one when it takes no more
-// requests; the old one ends with its last stream, by the server's doing.
+// connect returns the open connection, or a new one if it accepts no more requests. The
+// server closes the old connection after its last stream.
 func (s *streams) connect(ctx context.Context, addr string) (*stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,8 +78,8 @@ func (s *streams) connect(ctx context.Context, addr string) (*stream, error) {
 }
 
 func (s *stream) send(ctx context.Context, to Endpoint, r request) (answer, error) {
-	got := answer{pod: s.served(""), conn: s.id, began: time.Now()}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	got := answer{pod: s.setPod(""), conn: s.id, began: time.Now()}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
 	sent, err := http.NewRequestWithContext(ctx, r.method, "http://"+to.Host+r.path, bytes.NewReader(r.body))
 	if err != nil {
@@ -103,16 +102,16 @@ func (s *stream) send(ctx context.Context, to Endpoint, r request) (answer, erro
 		return got, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	got.pod = s.served(response.Header.Get(podHeader))
+	got.pod = s.setPod(response.Header.Get(podHeader))
 	if got.body, err = io.ReadAll(response.Body); err != nil {
-		return got, fmt.Errorf("%w: %w", errCutShort, err)
+		return got, fmt.Errorf("%w: %w", errTruncated, err)
 	}
 	got.status, got.replayed = response.StatusCode, replayed(response)
 	return got, nil
 }
 
-// served remembers the pod at the other end.
-func (s *stream) served(pod string) string {
+// setPod sets the pod of the connection unless it is empty, and returns the pod.
+func (s *stream) setPod(pod string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if pod != "" {
@@ -121,8 +120,8 @@ func (s *stream) served(pod string) string {
 	return s.pod
 }
 
-// refused tells whether the server has said by the protocol that it did not
-// process the request (RFC 9113, sections 6.8 and 8.7).
+// refused reports whether the server has not processed the request (RFC 9113, 6.8 and
+// 8.7).
 func refused(err error) bool {
 	return strings.Contains(err.Error(), "graceful shutdown GOAWAY") || strings.Contains(err.Error(), "REFUSED_STREAM")
 }

@@ -16,53 +16,50 @@ import (
 
 const (
 	dialTimeout = 5 * time.Second
-	// patience is far beyond everything that a service may take.
-	patience = 60 * time.Second
-	// chunks is how many pieces a slow upload has.
+	// requestTimeout is much longer than any timeout of a service.
+	requestTimeout = 60 * time.Second
+	// chunks is the number of chunks of a slow upload.
 	chunks = 20
 
 	keyHeader = "Idempotency-Key"
 )
 
-// request is sent once, whatever happens, unless it has a key and its worker
-// sends it again.
+// request is a request. Without a key it is never repeated.
 type request struct {
 	method, path string
 	body         []byte
-	// token is shown, where there is one.
+	// token is the bearer token, if any.
 	token string
-	// key is its Idempotency-Key; again says that it was sent before.
+	// key is the Idempotency-Key. again reports whether the request is a repetition.
 	key   string
 	again bool
-	// over is how long the sending of the body takes.
-	over time.Duration
-	// last closes the connection after the answer.
+	// uploadTime is the time to send the body.
+	uploadTime time.Duration
+	// last closes the connection after the response.
 	last bool
 }
 
-// answer is what came back, and over which connection.
+// answer is a response and its connection.
 type answer struct {
 	status int
 	body   []byte
 	pod    string
 	conn   uint64
-	// replayed says that it is the answer which was made when the request came
-	// for the first time.
+	// replayed reports whether the request had been applied before.
 	replayed bool
-	// began is when the request was sent on an open connection, or when one was
-	// tried for in vain.
+	// began is when the request was sent, or when connecting began if it failed.
 	began time.Time
 }
 
-// transport sends a request to an endpoint. The answer tells of the connection
-// and, where it is known, of the pod also when there is an error.
+// transport sends requests. If there is an error, the answer has the connection and, if
+// known, the pod.
 type transport interface {
 	send(ctx context.Context, to Endpoint, r request) (answer, error)
 	close()
 }
 
-// wires are the HTTP/1.1 connections of one worker, one for each address.
-// net/http's client is no use here: it repeats requests.
+// wires are the HTTP/1.1 connections of a worker, one per address. They don't use
+// http.Client, which retries requests.
 type wires struct {
 	load *Load
 	open map[string]*wire
@@ -73,7 +70,7 @@ type wire struct {
 	reader  *bufio.Reader
 	id      uint64
 	pod     string
-	watched chan struct{} // see watch; closed when nobody watches any more
+	watched chan struct{} // closed when watch has returned
 }
 
 func newWires(l *Load) *wires { return &wires{load: l, open: map[string]*wire{}} }
@@ -108,9 +105,8 @@ func (ws *wires) send(ctx context.Context, to Endpoint, r request) (answer, erro
 	return got, nil
 }
 
-// connect returns the open connection, or a new one if there is none or the
-// server has closed it while it was idle: nothing had been sent on it, so this
-// repeats nothing.
+// connect returns the open connection, or a new one if there is none or if the server
+// has closed it while it was idle. No request was sent on it, so none is repeated.
 func (ws *wires) connect(ctx context.Context, addr string) (*wire, error) {
 	if w := ws.open[addr]; w != nil {
 		if w.alive() {
@@ -130,12 +126,10 @@ func (ws *wires) connect(ctx context.Context, addr string) (*wire, error) {
 	return w, nil
 }
 
-// watch closes the connection as soon as the server does, as every client does
-// that reads in the background. Closed only at its next use, it says good-bye to
-// a pod that is gone and cannot answer: the kernel of the node then holds the
-// translation of this address and port to that pod for another 30 s, and sends
-// whoever gets the same port in that time nowhere (nf_conntrack ignores a SYN
-// in LAST_ACK).
+// watch closes the connection as soon as the server closes it, like clients that read
+// in the background. If it were closed at its next use, the pod would be deleted and
+// not acknowledge the FIN. The conntrack entry of the node would then stay in LAST_ACK
+// for 30 s, and a new connection with the same port would be sent to the deleted pod.
 func (w *wire) watch() {
 	w.watched = make(chan struct{})
 	go func() {
@@ -146,8 +140,8 @@ func (w *wire) watch() {
 	}()
 }
 
-// alive ends the watch, and looks once more without waiting whether the server
-// has closed the connection or has something to say that nobody asked for.
+// alive stops the watch, and reports whether the server has neither closed the
+// connection nor sent anything.
 func (w *wire) alive() bool {
 	_ = w.SetReadDeadline(time.Now())
 	<-w.watched
@@ -156,13 +150,13 @@ func (w *wire) alive() bool {
 	if err != nil || w.reader.Buffered() > 0 {
 		return false
 	}
-	nothing := false
+	idle := false
 	err = raw.Read(func(fd uintptr) bool {
 		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		nothing = errors.Is(err, syscall.EAGAIN)
+		idle = errors.Is(err, syscall.EAGAIN)
 		return true
 	})
-	return err == nil && nothing
+	return err == nil && idle
 }
 
 func replayed(response *http.Response) bool {
@@ -170,11 +164,11 @@ func replayed(response *http.Response) bool {
 }
 
 func (w *wire) exchange(host string, r request) (*http.Response, []byte, error) {
-	if err := w.SetDeadline(time.Now().Add(patience + r.over)); err != nil {
+	if err := w.SetDeadline(time.Now().Add(requestTimeout + r.uploadTime)); err != nil {
 		return nil, nil, err
 	}
-	// An early answer may come while the body is still on its way, and the
-	// connection be closed: the answer says more than the broken write.
+	// The server may respond early and close the connection while the body is being
+	// sent. The response is more useful than the write error.
 	writeErr := w.write(host, r)
 	response, err := http.ReadResponse(w.reader, &http.Request{Method: r.method})
 	if err != nil {
@@ -183,7 +177,7 @@ func (w *wire) exchange(host string, r request) (*http.Response, []byte, error) 
 	body, err := io.ReadAll(response.Body)
 	_ = response.Body.Close()
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errCutShort, err)
+		return nil, nil, fmt.Errorf("%w: %w", errTruncated, err)
 	}
 	return response, body, nil
 }
@@ -201,7 +195,7 @@ func (w *wire) write(host string, r request) error {
 		fmt.Fprintf(&head, "%s: %s\r\n", keyHeader, r.key)
 	}
 	head.WriteString("\r\n")
-	if r.over == 0 {
+	if r.uploadTime == 0 {
 		head.Write(r.body)
 		_, err := w.Write(head.Bytes())
 		return err
@@ -211,7 +205,7 @@ func (w *wire) write(host string, r request) error {
 	}
 	began := time.Now()
 	for n := range chunks {
-		time.Sleep(time.Until(began.Add(r.over * time.Duration(n+1) / chunks)))
+		time.Sleep(time.Until(began.Add(r.uploadTime * time.Duration(n+1) / chunks)))
 		from, to := len(r.body)*n/chunks, len(r.body)*(n+1)/chunks
 		if _, err := w.Write(r.body[from:to]); err != nil {
 			return err

@@ -11,28 +11,27 @@ import (
 )
 
 const (
-	// tagsKept is how many of its own tags a worker writes articles with.
-	tagsKept = 3
-	// nudgeSpread is the time after a nudge in which idle connections speak
-	// and slow uploads begin: it covers the stop of a pod from before its
-	// first signal to beyond its drain.
+	// maxTags is the maximum number of tags of an article.
+	maxTags = 3
+	// nudgeSpread is the time after a nudge in which idle connections are used
+	// and slow uploads begin. It covers the whole shutdown of a pod.
 	nudgeSpread = 16 * time.Second
-	// idleFor is the longest that an idle connection is silent without one.
-	idleFor = 25 * time.Second
-	// repeatPause is the mean pause before a request is sent again.
+	// maxIdleTime is the maximum idle time of a connection without a nudge.
+	maxIdleTime = 25 * time.Second
+	// repeatPause is the mean pause before a request is repeated.
 	repeatPause = 300 * time.Millisecond
-	// insistence is how long a request is repeated at least, also when the load
-	// is told to stop: else the ledger would not tell of every write.
-	insistence = 20 * time.Second
+	// minRepeatTime is the minimum time for which a request is repeated, even if
+	// the load is stopped, so that the result of every write is known.
+	minRepeatTime = 20 * time.Second
 )
 
-// worker writes and reads its own objects, one request after the other.
+// worker writes and reads its own objects, one request at a time.
 type worker struct {
-	load      *Load
-	name      string
-	transport transport
-	over      time.Duration // see request
-	fresh     bool          // see Mix
+	load       *Load
+	name       string
+	transport  transport
+	uploadTime time.Duration // see request
+	fresh      bool          // see Mix
 
 	ledger  *Writer
 	tags    []object // the last acknowledged ones
@@ -42,7 +41,7 @@ type worker struct {
 type object struct {
 	id   uint64
 	name string
-	// revision is that of the last acknowledged PUT; tags how many there are.
+	// revision is the last acknowledged revision, tags the number of tags.
 	revision, tags int
 }
 
@@ -56,27 +55,27 @@ func (w *worker) reused(ctx context.Context) {
 	}
 }
 
-func (w *worker) eachAnew(ctx context.Context) {
+func (w *worker) freshConnections(ctx context.Context) {
 	w.fresh = true
 	w.reused(ctx)
 }
 
 func (w *worker) idle(ctx context.Context) {
-	for w.await(ctx, idleFor) {
+	for w.await(ctx, maxIdleTime) {
 		w.step(ctx)
 	}
 }
 
 func (w *worker) slow(ctx context.Context) {
 	for w.pause(ctx, w.think()) {
-		w.over = rand.N(2 * time.Second)
+		w.uploadTime = rand.N(2 * time.Second)
 		w.writeArticle(ctx)
 	}
 }
 
 func (w *worker) slowest(ctx context.Context) {
 	for w.await(ctx, time.Hour) {
-		w.over = w.load.config.Window*3/5 + rand.N(w.load.config.Window/5)
+		w.uploadTime = w.load.config.MaxDuration*3/5 + rand.N(w.load.config.MaxDuration/5)
 		w.writeArticle(ctx)
 	}
 }
@@ -104,9 +103,9 @@ func (w *worker) pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// await waits for a moment after the next nudge, or for a moment within most.
-func (w *worker) await(ctx context.Context, most time.Duration) bool {
-	timer := time.NewTimer(rand.N(most))
+// await waits for a random time up to limit, or for a random time after the next nudge.
+func (w *worker) await(ctx context.Context, limit time.Duration) bool {
+	timer := time.NewTimer(rand.N(limit))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -118,7 +117,7 @@ func (w *worker) await(ctx context.Context, most time.Duration) bool {
 	}
 }
 
-// step makes one request; more than half of them create something.
+// step sends one request. More than half of the requests create objects.
 func (w *worker) step(ctx context.Context) {
 	dice := rand.IntN(100)
 	switch {
@@ -146,7 +145,7 @@ func (w *worker) writeTag(ctx context.Context) {
 	}
 	w.ledger.ackTag(seq, created)
 	w.tags = append(w.tags, object{id: created, name: name})
-	if len(w.tags) > tagsKept {
+	if len(w.tags) > maxTags {
 		w.tags = w.tags[1:]
 	}
 }
@@ -201,16 +200,16 @@ func (w *worker) listArticles(ctx context.Context) {
 	}
 }
 
-// create posts an object and returns the id that the answer acknowledges. The
-// object's name is also its key, where there are keys.
+// create creates an object and returns its acknowledged id. The name is also the
+// Idempotency-Key.
 func (w *worker) create(ctx context.Context, to Endpoint, path, name string, body map[string]any) (uint64, bool) {
-	sent := request{method: http.MethodPost, path: path, body: w.encode(body), over: w.over}
+	sent := request{method: http.MethodPost, path: path, body: w.encode(body), uploadTime: w.uploadTime}
 	if w.load.config.Repeat {
 		sent.key = name
 	}
 	began := time.Now()
 	got, ok := w.exchange(ctx, to, sent, http.StatusCreated)
-	for !ok && sent.key != "" && unsettled(got.status) && (ctx.Err() == nil || time.Since(began) < insistence) {
+	for !ok && sent.key != "" && repeatable(got.status) && (ctx.Err() == nil || time.Since(began) < minRepeatTime) {
 		time.Sleep(repeatPause/2 + rand.N(repeatPause))
 		sent.again = true
 		got, ok = w.exchange(ctx, to, sent, http.StatusCreated)
@@ -222,15 +221,15 @@ func (w *worker) create(ctx context.Context, to Endpoint, path, name string, bod
 		Data struct{ ID uint64 }
 	}
 	if err := json.Unmarshal(got.body, &envelope); err != nil || envelope.Data.ID == 0 {
-		w.load.results.wrong(w.name, got, fmt.Sprintf("an acknowledgement without an id: %.200s", got.body))
+		w.load.results.wrong(w.name, got, fmt.Sprintf("201 without an id: %.200s", got.body))
 		return 0, false
 	}
 	return envelope.Data.ID, true
 }
 
-// unsettled tells by its status, 0 for none, whether a request may have another
-// answer when it is sent again.
-func unsettled(status int) bool {
+// repeatable reports whether a request with this status, 0 for none, may succeed if it
+// is repeated.
+func repeatable(status int) bool {
 	switch status {
 	case 0, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
 		return true
@@ -246,7 +245,7 @@ func (w *worker) encode(body map[string]any) []byte {
 	return encoded
 }
 
-// exchange makes one request and records what came of it.
+// exchange sends a request and records the result.
 func (w *worker) exchange(ctx context.Context, to Endpoint, r request, want int) (answer, bool) {
 	r.last = w.fresh
 	if !w.fresh || r.method != http.MethodGet {
@@ -260,8 +259,8 @@ func (w *worker) exchange(ctx context.Context, to Endpoint, r request, want int)
 	return got, err == nil
 }
 
-// expect checks an answer of 200: its data has the field with the value, or
-// for lists, there is a list.
+// expect checks that the data of a response has a field with a value or, if field is
+// "list", that there is a list.
 func (w *worker) expect(got answer, field, value string) bool {
 	var envelope struct {
 		Data map[string]any
@@ -274,6 +273,6 @@ func (w *worker) expect(got answer, field, value string) bool {
 	case err == nil && field != "list" && envelope.Data[field] == value:
 		return true
 	}
-	w.load.results.wrong(w.name, got, fmt.Sprintf("wanted %s %q, got %.300s", field, value, got.body))
+	w.load.results.wrong(w.name, got, fmt.Sprintf("want %s %q, got %.300s", field, value, got.body))
 	return false
 }

@@ -9,31 +9,32 @@ import (
 	"time"
 )
 
-// The measures of a chart in the units of its viewBox: pixels on a wide screen.
+// The dimensions of a chart in the units of its viewBox: pixels on a wide screen.
 const (
 	plotLeft   = 130
 	plotRight  = 1174
 	plotTop    = 20
 	axisHeight = 20
-	// The axis of the latency; what is slower is drawn at its top.
+	// The range of the latency axis. Higher latencies are drawn at its top.
 	minLatency = time.Millisecond
 	maxLatency = 10 * time.Second
-	// numberWidth is room for the number of an event.
+	// numberWidth is the width of the number of an event.
 	numberWidth = 24
-	// maxSamples are drawn across a chart; in longer runs a sample is several
-	// seconds.
+	// maxSamples is the maximum number of samples in a chart. In long runs a sample
+	// is several seconds.
 	maxSamples = 500
-	// maxNamed pods have a row with their name; more share podsHeight.
+	// maxNamed is the maximum number of pods whose rows have names. The rows of more
+	// pods share podsHeight.
 	maxNamed    = 60
 	rowHeight   = 10.0
 	podsHeight  = 240.0
 	groupHeight = 22
 )
 
-// chart is a run over time, ready to be drawn by the template.
+// chart is the data of the chart of a run.
 type chart struct {
 	Left, Right, Top float64
-	// LanesBottom is that of the lanes above the pods.
+	// LanesBottom is the bottom of the lanes above the pods.
 	LanesBottom, Bottom, Height float64
 	RowHeight                   float64
 	Lanes                       []lane
@@ -44,7 +45,7 @@ type chart struct {
 	Step                        time.Duration
 }
 
-// lane is a part of the chart with an axis of its own.
+// lane is a part of the chart with its own axis.
 type lane struct {
 	Name   string
 	Ticks  []tick
@@ -52,7 +53,7 @@ type lane struct {
 	height float64
 }
 
-// y is the height of a share of the lane.
+// y returns the y coordinate of a share of the lane.
 func (l lane) y(share float64) float64 { return round(l.bottom - l.height*share) }
 
 // bar returns the rectangle between two shares of the lane.
@@ -68,28 +69,27 @@ type tick struct {
 	Text string
 }
 
-// column is one sample in all lanes.
+// column is a sample in all lanes.
 type column struct {
 	X, Width              float64
 	Title                 string
 	Rate, Failed, Latency *bar
 }
 
-// mark is an event or a pod from left to right. Text is empty where there is
-// no room for it.
+// mark is an event or a pod. Text is empty if there is no room for it.
 type mark struct {
 	X, Width, Y float64
 	Text, Title string
 }
 
-// group are the pods of one workload.
+// group is the pods of a workload.
 type group struct {
 	Name string
 	Y    float64
 	Pods []mark
 }
 
-// newChart draws a run, or returns nil if nothing was recorded.
+// newChart returns the chart of a run, or nil if nothing was recorded.
 func newChart(run *Run) *chart {
 	s := spanOf(run)
 	if s.length() <= 0 {
@@ -105,7 +105,7 @@ func newChart(run *Run) *chart {
 	return c
 }
 
-// LanesHeight and EventsHeight are those of the columns and of the events.
+// LanesHeight and EventsHeight return the heights of the columns and of the events.
 func (c *chart) LanesHeight() float64  { return c.LanesBottom - c.Top }
 func (c *chart) EventsHeight() float64 { return c.Bottom - c.Top }
 
@@ -140,7 +140,7 @@ func (c *chart) drawLanes(s span, samples []sample) {
 	}
 }
 
-// logShare is the place of a latency on a logarithmic axis, from 0 to 1.
+// logShare returns the position of a latency on the logarithmic axis, from 0 to 1.
 func logShare(d time.Duration) float64 {
 	return min(1, max(0, math.Log(float64(d)/float64(minLatency))/math.Log(float64(maxLatency/minLatency))))
 }
@@ -157,7 +157,7 @@ func (c *chart) drawEvents(s span, events []Event) {
 	}
 }
 
-// drawPods draws a row for each pod, from its first answer to its last.
+// drawPods draws a row for each pod, from its first to its last response.
 func (c *chart) drawPods(s span, pods []Pod) {
 	row, named := rowHeight, len(pods) <= maxNamed
 	if !named {
@@ -182,7 +182,7 @@ func (c *chart) drawPods(s span, pods []Pod) {
 		for _, p := range byWorkload[name] {
 			m := s.mark(p.From, p.To)
 			m.Y = round(c.Bottom)
-			m.Title = fmt.Sprintf("%s: %s, %s to %s", brief(80, p.Name), count(p.Requests, "answer"), clock(p.From), clock(p.To))
+			m.Title = fmt.Sprintf("%s: %s, %s to %s", brief(80, p.Name), count(p.Requests, "response"), clock(p.From), clock(p.To))
 			if named {
 				m.Text = brief(20, strings.TrimPrefix(p.Name, name+"-"))
 			}
@@ -196,15 +196,15 @@ func (c *chart) drawPods(s span, pods []Pod) {
 
 var generatedName = regexp.MustCompile(`^(.+)-[a-z0-9]{6,10}-[a-z0-9]{5}$`)
 
-// workload is the name of a pod without what its Deployment adds to it.
+// workload returns the name of the Deployment of a pod.
 func workload(pod string) string { return generatedName.ReplaceAllString(pod, "$1") }
 
-// byStart returns the events in the order in which they began.
+// byStart returns the events ordered by start.
 func byStart(events []Event) []Event {
 	return slices.SortedStableFunc(slices.Values(events), func(a, b Event) int { return a.Start.Compare(b.Start) })
 }
 
-// end is the end of an event; one without an end is a moment.
+// end returns the end of an event, or its start if it has no end.
 func (e Event) end() time.Time {
 	if e.End.Before(e.Start) {
 		return e.Start
@@ -214,10 +214,10 @@ func (e Event) end() time.Time {
 
 func (e Event) length() time.Duration { return e.end().Sub(e.Start) }
 
-// span is the time that a chart shows.
+// span is the time span of a chart.
 type span struct{ from, to time.Time }
 
-// spanOf covers the run and all that happened in it, from a whole second on.
+// spanOf returns the time span of a run with all its events, from a whole second.
 func spanOf(run *Run) span {
 	times := []time.Time{run.Started, run.Finished}
 	for _, p := range run.Timeline {
@@ -235,7 +235,7 @@ func spanOf(run *Run) span {
 
 func (s span) length() time.Duration { return s.to.Sub(s.from) }
 
-// x is the place of a time in the chart.
+// x returns the x coordinate of a time.
 func (s span) x(t time.Time) float64 {
 	share := float64(t.Sub(s.from)) / float64(s.length())
 	return round(plotLeft + (plotRight-plotLeft)*min(1, max(0, share)))
@@ -245,12 +245,12 @@ func (s span) mark(from, to time.Time) mark {
 	return mark{X: s.x(from), Width: round(max(1.5, s.x(to)-s.x(from)))}
 }
 
-// step is the length of a sample in whole seconds.
+// step returns the length of a sample in whole seconds.
 func (s span) step() time.Duration {
 	return time.Duration(max(1, math.Ceil(s.length().Seconds()/maxSamples))) * time.Second
 }
 
-// ticks are a dozen round times at most.
+// ticks returns at most a dozen round times.
 func (s span) ticks() []tick {
 	var step time.Duration
 	for _, step = range []time.Duration{10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour, s.length()} {
@@ -269,8 +269,8 @@ func (s span) ticks() []tick {
 type sample struct {
 	from, to         time.Time
 	requests, failed int
-	// p50 is the mean of the seconds, weighted by their requests; p99 that of
-	// the worst second.
+	// p50 is the mean of the p50 of the seconds, weighted by their requests. p99 is
+	// the p99 of the worst second.
 	p50, p99 time.Duration
 }
 
@@ -284,7 +284,7 @@ func (s sample) String() string {
 	return text
 }
 
-// sampled sums the seconds of a run up into at most maxSamples.
+// sampled groups the seconds of a run into at most maxSamples samples.
 func sampled(timeline []Point, s span) []sample {
 	step := s.step()
 	samples := make([]sample, (s.length()+step-1)/step)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestChartShowsEachEventAtItsTime(t *testing.T) {
+func TestChartEvents(t *testing.T) {
 	r := fakeReport()
 	graceful := parse(t, r).section(t, "graceful")
 	events, labels, legend := graceful.elements("rect", "event"), graceful.elements("text", "label"), graceful.elements("ul", "legend")[0].elements("li", "")
@@ -27,8 +27,8 @@ func TestChartShowsEachEventAtItsTime(t *testing.T) {
 	}
 }
 
-func TestChartShowsEachSecond(t *testing.T) {
-	r := noticedReport()
+func TestChartColumns(t *testing.T) {
+	r := failedReport()
 	columns := parse(t, r).section(t, "graceful").elements("g", "column")
 	require.Len(t, columns, len(r.Graceful.Timeline))
 	most := 0
@@ -44,7 +44,7 @@ func TestChartShowsEachSecond(t *testing.T) {
 	}
 }
 
-func TestLongRunsAreSummedUp(t *testing.T) {
+func TestChartOfALongRun(t *testing.T) {
 	start := time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)
 	run := &Run{Started: start, Finished: start.Add(2 * time.Hour)}
 	requests, failed := 0, 0
@@ -67,10 +67,10 @@ func TestLongRunsAreSummedUp(t *testing.T) {
 		requests, failed = requests-each.requests, failed-each.failed
 		require.InDelta(t, 3*time.Millisecond, each.p50, 10)
 	}
-	require.Zero(t, requests, "none is lost in the sum")
+	require.Zero(t, requests, "no request is lost")
 	require.Zero(t, failed)
 	worst := samples[4000/15]
-	require.Equal(t, []any{3, 4 * time.Second}, []any{worst.failed, worst.p99}, "nothing bad is averaged away")
+	require.Equal(t, []any{3, 4 * time.Second}, []any{worst.failed, worst.p99}, "the worst second is kept")
 	require.InDelta(t, 203, samples[0].rate(), 0.2)
 	drawn := 0
 	for _, column := range newChart(run).Columns {
@@ -81,7 +81,7 @@ func TestLongRunsAreSummedUp(t *testing.T) {
 	require.Equal(t, 1, drawn)
 }
 
-func TestLatencyIsDrawnBetweenItsPercentiles(t *testing.T) {
+func TestChartLatency(t *testing.T) {
 	start := time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)
 	c := newChart(&Run{Started: start, Finished: start.Add(4 * time.Second), Timeline: []Point{
 		{At: start, Requests: 5, P50: 10 * time.Millisecond, P99: time.Second},
@@ -96,11 +96,11 @@ func TestLatencyIsDrawnBetweenItsPercentiles(t *testing.T) {
 		require.InDelta(t, axis[want[0]], drawn.Y, 0.1)
 		require.InDelta(t, axis[want[1]], drawn.Y+drawn.Height, 0.1)
 	}
-	require.Nil(t, c.Columns[1].Latency, "a second without an answer has no latency")
+	require.Nil(t, c.Columns[1].Latency, "a second without a response has no latency")
 	require.Equal(t, "09:00:01 · 0 requests/s · 0 failed", c.Columns[1].Title)
 }
 
-func TestPodsHaveARowEach(t *testing.T) {
+func TestChartPods(t *testing.T) {
 	for name, run := range map[string]*Run{"named": fakeReport().Graceful, "many": soakReport().Graceful} {
 		t.Run(name, func(t *testing.T) {
 			c, s := newChart(run), spanOf(run)
@@ -115,7 +115,7 @@ func TestPodsHaveARowEach(t *testing.T) {
 			require.Less(t, below, c.Bottom)
 			require.Len(t, drawn, len(run.Pods))
 			for _, p := range run.Pods {
-				row, found := drawn[fmt.Sprintf("%s: %s, %s to %s", p.Name, count(p.Requests, "answer"), clock(p.From), clock(p.To))]
+				row, found := drawn[fmt.Sprintf("%s: %s, %s to %s", p.Name, count(p.Requests, "response"), clock(p.From), clock(p.To))]
 				require.True(t, found, p.Name)
 				require.InDelta(t, s.x(p.From), row.X, 0)
 				require.InDelta(t, s.x(p.To), row.X+row.Width, 1.5)
@@ -125,7 +125,7 @@ func TestPodsHaveARowEach(t *testing.T) {
 	}
 }
 
-func TestWorkloadOfAPod(t *testing.T) {
+func TestWorkload(t *testing.T) {
 	for pod, want := range map[string]string{
 		"achilles-article-7d9f8b6c5d-x2x9k": "achilles-article",
 		"achilles-tag-7d9f8b6c5-bcdfg":      "achilles-tag",

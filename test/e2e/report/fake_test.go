@@ -9,7 +9,7 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/load"
 )
 
-// fake makes up runs that look like real ones, the same for the same seed.
+// fake generates runs that look like real ones, from a seed.
 type fake struct {
 	*rand.Rand
 	run   *Run
@@ -28,7 +28,7 @@ func newFake(seed uint64) *fake {
 	return f
 }
 
-// fakeReport is a short run in which everything went well.
+// fakeReport returns the report of a short run without failures.
 func fakeReport() *Report {
 	graceful := newFake(1)
 	graceful.scale(2)
@@ -61,19 +61,19 @@ func fakeReport() *Report {
 			Expr: `histogram_quantile(0.99, sum by (le, route) (rate(achilles_http_request_duration_seconds_bucket{job="achilles"}[1m])))`,
 		})
 	}
-	for _, name := range []string{"helm test passes", "POST /auth gives a token", "Access, repeats and versions hold through the ingress",
-		"Limits hold across replicas", "G1: no client notices a graceful event", "G1: every acknowledged write is there exactly once"} {
-		r.Results = append(r.Results, Result{name, true, "of 14571 acknowledged writes 0 were lost, 0 doubled, 0 altered"})
+	for _, name := range []string{"helm test passes", "POST /auth gives a token", "Authentication, idempotency and versions work through the ingress",
+		"Replicas share the rate limits", "G1: no client notices a graceful event", "G1: every acknowledged write is stored exactly once"} {
+		r.Results = append(r.Results, Result{name, true, "of 14571 acknowledged writes 0 were lost, 0 duplicated, 0 altered"})
 	}
 	for _, broken := range []string{"exits at SIGTERM, no preStop", "a grace period shorter than the timeouts", "writes some articles twice", "SetKeepAlivesEnabled(false)"} {
-		c := Control{Name: "short-name", Broken: broken, Noticed: true, How: "noticed in 6114 requests, 31 × connection refused", Requests: 6114, Took: 31 * time.Second}
+		c := Control{Name: "short-name", Broken: broken, Detected: true, How: "detected in 6114 requests, 31 × connection refused", Requests: 6114, Took: 31 * time.Second}
 		r.Controls = append(r.Controls, c)
 		r.Results = append(r.Results, Result{"Negative control: " + c.Broken, true, c.How})
 	}
 	return r
 }
 
-// soakReport is three hours with 300 disturbances.
+// soakReport returns the report of three hours with 300 disturbances.
 func soakReport() *Report {
 	f := newFake(3)
 	f.scale(2)
@@ -86,7 +86,7 @@ func soakReport() *Report {
 	return r
 }
 
-// scale starts or stops pods until each service has that many.
+// scale starts or stops pods until each service has the given number.
 func (f *fake) scale(replicas int) {
 	for _, service := range services {
 		for len(f.alive[service]) < replicas {
@@ -101,7 +101,7 @@ func (f *fake) start(service string) {
 	f.alive[service], f.all = append(f.alive[service], p), append(f.all, p)
 }
 
-// disturb replaces all pods, one after the other, or changes their number.
+// disturb replaces all pods one by one, or changes their number.
 func (f *fake) disturb(name string) {
 	start, replicas := f.at.Add(300*time.Millisecond), len(f.alive["achilles-tag"])
 	if _, err := fmt.Sscanf(name[max(0, len(name)-4):], "to %d", &replicas); err == nil {
@@ -120,7 +120,7 @@ func (f *fake) disturb(name string) {
 	f.run.Events = append(f.run.Events, Event{Name: name, Start: start, End: f.at.Add(-400 * time.Millisecond)})
 }
 
-// crash lets requests fail for a second, but for Redis.
+// crash makes requests fail for a second, except for Redis.
 func (f *fake) crash(name string) {
 	e := Event{Name: name, Crash: true, Start: f.at.Add(150 * time.Millisecond)}
 	f.pass(2)
@@ -141,7 +141,7 @@ func (f *fake) crash(name string) {
 	f.run.Events = append(f.run.Events, e)
 }
 
-// pass lets seconds pass.
+// pass adds seconds to the run.
 func (f *fake) pass(seconds int) {
 	for range seconds {
 		requests := perSecond + int(9*math.Sin(float64(f.at.Unix())/17)) + f.IntN(15) - 7
@@ -158,7 +158,7 @@ func (f *fake) pass(seconds int) {
 	}
 }
 
-// finish sums the run up.
+// finish computes the totals of the run.
 func (f *fake) finish() *Run {
 	r := f.run
 	r.Finished = f.at

@@ -14,17 +14,19 @@ import (
 )
 
 const (
-	// maxFailures are on the page, of each text at most maxText characters.
+	// maxFailures is the maximum number of failures on the page, maxText the maximum
+	// length of a text.
 	maxFailures = 50
 	maxText     = 2000
-	// maxEvents are listed openly; more are summed up by name.
+	// maxEvents is the maximum number of events that are listed. More are grouped by
+	// name.
 	maxEvents = 30
 )
 
 //go:embed page.html
 var pageHTML string
 
-// WriteHTML writes the report for people: one page that needs nothing else.
+// WriteHTML writes the report as a self-contained HTML page.
 func (r *Report) WriteHTML(w io.Writer) error {
 	page, err := template.New("page").Funcs(template.FuncMap{
 		"number": number, "count": count, "duration": duration, "clock": clock,
@@ -32,7 +34,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		"date": func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	}).Parse(pageHTML)
 	if err != nil {
-		return fmt.Errorf("the page of the report: %w", err)
+		return fmt.Errorf("parsing the page of the report: %w", err)
 	}
 	if err := page.Execute(w, r.view()); err != nil {
 		return fmt.Errorf("writing the page of the report: %w", err)
@@ -40,7 +42,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	return nil
 }
 
-// view is a report as the page shows it.
+// view is the data of the page.
 type view struct {
 	Report         *Report
 	Claim, Numbers string
@@ -48,24 +50,24 @@ type view struct {
 	Took           time.Duration
 	Tiles          []tile
 	Runs           []runView
-	// Silent are the queries of the dashboard without data.
-	Silent []Query
+	// WithoutData are the queries of the dashboard without data.
+	WithoutData []Query
 }
 
-// tile is one number that matters.
+// tile is a key number.
 type tile struct {
 	Value, Name, Note string
 	Bad               bool
 }
 
-// runView is a run as the page shows it.
+// runView is the data of a run on the page.
 type runView struct {
 	Run             *Run
 	ID, Title, Lead string
 	Crash           bool
 	Chart           *chart
 	Events          []eventRow
-	// Names sum up the events, if there are many.
+	// Names are the events grouped by name, if there are many.
 	Names  []nameRow
 	First  []load.Failure
 	Ledger []ledgerRow
@@ -78,7 +80,7 @@ type eventRow struct {
 	Took, P99        time.Duration
 }
 
-// nameRow sums up the events of one name.
+// nameRow summarises the events with the same name.
 type nameRow struct {
 	Name             string
 	Times, Failed    int
@@ -97,38 +99,38 @@ func (r *Report) view() view {
 	if r.Graceful != nil {
 		v.Runs = append(v.Runs, r.Graceful.view(runView{
 			ID: "graceful", Title: "Graceful disturbances",
-			Lead:  "Everything a platform does to a healthy system, under load. No client repeats a request, so every failure is counted.",
+			Lead:  "Everything a platform does to a healthy system, under load. Clients don't retry, so every failure is counted.",
 			Words: r.Graceful.confidence(),
 		}))
 	}
 	if r.Crashes != nil {
 		v.Runs = append(v.Runs, r.Crashes.view(runView{
 			ID: "crashes", Title: "Crashes", Crash: true,
-			Lead:  "kill -9 under the same load. Requests in flight may fail; clients repeat each POST under its Idempotency-Key until it is answered, and then it must be stored exactly once.",
+			Lead:  "kill -9 under the same load. Requests in progress may fail. Clients repeat each POST with its Idempotency-Key until it succeeds, and it must be stored exactly once.",
 			Words: r.Crashes.damage(),
 		}))
 	}
 	if r.Monitoring != nil {
-		v.Silent = r.Monitoring.silent()
+		v.WithoutData = r.Monitoring.withoutData()
 	}
 	return v
 }
 
-// silent are the queries that failed or found nothing.
-func (m *Monitoring) silent() []Query {
-	var silent []Query
+// withoutData returns the queries that failed or returned no series.
+func (m *Monitoring) withoutData() []Query {
+	var queries []Query
 	for _, q := range m.Queries {
 		if q.Error != "" || q.Series == 0 {
-			silent = append(silent, q)
+			queries = append(queries, q)
 		}
 	}
-	return silent
+	return queries
 }
 
 func (r *Report) tiles() []tile {
-	run, things, note := r.Graceful, "Disturbances", "none was repeated"
+	run, things, note := r.Graceful, "Disturbances", "no retries"
 	if run == nil && r.Crashes != nil {
-		run, things, note = r.Crashes, "Crashes", number(r.Crashes.Repeats)+" repeated under their keys"
+		run, things, note = r.Crashes, "Crashes", number(r.Crashes.Repeats)+" repeated with their keys"
 	}
 	if run == nil {
 		return nil
@@ -138,19 +140,19 @@ func (r *Report) tiles() []tile {
 		{Value: number(run.Requests), Name: "Requests", Note: number(run.Posts) + " of them POST"},
 		{Value: number(run.Failed), Name: "Failed", Note: note, Bad: run.Failed > 0},
 		{Value: number(len(run.Events)), Name: things, Note: "in " + duration(run.Finished.Sub(run.Started))},
-		{Value: number(l.Acknowledged), Name: "Acknowledged writes", Note: fmt.Sprintf("%s lost, %s doubled", number(l.Lost), number(l.Doubled)), Bad: !l.Exact()},
-		{Value: duration(run.Disturbed.P99), Name: "p99 when disturbed", Note: duration(run.Steady.P99) + " when steady"},
+		{Value: number(l.Acknowledged), Name: "Acknowledged writes", Note: fmt.Sprintf("%s lost, %s duplicated", number(l.Lost), number(l.Duplicated)), Bad: !l.Exact()},
+		{Value: duration(run.Disturbed.P99), Name: "p99 during events", Note: duration(run.Steady.P99) + " otherwise"},
 	}
 	if len(r.Controls) > 0 {
 		tiles = append(tiles, tile{
-			Value: fmt.Sprintf("%d of %d", r.noticed(), len(r.Controls)), Name: "Negative controls", Note: "noticed",
-			Bad: r.noticed() < len(r.Controls),
+			Value: fmt.Sprintf("%d of %d", r.detected(), len(r.Controls)), Name: "Negative controls", Note: "detected",
+			Bad: r.detected() < len(r.Controls),
 		})
 	}
 	return tiles
 }
 
-// view fills in what the page shows of the run.
+// view adds the data of the run to v.
 func (r *Run) view(v runView) runView {
 	v.Run, v.Chart, v.Events, v.Ledger = r, newChart(r), r.eventRows(), r.Ledger.rows()
 	if len(v.Events) > maxEvents {
@@ -160,7 +162,7 @@ func (r *Run) view(v runView) runView {
 	return v
 }
 
-// eventRows have of each event what the seconds in which it fell saw.
+// eventRows returns the events with the requests and the latency of their seconds.
 func (r *Run) eventRows() []eventRow {
 	rows := make([]eventRow, 0, len(r.Events))
 	for n, e := range byStart(r.Events) {
@@ -187,12 +189,12 @@ func nameRows(events []Event) []nameRow {
 
 func (l Ledger) rows() []ledgerRow {
 	return []ledgerRow{
-		{Name: "Acknowledged", Count: l.Acknowledged, Meaning: "of " + number(l.Sent) + " that were sent"},
-		{Name: "Lost", Count: l.Lost, Bad: l.Lost > 0, Meaning: "acknowledged and not stored"},
-		{Name: "Doubled", Count: l.Doubled, Bad: l.Doubled > 0, Meaning: "stored more than once"},
-		{Name: "Altered", Count: l.Wrong, Bad: l.Wrong > 0, Meaning: "stored with other content than was acknowledged"},
-		{Name: "Strange", Count: l.Strange, Bad: l.Strange > 0, Meaning: "stored and never sent"},
-		{Name: "Copies that differ", Count: l.CopyDiffers, Bad: l.CopyDiffers > 0, Meaning: "tags that differ in the article service"},
-		{Name: "Unanswered", Count: l.Unanswered, Meaning: "sent and not acknowledged; " + number(l.Applied) + " of them are stored"},
+		{Name: "Acknowledged", Count: l.Acknowledged, Meaning: "of " + number(l.Sent) + " sent"},
+		{Name: "Lost", Count: l.Lost, Bad: l.Lost > 0, Meaning: "acknowledged, but not stored"},
+		{Name: "Duplicated", Count: l.Duplicated, Bad: l.Duplicated > 0, Meaning: "stored more than once"},
+		{Name: "Altered", Count: l.Altered, Bad: l.Altered > 0, Meaning: "stored with other content than acknowledged"},
+		{Name: "Unexpected", Count: l.Unexpected, Bad: l.Unexpected > 0, Meaning: "stored, but never sent"},
+		{Name: "Read model differs", Count: l.ReadModelDiffers, Bad: l.ReadModelDiffers > 0, Meaning: "tags that differ in the article service"},
+		{Name: "Unanswered", Count: l.Unanswered, Meaning: "sent, but not acknowledged; " + number(l.Applied) + " of them are stored"},
 	}
 }

@@ -19,10 +19,10 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/load"
 )
 
-// page is a report as HTML, parsed.
+// page is a parsed HTML page.
 type page struct{ *html.Node }
 
-// source is the page of a report as it is written.
+// source returns the HTML page of a report.
 func source(t *testing.T, r *Report) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -37,7 +37,7 @@ func parse(t *testing.T, r *Report) page {
 	return page{root}
 }
 
-// elements are all with that tag and class; either may be empty.
+// elements returns the elements with a tag and a class. Either may be empty.
 func (p page) elements(tag, class string) []page {
 	var found []page
 	for n := range p.Descendants() {
@@ -49,7 +49,7 @@ func (p page) elements(tag, class string) []page {
 	return found
 }
 
-// section is the part of the page with that id.
+// section returns the section with an id.
 func (p page) section(t *testing.T, id string) page {
 	t.Helper()
 	for _, s := range p.elements("section", "") {
@@ -70,7 +70,7 @@ func (p page) attribute(name string) string {
 	return ""
 }
 
-// text is what a person reads, its spaces folded.
+// text returns the visible text with collapsed white space.
 func (p page) text() string {
 	var b strings.Builder
 	for n := range p.Descendants() {
@@ -88,7 +88,7 @@ func (p page) number(t *testing.T, name string) float64 {
 	return n
 }
 
-// cells are the texts of a table, row by row.
+// cells returns the texts of a table by row.
 func (p page) cells(class string) [][]string {
 	var rows [][]string
 	for _, table := range p.elements("table", class) {
@@ -105,8 +105,8 @@ func (p page) cells(class string) [][]string {
 	return rows
 }
 
-// noticedReport is a run in which two requests failed.
-func noticedReport() *Report {
+// failedReport returns the report of a run with two failed requests.
+func failedReport() *Report {
 	r := fakeReport()
 	g := r.Graceful
 	g.Failed, g.Kinds, g.Confidence = 2, map[string]int{"connection reset": 1, "status 503": 1}, 0
@@ -117,30 +117,30 @@ func noticedReport() *Report {
 			Pod: "achilles-tag-7d9f8b6c5-x2x9k", Connection: 412, Latency: 3 * time.Millisecond, Source: "ingress",
 		})
 	}
-	g.Ledger.Lost, g.Ledger.Examples = 1, []string{"tag g1/ingress/idle3/17 was acknowledged as 4711 and is not there"}
-	r.Results[4] = Result{Name: "G1: no client notices a graceful event", Why: "2 failed"}
-	r.Controls[3].Noticed, r.Controls[3].How = false, "NOT noticed in 6114 requests"
+	g.Ledger.Lost, g.Ledger.Examples = 1, []string{"tag g1/ingress/idle3/17 was acknowledged as 4711, but does not exist"}
+	r.Results[4] = Result{Name: "G1: no client notices a graceful event", Detail: "2 failed"}
+	r.Controls[3].Detected, r.Controls[3].How = false, "NOT detected in 6114 requests"
 	r.Monitoring.Queries[5] = Query{Panel: "Broken panel", Expr: "sum(", Error: "parse error: unclosed left parenthesis"}
 	return r
 }
 
-// reports are all that a page has to cope with.
+// reports returns all kinds of reports.
 func reports() map[string]*Report {
 	noGraceful, noCrashes, onlyResult := fakeReport(), fakeReport(), &Report{Results: []Result{{Name: "helm test passes", Passed: true}}}
 	noGraceful.Graceful, noCrashes.Crashes, noCrashes.Monitoring, noCrashes.Controls = nil, nil, nil, nil
 	moment := time.Unix(1_800_000_000, 0).UTC()
 	return map[string]*Report{
-		"short": fakeReport(), "soak": soakReport(), "noticed": noticedReport(), "hostile": fill(noticedReport(), hostile),
-		"no graceful run": noGraceful, "only the graceful run": noCrashes, "only a result": onlyResult, "nothing": {},
+		"short": fakeReport(), "soak": soakReport(), "failed": failedReport(), "hostile": fill(failedReport(), hostile),
+		"no graceful run": noGraceful, "only the graceful run": noCrashes, "one result": onlyResult, "empty": {},
 		"empty runs": {Graceful: &Run{}, Crashes: &Run{Events: []Event{{}}}, Monitoring: &Monitoring{}},
-		"a moment": {Graceful: &Run{Started: moment, Finished: moment.Add(time.Millisecond), Events: []Event{{Name: "e", Start: moment}},
+		"instant": {Graceful: &Run{Started: moment, Finished: moment.Add(time.Millisecond), Events: []Event{{Name: "e", Start: moment}},
 			Timeline: []Point{{At: moment, Requests: 1, P50: 1, P99: 1}}, Pods: []Pod{{Name: "pod", From: moment, To: moment}}}},
 	}
 }
 
 const hostile = `</title></style></pre><script>alert(1)</script><img src=x onerror="alert('2')"> {{.}} & "` + "\x1b[31m\x00\u202e\xff"
 
-// fill sets every text of a report.
+// fill sets all texts of a report.
 func fill(r *Report, text string) *Report {
 	fillValue(reflect.ValueOf(r).Elem(), text)
 	return r
@@ -175,8 +175,8 @@ func fillValue(v reflect.Value, text string) {
 	}
 }
 
-// A parser of HTML repairs what is wrong; it has nothing to repair if a strict
-// one finds the same elements.
+// An HTML parser repairs errors. There are none if a strict parser finds the same
+// elements.
 func TestPageIsWellFormed(t *testing.T) {
 	for name, r := range reports() {
 		t.Run(name, func(t *testing.T) {
@@ -204,7 +204,7 @@ func TestPageIsWellFormed(t *testing.T) {
 	}
 }
 
-func TestPageNeedsNothingElse(t *testing.T) {
+func TestPageIsSelfContained(t *testing.T) {
 	for name, r := range reports() {
 		t.Run(name, func(t *testing.T) {
 			p := parse(t, r)
@@ -226,7 +226,7 @@ func TestPageNeedsNothingElse(t *testing.T) {
 	}
 }
 
-// What is said of the system under test, by whomever, is text and only text.
+// Texts of the report are escaped.
 func TestPageEscapes(t *testing.T) {
 	shape := func(r *Report) (tags []string) {
 		for _, element := range parse(t, r).elements("", "") {
@@ -234,12 +234,12 @@ func TestPageEscapes(t *testing.T) {
 		}
 		return tags
 	}
-	require.Equal(t, shape(fill(noticedReport(), "harmless")), shape(fill(noticedReport(), hostile)))
+	require.Equal(t, shape(fill(failedReport(), "harmless")), shape(fill(failedReport(), hostile)))
 
 	for _, sign := range []string{"\x1b", "\u202e"} {
-		require.NotContains(t, source(t, fill(noticedReport(), hostile)), sign, "%q", sign)
+		require.NotContains(t, source(t, fill(failedReport(), hostile)), sign, "%q", sign)
 	}
-	failure := parse(t, fill(noticedReport(), hostile)).section(t, "graceful").elements("div", "failure")[0]
+	failure := parse(t, fill(failedReport(), hostile)).section(t, "graceful").elements("div", "failure")[0]
 	require.Contains(t, failure.text(), `</title></style></pre><script>alert(1)</script><img src=x onerror="alert('2')"> {{.}} & "`+"\uFFFD[31m\uFFFD\uFFFD\uFFFD")
 }
 
@@ -251,30 +251,30 @@ func TestPageOfASuccess(t *testing.T) {
 	require.Len(t, p.elements("li", "passed"), len(r.Results))
 	for n, result := range p.elements("li", "passed") {
 		require.Contains(t, result.text(), r.Results[n].Name)
-		require.Contains(t, result.text(), r.Results[n].Why)
+		require.Contains(t, result.text(), r.Results[n].Detail)
 	}
 	require.Empty(t, p.elements("li", "failed"))
 
 	graceful := p.section(t, "graceful")
 	require.Equal(t, "none", graceful.elements("p", "none")[0].text())
 	require.Empty(t, graceful.elements("", "failure"))
-	require.Empty(t, graceful.elements("", "fail"), "no bar of failures")
+	require.Empty(t, graceful.elements("", "fail"), "no failures in the chart")
 	require.Empty(t, graceful.elements("tr", "alarm"))
 	all, posts := number(r.Graceful.Requests), number(r.Graceful.Posts)
 	require.Equal(t, [][]string{
-		{"", "answers", "p50", "p90", "p99", "slowest"},
+		{"", "responses", "p50", "p90", "p99", "slowest"},
 		{"Steady", number(r.Graceful.Requests / 4), "3.1ms", "8.4ms", "17ms", "61ms"},
 		{"During disturbances", number(r.Graceful.Requests * 3 / 4), "3.3ms", "9.2ms", "34ms", "410ms"},
 	}, graceful.cells("latency"))
 	counts := []string{all, posts, "0", "17", number(r.Graceful.Connections), "61"}
 	require.Equal(t, [][]string{append([]string{"ingress"}, counts...), append([]string{"All"}, counts...)}, graceful.cells("sources")[1:])
-	require.Equal(t, []string{"Acknowledged", posts, "of " + posts + " that were sent"}, graceful.cells("ledger")[1])
-	require.Contains(t, graceful.elements("p", "words")[0].text(), "at most 1 request in 8,078 fails (0.0124 %)")
+	require.Equal(t, []string{"Acknowledged", posts, "of " + posts + " sent"}, graceful.cells("ledger")[1])
+	require.Contains(t, graceful.elements("p", "words")[0].text(), "at most 1 request in 8,078 fails (0.0124 %; rule of three: 3 / 24,235)")
 
 	events := graceful.cells("events")
 	require.Len(t, events, 1+len(r.Graceful.Events))
 	require.Equal(t, []string{"6", "scale up to 4", "09:32:32", "10s", "924", "0", "19ms"}, events[6])
-	require.Equal(t, []string{"exits at SIGTERM, no preStop short-name", "noticed", r.Controls[0].How, "6,114", "31s"}, p.section(t, "controls").cells("controls")[1])
+	require.Equal(t, []string{"exits at SIGTERM, no preStop short-name", "detected", r.Controls[0].How, "6,114", "31s"}, p.section(t, "controls").cells("controls")[1])
 	require.Contains(t, p.section(t, "monitoring").text(), "All 24 have data.")
 	require.Equal(t, []string{"Kubernetes", "v1.36.0"}, p.section(t, "environment").cells("facts")[0])
 }
@@ -284,9 +284,9 @@ func TestPageOfCrashes(t *testing.T) {
 	crashes := parse(t, r).section(t, "crashes")
 	require.Contains(t, crashes.elements("p", "words")[0].text(),
 		fmt.Sprintf("%d of 5,835 requests failed (1.11 %%), in 8 crashes; the slowest recovery took 1.9s (kill -9 a tag pod). "+
-			"%[1]d requests sent again under an Idempotency-Key; %[2]d of them had been done the first time. Of 3,501 acknowledged writes 0 were lost", r.Crashes.Failed, r.Crashes.Replayed))
+			"%[1]d requests repeated with an Idempotency-Key; %[2]d of them had been applied before. Of 3,501 acknowledged writes 0 were lost", r.Crashes.Failed, r.Crashes.Replayed))
 	sources := crashes.cells("sources")
-	require.Equal(t, []string{"reopened", "repeated", "done before"}, sources[0][6:])
+	require.Equal(t, []string{"reopened", "repeated", "applied before"}, sources[0][6:])
 	require.Equal(t, []string{"All", "61", strconv.Itoa(r.Crashes.Failed), strconv.Itoa(r.Crashes.Failed / 9)}, append(sources[2][:1:1], sources[2][6:]...))
 	events := crashes.cells("events")
 	require.Equal(t, []string{"#", "crash", "at", "requests", "failed", "recovered after"}, events[0])
@@ -302,7 +302,7 @@ func TestPageOfCrashes(t *testing.T) {
 }
 
 func TestPageOfAFailure(t *testing.T) {
-	p := parse(t, noticedReport())
+	p := parse(t, failedReport())
 	require.Equal(t, "Clients noticed", p.elements("h1", "")[0].text())
 	require.Equal(t, "headline bad", p.elements("div", "headline")[0].attribute("class"))
 	require.Len(t, p.elements("li", "failed"), 1)
@@ -321,19 +321,19 @@ func TestPageOfAFailure(t *testing.T) {
 		alarms = append(alarms, row.elements("th", "")[0].text())
 	}
 	require.Equal(t, []string{"Lost", "restart article", "SetKeepAlivesEnabled(false) short-name", "Broken panel", "Broken panel"}, alarms,
-		"the ledger, the event, the control, the query where it stands out and in the list")
-	require.Contains(t, graceful.text(), "is not there")
-	require.Equal(t, "NOT noticed", p.section(t, "controls").cells("controls")[4][1])
+		"the ledger, the event, the control, and the query in both lists")
+	require.Contains(t, graceful.text(), "does not exist")
+	require.Equal(t, "NOT detected", p.section(t, "controls").cells("controls")[4][1])
 	require.Contains(t, p.section(t, "monitoring").text(), "1 of 24 queries without data")
 }
 
-func TestAbsentPartsAreLeftOut(t *testing.T) {
+func TestAbsentPartsAreOmitted(t *testing.T) {
 	all := reports()
 	for name, want := range map[string][]string{
 		"short":                 {"graceful", "crashes", "controls", "monitoring", "environment"},
 		"no graceful run":       {"crashes", "controls", "monitoring", "environment"},
 		"only the graceful run": {"graceful", "environment"},
-		"nothing":               nil,
+		"empty":                 nil,
 	} {
 		var sections []string
 		for _, s := range parse(t, all[name]).elements("section", "") {
@@ -341,10 +341,10 @@ func TestAbsentPartsAreLeftOut(t *testing.T) {
 		}
 		require.Equal(t, want, sections, name)
 	}
-	require.Contains(t, parse(t, &Report{}).text(), "There is no result")
+	require.Contains(t, parse(t, &Report{}).text(), "There are no results")
 }
 
-func TestPageStaysSmall(t *testing.T) {
+func TestPageSize(t *testing.T) {
 	const limit = 2 << 20
 	r := soakReport()
 	require.Greater(t, len(r.Graceful.Timeline), 7000)
@@ -353,7 +353,7 @@ func TestPageStaysSmall(t *testing.T) {
 	p := parse(t, r).section(t, "graceful")
 	require.LessOrEqual(t, len(p.elements("g", "column")), maxSamples)
 	require.Len(t, p.elements("rect", "event"), 300)
-	require.Len(t, p.cells("names"), 1+6, "summed up by name")
+	require.Len(t, p.cells("names"), 1+6, "grouped by name")
 	require.Len(t, p.cells("events"), 1+300)
 
 	for range 1000 {

@@ -15,9 +15,8 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// measure finds elements that stick out of the window, other than those that
-// scroll by themselves, texts of a chart that cover each other or leave it, and
-// texts of too little contrast.
+// measure finds elements that exceed the window, except those in scrollable elements,
+// overlapping or clipped texts of a chart, and texts with too little contrast.
 const measure = `(() => {
   const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
   const light = color => { const [r, g, b] = color.match(/[\d.]+/g).map(Number); return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b); };
@@ -39,7 +38,7 @@ const measure = `(() => {
   return found.slice(0, 10);
 })()`
 
-// The pages are left among the test's artifacts: go test -artifacts keeps them.
+// The pages are artifacts of the test, which go test -artifacts keeps.
 func TestLayout(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a browser")
@@ -61,19 +60,19 @@ func TestLayout(t *testing.T) {
 	}
 	select {
 	case text := <-complaints:
-		t.Fatalf("the browser complains: %s", text)
+		t.Fatalf("the browser reports: %s", text)
 	default:
 	}
 }
 
-// newTab returns a browser with one page, and what the browser complains about:
-// above all what the page asks for and its own policy forbids.
+// newTab returns a browser tab, and the errors that the browser reports, such as violations
+// of the content security policy.
 func newTab(t *testing.T) (context.Context, <-chan string) {
 	t.Helper()
 	allocator, stop := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(process.Installed(t, "chromium")),
 		chromedp.UserDataDir(t.TempDir()),
-		chromedp.NoSandbox, // which root is not given
+		chromedp.NoSandbox, // required for root
 		chromedp.DisableGPU,
 	)...)
 	t.Cleanup(stop)

@@ -1,5 +1,5 @@
-// Package report holds the results of a run of the e2e test: as JSON for
-// programs, as one page of HTML and a summary for people.
+// Package report renders the results of the e2e test as JSON, as an HTML page, and as a
+// summary for terminals.
 package report
 
 import (
@@ -11,27 +11,26 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/load"
 )
 
-// Report is one run.
+// Report is the report of a run of the e2e test.
 type Report struct {
 	// Mode is "short" or "soak".
 	Mode              string
 	Started, Finished time.Time
-	// Environment are facts about where it ran, in order.
+	// Environment describes the cluster and the machine.
 	Environment []Fact
-	// Results in the order in which they were reached. A run has passed if all
-	// have.
+	// Results are the results of all checks, in order.
 	Results []Result
-	// Graceful is the run under graceful disturbances (G1), Crashes the one
-	// under kill -9 (G2). Either may be absent.
+	// Graceful is the run with graceful disturbances (G1), Crashes the run with
+	// kill -9 (G2). They are nil if they were not run.
 	Graceful, Crashes *Run
 	Controls          []Control
 	Monitoring        *Monitoring
 }
 
-// Passed reports whether there are results, and all of them are good.
+// Passed reports whether there are results and all have passed.
 func (r *Report) Passed() bool { return len(r.Results) > 0 && r.passed() == len(r.Results) }
 
-// WriteJSON writes the report for programs; durations are in nanoseconds.
+// WriteJSON writes the report as JSON. Durations are in nanoseconds.
 func (r *Report) WriteJSON(w io.Writer) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", " ")
@@ -41,48 +40,47 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return nil
 }
 
-// Fact is one line of a table.
+// Fact is a row of a table.
 type Fact struct{ Name, Value string }
 
-// Result is the outcome of one check. Why says in a sentence what was counted.
+// Result is the result of a check. Detail contains the numbers.
 type Result struct {
 	Name   string
 	Passed bool
-	Why    string
+	Detail string
 }
 
-// Run is one load with its disturbances.
+// Run is a load with its disturbances or crashes.
 type Run struct {
 	load.Count
 	Started, Finished time.Time
-	// Sources counts the requests by the way they took: ingress, node1…
+	// Sources are the counts by source: ingress, node1…
 	Sources map[string]load.Count
-	// Timeline has a point for each second.
+	// Timeline has a point per second.
 	Timeline []Point
 	Events   []Event
-	// Pods has the answers of each pod.
+	// Pods are the pods that responded.
 	Pods []Pod
-	// Kinds counts the failures by kind, Failures are the first of them.
+	// Kinds counts the failures by kind. Failures are the first failures.
 	Kinds    map[string]int
 	Failures []load.Failure
-	// Steady is the latency in seconds without a disturbance, Disturbed that
-	// in the others.
+	// Steady is the latency outside of events, Disturbed the latency during events.
 	Steady, Disturbed Latency
 	Ledger            Ledger
-	// Confidence is the highest rate of failures that the run does not rule
-	// out with 95 % certainty: 3 / requests when none failed (rule of three).
+	// Confidence is the upper bound of the failure rate with 95 % confidence:
+	// 3 / requests if none failed (rule of three).
 	Confidence float64
 }
 
-// Point is one second of a run.
+// Point is a second of a run.
 type Point struct {
 	At               time.Time
 	Requests, Failed int
 	P50, P99         time.Duration
 }
 
-// Event is a disturbance or a crash. Recovery is, for a crash, the time from
-// it to the last failed request that followed; Failed how many there were.
+// Event is a disturbance or a crash. Failed is the number of failed requests after it,
+// Recovery the time until the last of them.
 type Event struct {
 	Name       string
 	Start, End time.Time
@@ -91,66 +89,65 @@ type Event struct {
 	Recovery   time.Duration
 }
 
-// Pod is one pod that answered, and how many requests in each second.
+// Pod is a pod that responded.
 type Pod struct {
 	Name     string
 	Requests int
-	// From and To are the times of its first and last answer; Seconds has the
-	// answers of each second from From on.
+	// From and To are the times of its first and last response. Seconds are the
+	// responses of each second since From.
 	From, To time.Time
 	Seconds  []int
 }
 
-// Latency summarises answers.
+// Latency summarises the latencies of responses.
 type Latency struct {
 	Requests           int
 	P50, P90, P99, Max time.Duration
 }
 
-// Ledger compares what was sent and acknowledged with what the databases hold.
+// Ledger is the result of the comparison of the ledgers with the databases.
 type Ledger struct {
 	Sent, Acknowledged int
-	// Lost were acknowledged and are not there, Doubled are there more than
-	// once, Strange are there and were never sent, Wrong are there with other
-	// content than what was acknowledged.
-	Lost, Doubled, Strange, Wrong int
-	// Unanswered were sent without an acknowledgement; Applied of them are
-	// there all the same.
+	// Lost writes were acknowledged, but are not stored. Duplicated writes are
+	// stored more than once. Unexpected rows were never sent. Altered writes are
+	// stored with other content than acknowledged.
+	Lost, Duplicated, Unexpected, Altered int
+	// Unanswered writes were sent, but not acknowledged. Applied of them are
+	// stored.
 	Unanswered, Applied int
-	// CopyDiffers counts the tags in which the articles' copy differs from the
-	// tags.
-	CopyDiffers int
-	// Examples are the first of all of these, for a person to follow up.
+	// ReadModelDiffers counts tags that differ in the article service's read
+	// model.
+	ReadModelDiffers int
+	// Examples describe the first differences.
 	Examples []string
 }
 
-// Exact reports whether every acknowledged write is there once, and nothing else
-// but what was sent.
+// Exact reports whether every acknowledged write is stored once and unaltered, nothing
+// unexpected is stored, and the read model is complete.
 func (l Ledger) Exact() bool {
-	return l.Lost+l.Doubled+l.Strange+l.Wrong+l.CopyDiffers == 0
+	return l.Lost+l.Duplicated+l.Unexpected+l.Altered+l.ReadModelDiffers == 0
 }
 
-// Control is a negative control: a system that is broken on purpose, which the
-// e2e test has to notice.
+// Control is a negative control: a system with a fault that the e2e test must detect.
 type Control struct {
 	Name, Broken string
-	// Noticed tells whether it did; How says by what.
-	Noticed  bool
+	// Detected reports whether the fault was detected, and How by which symptoms.
+	Detected bool
 	How      string
 	Requests int
 	Kinds    map[string]int
 	Took     time.Duration
 }
 
-// Monitoring is what a real Prometheus saw of the run.
+// Monitoring is the data of a real Prometheus about the run.
 type Monitoring struct {
 	Facts []Fact
-	// Queries are those of the dashboard, with the number of series that each
-	// returned.
+	// Queries are the queries of the dashboard, with the number of series that
+	// each returned.
 	Queries []Query
 }
 
-// Query is one query of the dashboard.
+// Query is a query of the dashboard.
 type Query struct {
 	Panel, Expr string
 	Series      int

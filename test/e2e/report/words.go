@@ -10,10 +10,10 @@ import (
 	"golang.org/x/text/message"
 )
 
-// number writes a count with its thousands apart: 52,311.
+// number formats a number with thousands separators: 52,311.
 func number(n int) string { return message.NewPrinter(language.English).Sprint(n) }
 
-// count writes a number of things: "1 disturbance", "14 disturbances".
+// count formats a number of things: "1 disturbance", "14 disturbances".
 func count(n int, thing string) string {
 	switch {
 	case n == 1:
@@ -27,8 +27,7 @@ func count(n int, thing string) string {
 	}
 }
 
-// duration writes the first two digits of a duration, and whole seconds of a
-// longer one: 3.4ms, 120ms, 1.4s, 2m5s.
+// duration formats a duration with two or three digits: 3.4ms, 120ms, 1.4s, 2m5s.
 func duration(d time.Duration) string {
 	unit := time.Nanosecond
 	for unit < time.Second && d.Abs() >= 100*unit {
@@ -37,11 +36,11 @@ func duration(d time.Duration) string {
 	return d.Round(unit).String()
 }
 
-// clock writes a time of the day, in UTC like everything on the page.
+// clock formats a time of day in UTC.
 func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
 
-// clean makes a text from elsewhere harmless to show, on a terminal too:
-// control characters and what is no UTF-8 become visible.
+// clean replaces control characters and invalid UTF-8, so that untrusted text is safe to
+// show in a terminal.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' || unicode.IsGraphic(r) {
@@ -51,27 +50,26 @@ func clean(text string) string {
 	}, text)
 }
 
-// clip is clean, and shortens a text to a number of characters; how much it has
-// left out, it says.
-func clip(most int, text string) string {
+// clip cleans a text and shortens it to a number of characters. It appends how many it
+// has removed.
+func clip(limit int, text string) string {
 	runes := []rune(clean(text))
-	if len(runes) <= most {
+	if len(runes) <= limit {
 		return string(runes)
 	}
-	return fmt.Sprintf("%s… (%s more)", string(runes[:most]), count(len(runes)-most, "character"))
+	return fmt.Sprintf("%s… (%s more)", string(runes[:limit]), count(len(runes)-limit, "character"))
 }
 
-// brief is a clean text on one line, cut after a number of characters.
-func brief(most int, text string) string {
+// brief cleans a text, joins its lines, and shortens it to a number of characters.
+func brief(limit int, text string) string {
 	runes := []rune(strings.Join(strings.Fields(clean(text)), " "))
-	if len(runes) <= most {
+	if len(runes) <= limit {
 		return string(runes)
 	}
-	return string(runes[:most-1]) + "…"
+	return string(runes[:limit-1]) + "…"
 }
 
-// headline is the result in one glance: what is claimed, and the numbers that
-// it rests on.
+// headline returns the overall result and its numbers.
 func (r *Report) headline() (claim, numbers string) {
 	run := r.Graceful
 	switch {
@@ -79,11 +77,11 @@ func (r *Report) headline() (claim, numbers string) {
 		return "Clients noticed", fmt.Sprintf("%s of %s failed during %s", number(run.Failed),
 			count(run.Requests, "request"), count(len(run.Events), "disturbance"))
 	case len(r.Results) == 0:
-		return "Failed", "there is no result"
+		return "Failed", "there are no results"
 	case !r.Passed():
 		return "Failed", fmt.Sprintf("%s of %s failed", number(len(r.Results)-r.passed()), count(len(r.Results), "check"))
 	case run != nil && run.Requests == 0:
-		return "Failed", "no request was made"
+		return "Failed", "no request was sent"
 	case run != nil:
 		return "No client noticed", fmt.Sprintf("%s, 0 failed, %s", count(run.Requests, "request"), count(len(run.Events), "disturbance"))
 	default:
@@ -91,13 +89,13 @@ func (r *Report) headline() (claim, numbers string) {
 	}
 }
 
-// good is Passed for a person: a run without a request shows nothing, and no
-// result outweighs a failed request.
+// good reports whether the headline is positive: all checks passed, and requests were
+// sent and none failed in the graceful run.
 func (r *Report) good() bool {
 	return r.Passed() && (r.Graceful == nil || r.Graceful.Requests > 0 && r.Graceful.Failed == 0)
 }
 
-// passed is the number of results that are good.
+// passed returns the number of passed checks.
 func (r *Report) passed() int {
 	n := 0
 	for _, result := range r.Results {
@@ -108,35 +106,35 @@ func (r *Report) passed() int {
 	return n
 }
 
-// noticed is the number of negative controls that were noticed.
-func (r *Report) noticed() int {
+// detected returns the number of detected negative controls.
+func (r *Report) detected() int {
 	n := 0
 	for _, c := range r.Controls {
-		if c.Noticed {
+		if c.Detected {
 			n++
 		}
 	}
 	return n
 }
 
-// confidence says in words what a run allows to say about the next one.
+// confidence describes the bound of the failure rate.
 func (r *Run) confidence() string {
 	if r.Failed > 0 {
-		return r.failedShare() + ". That bounds nothing: the rule of three is for runs in which none fails."
+		return r.failedShare() + ". The rule of three only applies to runs without failures."
 	}
 	if !(r.Confidence > 0 && r.Confidence < 1) {
-		return "The run is too small to say anything about the rate of failures."
+		return "The run is too small to bound the failure rate."
 	}
-	text := fmt.Sprintf("None of %s failed. With 95 %% certainty, at most 1 request in %s fails (%.3g %%): the rule of three, 3 / %s.",
+	text := fmt.Sprintf("None of %s failed. With 95 %% confidence, at most 1 request in %s fails (%.3g %%; rule of three: 3 / %s).",
 		count(r.Requests, "request"), number(int(1/r.Confidence+1e-6)), 100*r.Confidence, number(r.Requests))
 	if n := len(r.Events); n > 3 {
-		text += fmt.Sprintf(" Requests under one disturbance are not independent of each other, so count the disturbances as well: none of %s"+
-			" failed a request, so with the same certainty at most %.3g %% of such disturbances do.", number(n), 300/float64(n))
+		text += fmt.Sprintf(" Requests during a disturbance are not independent, so the same applies to disturbances: no request failed during any of %s,"+
+			" so with the same confidence at most %.3g %% of disturbances fail a request.", number(n), 300/float64(n))
 	}
 	return text
 }
 
-// damage says in words what crashes did.
+// damage describes the effects of crashes.
 func (r *Run) damage() string {
 	text := fmt.Sprintf("%s, in %s", r.failedShare(), count(len(r.Events), "crash"))
 	slowest := Event{}
@@ -149,7 +147,7 @@ func (r *Run) damage() string {
 		text += fmt.Sprintf("; the slowest recovery took %s (%s)", duration(slowest.Recovery), brief(60, slowest.Name))
 	}
 	if r.Repeats > 0 {
-		text += fmt.Sprintf(". %s sent again under an Idempotency-Key; %s of them had been done the first time", count(r.Repeats, "request"), number(r.Replayed))
+		text += fmt.Sprintf(". %s repeated with an Idempotency-Key; %s of them had been applied before", count(r.Repeats, "request"), number(r.Replayed))
 	}
 	return fmt.Sprintf("%s. %s.", text, r.Ledger.words())
 }
@@ -159,6 +157,6 @@ func (r *Run) failedShare() string {
 }
 
 func (l Ledger) words() string {
-	return fmt.Sprintf("Of %s %s were lost, %s doubled, %s altered", count(l.Acknowledged, "acknowledged write"),
-		number(l.Lost), number(l.Doubled), number(l.Wrong))
+	return fmt.Sprintf("Of %s %s were lost, %s duplicated, %s altered", count(l.Acknowledged, "acknowledged write"),
+		number(l.Lost), number(l.Duplicated), number(l.Altered))
 }

@@ -40,7 +40,7 @@ func TestNumbers(t *testing.T) {
 		[]string{count(1, "crash"), count(2, "crash"), count(0, "request"), count(1, "query"), count(2000, "query")})
 }
 
-func TestTextsAreCutWhereTheySaySo(t *testing.T) {
+func TestClip(t *testing.T) {
 	require.Equal(t, "日本… (1 character more)", clip(2, "日本語"))
 	require.Equal(t, "日本語", clip(3, "日本語"))
 	require.Equal(t, "日…", brief(2, "日本語"))
@@ -61,9 +61,9 @@ func TestHeadline(t *testing.T) {
 		{Report{Results: bad, Graceful: run(52311, 3)}, "Clients noticed: 3 of 52,311 requests failed during 14 disturbances"},
 		{Report{Results: good, Graceful: run(52311, 3)}, "Clients noticed: 3 of 52,311 requests failed during 14 disturbances"},
 		{Report{Results: bad, Graceful: run(52311, 0)}, "Failed: 1 of 2 checks failed"},
-		{Report{Results: good, Graceful: run(0, 0)}, "Failed: no request was made"},
-		{Report{Graceful: run(52311, 0)}, "Failed: there is no result"},
-		{Report{}, "Failed: there is no result"},
+		{Report{Results: good, Graceful: run(0, 0)}, "Failed: no request was sent"},
+		{Report{Graceful: run(52311, 0)}, "Failed: there are no results"},
+		{Report{}, "Failed: there are no results"},
 		{Report{Results: good, Crashes: run(900, 3)}, "Passed: 1 check"},
 	} {
 		claim, numbers := row.report.headline()
@@ -74,8 +74,8 @@ func TestHeadline(t *testing.T) {
 
 func TestConfidenceInWords(t *testing.T) {
 	r := &Run{Count: load.Count{Requests: 52311}, Confidence: 3.0 / 52311, Events: make([]Event, 14)}
-	require.Contains(t, r.confidence(), "With 95 % certainty, at most 1 request in 17,437 fails (0.00573 %): the rule of three, 3 / 52,311.")
-	require.Contains(t, r.confidence(), "none of 14 failed a request, so with the same certainty at most 21.4 % of such disturbances do.")
+	require.Contains(t, r.confidence(), "With 95 % confidence, at most 1 request in 17,437 fails (0.00573 %; rule of three: 3 / 52,311).")
+	require.Contains(t, r.confidence(), "no request failed during any of 14, so with the same confidence at most 21.4 % of disturbances fail a request.")
 	r.Events = nil
 	require.NotContains(t, r.confidence(), "disturbance")
 	r.Failed, r.Confidence = 3, 0
@@ -92,15 +92,15 @@ func TestSummary(t *testing.T) {
 	require.NotContains(t, text, "FAILED")
 	require.Less(t, strings.Count(text, "\n"), 50)
 
-	text = noticedReport().Summary()
+	text = failedReport().Summary()
 	require.Contains(t, text, "Clients noticed: 2 of 24,235 requests failed")
 	require.Contains(t, text, "FAILED    G1: no client notices a graceful event: 2 failed\n")
 	require.Contains(t, text, "failed: 1 × status 503")
 	require.Contains(t, text, "Of 14,541 acknowledged writes 1 were lost")
-	require.Contains(t, text, "Controls    3 of 4 negative controls noticed")
+	require.Contains(t, text, "Controls    3 of 4 negative controls detected")
 	require.Contains(t, text, "1 of 24 queries")
 
-	text = fill(noticedReport(), hostile).Summary()
+	text = fill(failedReport(), hostile).Summary()
 	for _, letter := range text {
 		require.True(t, letter == '\n' || letter >= ' ' && letter != 0x202e, "%q reaches the terminal", letter)
 	}
@@ -109,7 +109,7 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-func TestJSONKeepsEverything(t *testing.T) {
+func TestJSONIsComplete(t *testing.T) {
 	for name, r := range reports() {
 		if name == "hostile" {
 			continue // JSON has no place for what is no UTF-8

@@ -21,40 +21,39 @@ import (
 )
 
 const (
-	// authBurst requests for a token may come from an address at once, and then
-	// one in each authInterval: the services' defaults.
+	// authBurst and authInterval are the default limits of token requests: a burst
+	// per address, and then one request per interval.
 	authBurst    = 5
 	authInterval = 6 * time.Second
-	// authTries are as many as no two replicas let through, each by itself.
+	// authTries is more than two replicas allow if each counts separately.
 	authTries = 3 * authBurst
-	// limitTries are as many as a slow Redis may spoil.
+	// limitTries is the number of attempts, because a slow Redis may spoil some.
 	limitTries = 4
 )
 
-// door is a way into the system for single requests, each on a connection of
-// its own, which net/http has no reason to repeat.
-type door struct {
+// apiClient sends single requests to the API, each on a new connection, so that net/http
+// does not retry them.
+type apiClient struct {
 	url, host string
-	client    *http.Client
+	http      *http.Client
 }
 
-func (s *system) door() *door {
-	return newDoor(strings.TrimSuffix(s.cluster.IngressURL, "/"), s.host)
+func (s *system) apiClient() *apiClient {
+	return newAPIClient(strings.TrimSuffix(s.cluster.IngressURL, "/"), s.host)
 }
 
-func newDoor(address, host string) *door {
-	return &door{url: address, host: host, client: &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}}
+func newAPIClient(address, host string) *apiClient {
+	return &apiClient{url: address, host: host, http: &http.Client{Timeout: rolloutTimeout, Transport: &http.Transport{DisableKeepAlives: true}}}
 }
 
-// reply is an answer of the API. What it prints as has nothing of its data: that
-// may be a token.
+// reply is a response of the API. String does not contain its data, which may be a token.
 type reply struct {
 	status int
 	header http.Header
 	body   []byte
 	Code   int
 	Msg    string
-	// Details are those of a refusal.
+	// Details are the details of an error.
 	Details []string
 	Data    struct {
 		ID        uint64
@@ -68,7 +67,7 @@ func (r reply) String() string {
 	return fmt.Sprintf("%d (code %d %s %s)", r.status, r.Code, r.Msg, strings.Join(r.Details, ", "))
 }
 
-// headers are those of one request.
+// headers are the headers of a request.
 type headers map[string]string
 
 func bearer(token string) headers { return headers{"Authorization": "Bearer " + token} }
@@ -81,8 +80,8 @@ func (h headers) with(name, value string) headers {
 	return all
 }
 
-// ask sends one request; body is sent as JSON unless it is nil.
-func (d *door) ask(ctx context.Context, method, path string, h headers, body any) (reply, error) {
+// do sends a request. body, if not nil, is encoded as JSON.
+func (a *apiClient) do(ctx context.Context, method, path string, h headers, body any) (reply, error) {
 	encoded := []byte{}
 	if body != nil {
 		var err error
@@ -90,11 +89,11 @@ func (d *door) ask(ctx context.Context, method, path string, h headers, body any
 			return reply{}, err
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, method, d.url+path, bytes.NewReader(encoded))
+	request, err := http.NewRequestWithContext(ctx, method, a.url+path, bytes.NewReader(encoded))
 	if err != nil {
 		return reply{}, err
 	}
-	request.Host = d.host
+	request.Host = a.host
 	request.Header.Set("Locale", "en")
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
@@ -102,10 +101,10 @@ func (d *door) ask(ctx context.Context, method, path string, h headers, body any
 	for name, value := range h {
 		request.Header.Set(name, value)
 	}
-	response, err := d.client.Do(request)
+	response, err := a.http.Do(request)
 	var failed *url.Error
 	if errors.As(err, &failed) {
-		err = failed.Err // without the address, whose query may hold a token
+		err = failed.Err // without the URL, whose query may contain a token
 	}
 	if err != nil {
 		return reply{}, err
@@ -116,18 +115,18 @@ func (d *door) ask(ctx context.Context, method, path string, h headers, body any
 		return got, err
 	}
 	if len(got.body) > 0 && json.Unmarshal(got.body, &got) != nil {
-		got.Msg = "no answer of the API"
+		got.Msg = "not a response of the API"
 	}
 	return got, nil
 }
 
 func credentials(secret string) map[string]any {
-	return map[string]any{"app_key": app, "app_secret": secret}
+	return map[string]any{"app_key": appKey, "app_secret": secret}
 }
 
-// authenticate gets a token for the secret of the load's app.
-func (d *door) authenticate(ctx context.Context, secret string) (string, error) {
-	got, err := d.ask(ctx, http.MethodPost, "/auth", nil, credentials(secret))
+// authenticate returns a token for the load's client.
+func (a *apiClient) authenticate(ctx context.Context, secret string) (string, error) {
+	got, err := a.do(ctx, http.MethodPost, "/auth", nil, credentials(secret))
 	if err != nil {
 		return "", err
 	}
@@ -137,57 +136,57 @@ func (d *door) authenticate(ctx context.Context, secret string) (string, error) 
 	return got.Data.Token, nil
 }
 
-// accessRun tries, through the ingress, who may do what, how often, and what a
-// repeat or a stale change comes to.
+// accessRun tests authentication, idempotency, versions and rate limits through the
+// ingress.
 func (r *Runner) accessRun(ctx context.Context, s *system) error {
 	token, err := s.token(ctx)
 	if err != nil {
 		return err
 	}
-	d := s.door()
+	a := s.apiClient()
 	if runtime.GOOS == "linux" {
-		if r.secret, err = r.addApp(ctx, s); err != nil {
+		if r.secret, err = r.addClient(ctx, s); err != nil {
 			return err
 		}
-		got, err := d.authenticate(ctx, r.secret)
-		why := "for an app of the article service's database, by key " + keyOf(got)
+		got, err := a.authenticate(ctx, r.secret)
+		detail := "for a client in the article service's database, signed by key " + keyOf(got)
 		if err != nil {
-			why = err.Error()
+			detail = err.Error()
 		} else {
 			token = got
 		}
-		r.result("POST /auth gives a token", err == nil && keyOf(token) != "", "%s", why)
+		r.result("POST /auth gives a token", err == nil && keyOf(token) != "", "%s", detail)
 	} else {
-		r.say("left out: POST /auth (the article service's command line is built for Linux)")
+		r.log("skipped: POST /auth (the article program is built for Linux)")
 	}
-	c := d.checkAccess(ctx, token)
-	r.result("Access, repeats and versions hold through the ingress", len(c.problems) == 0, "%d requests %s", c.asked, strings.Join(c.problems, "; "))
-	holds, why, err := d.limitsHold(ctx)
-	r.result("Limits hold across replicas", holds, "%s", why)
+	c := a.checkAccess(ctx, token)
+	r.result("Authentication, idempotency and versions work through the ingress", len(c.problems) == 0, "%d requests %s", c.requests, strings.Join(c.problems, "; "))
+	holds, detail, err := a.limitsHold(ctx)
+	r.result("Replicas share the rate limits", holds, "%s", detail)
 	return err
 }
 
-// addApp adds the app of the load to the database of the articles and returns
-// its secret.
-func (r *Runner) addApp(ctx context.Context, s *system) (string, error) {
+// addClient adds the load's client to the article service's database and returns its
+// secret.
+func (r *Runner) addClient(ctx context.Context, s *system) (string, error) {
 	secret := rand.Text()
-	cmd := exec.CommandContext(ctx, builds.Build{Service: string(article), Version: current}.Program(r.folder), "client", "add", app, "--secret-file", "-") // #nosec G204 -- just built
+	cmd := exec.CommandContext(ctx, builds.Build{Service: string(article), Version: current}.Program(r.folder), "client", "add", appKey, "--secret-file", "-") // #nosec G204 -- just built
 	cmd.Stdin = strings.NewReader(secret)
 	cmd.Env = []string{
 		"ACHILLES_DATABASE_DBTYPE=mysql", "ACHILLES_DATABASE_HOST=" + s.cluster.MySQL.Addr, "ACHILLES_DATABASE_DBNAME=" + s.database(article),
 		"ACHILLES_DATABASE_USERNAME=" + s.cluster.MySQL.User, "ACHILLES_DATABASE_PASSWORD=" + s.cluster.MySQL.Password,
 	}
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("article client add %s: %w: %s", app, err, output)
+		return "", fmt.Errorf("article client add %s: %w: %s", appKey, err, output)
 	}
 	return secret, nil
 }
 
-// checker asks, and keeps what is not as it should be.
+// checker sends requests and records unexpected responses.
 type checker struct {
 	ctx      context.Context
-	door     *door
-	asked    int
+	client   *apiClient
+	requests int
 	problems []string
 }
 
@@ -197,22 +196,22 @@ func (c *checker) expect(ok bool, format string, args ...any) {
 	}
 }
 
-// ask expects a status, and a code of the API unless that is 0.
-func (c *checker) ask(status, code int, method, path string, h headers, body any) reply {
-	c.asked++
-	got, err := c.door.ask(c.ctx, method, path, h, body)
+// do sends a request and expects a status and a code.
+func (c *checker) do(status, code int, method, path string, h headers, body any) reply {
+	c.requests++
+	got, err := c.client.do(c.ctx, method, path, h, body)
 	address, _, _ := strings.Cut(path, "?")
 	if err != nil {
 		got.Msg = err.Error()
 	}
-	c.expect(err == nil && got.status == status && got.Code == code, "request %d, %s %s: wanted %d (code %d), got %s", c.asked, method, address, status, code, got)
+	c.expect(err == nil && got.status == status && got.Code == code, "request %d, %s %s: want %d (code %d), got %s", c.requests, method, address, status, code, got)
 	return got
 }
 
-// checkAccess does to one tag and one article what the API promises about
-// tokens, keys and versions, and removes both.
-func (d *door) checkAccess(ctx context.Context, token string) *checker {
-	c := &checker{ctx: ctx, door: d}
+// checkAccess checks authentication, idempotency and versions with one tag and one
+// article, which it deletes afterwards.
+func (a *apiClient) checkAccess(ctx context.Context, token string) *checker {
+	c := &checker{ctx: ctx, client: a}
 	mark := "access " + strconv.FormatInt(time.Now().UnixNano(), 36)
 	c.checkObject("/api/v1/tags", "name", mark, token)
 	c.checkObject("/api/v1/articles", "title", mark, token)
@@ -220,52 +219,52 @@ func (d *door) checkAccess(ctx context.Context, token string) *checker {
 }
 
 func (c *checker) checkObject(path, nameField, name, token string) {
-	known, object := bearer(token), map[string]any{nameField: name}
-	refused := c.ask(401, 10000004, http.MethodPost, path, nil, object)
-	c.expect(refused.header.Get("WWW-Authenticate") != "", "POST %s without a token: 401 without a challenge", path)
-	c.ask(401, 10000004, http.MethodPost, path, bearer("no.such.token"), object)
-	c.ask(401, 10000004, http.MethodPost, path+"?token="+token, nil, object)
+	auth, object := bearer(token), map[string]any{nameField: name}
+	rejected := c.do(401, 10000004, http.MethodPost, path, nil, object)
+	c.expect(rejected.header.Get("WWW-Authenticate") != "", "POST %s without a token: 401 without a challenge", path)
+	c.do(401, 10000004, http.MethodPost, path, bearer("no.such.token"), object)
+	c.do(401, 10000004, http.MethodPost, path+"?token="+token, nil, object)
 
-	keyed := known.with("Idempotency-Key", name)
-	created := c.ask(201, 0, http.MethodPost, path, keyed, object)
-	c.expect(created.Data.ID != 0 && created.Data.CreatedBy == app, "POST %s: created by %q", path, created.Data.CreatedBy)
-	c.expect(created.header.Get("Idempotency-Replayed") == "", "POST %s: the first answer says it was given before", path)
-	repeated := c.ask(201, 0, http.MethodPost, path, keyed, object)
+	keyed := auth.with("Idempotency-Key", name)
+	created := c.do(201, 0, http.MethodPost, path, keyed, object)
+	c.expect(created.Data.ID != 0 && created.Data.CreatedBy == appKey, "POST %s: created by %q", path, created.Data.CreatedBy)
+	c.expect(created.header.Get("Idempotency-Replayed") == "", "POST %s: the first response is marked as a replay", path)
+	repeated := c.do(201, 0, http.MethodPost, path, keyed, object)
 	c.expect(repeated.header.Get("Idempotency-Replayed") == "true" && bytes.Equal(created.body, repeated.body),
-		"POST %s again under its key: another answer, with id %d in place of %d", path, repeated.Data.ID, created.Data.ID)
-	c.ask(422, 10000020, http.MethodPost, path, keyed, map[string]any{nameField: name + " 2"})
+		"POST %s repeated with its key: another response, with id %d instead of %d", path, repeated.Data.ID, created.Data.ID)
+	c.do(422, 10000020, http.MethodPost, path, keyed, map[string]any{nameField: name + " 2"})
 
 	one := path + "/" + strconv.FormatUint(created.Data.ID, 10)
-	c.checkVersions(one, created.header.Get("ETag"), known, map[string]any{nameField: name, "state": 0})
-	c.checkDisabled(path, one, known)
-	c.ask(401, 10000004, http.MethodDelete, one, nil, nil)
-	c.ask(200, 0, http.MethodDelete, one, known, nil)
+	c.checkVersions(one, created.header.Get("ETag"), auth, map[string]any{nameField: name, "state": 0})
+	c.checkDisabled(path, one, auth)
+	c.do(401, 10000004, http.MethodDelete, one, nil, nil)
+	c.do(200, 0, http.MethodDelete, one, auth, nil)
 }
 
-// checkVersions disables the object at path, which has the tag.
-func (c *checker) checkVersions(path, tag string, known headers, disabled map[string]any) {
-	public := c.ask(200, 0, http.MethodGet, path, nil, nil)
+// checkVersions disables the object at path, which has the given ETag.
+func (c *checker) checkVersions(path, etag string, auth headers, disabled map[string]any) {
+	public := c.do(200, 0, http.MethodGet, path, nil, nil)
 	c.expect(strings.Contains(public.header.Get("Cache-Control"), "public") && public.header.Get("RateLimit") != "",
 		"GET %s: Cache-Control %q, RateLimit %q", path, public.header.Get("Cache-Control"), public.header.Get("RateLimit"))
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		c.ask(304, 0, method, path, headers{"If-None-Match": public.header.Get("ETag")}, nil)
+		c.do(304, 0, method, path, headers{"If-None-Match": public.header.Get("ETag")}, nil)
 	}
-	c.ask(401, 10000004, http.MethodPut, path, nil, disabled)
-	changed := c.ask(200, 0, http.MethodPut, path, known.with("If-Match", tag), disabled)
-	c.expect(changed.Data.UpdatedBy == app, "PUT %s: updated by %q", path, changed.Data.UpdatedBy)
-	c.ask(412, 10000009, http.MethodPut, path, known.with("If-Match", tag), disabled)
-	c.ask(412, 10000009, http.MethodDelete, path, known.with("If-Match", tag), nil)
+	c.do(401, 10000004, http.MethodPut, path, nil, disabled)
+	changed := c.do(200, 0, http.MethodPut, path, auth.with("If-Match", etag), disabled)
+	c.expect(changed.Data.UpdatedBy == appKey, "PUT %s: updated by %q", path, changed.Data.UpdatedBy)
+	c.do(412, 10000009, http.MethodPut, path, auth.with("If-Match", etag), disabled)
+	c.do(412, 10000009, http.MethodDelete, path, auth.with("If-Match", etag), nil)
 }
 
-// checkDisabled looks at an object that is disabled: only the known see it.
-func (c *checker) checkDisabled(list, path string, known headers) {
-	unseen := c.ask(404, notFound(list), http.MethodGet, path, nil, nil)
-	c.expect(!strings.Contains(unseen.header.Get("Cache-Control"), "public"), "GET %s: a shared cache may keep the 404", path)
-	seen := c.ask(200, 0, http.MethodGet, path, known, nil)
+// checkDisabled checks that a disabled object is only visible with a token.
+func (c *checker) checkDisabled(list, path string, auth headers) {
+	anonymous := c.do(404, notFound(list), http.MethodGet, path, nil, nil)
+	c.expect(!strings.Contains(anonymous.header.Get("Cache-Control"), "public"), "GET %s: shared caches may keep the 404", path)
+	seen := c.do(200, 0, http.MethodGet, path, auth, nil)
 	c.expect(strings.Contains(seen.header.Get("Cache-Control"), "private"), "GET %s with a token: Cache-Control %q", path, seen.header.Get("Cache-Control"))
-	c.ask(401, 10000004, http.MethodGet, list+"?state=0", nil, nil)
-	listed := c.ask(200, 0, http.MethodGet, list+"?state=0", known, nil)
-	c.expect(strings.HasPrefix(listed.header.Get("ETag"), "W/"), "GET %s: the ETag %q of a list", list, listed.header.Get("ETag"))
+	c.do(401, 10000004, http.MethodGet, list+"?state=0", nil, nil)
+	listed := c.do(200, 0, http.MethodGet, list+"?state=0", auth, nil)
+	c.expect(strings.HasPrefix(listed.header.Get("ETag"), "W/"), "GET %s: the ETag %q of a list is not weak", list, listed.header.Get("ETag"))
 }
 
 func notFound(list string) int {
@@ -275,28 +274,27 @@ func notFound(list string) int {
 	return 20020006
 }
 
-// limitsHold uses up the requests for a token that one address may make, over
-// all replicas. A replica counts alone for a second when Redis takes long to
-// answer, such as for its first connection; so there are limitTries, with an
-// address each. Replicas that share nothing fail each of them.
-func (d *door) limitsHold(ctx context.Context) (holds bool, why string, err error) {
+// limitsHold reports whether replicas share the limit of token requests. A replica counts
+// separately for a second when Redis is slow, for example at the first connection, so it
+// tries up to limitTries times, each with another address.
+func (a *apiClient) limitsHold(ctx context.Context) (holds bool, detail string, err error) {
 	for try := range limitTries {
-		// What stands behind it is the ingress: an address of ours that no client has.
+		// A unique client address. The ingress appends its own.
 		address := fmt.Sprintf("192.0.2.%d", 1+(int(time.Now().UnixNano()/1000)+try)%250)
-		if holds, why, err = d.limitHolds(ctx, address); holds || err != nil {
+		if holds, detail, err = a.limitHolds(ctx, address); holds || err != nil {
 			break
 		}
 		if err = pause(ctx, time.Second); err != nil {
 			break
 		}
 	}
-	return holds, why, err
+	return holds, detail, err
 }
 
-func (d *door) limitHolds(ctx context.Context, address string) (holds bool, why string, err error) {
-	began, admitted, pods, odd := time.Now(), 0, []string{}, ""
+func (a *apiClient) limitHolds(ctx context.Context, address string) (holds bool, detail string, err error) {
+	began, allowed, pods, unexpected := time.Now(), 0, []string{}, ""
 	for range authTries {
-		got, err := d.ask(ctx, http.MethodPost, "/auth", headers{"X-Forwarded-For": address}, map[string]any{}) // a secret would cost them a hash each
+		got, err := a.do(ctx, http.MethodPost, "/auth", headers{"X-Forwarded-For": address}, map[string]any{}) // without a secret, so that no hash is computed
 		if err != nil {
 			return false, err.Error(), err
 		}
@@ -304,15 +302,15 @@ func (d *door) limitHolds(ctx context.Context, address string) (holds bool, why 
 		wait, _ := strconv.Atoi(got.header.Get("Retry-After"))
 		switch {
 		case got.status == http.StatusBadRequest && got.Code == 10000001:
-			admitted++
+			allowed++
 		case got.status != http.StatusTooManyRequests || got.Code != 10000007 || wait < 1 || got.header.Get("RateLimit") == "":
-			odd = fmt.Sprintf("; one was answered with %s, Retry-After %q", got, got.header.Get("Retry-After"))
+			unexpected = fmt.Sprintf("; one response was %s, Retry-After %q", got, got.header.Get("Retry-After"))
 		}
 	}
 	slices.Sort(pods)
 	replicas := len(slices.Compact(pods))
-	allowed := authBurst + int(time.Since(began)/authInterval)
-	return odd == "" && replicas > 1 && authBurst <= admitted && admitted <= allowed,
-		fmt.Sprintf("of %d requests for a token from one address, over %d pods, %d were looked at where %d may be, and the others told when to come again%s",
-			authTries, replicas, admitted, allowed, odd), nil
+	limit := authBurst + int(time.Since(began)/authInterval)
+	return unexpected == "" && replicas > 1 && authBurst <= allowed && allowed <= limit,
+		fmt.Sprintf("%d token requests from one address to %d pods: %d allowed, limit %d, the others rejected with Retry-After%s",
+			authTries, replicas, allowed, limit, unexpected), nil
 }

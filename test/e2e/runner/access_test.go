@@ -19,15 +19,15 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// front is a door to a tag service and two replicas of an article service that
-// take turns. Headers named dropped do not get through it.
-type front struct {
-	*door
+// testSystem is a gateway to a tag service and two replicas of an article service, which
+// alternate. It removes the header dropped.
+type testSystem struct {
+	*apiClient
 	dropped atomic.Value
 	secret  string
 }
 
-func newFront(t *testing.T, more process.Settings) *front {
+func newTestSystem(t *testing.T, more process.Settings) *testSystem {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts services")
@@ -42,11 +42,11 @@ func newFront(t *testing.T, more process.Settings) *front {
 		replica := process.Ready(t, program, of.With(process.Settings{"Server.ServedBy": name}))
 		articles = append(articles, proxy(t, replica))
 	}
-	f := &front{secret: "the secret of the app e2e"}
+	f := &testSystem{secret: "the secret of the client e2e"}
 	f.dropped.Store("")
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, []byte(f.secret), 0o600))
-	added, exit := process.Run(t, program, of, "client", "add", app, "--secret-file", secret)
+	added, exit := process.Run(t, program, of, "client", "add", appKey, "--secret-file", secret)
 	require.Zero(t, exit, added.Stderr())
 
 	toTags, turns := proxy(t, tags), atomic.Int64{}
@@ -59,7 +59,7 @@ func newFront(t *testing.T, more process.Settings) *front {
 		articles[turns.Add(1)%2].ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	f.door = newDoor(server.URL, "blog.example")
+	f.apiClient = newAPIClient(server.URL, "blog.example")
 	return f
 }
 
@@ -74,14 +74,13 @@ func proxy(t *testing.T, p *process.Process) http.Handler {
 	}, Transport: transport}
 }
 
-// Services as they should be pass, and what would not let a promise through is
-// told by which one it is.
+// Correct services pass. A proxy that drops a header fails the corresponding check.
 func TestAccess(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts servers")
 	}
 	redis := dbtest.NewRedis(t)
-	f := newFront(t, process.Settings{"Redis.Host": redis.Addr()})
+	f := newTestSystem(t, process.Settings{"Redis.Host": redis.Addr()})
 	token, err := f.authenticate(t.Context(), f.secret)
 	require.NoError(t, err)
 	require.Equal(t, keyOf(process.Token()), keyOf(token))
@@ -90,12 +89,12 @@ func TestAccess(t *testing.T) {
 
 	checked := f.checkAccess(t.Context(), token)
 	require.Empty(t, checked.problems)
-	require.Greater(t, checked.asked, 30)
+	require.Greater(t, checked.requests, 30)
 	for header, problem := range map[string]string{
-		"Authorization":   "wanted 201 (code 0), got 401",
-		"Idempotency-Key": "another answer, with id",
-		"If-Match":        "wanted 412 (code 10000009), got 200",
-		"If-None-Match":   "wanted 304 (code 0), got 200",
+		"Authorization":   "want 201 (code 0), got 401",
+		"Idempotency-Key": "another response, with id",
+		"If-Match":        "want 412 (code 10000009), got 200",
+		"If-None-Match":   "want 304 (code 0), got 200",
 	} {
 		f.dropped.Store(header)
 		checked := f.checkAccess(t.Context(), token)
@@ -105,34 +104,34 @@ func TestAccess(t *testing.T) {
 	}
 	f.dropped.Store("")
 
-	holds, why, err := f.limitsHold(t.Context())
+	holds, detail, err := f.limitsHold(t.Context())
 	require.NoError(t, err)
-	require.True(t, holds, why)
-	require.Contains(t, why, "over 2 pods, 5 were looked at")
+	require.True(t, holds, detail)
+	require.Contains(t, detail, "to 2 pods: 5 allowed")
 }
 
-// What is wrong is told without the token.
-func TestProblemsAreNoSecret(t *testing.T) {
+// Reported problems do not contain the token.
+func TestProblemsDoNotContainTheToken(t *testing.T) {
 	const token = "a.secret.token"
 	none := httptest.NewServer(http.NotFoundHandler())
-	checked := newDoor(none.URL, "blog.example").checkAccess(t.Context(), token)
+	checked := newAPIClient(none.URL, "blog.example").checkAccess(t.Context(), token)
 	none.Close()
-	away := newDoor(none.URL, "blog.example").checkAccess(t.Context(), token)
-	for _, problems := range [][]string{checked.problems, away.problems} {
-		require.GreaterOrEqual(t, len(problems), checked.asked)
+	unreachable := newAPIClient(none.URL, "blog.example").checkAccess(t.Context(), token)
+	for _, problems := range [][]string{checked.problems, unreachable.problems} {
+		require.GreaterOrEqual(t, len(problems), checked.requests)
 		require.NotContains(t, strings.Join(problems, "\n"), token)
 	}
-	require.Contains(t, away.problems[0], "connection refused")
+	require.Contains(t, unreachable.problems[0], "connection refused")
 
 	reply := reply{status: http.StatusOK}
 	reply.Data.Token, reply.body = token, []byte(token)
 	require.NotContains(t, reply.String(), token)
 }
 
-// Replicas that count each for itself are noticed.
+// Replicas without Redis, which count separately, fail the check.
 func TestLimitsThatAreNotShared(t *testing.T) {
-	holds, why, err := newFront(t, nil).limitsHold(t.Context())
+	holds, detail, err := newTestSystem(t, nil).limitsHold(t.Context())
 	require.NoError(t, err)
-	require.False(t, holds, why)
-	require.Contains(t, why, "over 2 pods, 10 were looked at")
+	require.False(t, holds, detail)
+	require.Contains(t, detail, "to 2 pods: 10 allowed")
 }

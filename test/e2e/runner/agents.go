@@ -15,8 +15,8 @@ import (
 
 const agentNamespace = "achilles-e2e-agents"
 
-// One agent on every node: a node drain leaves the pods of a DaemonSet alone.
-// It sees the processes of its node, to kill those of a pod as a crash would.
+// The agents are a DaemonSet, because a node drain ignores its pods. They share the PID
+// namespace of the node, to kill processes of pods.
 const agentManifest = `
 apiVersion: apps/v1
 kind: DaemonSet
@@ -41,10 +41,10 @@ spec:
           readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
 `
 
-// agents are the agents of all nodes, reached through the API server.
+// agents are clients of the agents of all nodes, through the API server.
 type agents struct {
 	clients map[string]*agent.Client // by node
-	proxy   string                   // where "kubectl proxy" listens
+	proxy   string                   // URL of kubectl proxy
 	stop    func()
 }
 
@@ -55,7 +55,7 @@ func deployAgents(ctx context.Context, c *cluster.Cluster, image string) (*agent
 	if err := c.Apply(ctx, fmt.Sprintf(agentManifest, agentNamespace, image)); err != nil {
 		return nil, err
 	}
-	if _, err := c.Kubectl(ctx, "rollout", "status", "-n", agentNamespace, "daemonset/agent", "--timeout", patience.String()); err != nil {
+	if _, err := c.Kubectl(ctx, "rollout", "status", "-n", agentNamespace, "daemonset/agent", "--timeout", rolloutTimeout.String()); err != nil {
 		return nil, err
 	}
 	proxy, stop, err := apiProxy(ctx)
@@ -74,7 +74,7 @@ func deployAgents(ctx context.Context, c *cluster.Cluster, image string) (*agent
 	return all, nil
 }
 
-// apiProxy runs "kubectl proxy" and returns where it listens.
+// apiProxy runs kubectl proxy and returns its URL.
 func apiProxy(ctx context.Context) (url string, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	cmd := exec.CommandContext(ctx, "kubectl", "proxy", "--port=0")
@@ -100,8 +100,8 @@ func apiProxy(ctx context.Context) (url string, stop func(), err error) {
 		if addr := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(line); addr != "" {
 			return "http://" + addr, stop, nil
 		}
-		err = fmt.Errorf("kubectl proxy said %q", line)
-	case <-time.After(patience):
+		err = fmt.Errorf("kubectl proxy printed %q", line)
+	case <-time.After(rolloutTimeout):
 		err = errors.New("kubectl proxy did not start")
 	}
 	stop()

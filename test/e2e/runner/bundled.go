@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// bundledRun installs the chart as a stranger does, with its own MariaDB and
-// Redis, upgrades it, and expects that passwords and data are kept.
+// bundledRun installs the chart with its bundled MariaDB and Redis, upgrades it, and
+// checks that it works and that the passwords are kept.
 func (r *Runner) bundledRun(ctx context.Context) error {
 	if err := r.pushStandIns(ctx); err != nil {
 		return err
@@ -19,8 +19,8 @@ func (r *Runner) bundledRun(ctx context.Context) error {
 	if _, err := r.cluster.Helm(ctx, r.bundled("install", namespace)...); err != nil {
 		return err
 	}
-	tested, err := r.cluster.Helm(ctx, "test", release, "-n", namespace, "--timeout", patience.String())
-	r.result("The bundled MariaDB and Redis give a working system", err == nil, "helm test: %s", lastLine(tested, err))
+	tested, err := r.cluster.Helm(ctx, "test", release, "-n", namespace, "--timeout", rolloutTimeout.String())
+	r.result("The system works with the bundled MariaDB and Redis", err == nil, "helm test: %s", lastLine(tested, err))
 	before, err := r.passwords(ctx, namespace)
 	if err != nil {
 		return err
@@ -35,22 +35,22 @@ func (r *Runner) bundledRun(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tested, err = r.cluster.Helm(ctx, "test", release, "-n", namespace, "--timeout", patience.String())
+	tested, err = r.cluster.Helm(ctx, "test", release, "-n", namespace, "--timeout", rolloutTimeout.String())
 	r.result("An upgrade keeps the generated Secrets", err == nil && before == after && before != "", "helm test afterwards: %s", lastLine(tested, err))
 	return s.uninstall(context.WithoutCancel(ctx))
 }
 
-// bundled are the arguments of helm for the chart's defaults, but for where the
-// images are.
+// bundled returns the arguments of helm for the defaults of the chart, except the names
+// of the images.
 func (r *Runner) bundled(verb, namespace string) []string {
-	args := []string{verb, release, r.chart, "-n", namespace, "--wait", "--timeout", patience.String()}
+	args := []string{verb, release, r.chart, "-n", namespace, "--wait", "--timeout", rolloutTimeout.String()}
 	for _, name := range []string{"tag", "article", "mariadb", "redis"} {
 		args = append(args, "--set", fmt.Sprintf("%s.image.repository=%s,%[1]s.image.tag=%[3]s", name, r.cluster.Image(name), current))
 	}
 	return args
 }
 
-// passwords is everything in the Secrets that the chart has generated.
+// passwords returns the contents of the generated Secrets.
 func (r *Runner) passwords(ctx context.Context, namespace string) (string, error) {
 	return r.cluster.Kubectl(ctx, "get", "secrets", "-n", namespace, "-l", "app.kubernetes.io/instance="+release,
 		"-o", "jsonpath={range .items[*]}{.metadata.name}{.data}{end}")

@@ -16,60 +16,58 @@ import (
 )
 
 const (
-	// controlRestarts is how often a control is restarted before it counts as not
-	// noticed.
+	// controlRestarts is the maximum number of restarts to detect a fault.
 	controlRestarts = 10
-	// controlRequests have been made before the first restart: each worker is at
-	// work. Of controlPosts more than half create articles, each tenth of which
-	// is a wrong one.
+	// controlRequests is the minimum number of requests before the first restart,
+	// so that all workers are busy. controlPosts is the minimum number of POSTs for
+	// faults of writes, which affect one in ten articles.
 	controlRequests = 500
 	controlPosts    = 500
-	// afterRestart is how long a control is watched after it has been replaced.
+	// afterRestart is how long the load continues after a restart.
 	afterRestart = 2 * time.Second
 )
 
-// control is a negative control: a system that is broken on purpose. An e2e test
-// that does not notice it proves nothing.
+// control is a negative control: a system with a fault that the e2e test must detect.
 type control struct {
-	// name is short: it becomes part of a namespace.
+	// name is part of a namespace; broken describes the fault.
 	name, broken string
 	component    component
-	// points are the fail points that are enabled.
+	// points are the enabled fail points.
 	points []failpoint.Point
-	// patch is applied to the component's Deployment past the chart, which
-	// refuses such values.
+	// patch is applied to the Deployment of the component, because the chart
+	// rejects such values.
 	patch string
-	// writes says that no restart is needed: the service itself is wrong. repeat
-	// is load.Config's; then the ledger alone has to notice.
+	// writes means that the fault shows without a restart. repeat is
+	// load.Config.Repeat; then only the ledger counts as detection.
 	writes, repeat bool
-	// busy says that the fault shows under busyMixes.
+	// busy means that the fault shows under busyMixes.
 	busy bool
 }
 
 const noSleep = `{"spec":{"template":{"spec":{"containers":[{"name":"%s","lifecycle":null}]}}}}`
 
-// controls are everything that has to be noticed.
+// controls returns the negative controls.
 func controls() []control {
 	return []control{
 		{name: "exit-no-prestop", broken: "exits at SIGTERM, no preStop", component: tag, points: points(failpoint.ExitOnSignal), patch: noSleep},
-		{name: "shutdown-no-prestop", broken: "http.Server.Shutdown at once, no preStop", component: tag, points: points(failpoint.SkipDrain), patch: noSleep},
-		{name: "exit-behind-prestop", broken: "exits at SIGTERM, behind the preStop", component: tag, points: points(failpoint.ExitOnSignal)},
-		{name: "keepalives-off", broken: "SetKeepAlivesEnabled(false) in place of the header", component: tag, points: points(failpoint.DisableKeepAlives), busy: true},
+		{name: "shutdown-no-prestop", broken: "http.Server.Shutdown without a drain, no preStop", component: tag, points: points(failpoint.SkipDrain), patch: noSleep},
+		{name: "exit-after-prestop", broken: "exits at SIGTERM, after the preStop", component: tag, points: points(failpoint.ExitOnSignal)},
+		{name: "keepalives-off", broken: "SetKeepAlivesEnabled(false) instead of Connection: close", component: tag, points: points(failpoint.DisableKeepAlives), busy: true},
 		{name: "short-grace", broken: "a grace period shorter than the timeouts", component: article,
 			patch: `{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":4,"containers":[{"name":"%s"}]}}}}`},
-		{name: "ready-too-early", broken: "counts as ready before it serves", component: tag, points: points(failpoint.StartLate),
+		{name: "ready-too-early", broken: "is ready before it serves", component: tag, points: points(failpoint.StartLate),
 			patch: `{"spec":{"template":{"spec":{"containers":[{"name":"%s","startupProbe":null,"readinessProbe":null,"livenessProbe":null}]}}}}`},
 		{name: "drops-writes", broken: "acknowledges some writes and drops them", component: article, points: points(failpoint.DropWrites), writes: true},
 		{name: "writes-twice", broken: "writes some articles twice", component: article, points: points(failpoint.WriteTwice), writes: true},
-		{name: "forgets-keys", broken: "loses some answers, and does again what is repeated under its key", component: article,
+		{name: "forgets-keys", broken: "loses some responses and ignores Idempotency-Keys", component: article,
 			points: points(failpoint.LoseAnswers, failpoint.ForgetKeys), writes: true, repeat: true},
 	}
 }
 
 func points(all ...failpoint.Point) []failpoint.Point { return all }
 
-// controlMixes keep many connections busy on few processors. A service that is
-// overloaded by them says so, which is not what a control is noticed by.
+// controlMixes keep many connections busy. Errors caused by overload don't count as
+// detection.
 func controlMixes() mixes {
 	return mixes{
 		ingress: load.Mix{Reused: 4, Idle: 2, Slowest: 3},
@@ -78,15 +76,14 @@ func controlMixes() mixes {
 	}
 }
 
-// busyMixes keep a service so busy that at any moment some connections have a
-// request on them that it has not read yet: to it they are idle.
+// busyMixes keep a service so busy that there are always unread requests on connections
+// that the service considers idle.
 func busyMixes() mixes {
 	return mixes{ingress: load.Mix{Reused: 1}, node: load.Mix{Busy: 24}}
 }
 
-// apart runs what has a system of its own, two at a time, because it is short
-// of nothing but time.
-func (r *Runner) apart(ctx context.Context, _ *system) error {
+// runSeparately runs the parts that install their own systems, two at a time.
+func (r *Runner) runSeparately(ctx context.Context, _ *system) error {
 	var jobs []func(context.Context) error
 	if r.wants("bundled") {
 		jobs = append(jobs, r.bundledRun)
@@ -105,12 +102,12 @@ func (r *Runner) apart(ctx context.Context, _ *system) error {
 		return err
 	}
 	for _, c := range r.report.Controls {
-		r.result("Negative control: "+c.Broken, c.Noticed, "%s", c.How)
+		r.result("Negative control: "+c.Broken, c.Detected, "%s", c.How)
 	}
 	return nil
 }
 
-// inPairs does all jobs in their order, two at a time.
+// inPairs runs the jobs in order, two at a time.
 func inPairs(ctx context.Context, jobs []func(context.Context) error) error {
 	queue := make(chan func(context.Context) error, len(jobs))
 	for _, job := range jobs {
@@ -132,19 +129,19 @@ func inPairs(ctx context.Context, jobs []func(context.Context) error) error {
 
 func (r *Runner) controlRun(ctx context.Context, c control) (report.Control, error) {
 	began := time.Now()
-	found := report.Control{Name: c.name, Broken: c.broken}
+	result := report.Control{Name: c.name, Broken: c.broken}
 	s := newSystem(r.cluster, r.chart, r.folder, "achilles-control-"+c.name, current)
 	s.replicas = 1
 	if len(c.points) > 0 {
 		s.versions[c.component], s.points[c.component] = failing, c.points
 	}
-	err := r.controlled(ctx, c, s, &found)
-	found.Took = time.Since(began)
-	r.say("  %-22s %s (%.0f s)", c.name, found.How, found.Took.Seconds())
-	return found, errors.Join(err, s.uninstall(context.WithoutCancel(ctx)))
+	err := r.detect(ctx, c, s, &result)
+	result.Took = time.Since(began)
+	r.log("  %-22s %s (%.0f s)", c.name, result.How, result.Took.Seconds())
+	return result, errors.Join(err, s.uninstall(context.WithoutCancel(ctx)))
 }
 
-func (r *Runner) controlled(ctx context.Context, c control, s *system, found *report.Control) error {
+func (r *Runner) detect(ctx context.Context, c control, s *system, result *report.Control) error {
 	if err := s.install(ctx); err != nil {
 		return fmt.Errorf("control %s: %w", c.name, err)
 	}
@@ -165,20 +162,17 @@ func (r *Runner) controlled(ctx context.Context, c control, s *system, found *re
 	if err != nil {
 		return err
 	}
-	err = r.provoke(ctx, c, s, t)
-	results, stopErr := t.stop(context.WithoutCancel(ctx))
-	if err = errors.Join(err, stopErr); err != nil {
+	run, err := r.finish(ctx, s, t, r.provoke(ctx, c, s, t))
+	if err != nil {
 		return err
 	}
-	run := t.summarise(results)
-	found.Requests, found.Kinds = run.Requests, run.Kinds
-	ledger, err := r.compare(ctx, s, t.name, results)
-	found.Noticed = !ledger.Exact() || !c.repeat && run.Failed > run.Overloaded
-	found.How = noticed(run, ledger, found.Noticed)
-	return err
+	result.Requests, result.Kinds = run.Requests, run.Kinds
+	result.Detected = !run.Ledger.Exact() || !c.repeat && run.Failed > run.Overloaded
+	result.How = detection(run, result.Detected)
+	return nil
 }
 
-// provoke gives the fault its chance: until it shows, or often enough.
+// provoke causes events until the fault shows, or until the maximum number of events.
 func (r *Runner) provoke(ctx context.Context, c control, s *system, t *traffic) error {
 	if c.writes {
 		return r.await(ctx, t, func(count load.Count) bool { return count.Posts >= controlPosts && (!c.repeat || count.Repeats > 0) })
@@ -187,28 +181,28 @@ func (r *Runner) provoke(ctx context.Context, c control, s *system, t *traffic) 
 		return err
 	}
 	for range controlRestarts {
-		shown, err := r.provokeOnce(ctx, c, s, t)
-		if shown || err != nil {
+		failed, err := r.provokeOnce(ctx, c, s, t)
+		if failed || err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// provokeOnce restarts the control, and reports whether something has failed by
-// the time at which all of it has been replaced.
-func (r *Runner) provokeOnce(ctx context.Context, c control, s *system, t *traffic) (shown bool, err error) {
+// provokeOnce restarts the component, and reports whether a request failed until all its
+// pods were replaced.
+func (r *Runner) provokeOnce(ctx context.Context, c control, s *system, t *traffic) (failed bool, err error) {
 	if err := errors.Join(t.nudge(ctx), s.restart(ctx, c.component)); err != nil {
 		return false, err
 	}
-	watching, cancel := context.WithCancel(ctx)
+	waitCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	replaced := make(chan error, 1)
-	go func() { replaced <- errors.Join(s.rolledOut(watching), pause(watching, afterRestart)) }()
+	go func() { replaced <- errors.Join(s.rolledOut(waitCtx), pause(waitCtx, afterRestart)) }()
 	for {
 		count, err := t.count(ctx)
-		if shown := count.Failed > count.Overloaded; shown || err != nil {
-			return shown, err
+		if failed := count.Failed > count.Overloaded; failed || err != nil {
+			return failed, err
 		}
 		select {
 		case err := <-replaced:
@@ -218,10 +212,9 @@ func (r *Runner) provokeOnce(ctx context.Context, c control, s *system, t *traff
 	}
 }
 
-// await waits until the loads have seen enough, or for as long as there is
-// patience: what they have seen by then is judged.
+// await waits until enough returns true, at most for rolloutTimeout.
 func (r *Runner) await(ctx context.Context, t *traffic, enough func(load.Count) bool) error {
-	for until := time.Now().Add(patience); time.Now().Before(until); {
+	for until := time.Now().Add(rolloutTimeout); time.Now().Before(until); {
 		count, err := t.count(ctx)
 		if err != nil || enough(count) {
 			return err
@@ -233,16 +226,17 @@ func (r *Runner) await(ctx context.Context, t *traffic, enough func(load.Count) 
 	return nil
 }
 
-func noticed(run *report.Run, ledger report.Ledger, was bool) string {
-	var said []string
+// detection describes how a fault was detected.
+func detection(run *report.Run, detected bool) string {
+	if !detected {
+		return fmt.Sprintf("NOT detected in %d requests", run.Requests)
+	}
+	var symptoms []string
 	for _, kind := range slices.Sorted(maps.Keys(run.Kinds)) {
-		said = append(said, fmt.Sprintf("%d × %s", run.Kinds[kind], kind))
+		symptoms = append(symptoms, fmt.Sprintf("%d × %s", run.Kinds[kind], kind))
 	}
-	if !ledger.Exact() {
-		said = append(said, fmt.Sprintf("%d acknowledged writes lost, %d doubled, %d altered, %d strange", ledger.Lost, ledger.Doubled, ledger.Wrong, ledger.Strange))
+	if l := run.Ledger; !l.Exact() {
+		symptoms = append(symptoms, fmt.Sprintf("%d acknowledged writes lost, %d duplicated, %d altered, %d unexpected", l.Lost, l.Duplicated, l.Altered, l.Unexpected))
 	}
-	if !was {
-		return fmt.Sprintf("NOT noticed in %d requests", run.Requests)
-	}
-	return fmt.Sprintf("noticed in %d requests: %s", run.Requests, strings.Join(said, ", "))
+	return fmt.Sprintf("detected in %d requests: %s", run.Requests, strings.Join(symptoms, ", "))
 }

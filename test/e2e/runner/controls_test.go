@@ -10,18 +10,18 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/cluster"
 )
 
-// Each control breaks something, and each fail point is used by one.
-func TestControlsAreBroken(t *testing.T) {
+// Each control has a fault, and each fail point is used.
+func TestControls(t *testing.T) {
 	unused := failpoint.All()
 	for _, c := range controls() {
-		require.NotZero(t, len(c.points)+len(c.patch), "%s breaks nothing", c.name)
+		require.NotZero(t, len(c.points)+len(c.patch), "%s has no fault", c.name)
 		unused = slices.DeleteFunc(unused, func(p failpoint.Point) bool { return slices.Contains(c.points, p) })
 	}
-	require.Empty(t, unused, "no control uses these")
+	require.Empty(t, unused, "unused fail points")
 }
 
-// Fail points reach the service that they are for, and no other.
-func TestFailPointsAreEnabledInTheEnvironment(t *testing.T) {
+// Fail points are only enabled in the given service.
+func TestFailPointsInEnvironment(t *testing.T) {
 	s := newSystem(&cluster.Cluster{}, "", "", "achilles-control", current)
 	s.points[article] = points(failpoint.LoseAnswers, failpoint.ForgetKeys)
 	values := s.values(nil)

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// disturbance is a graceful event that no client may notice.
+// disturbance is a graceful event during which no request may fail.
 type disturbance struct {
 	name string
 	run  func(ctx context.Context, s *system) error
 }
 
-// disturbances are all that a platform does to a healthy system. They leave
-// it as they found it.
+// disturbances returns the graceful events of a platform. After the last the system is
+// in its initial state.
 func disturbances(nodes []string, newer string) []disturbance {
 	all := []disturbance{
 		{"restart tag", restart(tag)},
@@ -47,26 +47,26 @@ func restartTwice(ctx context.Context, s *system) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(4 * time.Second): // the first pods have been replaced by then
+	case <-time.After(4 * time.Second): // until the first pods are replaced
 	}
 	return s.restart(ctx, tag, article)
 }
 
-// changeConfiguration changes what the pods have to be restarted for.
+// changeConfiguration changes a setting that requires a restart of the pods.
 func changeConfiguration(ctx context.Context, s *system) error {
 	size := 10 + time.Now().Second()%50
 	changes := map[string]any{"config": map[string]any{"App": map[string]any{"DefaultPageSize": size}}}
 	return s.upgrade(ctx, map[component]map[string]any{tag: changes, article: changes})
 }
 
-// newSchema upgrades to a release with a further migration: the old pods serve
-// on the new schema meanwhile.
+// newSchema upgrades to a release with a new migration. The old pods serve with the new
+// schema until they are replaced.
 func newSchema(version string) func(context.Context, *system) error {
 	return func(ctx context.Context, s *system) error {
 		old := s.versions
 		s.versions = map[component]string{tag: version, article: version}
 		err := s.upgrade(ctx, nil)
-		s.versions = old // a rollback follows
+		s.versions = old // the next disturbance is a rollback
 		return err
 	}
 }
@@ -77,10 +77,10 @@ func scaleTo(replicas int, components ...component) func(context.Context, *syste
 
 func drain(node string) func(context.Context, *system) error {
 	return func(ctx context.Context, s *system) error {
-		_, err := s.cluster.Kubectl(ctx, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", patience.String(),
+		_, err := s.cluster.Kubectl(ctx, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", rolloutTimeout.String(),
 			"--pod-selector", "app.kubernetes.io/instance="+release)
 		if _, uncordon := s.cluster.Kubectl(ctx, "uncordon", node); uncordon != nil {
-			return fmt.Errorf("the node %s stays cordoned: %w", node, uncordon)
+			return fmt.Errorf("uncordon node %s: %w", node, uncordon)
 		}
 		return err
 	}

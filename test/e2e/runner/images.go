@@ -11,7 +11,7 @@ import (
 	"github.com/achilles-blog/achilles/test/oci"
 )
 
-// push puts the image of a static program into the cluster's registry.
+// push pushes the image of a static program to the registry.
 func (r *Runner) push(ctx context.Context, program, name, version string) error {
 	image, err := oci.Service(program, name, v1.Platform{OS: "linux", Architecture: runtime.GOARCH}, oci.Build{Version: version, Created: time.Unix(0, 0)})
 	if err != nil {
@@ -20,13 +20,13 @@ func (r *Runner) push(ctx context.Context, program, name, version string) error 
 	return oci.Push(ctx, image, r.cluster.Push(name+":"+version), r.cluster.Insecure)
 }
 
-// pushStandIns puts stand-ins for the official images of MariaDB and Redis
-// there, for clusters that cannot pull those.
+// pushStandIns pushes substitutes for the official images of MariaDB and Redis, for
+// clusters that cannot pull these.
 func (r *Runner) pushStandIns(ctx context.Context) error {
 	for name, make := range map[string]func() (v1.Image, error){"mariadb": oci.StandInMariaDB, "redis": oci.StandInRedis} {
 		image, err := make()
 		if err != nil {
-			return fmt.Errorf("a stand-in for the image %s: %w", name, err)
+			return fmt.Errorf("stand-in for the image %s: %w", name, err)
 		}
 		if err := oci.Push(ctx, image, r.cluster.Push(name+":"+current), r.cluster.Insecure); err != nil {
 			return err

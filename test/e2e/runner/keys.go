@@ -19,19 +19,18 @@ import (
 )
 
 const (
-	// app is the app key of the load.
-	app = "e2e"
-	// tokenLifetime is that of tokens which the e2e test signs itself: a soak takes
-	// hours. A key of a key set verifies for as long.
+	// appKey is the app key of the load.
+	appKey = "e2e"
+	// tokenLifetime is the lifetime of tokens that the runner signs itself, because
+	// a soak takes hours. Keys verify as long.
 	tokenLifetime = 24 * time.Hour
-	// signsIn is when a new key begins to sign. An operator leaves minutes for it
-	// to reach every pod; here it is hurried.
+	// signsIn is the time until a new key signs. Operators use minutes.
 	signsIn = 10 * time.Second
 
-	// refusedToken is the kind of failure of a request whose token is refused.
-	refusedToken = "status 401 by the service"
+	// rejectedToken is the kind of failure of a request whose token is rejected.
+	rejectedToken = "status 401 by the service"
 
-	// The Secret of the release with the key set, and its key there.
+	// The Secret with the key set of the release, and its key.
 	keysSecret = release + "-auth"
 	keysKey    = "keys.yaml"
 )
@@ -44,12 +43,12 @@ func (s *system) keys(ctx context.Context) ([]byte, error) {
 	}
 	var secret struct{ Data map[string][]byte }
 	if err := json.Unmarshal([]byte(printed), &secret); err != nil || len(secret.Data[keysKey]) == 0 {
-		return nil, fmt.Errorf("the Secret %s has no key set in %s", keysSecret, keysKey) // and no more: it is one
+		return nil, fmt.Errorf("the Secret %s has no key set in %s", keysSecret, keysKey) // the error must not contain the Secret
 	}
 	return secret.Data[keysKey], nil
 }
 
-// setKeys puts another key set into the Secret, as an operator does.
+// setKeys replaces the key set in the Secret.
 func (s *system) setKeys(ctx context.Context, keySet string) error {
 	secret, err := json.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": keysSecret, "namespace": s.namespace},
@@ -70,7 +69,7 @@ func (s *system) token(ctx context.Context) (string, error) {
 	return s.sign(keySet, time.Now())
 }
 
-// sign returns the token that a service with this key set gives at that time.
+// sign returns a token signed with the key set at the given time.
 func (s *system) sign(keySet []byte, at time.Time) (string, error) {
 	config := auth.Default()
 	config.Lifetime = tokenLifetime
@@ -82,36 +81,36 @@ func (s *system) sign(keySet []byte, at time.Time) (string, error) {
 	if err := errors.Join(err, os.Remove(config.KeysFile)); err != nil {
 		return "", err
 	}
-	return opened.Sign(app, []string{auth.ScopeWrite}, at)
+	return opened.Sign(appKey, []string{auth.ScopeWrite}, at)
 }
 
-// keyOf is the id of the key that has signed a token, "" for what is none.
+// keyOf returns the id of the key that signed a token, or "" if it is not a token.
 func keyOf(token string) string {
 	header, _, _ := strings.Cut(token, ".")
 	decoded, err := base64.RawURLEncoding.DecodeString(header)
-	var said struct{ Kid string }
-	if err != nil || json.Unmarshal(decoded, &said) != nil {
+	var parsed struct{ Kid string }
+	if err != nil || json.Unmarshal(decoded, &parsed) != nil {
 		return ""
 	}
-	return said.Kid
+	return parsed.Kid
 }
 
-// rotation is a change of the key set under load.
+// rotation is a rotation of the key set under load.
 type rotation struct {
 	key string
-	// known is how long it took until every pod knew the key, pods how many
-	// there were.
+	// known is how long it took until every pod knew the key, pods the number of
+	// pods.
 	known time.Duration
 	pods  int
-	// before are the requests that the loads had made until then.
+	// before is the number of requests before the key was used.
 	before int
-	// wrong says what went wrong.
+	// wrong describes the failure of the rotation, if any.
 	wrong string
 }
 
-// rotateKeys adds a key to the key set, waits until it signs, and gives the loads
-// on the nodes tokens by it. Those of the load through the ingress are by a key
-// of before. So from then on every pod has to verify both.
+// rotateKeys adds a key to the key set, waits until it signs, and gives the loads on the
+// nodes tokens signed by it. The load through the ingress keeps its old token, so that
+// every pod has to verify both.
 func (r *Runner) rotateKeys(t *traffic) func(context.Context, *system) error {
 	return func(ctx context.Context, s *system) error {
 		began := time.Now()
@@ -131,25 +130,23 @@ func (r *Runner) rotateKeys(t *traffic) func(context.Context, *system) error {
 		if err := s.setKeys(ctx, rotated); err != nil {
 			return err
 		}
-		if err := r.spread(ctx, s, first, began, &rotation); err != nil {
+		if err := r.awaitKey(ctx, s, first, began, &rotation); err != nil {
 			return err
 		}
 		if err := pause(ctx, time.Until(began.Add(signsIn))); err != nil {
 			return err
 		}
 		if rotation.wrong == "" {
-			err = r.takeKey(ctx, s, t, &rotation)
+			err = r.useKey(ctx, s, t, &rotation)
 		}
 		r.rotations = append(r.rotations, rotation)
 		return err
 	}
 }
 
-// spread waits until every pod has read the new key set: it takes the token that
-// the new key has signed.
-func (r *Runner) spread(ctx context.Context, s *system, token string, since time.Time, rotation *rotation) error {
-	// A kubelet looks once a minute whether a Secret has changed, and at once
-	// when the pod itself has.
+// awaitKey waits until every pod accepts a token signed by the new key.
+func (r *Runner) awaitKey(ctx context.Context, s *system, token string, since time.Time, rotation *rotation) error {
+	// The kubelet checks Secrets once a minute, and immediately when a pod changes.
 	if _, err := r.cluster.Kubectl(ctx, "annotate", "pods", "-n", s.namespace, "-l", services, "--overwrite", "achilles-e2e/key="+rotation.key); err != nil {
 		return err
 	}
@@ -158,14 +155,14 @@ func (r *Runner) spread(ctx context.Context, s *system, token string, since time
 		return err
 	}
 	rotation.pods = len(pods)
-	for until := time.Now().Add(patience); ; {
-		pods = slices.DeleteFunc(pods, func(pod cluster.Pod) bool { return r.admits(ctx, s, pod, token) })
+	for until := time.Now().Add(rolloutTimeout); ; {
+		pods = slices.DeleteFunc(pods, func(pod cluster.Pod) bool { return r.accepts(ctx, s, pod, token) })
 		rotation.known = time.Since(since)
 		switch {
 		case len(pods) == 0:
 			return nil
 		case time.Now().After(until):
-			rotation.wrong = fmt.Sprintf("%s has not read the key %s within %s", pods[0].Name, rotation.key, patience)
+			rotation.wrong = fmt.Sprintf("%s has not read the key %s within %s", pods[0].Name, rotation.key, rolloutTimeout)
 			return nil
 		}
 		if err := pause(ctx, time.Second); err != nil {
@@ -174,9 +171,9 @@ func (r *Runner) spread(ctx context.Context, s *system, token string, since time
 	}
 }
 
-// admits tells whether a pod takes the token. It is asked through the API
-// server, which leaves the header token alone.
-func (r *Runner) admits(ctx context.Context, s *system, pod cluster.Pod, token string) bool {
+// accepts reports whether a pod accepts the token. The request is proxied by the API
+// server, which passes on the header token.
+func (r *Runner) accepts(ctx context.Context, s *system, pod cluster.Pod, token string) bool {
 	url := fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s:8080/proxy/api/v1/%ss?page_size=1", r.agents.proxy, s.namespace, pod.Name, pod.Component)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -185,16 +182,16 @@ func (r *Runner) admits(ctx context.Context, s *system, pod cluster.Pod, token s
 	request.Header.Set("token", token)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return false // the next time
+		return false // the caller retries
 	}
 	_ = response.Body.Close()
 	r.probes++
 	return response.StatusCode == http.StatusOK
 }
 
-// takeKey gives the loads on the nodes a token by the new key; where it
-// has credentials it is one that a service gives.
-func (r *Runner) takeKey(ctx context.Context, s *system, t *traffic, rotation *rotation) error {
+// useKey gives the loads on the nodes a token signed by the new key, from POST /auth if
+// there are credentials.
+func (r *Runner) useKey(ctx context.Context, s *system, t *traffic, rotation *rotation) error {
 	count, err := t.count(ctx)
 	if err != nil {
 		return err
@@ -202,22 +199,22 @@ func (r *Runner) takeKey(ctx context.Context, s *system, t *traffic, rotation *r
 	rotation.before = count.Requests
 	token, err := s.token(ctx)
 	if err == nil && r.secret != "" {
-		token, err = s.door().authenticate(ctx, r.secret)
+		token, err = s.apiClient().authenticate(ctx, r.secret)
 	}
 	if err != nil {
-		rotation.wrong = "no token by the new key: " + err.Error()
+		rotation.wrong = "no token signed by the new key: " + err.Error()
 		return nil
 	}
 	if signed := keyOf(token); signed != rotation.key {
-		rotation.wrong = fmt.Sprintf("POST /auth gave a token by the key %s, when %s was to sign", signed, rotation.key)
+		rotation.wrong = fmt.Sprintf("POST /auth returned a token signed by %s, want %s", signed, rotation.key)
 		return nil
 	}
 	return t.setNodesToken(ctx, token)
 }
 
-// judgeRotations: any refused token is also a failed request of the run.
-func (r *Runner) judgeRotations(run *report.Run) {
-	refused, requests, slowest, pods, wrong := run.Kinds[refusedToken], 0, time.Duration(0), 0, []string{}
+// checkRotations checks that no token was rejected because of a rotation.
+func (r *Runner) checkRotations(run *report.Run) {
+	rejected, requests, slowest, pods, wrong := run.Kinds[rejectedToken], 0, time.Duration(0), 0, []string{}
 	for _, rotation := range r.rotations {
 		if requests == 0 && rotation.wrong == "" {
 			requests = run.Requests - rotation.before
@@ -227,7 +224,7 @@ func (r *Runner) judgeRotations(run *report.Run) {
 		}
 		slowest, pods = max(slowest, rotation.known), max(pods, rotation.pods)
 	}
-	r.result("G1: a key rotation refuses no token", refused == 0 && requests > 0 && len(wrong) == 0,
-		"of %d requests after the first of %d new keys, with tokens by them from the nodes and by the one before through the ingress, %d were answered 401; "+
-			"without a restart each of up to %d pods had read it after %.1f s at most %s", requests, len(r.rotations), refused, pods, slowest.Seconds(), strings.Join(wrong, "; "))
+	r.result("G1: a key rotation rejects no token", rejected == 0 && requests > 0 && len(wrong) == 0,
+		"%d requests after the first of %d new keys, with tokens signed by the new keys from the nodes and by the old key through the ingress; %d were answered 401; "+
+			"up to %d pods loaded each key without a restart, after %.1f s at most %s", requests, len(r.rotations), rejected, pods, slowest.Seconds(), strings.Join(wrong, "; "))
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/report"
 )
 
-// kubectl is a stand-in that keeps the Secret of a key set, and has one pod.
+// kubectl is a fake kubectl that stores the Secret of the key set and has one pod.
 const kubectl = `#!/bin/sh
 cd %s || exit 1
 case "$1 $2" in
@@ -35,7 +35,7 @@ esac
 func newKeySystem(t *testing.T) (*Runner, *system) {
 	t.Helper()
 	folder := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(folder, "kubectl"), fmt.Appendf(nil, kubectl, folder), 0o700)) // #nosec G306 -- it has to run
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "kubectl"), fmt.Appendf(nil, kubectl, folder), 0o700)) // #nosec G306 -- an executable
 	t.Setenv("PATH", folder+":"+os.Getenv("PATH"))
 	keySet := base64.StdEncoding.EncodeToString([]byte(auth.GenerateKeySet(time.Now())))
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "secret"), []byte(`{"data": {"keys.yaml": "`+keySet+`"}}`), 0o600))
@@ -54,12 +54,12 @@ func TestTokenOfTheRelease(t *testing.T) {
 	require.NoError(t, os.WriteFile(config.KeysFile, keySet, 0o600))
 	opened, err := auth.OpenKeySet(config)
 	require.NoError(t, err)
-	caller, err := opened.Verify(token, time.Now().Add(tokenLifetime-time.Minute))
+	principal, err := opened.Verify(token, time.Now().Add(tokenLifetime-time.Minute))
 	require.NoError(t, err)
-	require.Equal(t, auth.Principal{AppKey: app, Scopes: []string{auth.ScopeWrite}}, caller)
+	require.Equal(t, auth.Principal{AppKey: appKey, Scopes: []string{auth.ScopeWrite}}, principal)
 	left, err := os.ReadDir(s.folder)
 	require.NoError(t, err)
-	require.Empty(t, left, "the key set is left behind")
+	require.Empty(t, left, "the key set is not deleted")
 
 	require.NoError(t, s.setKeys(t.Context(), ""))
 	_, err = s.token(t.Context())
@@ -69,17 +69,17 @@ func TestTokenOfTheRelease(t *testing.T) {
 	}
 }
 
-// After a rotation the loads on the nodes show tokens by the new key, and the
-// one through the ingress goes on with its own.
+// After a rotation the loads on the nodes have tokens signed by the new key, and the load
+// through the ingress keeps its own token.
 func TestRotation(t *testing.T) {
 	r, s := newKeySystem(t)
 	var mu sync.Mutex
-	shown := map[string]string{} // the last key, by way
+	keys := map[string]string{} // the last key by host
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-			shown[r.Host] = keyOf(token)
+			keys[r.Host] = keyOf(token)
 		}
 		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write([]byte(`{"data": {"id": 7}}`))
@@ -89,11 +89,11 @@ func TestRotation(t *testing.T) {
 	node := httptest.NewServer(agent.Handler())
 	defer node.Close()
 	defer http.DefaultClient.CloseIdleConnections()
-	looks := 0
+	probes := 0
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		require.Equal(t, "/api/v1/namespaces/achilles-e2e/pods/a:8080/proxy/api/v1/tags", r.URL.Path)
 		require.NotEmpty(t, keyOf(r.Header.Get("token")))
-		if looks++; looks < 3 { // the first looks come before the kubelet's
+		if probes++; probes < 3 { // until the kubelet has updated the file
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	}))
@@ -120,15 +120,15 @@ func TestRotation(t *testing.T) {
 	require.Eventually(t, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return shown["node1"] == rotation.key && shown["ingress"] == keyOf(old)
+		return keys["node1"] == rotation.key && keys["ingress"] == keyOf(old)
 	}, time.Minute, 10*time.Millisecond)
 	results, err := tr.stop(t.Context())
 	require.NoError(t, err)
-	r.judgeRotations(tr.summarise(results))
+	r.checkRotations(tr.summarise(results))
 	require.True(t, r.report.Results[0].Passed, r.report.Results)
 }
 
-func TestRotationsAreJudged(t *testing.T) {
+func TestCheckRotations(t *testing.T) {
 	good := []rotation{{key: "new", before: 10, pods: 4}, {key: "newer", before: 60, pods: 4}}
 	requests := load.Count{Requests: 100}
 	for name, c := range map[string]struct {
@@ -136,17 +136,17 @@ func TestRotationsAreJudged(t *testing.T) {
 		run       report.Run
 		passed    bool
 	}{
-		"good":                {good, report.Run{Count: requests}, true},
-		"other failures":      {good, report.Run{Count: requests, Kinds: map[string]int{"timeout": 1}}, true},
-		"a refused token":     {good, report.Run{Count: requests, Kinds: map[string]int{refusedToken: 1}}, false},
-		"none":                {nil, report.Run{Count: requests}, false},
-		"nothing came after":  {good[:1], report.Run{Count: load.Count{Requests: 10}}, false},
-		"one that went wrong": {append(good, rotation{wrong: "a has not read the key"}), report.Run{Count: requests}, false},
+		"good":              {good, report.Run{Count: requests}, true},
+		"other failures":    {good, report.Run{Count: requests, Kinds: map[string]int{"timeout": 1}}, true},
+		"rejected token":    {good, report.Run{Count: requests, Kinds: map[string]int{rejectedToken: 1}}, false},
+		"no rotation":       {nil, report.Run{Count: requests}, false},
+		"no later requests": {good[:1], report.Run{Count: load.Count{Requests: 10}}, false},
+		"failed rotation":   {append(good, rotation{wrong: "a has not read the key"}), report.Run{Count: requests}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &Runner{options: Options{Stdout: io.Discard}, report: &report.Report{}, rotations: c.rotations}
-			r.judgeRotations(&c.run)
-			require.Equal(t, c.passed, r.report.Results[0].Passed, r.report.Results[0].Why)
+			r.checkRotations(&c.run)
+			require.Equal(t, c.passed, r.report.Results[0].Passed, r.report.Results[0].Detail)
 		})
 	}
 }

@@ -18,14 +18,13 @@ import (
 
 func TestMain(m *testing.M) { process.Main(m) }
 
-// ledgers are a load that both services have taken, and where it is written.
+// ledgers are the results of a load and the databases of both services.
 type ledgers struct {
 	tags, articles *sql.DB
-	wrote          map[string][]load.Result
+	results        map[string][]load.Result
 }
 
-// write puts a load on real services, with Idempotency-Keys or without, and
-// returns when the articles' copy of the tags is complete.
+// write runs a load on real services, and waits until the tag read model is complete.
 func write(t *testing.T, repeat bool) *ledgers {
 	t.Helper()
 	if testing.Short() {
@@ -35,15 +34,15 @@ func write(t *testing.T, repeat bool) *ledgers {
 	tags := process.Ready(t, process.Service(t, "tag"), process.On(tagDatabase))
 	articles := process.Ready(t, process.Service(t, "article"), process.Follow(articleDatabase, tags.Addr(t)))
 	written := load.Start(load.Config{
-		Run: "run", Source: "here", Mix: load.Mix{Reused: 2, Fresh: 1, H2C: 1}, Window: time.Second, Think: time.Millisecond, Token: process.Token(), Repeat: repeat,
+		Run: "run", Source: "here", Mix: load.Mix{Reused: 2, Fresh: 1, H2C: 1}, MaxDuration: time.Second, Think: time.Millisecond, Token: process.Token(), Repeat: repeat,
 		Tags:     load.Endpoint{Addr: tags.Addr(t), Host: "tags"},
 		Articles: load.Endpoint{Addr: articles.Addr(t), Host: "articles"},
 	})
 	process.Await(t, "200 requests", func() bool { return written.Count().Requests >= 200 })
 	result := written.Stop()
 	require.Zero(t, result.Failed, result.Failures)
-	l := &ledgers{tags: open(t, tagDatabase), articles: open(t, articleDatabase), wrote: map[string][]load.Result{"run": {result}}}
-	process.Await(t, "the copy of the tags", func() bool { return l.compare(t, l.tags, l.articles).CopyDiffers == 0 })
+	l := &ledgers{tags: open(t, tagDatabase), articles: open(t, articleDatabase), results: map[string][]load.Result{"run": {result}}}
+	process.Await(t, "the tag read model", func() bool { return l.compare(t, l.tags, l.articles).ReadModelDiffers == 0 })
 	return l
 }
 
@@ -57,12 +56,12 @@ func open(t *testing.T, cfg database.Config) *sql.DB {
 
 func (l *ledgers) compare(t *testing.T, tags, articles querier) report.Ledger {
 	t.Helper()
-	found, err := newBooks("run", l.wrote).compare(t.Context(), tags, articles)
+	found, err := newComparison("run", l.results).compare(t.Context(), tags, articles)
 	require.NoError(t, err)
 	return found
 }
 
-// with compares after statements that are taken back afterwards.
+// with compares after statements, which it rolls back.
 func (l *ledgers) with(t *testing.T, tagStatement, articleStatement string) report.Ledger {
 	t.Helper()
 	in := func(db *sql.DB, statement string) *sql.Tx {
@@ -81,13 +80,12 @@ func (l *ledgers) with(t *testing.T, tagStatement, articleStatement string) repo
 	return l.compare(t, in(l.tags, tagStatement), in(l.articles, articleStatement))
 }
 
-// Every way in which a database may differ from what was acknowledged is told
-// from the others.
+// Each kind of difference between the ledger and the databases is detected.
 func TestLedger(t *testing.T) {
 	l := write(t, true)
 	exact := l.compare(t, l.tags, l.articles)
 	require.True(t, exact.Exact(), exact.Examples)
-	require.Equal(t, l.wrote["run"][0].Posts, exact.Acknowledged)
+	require.Equal(t, l.results["run"][0].Posts, exact.Acknowledged)
 	require.Equal(t, report.Ledger{Sent: exact.Sent, Acknowledged: exact.Sent}, exact)
 
 	const some = " WHERE is_deleted = 0 ORDER BY id LIMIT 1"
@@ -95,17 +93,17 @@ func TestLedger(t *testing.T) {
 		name, tag, article string
 		change             func(*report.Ledger)
 	}{
-		{"an article that is gone", "", "DELETE FROM blog_article" + some, func(l *report.Ledger) { l.Lost++ }},
-		{"an article that is deleted", "", "UPDATE blog_article SET is_deleted = 1" + some, func(l *report.Ledger) { l.Lost++ }},
-		{"an article that is there twice", "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at) SELECT title, `desc`, content, created_at, updated_at FROM blog_article" + some,
-			func(l *report.Ledger) { l.Doubled++ }},
-		{"an article of nobody", "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at) VALUES ('run/here/reused0/1000000', '', '', NOW(), NOW())", func(l *report.Ledger) { l.Strange++ }},
-		{"an article by another name", "", "UPDATE blog_article SET title = 'by hand'" + some, func(l *report.Ledger) { l.Strange++; l.Lost++ }},
-		{"an edit that was never sent", "", "UPDATE blog_article SET `desc` = 'revision 1000'" + some, func(l *report.Ledger) { l.Wrong++ }},
-		{"an article that has lost a tag", "", "DELETE FROM blog_article_tag ORDER BY article_id LIMIT 1", func(l *report.Ledger) { l.Wrong++ }},
-		{"a tag that was switched off", "UPDATE blog_tag SET state = 0" + some, "", func(l *report.Ledger) { l.Wrong++; l.CopyDiffers++ }},
-		{"a tag that differs in the copy", "", "UPDATE blog_tag_projection SET name = 'other' ORDER BY id LIMIT 1", func(l *report.Ledger) { l.CopyDiffers++ }},
-		{"a tag that is in the copy alone", "", "INSERT INTO blog_tag_projection (id, name, state) VALUES (1000000, 'more', 1)", func(l *report.Ledger) { l.CopyDiffers++ }},
+		{"lost article", "", "DELETE FROM blog_article" + some, func(l *report.Ledger) { l.Lost++ }},
+		{"deleted article", "", "UPDATE blog_article SET is_deleted = 1" + some, func(l *report.Ledger) { l.Lost++ }},
+		{"duplicated article", "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at) SELECT title, `desc`, content, created_at, updated_at FROM blog_article" + some,
+			func(l *report.Ledger) { l.Duplicated++ }},
+		{"unexpected article", "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at) VALUES ('run/here/reused0/1000000', '', '', NOW(), NOW())", func(l *report.Ledger) { l.Unexpected++ }},
+		{"renamed article", "", "UPDATE blog_article SET title = 'by hand'" + some, func(l *report.Ledger) { l.Unexpected++; l.Lost++ }},
+		{"unexpected edit", "", "UPDATE blog_article SET `desc` = 'revision 1000'" + some, func(l *report.Ledger) { l.Altered++ }},
+		{"article without one of its tags", "", "DELETE FROM blog_article_tag ORDER BY article_id LIMIT 1", func(l *report.Ledger) { l.Altered++ }},
+		{"disabled tag", "UPDATE blog_tag SET state = 0" + some, "", func(l *report.Ledger) { l.Altered++; l.ReadModelDiffers++ }},
+		{"tag that differs in the read model", "", "UPDATE blog_tag_projection SET name = 'other' ORDER BY id LIMIT 1", func(l *report.Ledger) { l.ReadModelDiffers++ }},
+		{"tag that is only in the read model", "", "INSERT INTO blog_tag_projection (id, name, state) VALUES (1000000, 'more', 1)", func(l *report.Ledger) { l.ReadModelDiffers++ }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			found, want := l.with(t, c.tag, c.article), exact
@@ -118,32 +116,31 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// What was sent and not acknowledged may be there or not; later runs don't
-// count it.
-func TestLedgerOfTheUnacknowledged(t *testing.T) {
+// Writes that were not acknowledged may exist or not. Later runs don't count them.
+func TestUnacknowledgedWrites(t *testing.T) {
 	l := write(t, false)
 	exact := l.compare(t, l.tags, l.articles)
 	unacknowledged := ""
-	for name, w := range l.wrote["run"][0].Writers {
+	for name, w := range l.results["run"][0].Writers {
 		unacknowledged = load.Name("run", "here", name, 0)
-		w.Articles[0] = 0                 // there, unacknowledged
-		w.Tags = append(w.Tags, 0)        // not there
-		w.Tags[len(w.Tags)-2] = 1_000_000 // acknowledged as another
+		w.Articles[0] = 0                 // exists, unacknowledged
+		w.Tags = append(w.Tags, 0)        // does not exist
+		w.Tags[len(w.Tags)-2] = 1_000_000 // acknowledged with another id
 		break
 	}
 	found := l.compare(t, l.tags, l.articles)
 	require.Equal(t, exact.Acknowledged-1, found.Acknowledged)
 	require.Equal(t, 2, found.Unanswered)
 	require.Equal(t, 1, found.Applied)
-	require.Equal(t, 1, found.Wrong)
-	require.Zero(t, found.Lost+found.Doubled+found.Strange)
+	require.Equal(t, 1, found.Altered)
+	require.Zero(t, found.Lost+found.Duplicated+found.Unexpected)
 
 	twice := l.with(t, "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at) "+
 		"SELECT title, `desc`, content, created_at, updated_at FROM blog_article WHERE title = '"+unacknowledged+"'")
-	require.Equal(t, 1, twice.Doubled, "what nobody was told of is there twice")
+	require.Equal(t, 1, twice.Duplicated, "an unacknowledged write exists twice")
 
-	later, err := newBooks("later", l.wrote).compare(t.Context(), l.tags, l.articles)
+	later, err := newComparison("later", l.results).compare(t.Context(), l.tags, l.articles)
 	require.NoError(t, err)
 	require.Zero(t, later.Sent+later.Acknowledged+later.Unanswered+later.Applied)
-	require.Equal(t, 1, later.Wrong, "what an earlier run wrote has to stay as it is")
+	require.Equal(t, 1, later.Altered, "writes of earlier runs must not change")
 }

@@ -18,27 +18,27 @@ import (
 	"github.com/achilles-blog/achilles/test/observability"
 )
 
-// scraping is the interval between two scrapes: a drain lasts seconds.
-const scraping = time.Second
+// scrapeInterval is short because a drain lasts seconds.
+const scrapeInterval = time.Second
 
-// monitor is a real Prometheus that finds the pods by the chart's annotations,
-// as the example configuration in deploy/observability tells it to.
+// monitor is a real Prometheus with the example configuration in deploy/observability,
+// which discovers the pods by the annotations of the chart.
 type monitor struct {
 	runner *Runner
 	system *system
 	cmd    *exec.Cmd
-	forget context.CancelFunc // ends the discovery
+	cancel context.CancelFunc // stops the discovery
 	addr   string
 	began  time.Time
-	// before is what the pods have counted before any load.
+	// before is the number of requests that the pods have counted before the load.
 	before float64
 }
 
-// monitor starts Prometheus; nil without the program.
+// monitor starts Prometheus. It returns nil if Prometheus is not installed.
 func (r *Runner) monitor(ctx context.Context, s *system) (*monitor, error) {
 	program, err := exec.LookPath("prometheus")
 	if err != nil {
-		r.say("left out: what Prometheus sees (Debian: prometheus)")
+		r.log("skipped: monitoring (install Prometheus; Debian: prometheus)")
 		return nil, nil
 	}
 	folder := filepath.Join(r.folder, "prometheus")
@@ -57,7 +57,7 @@ func (r *Runner) monitor(ctx context.Context, s *system) (*monitor, error) {
 	if err := listener.Close(); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(folder, "log")) // #nosec G304 -- our own folder
+	log, err := os.Create(filepath.Join(folder, "log")) // #nosec G304 -- a temporary directory
 	if err != nil {
 		return nil, err
 	}
@@ -66,14 +66,14 @@ func (r *Runner) monitor(ctx context.Context, s *system) (*monitor, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	following, forget := context.WithCancel(ctx)
-	m := &monitor{runner: r, system: s, cmd: cmd, forget: forget, addr: addr, began: time.Now()}
-	go m.follow(following, targets)
+	followCtx, cancel := context.WithCancel(ctx)
+	m := &monitor{runner: r, system: s, cmd: cmd, cancel: cancel, addr: addr, began: time.Now()}
+	go m.follow(followCtx, targets)
 	return m, m.awaitTargets(ctx, filepath.Join(folder, "log"))
 }
 
-// scrapeConfig is the example with the way to this cluster, and a pace that
-// suits a short run.
+// scrapeConfig writes the example configuration, adapted to this cluster and to a short
+// run.
 func (r *Runner) scrapeConfig(targets, file string) error {
 	source := filepath.Join(r.options.Root, "deploy", "observability")
 	rules, err := filepath.Abs(filepath.Join(source, "alerts.yaml"))
@@ -81,18 +81,18 @@ func (r *Runner) scrapeConfig(targets, file string) error {
 		return err
 	}
 	config, err := observability.Config(filepath.Join(source, "prometheus.yaml"),
-		observability.Scraping{Targets: targets, Rules: rules, Interval: scraping})
+		observability.Scraping{Targets: targets, Rules: rules, Interval: scrapeInterval})
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(file, config, 0o600)
 }
 
-// follow writes the pods of the system to a file of targets, until ctx ends.
+// follow updates the file of scrape targets until ctx ends.
 func (m *monitor) follow(ctx context.Context, file string) {
 	for ctx.Err() == nil {
-		_ = m.writeTargets(ctx, file) // else the next time
-		_ = pause(ctx, scraping)
+		_ = m.writeTargets(ctx, file) // retried
+		_ = pause(ctx, scrapeInterval)
 	}
 }
 
@@ -122,7 +122,7 @@ func (m *monitor) writeTargets(ctx context.Context, file string) error {
 
 func (m *monitor) stop() {
 	if m != nil {
-		m.forget()
+		m.cancel()
 		_ = m.cmd.Process.Kill()
 		_ = m.cmd.Wait() // killed
 	}
@@ -130,7 +130,7 @@ func (m *monitor) stop() {
 
 // awaitTargets waits until every pod is scraped.
 func (m *monitor) awaitTargets(ctx context.Context, log string) error {
-	for until := time.Now().Add(patience); time.Now().Before(until); {
+	for until := time.Now().Add(rolloutTimeout); time.Now().Before(until); {
 		if up, err := m.value(ctx, "count(up == 1)"); err == nil && up >= 4 {
 			m.before, err = m.value(ctx, m.since(countedRequests+" or vector(0)"))
 			return err
@@ -139,12 +139,12 @@ func (m *monitor) awaitTargets(ctx context.Context, log string) error {
 			return err
 		}
 	}
-	said, _ := os.ReadFile(log) // #nosec G304 -- our own file
-	return fmt.Errorf("prometheus did not find the pods: %.2000s", said)
+	output, _ := os.ReadFile(log) // #nosec G304 -- a temporary file
+	return fmt.Errorf("prometheus did not find the pods: %.2000s", output)
 }
 
-// judge compares what Prometheus saw with what the clients know.
-func (m *monitor) judge(ctx context.Context, run *report.Run) error {
+// check compares the data of Prometheus with the results of the load.
+func (m *monitor) check(ctx context.Context, run *report.Run) error {
 	if m == nil {
 		return nil
 	}
@@ -152,10 +152,10 @@ func (m *monitor) judge(ctx context.Context, run *report.Run) error {
 		return err
 	}
 	m.runner.report.Monitoring = &report.Monitoring{}
-	return errors.Join(m.judgeTargets(ctx), m.judgeCounters(ctx, run), m.judgeDrains(ctx, run), m.judgeAlerts(ctx), m.judgeDashboard(ctx))
+	return errors.Join(m.checkTargets(ctx), m.checkCounters(ctx, run), m.checkDrains(ctx, run), m.checkAlerts(ctx), m.checkDashboard(ctx))
 }
 
-func (m *monitor) judgeTargets(ctx context.Context) error {
+func (m *monitor) checkTargets(ctx context.Context) error {
 	for until := time.Now().Add(time.Minute); ; {
 		pods, err := m.runner.cluster.Pods(ctx, m.system.namespace, services)
 		if err != nil {
@@ -165,24 +165,23 @@ func (m *monitor) judgeTargets(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// One scrape that takes longer than a second makes a target count as down.
+		// A target is down after a single scrape that takes longer than a second.
 		if every := int(up) == len(pods); every || time.Now().After(until) {
 			m.runner.result("Prometheus scrapes every pod", every, "%.0f targets up, %d pods", up, len(pods))
 			return nil
 		}
-		if err := pause(ctx, scraping); err != nil {
+		if err := pause(ctx, scrapeInterval); err != nil {
 			return err
 		}
 	}
 }
 
-// countedRequests are those of the API, by the pods' own counters.
+// countedRequests is the number of API requests according to the pods.
 const countedRequests = `sum(max_over_time(achilles_http_requests_total{route=~"/api/.*"}[%s]))`
 
-// judgeCounters counts the requests of the API by the pods' own counters. What
-// a pod counted after its last scrape is gone with it; there is little of it,
-// because a pod that ends has few requests, and is scraped until it ends.
-func (m *monitor) judgeCounters(ctx context.Context, run *report.Run) error {
+// checkCounters compares the counters of the pods with those of the load. Requests after
+// the last scrape of a pod are lost, but there are few at the end of a drain.
+func (m *monitor) checkCounters(ctx context.Context, run *report.Run) error {
 	counted, err := m.value(ctx, m.since(countedRequests))
 	if err != nil {
 		return err
@@ -192,41 +191,41 @@ func (m *monitor) judgeCounters(ctx context.Context, run *report.Run) error {
 	m.fact("Requests counted by the clients", strconv.Itoa(run.Requests))
 	m.fact("Requests counted by the pods", fmt.Sprintf("%.0f (%.2f %%)", counted, 100*share))
 	m.runner.result("No counter is lost", share > 0.99 && share <= 1.0001,
-		"the pods, most of which are gone, have told Prometheus of %.0f requests; the clients made %d", counted, run.Requests)
+		"the pods counted %.0f requests, the clients sent %d", counted, run.Requests)
 	return nil
 }
 
-// judgeDrains looks for every pod that is gone in the series of draining pods.
-func (m *monitor) judgeDrains(ctx context.Context, run *report.Run) error {
+// checkDrains checks that Prometheus has seen every deleted pod drain.
+func (m *monitor) checkDrains(ctx context.Context, run *report.Run) error {
 	drained, err := m.vector(ctx, m.since(`max by (pod) (max_over_time(achilles_draining[%s])) == 1`))
 	if err != nil {
 		return err
 	}
-	there, err := m.runner.cluster.Pods(ctx, m.system.namespace, services)
+	existing, err := m.runner.cluster.Pods(ctx, m.system.namespace, services)
 	if err != nil {
 		return err
 	}
 	alive := map[string]bool{}
-	for _, p := range there {
+	for _, p := range existing {
 		alive[p.Name] = true
 	}
-	gone, unseen := 0, []string{}
+	deleted, unseen := 0, []string{}
 	for _, p := range run.Pods {
 		if alive[p.Name] {
 			continue
 		}
-		gone++
+		deleted++
 		if _, seen := drained[p.Name]; !seen {
 			unseen = append(unseen, p.Name)
 		}
 	}
-	m.fact("Pods that came and went", strconv.Itoa(gone))
-	m.runner.result("Every drain is visible", gone > 0 && len(unseen) == 0, "%d pods went, the drain of %d of them was not seen %s", gone, len(unseen), strings.Join(unseen, " "))
+	m.fact("Deleted pods", strconv.Itoa(deleted))
+	m.runner.result("Every drain is visible", deleted > 0 && len(unseen) == 0, "%d pods were deleted, the drain of %d of them was not seen %s", deleted, len(unseen), strings.Join(unseen, " "))
 	return nil
 }
 
-// judgeAlerts: none may have fired during what no client noticed.
-func (m *monitor) judgeAlerts(ctx context.Context) error {
+// checkAlerts checks that no alert fired during graceful disturbances.
+func (m *monitor) checkAlerts(ctx context.Context) error {
 	fired, err := m.vector(ctx, m.since(`max by (alertname) (max_over_time(ALERTS{alertstate="firing"}[%s]))`))
 	if err != nil {
 		return err
@@ -235,12 +234,12 @@ func (m *monitor) judgeAlerts(ctx context.Context) error {
 	for name := range fired {
 		names = append(names, name)
 	}
-	m.runner.result("No alert fires in graceful events", len(names) == 0, "%d alerts %s", len(names), strings.Join(names, " "))
+	m.runner.result("No alert fires during graceful events", len(names) == 0, "%d alerts %s", len(names), strings.Join(names, " "))
 	return nil
 }
 
-func (m *monitor) judgeDashboard(ctx context.Context) error {
-	queries, err := observability.Queries(filepath.Join(m.runner.options.Root, "deploy", "observability", "dashboard.json"), m.system.namespace, scraping)
+func (m *monitor) checkDashboard(ctx context.Context) error {
+	queries, err := observability.Queries(filepath.Join(m.runner.options.Root, "deploy", "observability", "dashboard.json"), m.system.namespace, scrapeInterval)
 	if err != nil {
 		return err
 	}
@@ -265,7 +264,7 @@ func (m *monitor) fact(name, value string) {
 	m.runner.report.Monitoring.Facts = append(m.runner.report.Monitoring.Facts, report.Fact{Name: name, Value: value})
 }
 
-// since fills in the time since the monitor began.
+// since inserts the time since the start of the monitor into a query.
 func (m *monitor) since(query string) string {
 	return fmt.Sprintf(query, fmt.Sprintf("%ds", int(time.Since(m.began).Seconds())+5))
 }
@@ -281,8 +280,7 @@ func (m *monitor) value(ctx context.Context, query string) (float64, error) {
 	return 0, fmt.Errorf("%s: no data", query)
 }
 
-// vector returns the values of a query by pod, by the name of an alert, or by
-// all labels.
+// vector returns the values of a query by pod, by alert name, or by all labels.
 func (m *monitor) vector(ctx context.Context, query string) (map[string]float64, error) {
 	samples, err := observability.Ask(ctx, m.addr, query)
 	found := map[string]float64{}

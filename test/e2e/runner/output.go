@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 )
 
-// write leaves the report as JSON and as a page.
+// write writes the report as JSON and as HTML.
 func (r *Runner) write() error {
 	if err := os.MkdirAll(r.options.Out, 0o750); err != nil {
 		return err
@@ -14,7 +14,7 @@ func (r *Runner) write() error {
 	for name, write := range map[string]func(io.Writer) error{
 		"report.json": r.report.WriteJSON, "report.html": r.report.WriteHTML,
 	} {
-		file, err := os.Create(filepath.Join(r.options.Out, name)) // #nosec G304 -- the folder that the caller names
+		file, err := os.Create(filepath.Join(r.options.Out, name)) // #nosec G304 -- the configured directory
 		if err != nil {
 			return err
 		}

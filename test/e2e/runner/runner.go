@@ -1,6 +1,6 @@
-// Package runner installs Achilles on a cluster, disturbs and breaks it under
-// the load of clients that repeat a request after crashes only, and then under
-// its key, and counts what they noticed.
+// Package runner runs the e2e test. It installs Achilles on a cluster, causes graceful
+// disturbances and crashes under load, and checks the results. Clients repeat requests
+// only in the crash run, with their Idempotency-Keys.
 package runner
 
 import (
@@ -22,36 +22,35 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/report"
 )
 
-// The versions that are built: the source as it is, a next release, and one with
-// fail points.
+// The versions to build: the source, a next release, and a build with fail points.
 const (
 	current = "e2e-current"
 	newer   = "e2e-newer"
 	failing = "e2e-failing"
 )
 
-// namespace is where the system is installed that the guarantees are tried on.
+// namespace is the namespace of the system under test.
 const namespace = "achilles-e2e"
 
-// Options say how long and what.
+// Options configure a run.
 type Options struct {
 	// Mode is "short" or "soak", for the report.
 	Mode string
-	// Disturbances and Requests are the least numbers of the graceful run.
+	// Disturbances and Requests are the minimum numbers of the graceful run.
 	Disturbances, Requests int
-	// CrashRounds is how often each crash happens.
+	// CrashRounds is the number of rounds of crashes.
 	CrashRounds int
 	// Parts to run: graceful, crashes, controls, bundled. All if empty.
 	Parts []string
-	// Root is the repository, Out the folder for the report.
+	// Root is the root directory of the repository, Out the directory for the report.
 	Root, Out string
 	// Think is the mean pause of each worker.
 	Think time.Duration
-	// Stdout gets what a person reads meanwhile.
+	// Stdout receives the progress.
 	Stdout io.Writer
 }
 
-// Runner runs the e2e test once.
+// Runner is a run of the e2e test.
 type Runner struct {
 	options Options
 	cluster *cluster.Cluster
@@ -61,14 +60,14 @@ type Runner struct {
 	agents  *agents
 	mixes   mixes
 	report  *report.Report
-	// secret is that of the load's app, empty where nobody could add it.
+	// secret is the secret of the load's client, or empty if it was not added.
 	secret    string
 	rotations []rotation
-	probes    int // requests of the e2e test itself that pods have counted
+	probes    int // requests of the runner itself, which the pods count too
 }
 
-// Run runs the e2e test and writes its report. The error is about what kept it
-// from running; whether it passed is in the report.
+// Run runs the e2e test and writes its report. It returns an error if the test could not
+// run. The report says whether it passed.
 func Run(ctx context.Context, c *cluster.Cluster, options Options) (*report.Report, error) {
 	folder, err := os.MkdirTemp("", "achilles-e2e-")
 	if err != nil {
@@ -89,7 +88,7 @@ func Run(ctx context.Context, c *cluster.Cluster, options Options) (*report.Repo
 	return r.report, errors.Join(err, r.write())
 }
 
-// wants tells whether any of the parts was asked for.
+// wants reports whether any of the parts is requested.
 func (r *Runner) wants(parts ...string) bool {
 	return len(r.options.Parts) == 0 || slices.ContainsFunc(parts, func(part string) bool { return slices.Contains(r.options.Parts, part) })
 }
@@ -106,15 +105,15 @@ func (r *Runner) run(ctx context.Context) error {
 		run    func(context.Context, *system) error
 	}{
 		{"helm install and helm test", r.wants("graceful", "crashes"), r.install},
-		{"tokens, limits, repeats", r.wants("graceful"), r.accessRun},
+		{"authentication, idempotency, versions, limits", r.wants("graceful"), r.accessRun},
 		{"G1: graceful disturbances", r.wants("graceful"), r.gracefulRun},
 		{"G2: crashes", r.wants("crashes"), r.crashRun},
-		{"negative controls, which must be noticed, and the bundled MariaDB and Redis", r.wants("controls", "bundled"), r.apart},
+		{"negative controls, and the bundled MariaDB and Redis", r.wants("controls", "bundled"), r.runSeparately},
 	} {
 		if !part.wanted {
 			continue
 		}
-		r.say("%s", part.title)
+		r.log("%s", part.title)
 		if err := part.run(ctx, s); err != nil {
 			return fmt.Errorf("%s: %w", part.title, err)
 		}
@@ -122,15 +121,15 @@ func (r *Runner) run(ctx context.Context) error {
 	return r.cleanUp(ctx)
 }
 
-// cleanUp removes what the run has installed; it does not wait.
+// cleanUp deletes the namespaces of the run without waiting.
 func (r *Runner) cleanUp(ctx context.Context) error {
 	_, err := r.cluster.Kubectl(ctx, "delete", "namespace", namespace, agentNamespace, "--ignore-not-found", "--wait=false")
 	return err
 }
 
-// prepare builds and pushes all images and puts the agents in place.
+// prepare builds and pushes all images and deploys the agents.
 func (r *Runner) prepare(ctx context.Context) error {
-	r.say("building")
+	r.log("building")
 	all := []builds.Build{
 		{Service: string(tag), Version: current}, {Service: string(article), Version: current},
 		builds.Newer(string(tag), newer), builds.Newer(string(article), newer),
@@ -155,7 +154,7 @@ func (r *Runner) prepare(ctx context.Context) error {
 	if err := r.push(ctx, self, "e2e", current); err != nil {
 		return err
 	}
-	r.say("placing an agent on every node")
+	r.log("deploying an agent on every node")
 	r.agents, err = deployAgents(ctx, r.cluster, r.cluster.Image("e2e:"+current))
 	if err != nil {
 		return err
@@ -181,7 +180,7 @@ func (r *Runner) environment(ctx context.Context) error {
 		{Name: "Kubernetes", Value: after(version, "Server Version: ")},
 		{Name: "Helm", Value: strings.TrimSpace(helm)},
 		{Name: "Nodes", Value: strings.Join(nodes, ", ")},
-		{Name: "Processors here", Value: fmt.Sprint(runtime.NumCPU())},
+		{Name: "Local processors", Value: fmt.Sprint(runtime.NumCPU())},
 		{Name: "Go", Value: runtime.Version()},
 		{Name: "Database server", Value: server},
 	}
@@ -210,7 +209,7 @@ func (r *Runner) install(ctx context.Context, s *system) error {
 	if err := s.rolledOut(ctx); err != nil {
 		return err
 	}
-	output, err := r.cluster.Helm(ctx, "test", release, "-n", s.namespace, "--timeout", patience.String())
+	output, err := r.cluster.Helm(ctx, "test", release, "-n", s.namespace, "--timeout", rolloutTimeout.String())
 	r.result("helm test passes", err == nil, "%s", lastLine(output, err))
 	return nil
 }
@@ -222,7 +221,7 @@ func lastLine(output string, err error) string {
 	return after(output, "Phase: ")
 }
 
-// gracefulRun does all that a platform does, under load.
+// gracefulRun causes all graceful disturbances under load.
 func (r *Runner) gracefulRun(ctx context.Context, s *system) error {
 	nodes, err := r.cluster.Nodes(ctx)
 	if err != nil {
@@ -240,24 +239,20 @@ func (r *Runner) gracefulRun(ctx context.Context, s *system) error {
 	all := append([]disturbance{{"rotate the key of tokens", r.rotateKeys(t)}}, disturbances(nodes, newer)...)
 	err = errors.Join(pause(ctx, 6*time.Second), r.disturb(ctx, s, t, all))
 	if err == nil {
-		err = r.enough(ctx, t)
+		err = r.awaitRequests(ctx, t)
 	}
-	results, stopErr := t.stop(context.WithoutCancel(ctx))
-	if err = errors.Join(err, stopErr); err != nil {
-		return err
-	}
-	run := t.summarise(results)
-	if run.Ledger, err = r.compare(ctx, s, t.name, results); err != nil {
+	run, err := r.finish(ctx, s, t, err)
+	if err != nil {
 		return err
 	}
 	r.report.Graceful = run
-	r.judge(run)
-	r.judgeRotations(run)
-	return monitor.judge(ctx, run)
+	r.checkGraceful(run)
+	r.checkRotations(run)
+	return monitor.check(ctx, run)
 }
 
-// disturb goes through all disturbances, again and again, until there were
-// enough. Their order stands, because some set up the next.
+// disturb causes the disturbances in order, repeatedly until there were enough. Some
+// depend on the previous one.
 func (r *Runner) disturb(ctx context.Context, s *system, t *traffic, all []disturbance) error {
 	for n := 0; n < max(r.options.Disturbances, len(all)); n++ {
 		d := all[n%len(all)]
@@ -273,7 +268,7 @@ func (r *Runner) disturb(ctx context.Context, s *system, t *traffic, all []distu
 		if err != nil {
 			return err
 		}
-		r.say("  %3d  %-28s %5.1f s   %8d requests, %d failed", n+1, d.name, time.Since(began).Seconds(), count.Requests, count.Failed)
+		r.log("  %3d  %-28s %5.1f s   %8d requests, %d failed", n+1, d.name, time.Since(began).Seconds(), count.Requests, count.Failed)
 		if err := pause(ctx, time.Second+rand.N(time.Second)); err != nil {
 			return err
 		}
@@ -281,8 +276,8 @@ func (r *Runner) disturb(ctx context.Context, s *system, t *traffic, all []distu
 	return nil
 }
 
-// enough waits until the loads have made as many requests as was asked for.
-func (r *Runner) enough(ctx context.Context, t *traffic) error {
+// awaitRequests waits until the loads have sent the minimum number of requests.
+func (r *Runner) awaitRequests(ctx context.Context, t *traffic) error {
 	for {
 		count, err := t.count(ctx)
 		if err != nil || count.Requests >= r.options.Requests {
@@ -294,20 +289,32 @@ func (r *Runner) enough(ctx context.Context, t *traffic) error {
 	}
 }
 
-func (r *Runner) judge(run *report.Run) {
+func (r *Runner) checkGraceful(run *report.Run) {
 	r.result("G1: no client notices a graceful event", run.Failed == 0,
-		"%d requests, %d of them POST, through %d disturbances; %d failed, and none was repeated by anybody", run.Requests, run.Posts, len(run.Events), run.Failed)
+		"%d requests, %d of them POST, during %d disturbances; %d failed, none was repeated", run.Requests, run.Posts, len(run.Events), run.Failed)
 	l := run.Ledger
-	r.result("G1: every acknowledged write is there exactly once", l.Exact() && l.Acknowledged > 0,
-		"%d acknowledged, %d lost, %d doubled, %d altered, %d strange; the articles' copy of the tags differs in %d",
-		l.Acknowledged, l.Lost, l.Doubled, l.Wrong, l.Strange, l.CopyDiffers)
+	r.result("G1: every acknowledged write is stored exactly once", l.Exact() && l.Acknowledged > 0,
+		"%d acknowledged, %d lost, %d duplicated, %d altered, %d unexpected; the articles' tag read model differs in %d",
+		l.Acknowledged, l.Lost, l.Duplicated, l.Altered, l.Unexpected, l.ReadModelDiffers)
 	r.result("G1: at least half of the requests are POST", 2*run.Posts >= run.Requests, "%d of %d", run.Posts, run.Requests)
-	r.result("G1: enough was tried", run.Requests >= r.options.Requests && len(run.Events) >= r.options.Disturbances,
+	r.result("G1: the minimum numbers are reached", run.Requests >= r.options.Requests && len(run.Events) >= r.options.Disturbances,
 		"%d requests of %d, %d disturbances of %d", run.Requests, r.options.Requests, len(run.Events), r.options.Disturbances)
 }
 
-// compare holds the ledgers of the loads against the databases, once the feed
-// of tags has come to rest.
+// finish stops the loads and compares their ledgers with the databases. err is the
+// error of the run so far: it stops the loads too, but skips the comparison.
+func (r *Runner) finish(ctx context.Context, s *system, t *traffic, err error) (*report.Run, error) {
+	results, stopErr := t.stop(context.WithoutCancel(ctx))
+	if err = errors.Join(err, stopErr); err != nil {
+		return nil, err
+	}
+	run := t.summarise(results)
+	run.Ledger, err = r.compare(ctx, s, t.name, results)
+	return run, err
+}
+
+// compare compares the ledgers of the loads with the databases, after the tag read model
+// has caught up.
 func (r *Runner) compare(ctx context.Context, s *system, run string, results []load.Result) (report.Ledger, error) {
 	tags, err := s.open(tag)
 	if err != nil {
@@ -319,10 +326,10 @@ func (r *Runner) compare(ctx context.Context, s *system, run string, results []l
 		return report.Ledger{}, err
 	}
 	defer func() { _ = articles.Close() }()
-	s.wrote[run] = results
+	s.results[run] = results
 	for until := time.Now().Add(time.Minute); ; {
-		ledger, err := newBooks(run, s.wrote).compare(ctx, tags, articles)
-		if err != nil || ledger.CopyDiffers == 0 || time.Now().After(until) {
+		ledger, err := newComparison(run, s.results).compare(ctx, tags, articles)
+		if err != nil || ledger.ReadModelDiffers == 0 || time.Now().After(until) {
 			return ledger, err
 		}
 		if err := pause(ctx, time.Second); err != nil {
@@ -331,16 +338,16 @@ func (r *Runner) compare(ctx context.Context, s *system, run string, results []l
 	}
 }
 
-func (r *Runner) result(name string, passed bool, why string, args ...any) {
-	result := report.Result{Name: name, Passed: passed, Why: fmt.Sprintf(why, args...)}
+func (r *Runner) result(name string, passed bool, detail string, args ...any) {
+	result := report.Result{Name: name, Passed: passed, Detail: fmt.Sprintf(detail, args...)}
 	r.report.Results = append(r.report.Results, result)
-	sign := "ok    "
+	mark := "ok    "
 	if !passed {
-		sign = "FAILED"
+		mark = "FAILED"
 	}
-	r.say("%s %s: %s", sign, result.Name, result.Why)
+	r.log("%s %s: %s", mark, result.Name, result.Detail)
 }
 
-func (r *Runner) say(format string, args ...any) {
+func (r *Runner) log(format string, args ...any) {
 	_, _ = fmt.Fprintf(r.options.Stdout, "%6.1f s  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }

@@ -20,12 +20,12 @@ import (
 
 const (
 	release = "achilles"
-	// patience is how long an installation or a rollout may take.
-	patience = 4 * time.Minute
-	services = "app.kubernetes.io/component in (tag,article)"
+	// rolloutTimeout is the timeout of installations, rollouts and other waits.
+	rolloutTimeout = 4 * time.Minute
+	services       = "app.kubernetes.io/component in (tag,article)"
 )
 
-// component is one of the two services.
+// component is a service.
 type component string
 
 const (
@@ -35,30 +35,30 @@ const (
 
 func (c component) deployment() string { return "deployment/" + release + "-" + string(c) }
 
-// system is one installation of the chart.
+// system is an installation of the chart.
 type system struct {
 	cluster   *cluster.Cluster
 	chart     string
 	namespace string
-	host      string // of its Ingress
+	host      string // of the Ingress
 	folder    string // for values files
 	// versions are the tags of the images.
 	versions map[component]string
-	// points are the fail points that are enabled.
+	// points are the enabled fail points.
 	points map[component][]failpoint.Point
 	// replicas of each service; the chart's default if 0.
 	replicas int
 	// window is rollout.requestSeconds.
 	window time.Duration
-	// wrote is what each run has written.
-	wrote map[string][]load.Result
+	// results are the results of all loads by run.
+	results map[string][]load.Result
 }
 
 func newSystem(c *cluster.Cluster, chart, folder, namespace, version string) *system {
 	return &system{
 		cluster: c, chart: chart, namespace: namespace, host: namespace + ".test", folder: folder,
 		versions: map[component]string{tag: version, article: version}, points: map[component][]failpoint.Point{},
-		window: 15 * time.Second, wrote: map[string][]load.Result{},
+		window: 15 * time.Second, results: map[string][]load.Result{},
 	}
 }
 
@@ -66,8 +66,8 @@ func (s *system) database(c component) string {
 	return strings.ReplaceAll(s.namespace, "-", "_") + "_" + string(c)
 }
 
-// values are the chart's defaults but for the servers, the way in, limits that a
-// whole load stays within, and the header that tells which pod has answered.
+// values returns values of the chart. They set the servers, the Ingress, high limits, and
+// the header with the name of the pod.
 func (s *system) values(changes map[component]map[string]any) map[string]any {
 	host, port, _ := net.SplitHostPort(s.cluster.MySQL.Addr)
 	redisHost, redisPort, _ := net.SplitHostPort(s.cluster.Redis)
@@ -85,8 +85,8 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 			"image":    map[string]any{"repository": s.cluster.Image(string(c)), "tag": s.versions[c]},
 			"database": map[string]any{"name": s.database(c)},
 			"config":   settings(c),
-			// The load may have the same few processors as the pods, which get
-			// no more of them than what they request.
+			// The load runs on the same nodes, so the pods get little more than
+			// they request.
 			"resources": map[string]any{"requests": map[string]any{"cpu": "250m"}},
 			"extraEnv":  s.environment(c),
 		}
@@ -99,7 +99,7 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 	return values
 }
 
-// environment lets a service say in each answer which pod it is, and enables its
+// environment returns variables that set the header with the name of the pod and enable
 // fail points.
 func (s *system) environment(c component) []any {
 	variables := []any{map[string]any{"name": "ACHILLES_SERVER_SERVEDBY",
@@ -114,10 +114,8 @@ func (s *system) environment(c component) []any {
 	return variables
 }
 
-// settings have limits that are on, but beyond what the load's one app can
-// reach (those of POST /auth stay as they are), and timeouts beyond the time for
-// which a machine may stand still: a service that is overloaded says 503, which
-// is right, and would look like a fault.
+// settings returns settings with limits that the load's client does not reach, except
+// those of POST /auth, and with timeouts that an overloaded machine does not reach.
 func settings(c component) map[string]any {
 	const most, timeout = 100_000, "12s"
 	all := map[string]any{
@@ -130,7 +128,7 @@ func settings(c component) map[string]any {
 	return all
 }
 
-// overlay puts values over others, section by section.
+// overlay merges values into other values recursively.
 func overlay(into, values map[string]any) {
 	for key, value := range values {
 		below, ok := into[key].(map[string]any)
@@ -147,7 +145,7 @@ func number(text string) (n int) {
 	return n
 }
 
-// install installs the chart in a fresh namespace, on empty databases.
+// install installs the chart in a new namespace with empty databases.
 func (s *system) install(ctx context.Context) error {
 	if err := s.cluster.Namespace(ctx, s.namespace, "restricted"); err != nil {
 		return err
@@ -164,7 +162,7 @@ func (s *system) install(ctx context.Context) error {
 	return s.helm(ctx, "install", nil)
 }
 
-// upgrade applies the chart with the changed values.
+// upgrade upgrades the release with changed values.
 func (s *system) upgrade(ctx context.Context, changes map[component]map[string]any) error {
 	return s.helm(ctx, "upgrade", changes)
 }
@@ -178,16 +176,16 @@ func (s *system) helm(ctx context.Context, verb string, changes map[component]ma
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
-	_, err = s.cluster.Helm(ctx, verb, release, s.chart, "-n", s.namespace, "-f", file, "--wait", "--timeout", patience.String())
+	_, err = s.cluster.Helm(ctx, verb, release, s.chart, "-n", s.namespace, "-f", file, "--wait", "--timeout", rolloutTimeout.String())
 	return err
 }
 
 func (s *system) rollback(ctx context.Context) error {
-	_, err := s.cluster.Helm(ctx, "rollback", release, "-n", s.namespace, "--wait", "--timeout", patience.String())
+	_, err := s.cluster.Helm(ctx, "rollback", release, "-n", s.namespace, "--wait", "--timeout", rolloutTimeout.String())
 	return err
 }
 
-// restart begins a rollout; rolledOut waits for its end.
+// restart starts a rollout. rolledOut waits for its end.
 func (s *system) restart(ctx context.Context, components ...component) error {
 	args := []string{"rollout", "restart", "-n", s.namespace}
 	for _, c := range components {
@@ -199,11 +197,11 @@ func (s *system) restart(ctx context.Context, components ...component) error {
 
 func (s *system) rolledOut(ctx context.Context) error {
 	for _, c := range []component{tag, article} {
-		if _, err := s.cluster.Kubectl(ctx, "rollout", "status", "-n", s.namespace, c.deployment(), "--timeout", patience.String()); err != nil {
+		if _, err := s.cluster.Kubectl(ctx, "rollout", "status", "-n", s.namespace, c.deployment(), "--timeout", rolloutTimeout.String()); err != nil {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, rolloutTimeout)
 	defer cancel()
 	return s.cluster.Gone(ctx, s.namespace, services)
 }
@@ -222,17 +220,17 @@ func (s *system) uninstall(ctx context.Context) error {
 	return err
 }
 
-// throughIngress is how the driver reaches the services.
+// throughIngress returns the endpoints of the services from outside of the cluster.
 func (s *system) throughIngress() (tags, articles load.Endpoint) {
 	addr := strings.TrimPrefix(strings.TrimSuffix(s.cluster.IngressURL, "/"), "http://")
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		addr = net.JoinHostPort(addr, "80")
 	}
-	way := load.Endpoint{Addr: addr, Host: s.host}
-	return way, way
+	endpoint := load.Endpoint{Addr: addr, Host: s.host}
+	return endpoint, endpoint
 }
 
-// throughServices is how pods of the cluster reach the services.
+// throughServices returns the endpoints of the services for pods.
 func (s *system) throughServices() (tags, articles load.Endpoint) {
 	at := func(c component) load.Endpoint {
 		host := release + "-" + string(c) + "." + s.namespace + ".svc"
@@ -241,7 +239,7 @@ func (s *system) throughServices() (tags, articles load.Endpoint) {
 	return at(tag), at(article)
 }
 
-// open connects to the database of a service, past the service.
+// open opens the database of a service.
 func (s *system) open(c component) (*sql.DB, error) { return s.connect(s.database(c)) }
 
 func (s *system) connect(database string) (*sql.DB, error) {
@@ -257,6 +255,6 @@ func (s *system) drop(ctx context.Context, database string) error {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+database+"`") // #nosec G202 -- our own name
+	_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+database+"`") // #nosec G202 -- a name of this package
 	return err
 }

@@ -11,15 +11,15 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/report"
 )
 
-// mixes are the workers through the ingress and on each node.
+// mixes are the workers of the load through the ingress and of the load on each node.
 type mixes struct {
 	ingress, node load.Mix
 	think         time.Duration
-	// repeat is load.Config's.
+	// repeat is load.Config.Repeat.
 	repeat bool
 }
 
-// traffic is one load on a system, through the ingress and from every node.
+// traffic is the loads on a system, through the ingress and from every node.
 type traffic struct {
 	system  *system
 	agents  *agents
@@ -37,7 +37,7 @@ func startTraffic(ctx context.Context, s *system, a *agents, name string, m mixe
 		return nil, err
 	}
 	t := &traffic{system: s, agents: a, name: name, began: time.Now()}
-	config := load.Config{Run: name, Source: "ingress", Mix: m.ingress, Think: m.think, Token: token, Repeat: m.repeat, Window: s.window}
+	config := load.Config{Run: name, Source: "ingress", Mix: m.ingress, Think: m.think, Token: token, Repeat: m.repeat, MaxDuration: s.window}
 	config.Tags, config.Articles = s.throughIngress()
 	t.ingress = load.Start(config)
 	config.Mix = m.node
@@ -52,7 +52,7 @@ func startTraffic(ctx context.Context, s *system, a *agents, name string, m mixe
 	return t, nil
 }
 
-// nudge tells all loads that a disturbance is about to begin.
+// nudge announces a disturbance to all loads.
 func (t *traffic) nudge(ctx context.Context) error {
 	t.ingress.Nudge()
 	var errs []error
@@ -62,7 +62,7 @@ func (t *traffic) nudge(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// setNodesToken gives all loads but the one through the ingress another token.
+// setNodesToken changes the token of the loads on the nodes.
 func (t *traffic) setNodesToken(ctx context.Context, token string) error {
 	var errs []error
 	for _, client := range t.agents.clients {
@@ -71,7 +71,7 @@ func (t *traffic) setNodesToken(ctx context.Context, token string) error {
 	return errors.Join(errs...)
 }
 
-// count is what all loads have seen so far.
+// count returns the counts of all loads so far.
 func (t *traffic) count(ctx context.Context) (load.Count, error) {
 	total := t.ingress.Count()
 	for _, client := range t.agents.clients {
@@ -92,7 +92,7 @@ func add(a, b load.Count) load.Count {
 	}
 }
 
-// during records an event around what it runs.
+// during runs a function and records it as an event.
 func (t *traffic) during(name string, crash bool, run func() error) error {
 	event := report.Event{Name: name, Crash: crash, Start: time.Now()}
 	err := run()
@@ -103,7 +103,7 @@ func (t *traffic) during(name string, crash bool, run func() error) error {
 	return err
 }
 
-// stop ends all loads and returns what they have seen.
+// stop stops all loads and returns their results.
 func (t *traffic) stop(ctx context.Context) ([]load.Result, error) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -122,7 +122,7 @@ func (t *traffic) stop(ctx context.Context) ([]load.Result, error) {
 	return append(results, own), errors.Join(errs...)
 }
 
-// summarise makes the run of a report out of the loads' results.
+// summarise merges the results of the loads.
 func (t *traffic) summarise(results []load.Result) *report.Run {
 	run := &report.Run{
 		Started: t.began, Finished: time.Now(), Sources: map[string]load.Count{}, Kinds: map[string]int{}, Events: t.events,
@@ -205,17 +205,17 @@ func podSeries(pods map[string]map[int64]int) []report.Pod {
 }
 
 func latencies(seconds map[int64]*load.Second, events []report.Event) (steady, disturbed report.Latency) {
-	calm, stirred := map[int]int{}, map[int]int{}
+	steadyBuckets, disturbedBuckets := map[int]int{}, map[int]int{}
 	for at, second := range seconds {
-		into := calm
+		into := steadyBuckets
 		if slices.ContainsFunc(events, func(e report.Event) bool { return e.Start.Unix() <= at && at <= e.End.Unix() }) {
-			into = stirred
+			into = disturbedBuckets
 		}
 		for bucket, n := range second.Latency {
 			into[bucket] += n
 		}
 	}
-	return latency(calm), latency(stirred)
+	return latency(steadyBuckets), latency(disturbedBuckets)
 }
 
 func latency(buckets map[int]int) report.Latency {
@@ -226,7 +226,7 @@ func latency(buckets map[int]int) report.Latency {
 	return l
 }
 
-// quantile returns the latency that the share q of the answers did not exceed.
+// quantile returns the q-quantile of latencies.
 func quantile(buckets map[int]int, q float64) time.Duration {
 	total, order := 0, make([]int, 0, len(buckets))
 	for bucket, n := range buckets {
@@ -244,7 +244,7 @@ func quantile(buckets map[int]int, q float64) time.Duration {
 	return 0
 }
 
-// attribute counts the failures that followed each event, up to the next one.
+// attribute counts the failures after each event until the next one.
 func attribute(run *report.Run) {
 	slices.SortFunc(run.Events, func(a, b report.Event) int { return a.Start.Compare(b.Start) })
 	for i := range run.Events {

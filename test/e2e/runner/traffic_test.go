@@ -22,8 +22,7 @@ func second(requests, failed int, latencies ...time.Duration) *load.Second {
 
 func at(seconds int) time.Time { return time.Unix(began+int64(seconds), 0).UTC() }
 
-// Two loads become one run: what they saw in a second is added up, and what
-// failed is put down to the event before it.
+// The results of two loads are merged, and failures are attributed to the previous event.
 func TestSummarise(t *testing.T) {
 	events := []report.Event{
 		{Name: "later", Start: at(4), End: at(5)},
@@ -54,7 +53,7 @@ func TestSummarise(t *testing.T) {
 	require.Equal(t, load.Count{Requests: 12, Posts: 6, Failed: 3, Overloaded: 1, Repeats: 4, Replayed: 2, Refused: 2, Connections: 4, Reconnects: 1}, run.Count)
 	require.Equal(t, map[string]int{"timeout": 2, "other": 1}, run.Kinds)
 	require.Equal(t, []string{"other", "timeout"}, []string{run.Failures[0].Kind, run.Failures[1].Kind})
-	require.Zero(t, run.Confidence, "three failed")
+	require.Zero(t, run.Confidence, "requests failed")
 
 	require.Len(t, run.Timeline, 3)
 	require.Equal(t, []int{3, 3, 6}, []int{run.Timeline[0].Requests, run.Timeline[1].Requests, run.Timeline[2].Requests})
@@ -78,7 +77,7 @@ func TestSummarise(t *testing.T) {
 	require.Equal(t, time.Second, run.Events[1].Recovery)
 }
 
-func TestConfidenceOfAFlawlessRun(t *testing.T) {
+func TestConfidenceWithoutFailures(t *testing.T) {
 	run := (&traffic{}).summarise([]load.Result{{Count: load.Count{Requests: 3_000_000}}})
 	require.InEpsilon(t, 1e-6, run.Confidence, 1e-9)
 }

@@ -28,6 +28,7 @@ func TestDialectsHaveTheSameSchema(t *testing.T) {
 		{Name: "is_deleted", Type: "tinyint", Default: &zero},
 		{Name: "name", Type: "varchar(100)"},
 		{Name: "state", Type: "tinyint", Default: &one},
+		{Name: "revision", Type: "integer", Default: &one},
 		{Name: "active_name", Type: "varchar(100)", Nullable: true, Generated: true},
 	}, tags.Columns)
 	require.Equal(t, dbtest.Index{Unique: true, Columns: []string{"id"}}, tags.Indexes["PRIMARY"])

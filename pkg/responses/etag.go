@@ -15,7 +15,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/locale"
 )
 
-// ETag identifies an answer with one object, together with the language of its
+// ETag identifies a response with one object, together with the language of its
 // message.
 type ETag struct {
 	// Version identifies the state of the object; letters, digits, - and _.

@@ -1,4 +1,4 @@
-// Package responses writes HTTP answers: objects, lists and errors in their
+// Package responses writes HTTP responses: objects, lists and errors in their
 // envelopes, with entity tags.
 package responses
 
@@ -19,14 +19,14 @@ import (
 
 const jsonType = "application/json; charset=utf-8"
 
-// Envelope is an answer with one object.
+// Envelope is a response with one object.
 type Envelope[T any] struct {
 	Code int    `json:"code" example:"0"`
 	Msg  string `json:"msg" example:"成功"`
 	Data T      `json:"data"`
 }
 
-// ListEnvelope is an answer with a page of objects. The list is never null.
+// ListEnvelope is a response with a page of objects. The list is never null.
 type ListEnvelope[T any] struct {
 	Code  int    `json:"code" example:"0"`
 	Msg   string `json:"msg" example:"成功"`
@@ -41,7 +41,7 @@ type Pager struct {
 	TotalRows int64 `json:"total_rows" example:"42"`
 }
 
-// Problem is the answer to a request that failed. Code is for programs, Msg and
+// Problem is the response to a request that failed. Code is for programs, Msg and
 // Details are for people.
 type Problem struct {
 	Code    int      `json:"code" example:"10000001"`
@@ -49,7 +49,7 @@ type Problem struct {
 	Details []string `json:"details" example:"title is a required field"`
 }
 
-// Empty is the data of an answer without data.
+// Empty is the data of a response without data.
 type Empty struct{}
 
 // Created answers 201 with an object that was created, now or, if replayed, by an
@@ -104,11 +104,11 @@ func List[T any](c *gin.Context, list []T, pager Pager) {
 
 type cachingKey struct{}
 
-// AllowCaching sets the Cache-Control of the answers of Object and List.
+// AllowCaching sets the Cache-Control of the responses of Object and List.
 func AllowCaching(c *gin.Context, policy string) { c.Set(cachingKey{}, policy) }
 
-// unchanged sets the header fields of an answer with an entity tag. If the client
-// has that answer already, it answers 304 and reports true.
+// unchanged sets the header fields of a response with an entity tag. If the client
+// has that response already, it answers 304 and reports true.
 func unchanged(c *gin.Context, tag string) bool {
 	c.Header("ETag", tag)
 	if policy, allowed := c.Get(cachingKey{}); allowed {
@@ -123,7 +123,7 @@ func unchanged(c *gin.Context, tag string) bool {
 	return true
 }
 
-// Error ends the request with the answer for err, and adds err to c.Errors for the
+// Error ends the request with the response for err, and adds err to c.Errors for the
 // access log. An error without a code is an internal error, whose text is not
 // shown to the client.
 func Error(c *gin.Context, err error) {

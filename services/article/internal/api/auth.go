@@ -30,7 +30,7 @@ type TokenRequest struct {
 	AppSecret *string `json:"app_secret" validate:"required" format:"password" example:"what article client add printed"`
 }
 
-// Token is a token in an answer.
+// Token is a token in a response.
 type Token struct {
 	Token     string `json:"token" example:"eyJhbGciOiJIUzI1NiIsImtpZCI6IjIwMjYtMTEtMjEiLCJ0eXAiOiJKV1QifQ.…"`
 	TokenType string `json:"token_type" enums:"Bearer" example:"Bearer"`

@@ -1,5 +1,5 @@
 // Package api serves the HTTP API of the article service: its routes, its handlers,
-// and the types of requests and answers.
+// and the types of requests and responses.
 package api
 
 import (

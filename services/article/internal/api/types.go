@@ -11,7 +11,7 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
-// Article is an article in an answer.
+// Article is an article in a response.
 type Article struct {
 	ID            uint64 `json:"id" example:"1"`
 	Title         string `json:"title" example:"Rolling restarts"`
@@ -29,7 +29,7 @@ type Article struct {
 	UpdatedBy string `json:"updated_by" example:"demo"`
 }
 
-// Tag is a tag of an article in an answer.
+// Tag is a tag of an article in a response.
 type Tag struct {
 	ID    uint64 `json:"id" example:"1"`
 	Name  string `json:"name" example:"Kubernetes"`

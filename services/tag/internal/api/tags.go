@@ -15,7 +15,7 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// Tag is a tag in an answer.
+// Tag is a tag in a response.
 type Tag struct {
 	ID        uint64    `json:"id" example:"1"`
 	Name      string    `json:"name" example:"Kubernetes"`

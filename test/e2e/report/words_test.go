@@ -112,7 +112,7 @@ func TestSummary(t *testing.T) {
 func TestJSONIsComplete(t *testing.T) {
 	for name, r := range reports() {
 		if name == "hostile" {
-			continue // JSON has no place for what is no UTF-8
+			continue // JSON has no place for invalid UTF-8
 		}
 		var b bytes.Buffer
 		require.NoError(t, r.WriteJSON(&b), name)

@@ -301,8 +301,8 @@ func (r *Runner) checkGraceful(run *report.Run) {
 		"%d requests of %d, %d disturbances of %d", run.Requests, r.options.Requests, len(run.Events), r.options.Disturbances)
 }
 
-// finish stops the loads and compares their ledgers with the databases. err is the
-// error of the run so far: it stops the loads too, but skips the comparison.
+// finish stops the loads and compares their ledgers with the databases. If err is not
+// nil, it only stops the loads, and returns err.
 func (r *Runner) finish(ctx context.Context, s *system, t *traffic, err error) (*report.Run, error) {
 	results, stopErr := t.stop(context.WithoutCancel(ctx))
 	if err = errors.Join(err, stopErr); err != nil {

@@ -79,7 +79,7 @@ func (c cluster) upgrades(t *testing.T, installer, upgrader string) {
 	notes := c.Must(t, "", installer, "install", "achilles", chart, "-n", space)
 	for _, says := range []string{
 		"helm test achilles --namespace " + space, "port-forward service/achilles-article", "rollout restart deployment/achilles-tag",
-		"WARNING: the bundled MariaDB and Redis of this release are for evaluation", "ARE LOST WHEN THE POD achilles-mariadb-0 GOES",
+		"WARNING: the bundled MariaDB and Redis of this release are for evaluation", "ALL DATA IS LOST WHEN THE POD achilles-mariadb-0 IS DELETED",
 	} {
 		require.Contains(t, notes, says)
 	}
@@ -90,10 +90,10 @@ func (c cluster) upgrades(t *testing.T, installer, upgrader string) {
 	require.Contains(t, read[corev1.ConfigMap](t, c, space, "configmap", "achilles-tag").Data["settings.yaml"], "Level: debug")
 	require.EqualValues(t, 1, generation("tag"), "nothing that pods have to restart for has changed")
 	require.EqualValues(t, 1, generation("article"))
-	upgrade(`tag: {config: {Health: {Strict: true}}}`)
+	upgrade(`services: {tag: {config: {Health: {Strict: true}}}}`)
 	require.EqualValues(t, 2, generation("tag"))
 	require.EqualValues(t, 1, generation("article"))
-	upgrade(`{article: {autoscaling: {enabled: true}}, ingress: {enabled: true}, networkPolicy: {enabled: false}}`)
+	upgrade(`{services: {article: {autoscaling: {enabled: true}}}, ingress: {enabled: true}, networkPolicy: {enabled: false}}`)
 	require.Equal(t, generated, secrets(), "generated once and kept")
 	require.Equal(t, mariadb, read[appsv1.StatefulSet](t, c, space, "statefulset", "achilles-mariadb").Generation, "its data would be gone")
 	c.Must(t, "", upgrader, "rollback", "achilles", "1", "-n", space)
@@ -124,7 +124,7 @@ func (c cluster) keepsTheKeySet(t *testing.T, installer, upgrader string) {
 	require.Equal(t, rotated, keySet())
 	c.Must(t, "", upgrader, "rollback", "achilles", "1", "-n", space)
 	require.Equal(t, rotated, keySet())
-	for _, service := range services {
+	for _, service := range serviceNames(t) {
 		require.EqualValues(t, 1, read[appsv1.Deployment](t, c, space, "deployment", "achilles-"+service).Generation)
 	}
 	c.Must(t, "", upgrader, "uninstall", "achilles", "-n", space)
@@ -135,7 +135,7 @@ func (c cluster) keepsTheKeySet(t *testing.T, installer, upgrader string) {
 // followsSecrets changes a Secret that the chart doesn't own: the next upgrade rolls the pods that read it.
 func (c cluster) followsSecrets(t *testing.T, helm string) {
 	space := c.Namespace(t)
-	values := `{mariadb: {enabled: false}, redis: {enabled: false}, database: {host: db, existingSecret: a}, article: {database: {existingSecret: b}}}`
+	values := `{mariadb: {enabled: false}, redis: {enabled: false}, database: {host: db, existingSecret: a}, services: {article: {database: {existingSecret: b}}}}`
 	secret := func(name, password string) {
 		text := c.Must(t, "", c.Kubectl, "-n", space, "create", "secret", "generic", name, "--from-literal=password="+password, "--dry-run=client", "-o", "yaml")
 		c.Must(t, text, c.Kubectl, "-n", space, "apply", "-f", "-")
@@ -162,7 +162,7 @@ func (c cluster) autoscales(t *testing.T, helm string, replicas int) {
 	space := c.Namespace(t)
 	c.Must(t, "", helm, "install", "achilles", chart, "-n", space)
 	c.Must(t, "", c.Kubectl, "-n", space, "scale", "deployment/achilles-tag", "--replicas=3")
-	c.Must(t, `{tag: {autoscaling: {enabled: true}}, article: {autoscaling: {enabled: true}}}`, helm, "upgrade", "achilles", chart, "-n", space, "-f", "-")
+	c.Must(t, `serviceDefaults: {autoscaling: {enabled: true}}`, helm, "upgrade", "achilles", chart, "-n", space, "-f", "-")
 	require.EqualValues(t, replicas, *read[appsv1.Deployment](t, c, space, "deployment", "achilles-tag").Spec.Replicas)
 	require.EqualValues(t, 1, *read[appsv1.Deployment](t, c, space, "deployment", "achilles-article").Spec.Replicas, "which nobody scaled")
 }

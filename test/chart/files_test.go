@@ -17,11 +17,11 @@ import (
 	"github.com/achilles-blog/achilles/test/manifest"
 )
 
-// What is made of other files is up to date.
-func TestMadeFilesAreCurrent(t *testing.T) {
+// The generated files are up to date.
+func TestGeneratedFilesAreCurrent(t *testing.T) {
 	made, err := generate(root)
 	require.NoError(t, err)
-	require.Len(t, made, 4)
+	require.Len(t, made, 5)
 	for _, file := range made {
 		require.True(t, bytes.Equal(file.content, file.old), "%s is stale: run make chart", file.path)
 	}
@@ -42,6 +42,10 @@ func TestSchemaAgreesWithTheValues(t *testing.T) {
 
 func agree(t *testing.T, path string, value any, schema map[string]any) {
 	properties, _ := schema["properties"].(map[string]any)
+	if path == "values.services" { // empty by default
+		require.ElementsMatch(t, serviceNames(t), slices.Collect(maps.Keys(properties)))
+		return
+	}
 	if values, ok := value.(map[string]any); ok && properties != nil {
 		require.Equal(t, slices.Sorted(maps.Keys(values)), slices.Sorted(maps.Keys(properties)), path)
 		for key, value := range values {
@@ -88,19 +92,19 @@ func closed(t *testing.T, path string, schema map[string]any) {
 	}
 }
 
-func TestUnknownValuesAreRefused(t *testing.T) {
+func TestUnknownValuesAreRejected(t *testing.T) {
 	for _, values := range []string{
-		`replicas: 2`, `tag: {replica: 2}`, `tag: {image: {name: x}}`, `rollout: {drain: 3}`, `mariadb: {persistence: {enable: true}}`,
+		`replicas: 2`, `services: {tag: {replica: 2}}`, `services: {tag: {image: {name: x}}}`, `rollout: {drain: 3}`, `mariadb: {persistence: {enable: true}}`,
 		`ingress: {host: x}`, `monitoring: {serviceMonitor: {enabled: true}}`, `networkPolicy: {egress: {cidrs: []}}`,
-		`tag: {config: {Server: {Drain: 1s}}}`, `tag: {config: {Servers: {}}}`, `article: {config: {Limits: {PerSecond: 1}}}`, `tag: {config: {Auth: {Keys: x}}}`, `auth: {secret: x}`, `tag: {config: {server: {}}}`, `article: {config: {Idempotency: {Retention: a day}}}`, `tag: {config: {Limits: {Enabled: "no"}}}`,
-		`tag: {resources: {limit: {}}}`, `tag: {autoscaling: {behavior: {down: {}}}}`, `networkPolicy: {extraFrom: [{podSelectors: {}}]}`,
-		`gateway: {parentRefs: [{names: x}]}`, `ingress: {tls: [{secret: x}]}`, `tag: {topologySpread: [{topologyKey: x, whenUnsatisfiable: y}]}`,
-		`tag: {replicas: "2"}`, `tag: {image: {tag: 1.0}}`, `logLevel: loud`, `commonLabels: {a: 1}`, `rollout: {drainSeconds: 1.5}`,
-		`tag: {image: {pullPolicy: never}}`, `database: {tls: true}`, "database: {username: \"a'b\"}", "tag: {database: {name: \"a`b\"}}",
-		`tag: {autoscaling: null}`, `tag: {extraVolumes: [{emptyDir: {}}]}`, `tag: {extraVolumeMounts: [{name: ca, path: /ca}]}`, `enabled: "yes"`,
+		`services: {tag: {config: {Server: {Drain: 1s}}}}`, `services: {tag: {config: {Servers: {}}}}`, `services: {article: {config: {Limits: {PerSecond: 1}}}}`, `services: {tag: {config: {Auth: {Keys: x}}}}`, `auth: {secret: x}`, `services: {tag: {config: {server: {}}}}`, `services: {article: {config: {Idempotency: {Retention: a day}}}}`, `services: {tag: {config: {Limits: {Enabled: "no"}}}}`,
+		`services: {tag: {resources: {limit: {}}}}`, `services: {tag: {autoscaling: {behavior: {down: {}}}}}`, `networkPolicy: {extraFrom: [{podSelectors: {}}]}`,
+		`gateway: {parentRefs: [{names: x}]}`, `ingress: {tls: [{secret: x}]}`, `services: {tag: {topologySpread: [{topologyKey: x, whenUnsatisfiable: y}]}}`,
+		`services: {tag: {replicas: "2"}}`, `services: {tag: {image: {tag: 1.0}}}`, `logLevel: loud`, `commonLabels: {a: 1}`, `rollout: {drainSeconds: 1.5}`,
+		`services: {tag: {image: {pullPolicy: never}}}`, `database: {tls: true}`, "database: {username: \"a'b\"}", "services: {tag: {database: {name: \"a`b\"}}}",
+		`services: {tag: {autoscaling: null}}`, `services: {tag: {extraVolumes: [{emptyDir: {}}]}}`, `services: {tag: {extraVolumeMounts: [{name: ca, path: /ca}]}}`, `enabled: "yes"`,
 	} {
 		t.Run(values, func(t *testing.T) {
-			got := refusal(t, values)
+			got := rejection(t, values)
 			require.Contains(t, got, "schema")
 		})
 	}
@@ -135,8 +139,8 @@ func TestMonitoring(t *testing.T) {
 	require.Equal(t, "service", endpoint["relabelings"].([]any)[0].(map[string]any)["targetLabel"])
 }
 
-// The alert on stops that take too long knows how long they may take, and is fed often enough to see the shortest drain.
-func TestMonitoringFollowsTheWindows(t *testing.T) {
+// The alert on stops that take too long has the timeouts of the chart, and pods are scraped often enough to see a drain.
+func TestMonitoringFollowsTheTimeouts(t *testing.T) {
 	const on = `monitoring: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}}`
 	rules := func(all manifest.Objects) string { return marshal(t, all["PrometheusRule achilles"]) }
 	all := render(t, `{`+on+`}`)
@@ -151,7 +155,7 @@ func TestMonitoringFollowsTheWindows(t *testing.T) {
 // A Prometheus without the operator finds the pods by their annotations; one with it needs none.
 func TestScrapeAnnotations(t *testing.T) {
 	with, without := render(t, ``), render(t, `monitoring: {podAnnotations: false}`)
-	for _, service := range services {
+	for _, service := range serviceNames(t) {
 		annotations := podAnnotations(t, with, service)
 		require.Equal(t, []string{"true", "9090", "/metrics"},
 			[]string{annotations["prometheus.io/scrape"], annotations["prometheus.io/port"], annotations["prometheus.io/path"]})

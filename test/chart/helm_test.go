@@ -13,6 +13,7 @@ import (
 
 	"github.com/achilles-blog/achilles/test/manifest"
 	"github.com/achilles-blog/achilles/test/process"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 func TestMain(m *testing.M) { process.Main(m) }
@@ -48,11 +49,11 @@ func render(t testing.TB, values string) manifest.Objects {
 	return decode(t, text)
 }
 
-// refusal is what Helm says when it doesn't render the chart with values, in one line.
-func refusal(t testing.TB, values string) string {
+// rejection returns the error of Helm, in one line, for values that it must reject.
+func rejection(t testing.TB, values string) string {
 	t.Helper()
 	_, problems, err := template(t, helms(t)[0], values)
-	require.Error(t, err, "rendered, but should be refused: %s", values)
+	require.Error(t, err, "rendered, but should be rejected: %s", values)
 	return strings.Join(strings.Fields(problems), " ")
 }
 
@@ -108,8 +109,13 @@ func podSpecs(all manifest.Objects) map[string]corev1.PodSpec {
 	return specs
 }
 
-// services are what the chart runs of Achilles itself.
-var services = []string{"tag", "article"}
+// serviceNames returns the names of the services.
+func serviceNames(t testing.TB) []string {
+	t.Helper()
+	all, err := services.Read(root)
+	require.NoError(t, err)
+	return services.Names(all)
+}
 
 // matrix returns the values files in ci/, each by its name.
 func matrix(t testing.TB) map[string]string {

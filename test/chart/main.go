@@ -1,5 +1,5 @@
-// Command chart brings up to date what the Helm chart's values.yaml, the services' settings and the alerts and dashboard
-// say twice: the chart's README.md, values.schema.json and files/.
+// Command chart generates files of the Helm chart: README.md, values.schema.json and files/, from values.yaml, the list of
+// services, their settings, the alerts and the dashboard.
 package main
 
 import (
@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 func main() {
@@ -16,13 +18,13 @@ func main() {
 	}
 }
 
-// run writes what has changed, and says so.
+// run writes the generated files that have changed.
 func run(root string) error {
-	made, err := generate(root)
+	files, err := generate(root)
 	if err != nil {
 		return err
 	}
-	for _, file := range made {
+	for _, file := range files {
 		if slices.Equal(file.content, file.old) {
 			continue
 		}
@@ -36,34 +38,40 @@ func run(root string) error {
 
 const chartDir = "deploy/helm/achilles"
 
-// madeFile is a file that is made of others. Its path is below the repository's root.
-type madeFile struct {
+// generatedFile is a generated file. Its path is relative to the root of the repository.
+type generatedFile struct {
 	path         string
 	content, old []byte
 }
 
-// generate makes every file, and writes none.
-func generate(root string) ([]madeFile, error) {
+// generate returns the generated files without writing them.
+func generate(root string) ([]generatedFile, error) {
 	values, err := readValues(filepath.Join(root, chartDir, "values.yaml"))
 	if err != nil {
 		return nil, err
 	}
-	var made []madeFile
-	add := func(path string, makeOf func(old []byte) ([]byte, error)) {
+	all, err := services.Read(root)
+	if err != nil {
+		return nil, err
+	}
+	var files []generatedFile
+	add := func(path string, generate func(old []byte) ([]byte, error)) {
 		path = filepath.Join(chartDir, path)
-		old, _ := os.ReadFile(filepath.Join(root, path)) // #nosec G304 -- what isn't there yet is made
-		content, failure := makeOf(old)
+		old, _ := os.ReadFile(filepath.Join(root, path)) // #nosec G304 -- of this repository
+		content, failure := generate(old)
 		if failure != nil && err == nil {
 			err = fmt.Errorf("%s: %w", path, failure)
 		}
-		made = append(made, madeFile{path, content, old})
+		files = append(files, generatedFile{path, content, old})
 	}
-	add("values.schema.json", func([]byte) ([]byte, error) { return schemaOf(values, filepath.Join(root, "deploy/config")) })
+	add("values.schema.json", func([]byte) ([]byte, error) {
+		return schemaOf(values, services.Names(all), filepath.Join(root, "deploy/config"))
+	})
 	add("README.md", func(old []byte) ([]byte, error) { return readme(old, values) })
-	for _, name := range []string{"alerts.yaml", "dashboard.json"} {
-		add("files/"+name, func([]byte) ([]byte, error) {
-			return os.ReadFile(filepath.Join(root, "deploy/observability", name)) // #nosec G304 -- of this repository
+	for _, copied := range []string{services.File, "deploy/observability/alerts.yaml", "deploy/observability/dashboard.json"} {
+		add("files/"+filepath.Base(copied), func([]byte) ([]byte, error) {
+			return os.ReadFile(filepath.Join(root, copied)) // #nosec G304 -- of this repository
 		})
 	}
-	return made, err
+	return files, err
 }

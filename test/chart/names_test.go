@@ -25,9 +25,11 @@ commonLabels: {a: "WORD"}
 commonAnnotations: {a: "WORD"}
 imagePullSecrets: [{name: "WORD"}]
 serviceAccount: {name: "WORD", annotations: {a: "WORD"}}
-tag: &service
-  image: {repository: "WORD", tag: "WORD"}
-  database: {name: "WORD"}
+services:
+  tag: {image: {repository: "WORD"}, database: {name: "WORD"}}
+  article: {image: {repository: "WORD"}, database: {name: "WORD"}}
+serviceDefaults:
+  image: {registry: "WORD", tag: "WORD"}
   extraEnv: [{name: A, value: "WORD"}]
   extraVolumes: [{name: "WORD", secret: {secretName: "WORD"}}]
   extraVolumeMounts: [{name: "WORD", mountPath: "WORD"}]
@@ -39,7 +41,6 @@ tag: &service
   topologySpread: [{topologyKey: "WORD", whenUnsatisfiable: DoNotSchedule}]
   autoscaling: {enabled: true}
   service: {annotations: {a: "WORD"}}
-article: *service
 database: {username: "WORD"}
 mariadb:
   image: {repository: "WORD", tag: "WORD"}
@@ -63,8 +64,7 @@ redis: {enabled: false}
 database: {host: "WORD", existingSecret: "WORD", passwordKey: "WORD", usernameKey: "WORD"}
 externalRedis: {host: "WORD", username: "WORD", existingSecret: "WORD", passwordKey: "WORD"}
 auth: {existingSecret: "WORD", keysKey: "WORD"}
-tag: {config: {Auth: {Issuer: "WORD", Audience: "WORD"}}}
-article: {config: {Auth: {Issuer: "WORD", Audience: "WORD"}}}
+serviceDefaults: {config: {Auth: {Issuer: "WORD", Audience: "WORD"}}}
 feed: {existingSecret: "WORD", tokenKey: "WORD"}
 networkPolicy: {egress: {externalCIDRs: ["WORD"]}}`,
 	"servers": `
@@ -112,14 +112,14 @@ func renderWord(t *testing.T, values, word, fullname string) string {
 
 func TestSettingsStayTexts(t *testing.T) {
 	for _, word := range words {
-		values := strings.ReplaceAll(`{tag: {database: {name: "WORD"}, config: {Server: {ServedBy: "WORD"}}}, database: {username: "WORD"}}`, "WORD", word)
+		values := strings.ReplaceAll(`{services: {tag: {database: {name: "WORD"}, config: {Server: {ServedBy: "WORD"}}}}, database: {username: "WORD"}}`, "WORD", word)
 		settings := settingsOf(t, render(t, values), "tag")
 		require.Equal(t, []any{word, word, word}, []any{settings["Database"]["DBName"], settings["Database"]["Username"], settings["Server"]["ServedBy"]})
 	}
 }
 
 func TestTextsWithSigns(t *testing.T) {
-	all := render(t, `{ingress: {enabled: true, className: "a: b", hosts: ["y"]}, tag: {priorityClassName: "a #b"}, mariadb: {persistence: {enabled: true, storageClass: "-"}}}`)
+	all := render(t, `{ingress: {enabled: true, className: "a: b", hosts: ["y"]}, services: {tag: {priorityClassName: "a #b"}}, mariadb: {persistence: {enabled: true, storageClass: "-"}}}`)
 	require.Contains(t, marshal(t, all["Ingress achilles"]), `"ingressClassName":"a: b"`)
 	require.Contains(t, marshal(t, all["Ingress achilles"]), `"host":"y"`)
 	require.Equal(t, "a #b", podSpecs(all)["Deployment achilles-tag"].PriorityClassName)
@@ -153,7 +153,7 @@ func TestNamesThatCannotBe(t *testing.T) {
 	for _, values := range []string{
 		`nameOverride: Blog`, `nameOverride: -a`, `nameOverride: ` + long, `fullnameOverride: a.b`, `fullnameOverride: "1a"`, `fullnameOverride: ` + long,
 	} {
-		require.Contains(t, refusal(t, values), "schema", values)
+		require.Contains(t, rejection(t, values), "schema", values)
 	}
 	for _, release := range []string{"2024", "my.blog"} {
 		_, problems, err := process.Outputs("", helms(t)[0], "template", release, chart, "--namespace", namespace)

@@ -302,7 +302,7 @@ func TestGateway(t *testing.T) {
 
 // The admin port is on no Service.
 func TestServices(t *testing.T) {
-	all := render(t, `tag: {service: {type: NodePort, annotations: {a: b}}}`)
+	all := render(t, `services: {tag: {service: {type: NodePort, annotations: {a: b}}}}`)
 	for service, kind := range map[string]corev1.ServiceType{"tag": corev1.ServiceTypeNodePort, "article": corev1.ServiceTypeClusterIP} {
 		object := manifest.Get[corev1.Service](t, all, "achilles-"+service)
 		require.Equal(t, kind, object.Spec.Type)

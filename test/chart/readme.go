@@ -7,16 +7,16 @@ import (
 )
 
 const (
-	begin = "<!-- made of values.yaml by make chart: begin -->\n"
-	end   = "<!-- made of values.yaml by make chart: end -->\n"
+	begin = "<!-- generated from values.yaml by make chart: begin -->\n"
+	end   = "<!-- generated from values.yaml by make chart: end -->\n"
 )
 
-// readme puts the tables of values between the two marks of the old text.
+// readme replaces the tables of values between the two marks of the old text.
 func readme(old []byte, values *value) ([]byte, error) {
 	before, rest, ok := bytes.Cut(old, []byte(begin))
 	_, after, closed := bytes.Cut(rest, []byte(end))
 	if !ok || !closed {
-		return nil, fmt.Errorf("lacks the lines between which the tables of values belong: %s%s", begin, end)
+		return nil, fmt.Errorf("the marks of the tables of values are missing: %s%s", begin, end)
 	}
 	var text bytes.Buffer
 	text.Write(before)
@@ -27,53 +27,43 @@ func readme(old []byte, values *value) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// tables writes one for each map, and one for what stands outside of them. Of article's values only those that differ from
-// tag's are in it.
+// tables writes a table for each map, and one for the values outside of them.
 func tables(text *bytes.Buffer, values *value) {
 	single := &value{}
 	for _, v := range values.children {
-		if v.isLeaf() {
+		if !v.closed {
 			single.children = append(single.children, v)
 		}
 	}
-	table(text, single, nil)
+	table(text, single)
 	for _, v := range values.children {
-		if v.isLeaf() {
+		if !v.closed {
 			continue
 		}
 		_, _ = fmt.Fprintf(text, "\n### %s\n\n", v.key())
 		if v.section != "" {
 			_, _ = fmt.Fprintf(text, "%s\n\n", strings.ReplaceAll(v.section, "\n", " "))
 		}
-		if v.key() == "article" {
-			text.WriteString("The same values as `tag`; these defaults differ:\n\n")
-			table(text, v, values.child("tag"))
-			continue
-		}
-		table(text, v, nil)
+		table(text, v)
 	}
 }
 
-func table(text *bytes.Buffer, values, twin *value) {
+func table(text *bytes.Buffer, values *value) {
 	text.WriteString("| Value | Default | |\n|---|---|---|\n")
-	rows(text, values, twin)
+	rows(text, values)
 }
 
-func rows(text *bytes.Buffer, values, twin *value) {
+func rows(text *bytes.Buffer, values *value) {
 	for _, v := range values.children {
-		same := twin.child(v.path[len(v.path)-1])
-		if !v.isLeaf() {
-			rows(text, v, same)
-			continue
-		}
-		if same != nil && same.fallback() == v.fallback() {
+		if v.closed {
+			rows(text, v)
 			continue
 		}
 		_, _ = fmt.Fprintf(text, "| `%s` | %s | %s |\n", v.key(), shown(v.fallback()), strings.ReplaceAll(v.about, "|", "\\|"))
 	}
 }
 
-// shown keeps the column of defaults narrow.
+// shown returns what the column of defaults shows.
 func shown(fallback string) string {
 	const widest = 90
 	if len(fallback) > widest {

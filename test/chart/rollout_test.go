@@ -32,7 +32,7 @@ func TestWindows(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all := render(t, c.values)
-			for _, service := range services {
+			for _, service := range serviceNames(t) {
 				pod := manifest.Get[appsv1.Deployment](t, all, "achilles-"+service).Spec.Template.Spec
 				require.Equal(t, c.grace, *pod.TerminationGracePeriodSeconds)
 				require.Equal(t, &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: c.preStop}}},
@@ -48,7 +48,7 @@ func TestWindows(t *testing.T) {
 // A client that is allowed two seconds for a request can't have five for its header.
 func TestReadHeaderTimeoutFollows(t *testing.T) {
 	require.Equal(t, "5s", settingsOf(t, render(t, ``), "tag")["Server"]["ReadHeaderTimeout"])
-	all := render(t, `{rollout: {requestSeconds: 2}, article: {config: {Server: {ReadHeaderTimeout: 1s}}}}`)
+	all := render(t, `{rollout: {requestSeconds: 2}, services: {article: {config: {Server: {ReadHeaderTimeout: 1s}}}}}`)
 	require.Equal(t, "2s", settingsOf(t, all, "tag")["Server"]["ReadHeaderTimeout"])
 	require.Equal(t, "1s", settingsOf(t, all, "article")["Server"]["ReadHeaderTimeout"])
 }
@@ -65,7 +65,7 @@ func TestRollout(t *testing.T) {
 		{`rollout: {maxSurge: 25%, minReadySeconds: 10, progressDeadlineSeconds: 60, revisionHistoryLimit: 2}`, intstr.FromString("25%"), 10, 60, 2},
 	} {
 		all := render(t, c.values)
-		for _, service := range services {
+		for _, service := range serviceNames(t) {
 			spec := manifest.Get[appsv1.Deployment](t, all, "achilles-"+service).Spec
 			none := intstr.FromInt32(0)
 			require.Equal(t, appsv1.DeploymentStrategy{
@@ -80,7 +80,7 @@ func TestRollout(t *testing.T) {
 // nothing that changes in a drain.
 func TestProbes(t *testing.T) {
 	all := render(t, ``)
-	for _, service := range services {
+	for _, service := range serviceNames(t) {
 		c := container(t, all, service)
 		for name, probe := range map[string]*corev1.Probe{"/healthz": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
 			require.Equal(t, &corev1.HTTPGetAction{Path: name, Port: intstr.FromString("http")}, probe.HTTPGet)
@@ -119,7 +119,7 @@ func TestEveryCombinationRollsSafely(t *testing.T) {
 				require.NotNil(t, main.LivenessProbe, key)
 				require.Len(t, pod.InitContainers, 1, key)
 			})
-			require.Equal(t, len(services), deployments)
+			require.Equal(t, len(serviceNames(t)), deployments)
 		})
 	}
 }
@@ -167,7 +167,7 @@ func TestUpgradesNeverTouchWhatIsImmutable(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			next := render(t, values)
-			for _, service := range services {
+			for _, service := range serviceNames(t) {
 				require.Equal(t, manifest.Get[appsv1.Deployment](t, first, "achilles-"+service).Spec.Selector, manifest.Get[appsv1.Deployment](t, next, "achilles-"+service).Spec.Selector)
 			}
 			manifest.Each(next, func(key string, s *appsv1.StatefulSet) {
@@ -182,7 +182,7 @@ func TestUpgradesNeverTouchWhatIsImmutable(t *testing.T) {
 
 // Replicas are the autoscaler's alone where there is one: an upgrade would else throw its choice away.
 func TestReplicas(t *testing.T) {
-	all := render(t, `{tag: {replicas: 5}, article: {replicas: 3, autoscaling: {enabled: true, minReplicas: 4, maxReplicas: 8, targetCPUUtilizationPercentage: 55}}}`)
+	all := render(t, `{services: {tag: {replicas: 5}, article: {replicas: 3, autoscaling: {enabled: true, minReplicas: 4, maxReplicas: 8, targetCPUUtilizationPercentage: 55}}}}`)
 	require.EqualValues(t, 5, *manifest.Get[appsv1.Deployment](t, all, "achilles-tag").Spec.Replicas)
 	require.Nil(t, manifest.Get[appsv1.Deployment](t, all, "achilles-article").Spec.Replicas)
 	require.NotContains(t, all, "HorizontalPodAutoscaler achilles-tag")
@@ -196,7 +196,7 @@ func TestReplicas(t *testing.T) {
 }
 
 func TestPodDisruptionBudget(t *testing.T) {
-	all := render(t, `article: {podDisruptionBudget: {enabled: false}}`)
+	all := render(t, `services: {article: {podDisruptionBudget: {enabled: false}}}`)
 	require.NotContains(t, all, "PodDisruptionBudget achilles-article")
 	spec := manifest.Get[policyv1.PodDisruptionBudget](t, all, "achilles-tag").Spec
 	require.Equal(t, "1", spec.MaxUnavailable.String())
@@ -216,7 +216,7 @@ func TestTopologySpread(t *testing.T) {
 			LabelSelector: deployment.Spec.Selector, MatchLabelKeys: []string{"pod-template-hash"},
 		}, spread[i])
 	}
-	require.Empty(t, manifest.Get[appsv1.Deployment](t, render(t, `tag: {topologySpread: []}`), "achilles-tag").Spec.Template.Spec.TopologySpreadConstraints)
+	require.Empty(t, manifest.Get[appsv1.Deployment](t, render(t, `services: {tag: {topologySpread: []}}`), "achilles-tag").Spec.Template.Spec.TopologySpreadConstraints)
 }
 
 // podTemplate returns what makes new pods when it changes, without the checksum of secrets, which are new in each render.
@@ -236,22 +236,22 @@ func TestSettingsRollPods(t *testing.T) {
 		rolled []string
 	}{
 		{`logLevel: debug`, nil},
-		{`tag: {config: {Log: {Level: warn}}}`, nil},
-		{`article: {replicas: 7}`, nil},
-		{`article: {podDisruptionBudget: {enabled: false}}`, nil},
+		{`services: {tag: {config: {Log: {Level: warn}}}}`, nil},
+		{`services: {article: {replicas: 7}}`, nil},
+		{`services: {article: {podDisruptionBudget: {enabled: false}}}`, nil},
 		{`ingress: {enabled: true}`, nil},
-		{`tag: {config: {Health: {Strict: true}}}`, []string{"tag"}},
-		{`article: {config: {App: {MaxPageSize: 50}}}`, []string{"article"}},
-		{`tracing: {endpoint: "http://otel:4318"}`, services},
-		{`rollout: {drainSeconds: 6}`, services},
-		{`redis: {enabled: false}`, services},
-		{`trustedProxies: []`, services},
-		{`auth: {existingSecret: mine}`, services},
-		{`article: {config: {Limits: {AuthPerMinute: 1}}}`, []string{"article"}},
-		{`database: {username: other}`, services},
+		{`services: {tag: {config: {Health: {Strict: true}}}}`, []string{"tag"}},
+		{`services: {article: {config: {App: {MaxPageSize: 50}}}}`, []string{"article"}},
+		{`tracing: {endpoint: "http://otel:4318"}`, serviceNames(t)},
+		{`rollout: {drainSeconds: 6}`, serviceNames(t)},
+		{`redis: {enabled: false}`, serviceNames(t)},
+		{`trustedProxies: []`, serviceNames(t)},
+		{`auth: {existingSecret: mine}`, serviceNames(t)},
+		{`services: {article: {config: {Limits: {AuthPerMinute: 1}}}}`, []string{"article"}},
+		{`database: {username: other}`, serviceNames(t)},
 	} {
 		t.Run(c.values, func(t *testing.T) {
-			for _, service := range services {
+			for _, service := range serviceNames(t) {
 				changed := podTemplate(t, service, ``) != podTemplate(t, service, c.values)
 				require.Equal(t, slices.Contains(c.rolled, service), changed, service)
 			}
@@ -261,10 +261,10 @@ func TestSettingsRollPods(t *testing.T) {
 
 // A log level that reaches the file reaches the running service.
 func TestLogLevel(t *testing.T) {
-	all := render(t, `{logLevel: warn, article: {config: {Log: {Level: debug}}}}`)
+	all := render(t, `{logLevel: warn, services: {article: {config: {Log: {Level: debug}}}}}`)
 	require.Equal(t, "warn", settingsOf(t, all, "tag")["Log"]["Level"])
 	require.Equal(t, "debug", settingsOf(t, all, "article")["Log"]["Level"])
-	for _, service := range services {
+	for _, service := range serviceNames(t) {
 		for _, mount := range container(t, all, service).VolumeMounts {
 			require.Empty(t, mount.SubPath, "a file mounted by itself never changes")
 		}

@@ -16,17 +16,26 @@ import (
 
 type object = map[string]any
 
-// schemaOf makes the JSON schema that Helm holds values against.
-func schemaOf(values *value, configs string) ([]byte, error) {
+// schemaOf returns the JSON schema of the values. The folder configs has an example of each service's settings.
+func schemaOf(values *value, names []string, configs string) ([]byte, error) {
 	schema, err := values.schemaOf()
 	if err != nil {
 		return nil, err
 	}
 	definitions := sharedDefinitions()
-	for _, service := range []string{"tag", "article"} {
-		if definitions[service+"Config"], err = configSchema(filepath.Join(configs, service+".yaml")); err != nil {
+	definitions["service"] = serviceSchema(schema)
+	byName, everyConfig := object{}, []object{}
+	for _, name := range names {
+		if definitions[name+"Config"], err = configSchema(filepath.Join(configs, name+".yaml")); err != nil {
 			return nil, err
 		}
+		config := object{"$ref": "#/definitions/" + name + "Config"}
+		byName[name] = object{"allOf": []object{{"$ref": "#/definitions/service"}, {"properties": object{"config": nullable(config)}}}}
+		everyConfig = append(everyConfig, config)
+	}
+	definitions["config"] = object{"type": "object", "allOf": everyConfig}
+	schema["properties"].(object)["services"] = object{
+		"type": "object", "description": values.child("services").about, "additionalProperties": false, "properties": byName,
 	}
 	schema["$schema"] = "http://json-schema.org/draft-07/schema#"
 	schema["title"] = "Values of the Helm chart achilles"
@@ -39,7 +48,46 @@ func schemaOf(values *value, configs string) ([]byte, error) {
 	return text.Bytes(), err
 }
 
-// schemaOf describes one value: its type by its default, the rest by its comment.
+// serviceSchema returns the schema of a service's values, of which none is required: those of serviceDefaults and database, and
+// what only a single service can have.
+func serviceSchema(values object) object {
+	properties := values["properties"].(object)
+	service := optional(properties["serviceDefaults"].(object))
+	ofService, text := service["properties"].(object), object{"type": "string"}
+	ofService["config"] = object{} // described for each service
+	image := ofService["image"].(object)["properties"].(object)
+	image["repository"], image["digest"] = text, object{"$ref": "#/definitions/digest"}
+	database := optional(properties["database"].(object))
+	database["properties"].(object)["name"] = object{"type": "string", "pattern": "^[A-Za-z0-9_$-]{1,64}$"}
+	ofService["database"] = database
+	return service
+}
+
+// optional returns a copy of the schema of a map without required keys. A null removes a map or a list.
+func optional(schema object) object {
+	copied := maps.Clone(schema)
+	delete(copied, "required")
+	properties := object{}
+	for name, property := range schema["properties"].(object) {
+		property := property.(object)
+		switch kind := property["type"]; {
+		case property["properties"] != nil:
+			properties[name] = optional(property)
+		case kind == "string" || kind == "integer" || kind == "boolean" || kind == nil && property["enum"] != nil:
+			properties[name] = property
+		default:
+			properties[name] = nullable(property)
+		}
+	}
+	copied["properties"] = properties
+	return copied
+}
+
+func nullable(schema object) object {
+	return object{"anyOf": []object{schema, {"type": "null"}}}
+}
+
+// schemaOf returns the schema of one value: its type is that of its default, the rest is in its comment.
 func (v *value) schemaOf() (object, error) {
 	schema := object{}
 	if _, referred := v.schema["$ref"]; !referred {
@@ -57,21 +105,21 @@ func (v *value) schemaOf() (object, error) {
 		return schema, v.closeSchema(schema)
 	}
 	if v.node.Kind == yaml.SequenceNode && schema["items"] == nil {
-		return nil, fmt.Errorf("%s: is a list: add # @schema {items: …}", v.key())
+		return nil, fmt.Errorf("%s is a list: add # @schema {items: …}", v.key())
 	}
 	return schema, nil
 }
 
-// closeSchema allows the keys that there are, and requires them: a null in a user's values takes one away.
+// closeSchema allows the keys of the default only, and requires them: a null in a user's values would remove one.
 func (v *value) closeSchema(schema object) error {
 	if len(v.children) == 0 {
-		return fmt.Errorf("%s: is an empty map: add # @schema {additionalProperties: …}", v.key())
+		return fmt.Errorf("%s is an empty map: add # @schema {additionalProperties: …}", v.key())
 	}
 	properties, required := object{}, []string{}
 	for _, child := range v.children {
-		name := child.path[len(child.path)-1]
-		if child.isLeaf() && child.about == "" {
-			return fmt.Errorf("%s: has no description: add a comment # -- …", child.key())
+		name := child.name()
+		if !child.closed && child.about == "" {
+			return fmt.Errorf("%s has no description: add a comment # -- …", child.key())
 		}
 		var err error
 		if properties[name], err = child.schemaOf(); err != nil {
@@ -101,21 +149,18 @@ func typeOf(node *yaml.Node) (string, error) {
 	case "!!bool":
 		return "boolean", nil
 	}
-	return "", errors.New("its default doesn't tell its type: add # @schema {type: …}")
+	return "", errors.New("its default has no type: add # @schema {type: …}")
 }
 
 const (
 	durationPattern = `^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))*([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)?$`
-	// hostPattern is of a name, with or without a wildcard, and not of an address.
+	// hostPattern matches a name, with or without a wildcard, but no address.
 	hostPattern = `^(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)*[a-z]([-a-z0-9]*[a-z0-9])?$`
-	// networkPattern is of an address or network; what it takes for one with IPv6, a service may still refuse.
-	networkPattern = `^(` + octet + `(\.` + octet + `){3}(/([12]?[0-9]|3[0-2]))?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(/([1-9]?[0-9]|1[01][0-9]|12[0-8]))?)$`
-	octet          = `([1-9]?[0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5])`
 )
 
 var duration = regexp.MustCompile(`^([0-9.]+(ms|h|m|s))+$`)
 
-// configSchema describes a service's settings by the file that shows every key there is.
+// configSchema returns the schema of a service's settings, all of which are in its example configuration.
 func configSchema(file string) (object, error) {
 	content, err := os.ReadFile(file) // #nosec G304 -- of this repository
 	if err != nil {
@@ -140,13 +185,13 @@ func settingSchema(value any) object {
 	switch value := value.(type) {
 	case bool:
 		return object{"type": "boolean"}
-	case int, float64: // which of the two the service knows
+	case int, float64: // the service distinguishes them
 		return object{"type": "number"}
 	case []any:
 		return object{"type": "array", "items": object{"type": "string"}}
 	case string:
-		if duration.MatchString(value) { // a bare number is seconds
-			return object{"type": []string{"string", "number"}, "pattern": durationPattern, "minimum": 0}
+		if duration.MatchString(value) { // a number is in seconds
+			return object{"$ref": "#/definitions/duration"}
 		}
 	}
 	return object{"type": "string"}
@@ -156,11 +201,11 @@ func closedObject(properties object) object {
 	return object{"type": "object", "additionalProperties": false, "properties": properties}
 }
 
-// sharedDefinitions are shapes of Kubernetes that several values have.
+// sharedDefinitions returns the schemas that several values have in common.
 func sharedDefinitions() object {
 	text, whole := object{"type": "string"}, object{"type": "integer"}
 	list := func(items object) object { return object{"type": "array", "items": items} }
-	quantities := object{"type": "object", "additionalProperties": object{"type": []string{"string", "number"}}}
+	quantities := object{"type": "object", "additionalProperties": object{"type": []string{"string", "number", "null"}}}
 	selector := closedObject(object{
 		"matchLabels": object{"type": "object", "additionalProperties": text},
 		"matchExpressions": list(closedObject(object{
@@ -173,8 +218,9 @@ func sharedDefinitions() object {
 		"policies":  list(closedObject(object{"type": object{"enum": []string{"Pods", "Percent"}}, "value": whole, "periodSeconds": whole})),
 	})
 	return object{
+		"digest":    object{"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+		"duration":  object{"type": []string{"string", "number"}, "pattern": durationPattern, "minimum": 0},
 		"host":      object{"type": "string", "maxLength": 253, "pattern": hostPattern},
-		"network":   object{"type": "string", "pattern": networkPattern},
 		"resources": closedObject(object{"requests": quantities, "limits": quantities}),
 		"behavior":  closedObject(object{"scaleUp": scaling, "scaleDown": scaling}),
 		"peer": closedObject(object{

@@ -111,7 +111,7 @@ func secretFiles(pod corev1.PodSpec) map[string][2]string {
 
 func TestSecretsOfTheServices(t *testing.T) {
 	all := render(t, ``)
-	for _, service := range services {
+	for _, service := range serviceNames(t) {
 		require.Equal(t, map[string][2]string{
 			"keys.yaml": {"achilles-auth", "keys.yaml"}, "database-password": {"achilles-mariadb", "password"},
 			"feed-token": {"achilles-feed", "token"}, "redis-password": {"achilles-redis", "password"},
@@ -119,7 +119,7 @@ func TestSecretsOfTheServices(t *testing.T) {
 	}
 
 	all = render(t, matrix(t)["production"])
-	for _, service := range services {
+	for _, service := range serviceNames(t) {
 		require.Equal(t, map[string][2]string{
 			"keys.yaml": {"blog-auth", "keys.yaml"}, "database-password": {"blog-database", "password"},
 			"feed-token": {"blog-feed", "token"}, "redis-password": {"blog-redis", "password"},
@@ -129,7 +129,7 @@ func TestSecretsOfTheServices(t *testing.T) {
 		t.Errorf("%s is made, though all of them are somebody else's", key)
 	})
 
-	all = render(t, `{mariadb: {enabled: false}, database: {host: db, existingSecret: a}, article: {database: {existingSecret: b, passwordKey: k, usernameKey: u}}}`)
+	all = render(t, `{mariadb: {enabled: false}, database: {host: db, existingSecret: a}, services: {article: {database: {existingSecret: b, passwordKey: k, usernameKey: u}}}}`)
 	require.Equal(t, [2]string{"a", "password"}, filesOf(t, all, "achilles-tag")["database-password"])
 	require.Equal(t, [2]string{"b", "k"}, filesOf(t, all, "achilles-article")["database-password"])
 	require.Equal(t, "u", container(t, all, "article").Env[1].ValueFrom.SecretKeyRef.Key)
@@ -164,7 +164,7 @@ func TestGeneratedSecrets(t *testing.T) {
 		rolls = append(rolls, base64.StdEncoding.EncodeToString(manifest.Get[corev1.Secret](t, all, secret[0]).Data[secret[1]]))
 	}
 	sum := sha256.Sum256([]byte(strings.Join(rolls, "\n")))
-	for _, service := range services {
+	for _, service := range serviceNames(t) {
 		require.Equal(t, hex.EncodeToString(sum[:]), podAnnotations(t, all, service)["checksum/secrets"])
 	}
 	redis := manifest.Get[corev1.Secret](t, all, "achilles-redis").Data
@@ -195,7 +195,7 @@ func TestGeneratedKeySet(t *testing.T) {
 }
 
 func TestResources(t *testing.T) {
-	for _, service := range services {
+	for _, service := range serviceNames(t) {
 		c := container(t, render(t, ``), service)
 		require.Contains(t, c.Resources.Requests, corev1.ResourceCPU)
 		require.Contains(t, c.Resources.Requests, corev1.ResourceMemory)
@@ -223,7 +223,7 @@ func TestServiceAccount(t *testing.T) {
 
 // The release that a person looks for by a label is found, and no label of theirs can break a selector.
 func TestLabels(t *testing.T) {
-	all := render(t, `{commonLabels: {team: blog, app.kubernetes.io/component: x}, tag: {podLabels: {app.kubernetes.io/name: other, tier: backend}, podAnnotations: {prometheus.io/port: "1", a: b}}}`)
+	all := render(t, `{commonLabels: {team: blog, app.kubernetes.io/component: x}, services: {tag: {podLabels: {app.kubernetes.io/name: other, tier: backend}, podAnnotations: {prometheus.io/port: "1", a: b}}}}`)
 	deployment := manifest.Get[appsv1.Deployment](t, all, "achilles-tag")
 	want := map[string]string{"app.kubernetes.io/name": "achilles", "app.kubernetes.io/instance": "achilles", "app.kubernetes.io/component": "tag"}
 	require.Equal(t, want, deployment.Spec.Selector.MatchLabels)
@@ -247,7 +247,7 @@ func TestBundledServersStay(t *testing.T) {
 		before := manifest.Get[appsv1.StatefulSet](t, render(t, ``), name).Spec.Template
 		require.NotContains(t, before.Labels, "app.kubernetes.io/version")
 		require.NotContains(t, before.Labels, "helm.sh/chart")
-		after := manifest.Get[appsv1.StatefulSet](t, render(t, `{logLevel: debug, rollout: {drainSeconds: 9}, tag: {replicas: 4, config: {Health: {Strict: true}}}}`), name)
+		after := manifest.Get[appsv1.StatefulSet](t, render(t, `{logLevel: debug, rollout: {drainSeconds: 9}, services: {tag: {replicas: 4, config: {Health: {Strict: true}}}}}`), name)
 		require.Equal(t, before, after.Spec.Template)
 	}
 }
@@ -255,9 +255,9 @@ func TestBundledServersStay(t *testing.T) {
 func TestImages(t *testing.T) {
 	image := func(values, service string) string { return container(t, render(t, values), service).Image }
 	require.Equal(t, "achilles-blog/tag:"+appVersion(t), image(``, "tag"))
-	require.Equal(t, "achilles-blog/article:2.0", image(`article: {image: {tag: "2.0"}}`, "article"))
+	require.Equal(t, "achilles-blog/article:2.0", image(`services: {article: {image: {tag: "2.0"}}}`, "article"))
 	digest := "sha256:" + strings.Repeat("0a", 32)
-	require.Equal(t, "r.example/t@"+digest, image(`tag: {image: {repository: r.example/t, tag: x, digest: "`+digest+`"}}`, "tag"))
+	require.Equal(t, "r.example/t@"+digest, image(`services: {tag: {image: {repository: r.example/t, tag: x, digest: "`+digest+`"}}}`, "tag"))
 	all := render(t, ``)
 	require.Equal(t, "mariadb:11.4", podSpecs(all)["StatefulSet achilles-mariadb"].Containers[0].Image)
 	require.Equal(t, "redis:7.2", podSpecs(all)["StatefulSet achilles-redis"].Containers[0].Image)

@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/achilles-blog/achilles/test/manifest"
-	"github.com/achilles-blog/achilles/test/process"
 )
 
 func TestDatabaseSettings(t *testing.T) {
@@ -25,7 +24,7 @@ func TestDatabaseSettings(t *testing.T) {
 		}, settingsOf(t, all, service)["Database"])
 	}
 	all = render(t, `{mariadb: {enabled: false}, database: {host: db, port: 3310, username: blog, tls: preferred, existingSecret: s},
-		article: {database: {host: other, port: 3311, name: articles, username: writer, tls: "true"}, config: {Database: {MaxOpenConns: 17}}}}`)
+		services: {article: {database: {host: other, port: 3311, name: articles, username: writer, tls: "true"}, config: {Database: {MaxOpenConns: 17}}}}}`)
 	require.Equal(t, map[string]any{
 		"DBType": "mysql", "Host": "db:3310", "Username": "blog", "DBName": "achilles_tag", "TLS": "preferred",
 		"PasswordFile": "/run/secrets/achilles/database-password",
@@ -42,8 +41,8 @@ func TestRedisSettings(t *testing.T) {
 	require.NotContains(t, none, "NetworkPolicy achilles-redis")
 	open := render(t, `{redis: {enabled: false}, externalRedis: {host: r}}`)
 	own := render(t, `{redis: {enabled: false}, externalRedis: {host: "fd00::1", port: 6390, username: u, tls: true, existingSecret: s, passwordKey: k},
-		tag: &service {config: {Redis: {DB: 3}}}, article: *service}`)
-	for _, service := range services {
+		serviceDefaults: {config: {Redis: {DB: 3}}}}`)
+	for _, service := range serviceNames(t) {
 		require.Equal(t, map[string]any{"Host": "achilles-redis:6379", "PasswordFile": "/run/secrets/achilles/redis-password", "TLS": false},
 			settingsOf(t, bundled, service)["Redis"])
 		require.NotContains(t, settingsOf(t, none, service), "Redis", "Redis is optional")
@@ -63,13 +62,13 @@ func TestAccessSettings(t *testing.T) {
 		``: private, `trustedProxies: [10.2.0.0/16, "fd00::1"]`: {"10.2.0.0/16", "fd00::1"}, `trustedProxies: []`: {}, `trustedProxies: null`: {},
 	} {
 		all := render(t, values)
-		for _, service := range services {
+		for _, service := range serviceNames(t) {
 			require.Equal(t, map[string]any{"KeysFile": "/run/secrets/achilles/keys.yaml"}, settingsOf(t, all, service)["Auth"])
 			require.Equal(t, proxies, settingsOf(t, all, service)["Server"]["TrustedProxies"], values)
 		}
 	}
 	own := render(t, matrix(t)["auth"])
-	for _, service := range services {
+	for _, service := range serviceNames(t) {
 		settings := settingsOf(t, own, service)
 		require.Equal(t, "https://blog.example", settings["Auth"]["Issuer"])
 		require.Equal(t, "/run/secrets/achilles/keys.yaml", settings["Auth"]["KeysFile"])
@@ -84,7 +83,7 @@ func TestFeedAndTracingSettings(t *testing.T) {
 	all := render(t, `{fullnameOverride: achilles, feed: {existingSecret: f, tokenKey: k}, tracing: {endpoint: "http://otel:4318"}}`)
 	require.Equal(t, map[string]any{"TokenFile": "/run/secrets/achilles/feed-token"}, settingsOf(t, all, "tag")["Feed"])
 	require.Equal(t, map[string]any{"TokenFile": "/run/secrets/achilles/feed-token", "URL": "http://achilles-tag"}, settingsOf(t, all, "article")["Feed"])
-	for _, service := range services {
+	for _, service := range serviceNames(t) {
 		require.Equal(t, [2]string{"f", "k"}, filesOf(t, all, "achilles-"+service)["feed-token"])
 		require.Equal(t, map[string]any{"Endpoint": "http://otel:4318"}, settingsOf(t, all, service)["Tracing"])
 	}
@@ -93,8 +92,8 @@ func TestFeedAndTracingSettings(t *testing.T) {
 
 // What config says stands, also where it says false, 0 or nothing.
 func TestConfig(t *testing.T) {
-	all := render(t, `{tag: {config: {Server: {RunMode: debug, IdleTimeout: 0, CorsAllowedOrigins: []}, Health: {Strict: false}, Feed: {Retention: 24h}}},
-		article: {config: {App: {MaxContentBytes: 7340032}, Server: {CorsAllowedOrigins: ["https://a.example"]}}}}`)
+	all := render(t, `{services: {tag: {config: {Server: {RunMode: debug, IdleTimeout: 0, CorsAllowedOrigins: []}, Health: {Strict: false}, Feed: {Retention: 24h}}},
+		article: {config: {App: {MaxContentBytes: 7340032}, Server: {CorsAllowedOrigins: ["https://a.example"]}}}}}`)
 	tag := settingsOf(t, all, "tag")
 	require.Equal(t, "debug", tag["Server"]["RunMode"])
 	require.Equal(t, 0.0, tag["Server"]["IdleTimeout"])
@@ -106,7 +105,7 @@ func TestConfig(t *testing.T) {
 }
 
 func TestExtraEnvironment(t *testing.T) {
-	all := render(t, `tag: {extraEnv: [{name: A, value: b}, {name: ACHILLES_SERVER_SERVEDBY, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}`)
+	all := render(t, `services: {tag: {extraEnv: [{name: A, value: b}, {name: ACHILLES_SERVER_SERVEDBY, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}}`)
 	env := container(t, all, "tag").Env
 	require.Contains(t, env, corev1.EnvVar{Name: "A", Value: "b"})
 	require.Contains(t, env, corev1.EnvVar{Name: "ACHILLES_SERVER_SERVEDBY", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}})
@@ -115,7 +114,7 @@ func TestExtraEnvironment(t *testing.T) {
 
 // The bundled MariaDB makes both databases and gives its one account every right on them, and on nothing else.
 func TestBundledDatabases(t *testing.T) {
-	all := render(t, `{database: {username: blog}, tag: {database: {name: my_tags}}}`)
+	all := render(t, `{database: {username: blog}, services: {tag: {database: {name: my_tags}}}}`)
 	script := manifest.Get[corev1.ConfigMap](t, all, "achilles-mariadb").Data["databases.sql"]
 	for _, line := range []string{
 		"CREATE DATABASE IF NOT EXISTS `my_tags` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;", "GRANT ALL ON `my\\_tags`.* TO 'blog'@'%';",
@@ -135,7 +134,7 @@ func TestBundledConnections(t *testing.T) {
 	all := render(t, ``)
 	const perPod = 30 // Database.MaxOpenConns
 	pods := 0
-	for _, service := range services {
+	for _, service := range serviceNames(t) {
 		deployment := manifest.Get[appsv1.Deployment](t, all, "achilles-"+service).Spec
 		pods += 2 * (int(*deployment.Replicas) + deployment.Strategy.RollingUpdate.MaxSurge.IntValue()/2)
 	}
@@ -148,7 +147,7 @@ func TestBundledConnections(t *testing.T) {
 }
 
 func TestExtraVolumes(t *testing.T) {
-	all := render(t, `tag: {extraVolumes: [{name: ca, configMap: {name: private-ca}}], extraVolumeMounts: [{name: ca, mountPath: /etc/ca, readOnly: true}]}`)
+	all := render(t, `services: {tag: {extraVolumes: [{name: ca, configMap: {name: private-ca}}], extraVolumeMounts: [{name: ca, mountPath: /etc/ca, readOnly: true}]}}`)
 	pod := podSpecs(all)["Deployment achilles-tag"]
 	mount := corev1.VolumeMount{Name: "ca", MountPath: "/etc/ca", ReadOnly: true}
 	require.Contains(t, pod.Containers[0].VolumeMounts, mount)
@@ -187,31 +186,7 @@ func TestPersistence(t *testing.T) {
 	require.Nil(t, manifest.Get[corev1.PersistentVolumeClaim](t, render(t, `mariadb: {persistence: {enabled: true}}`), "achilles-mariadb").Spec.StorageClassName, "the cluster's default")
 }
 
-// The services themselves take what the chart writes: they complain about the database, which isn't there, and about no
-// setting.
-func TestServicesAcceptTheirSettings(t *testing.T) {
-	for name, values := range matrix(t) {
-		all := render(t, values)
-		manifest.Each(all, func(key string, c *corev1.ConfigMap) {
-			text, ok := c.Data["settings.yaml"]
-			if !ok {
-				return
-			}
-			service := key[strings.LastIndexByte(key, '-')+1:]
-			t.Run(name+" "+service, func(t *testing.T) {
-				t.Parallel()
-				p, exit := process.Run(t, process.Service(t, service), process.Settings{"Database.Username": "from-a-secret"},
-					"migrate", "--config", localCopy(t, text))
-				require.Equal(t, 1, exit)
-				require.Contains(t, p.Stderr(), "cannot be used")
-				require.NotContains(t, p.Stderr(), "settings.yaml", "a setting is refused")
-				require.NotContains(t, p.Stderr(), "no such setting")
-			})
-		})
-	}
-}
-
-// localCopy writes the settings to a file, with secrets that exist and a database that refuses at once.
+// localCopy writes settings to a file, with secrets that exist and a database that refuses connections.
 func localCopy(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -246,7 +221,7 @@ func TestCheckPodSigns(t *testing.T) {
 		env    []corev1.EnvVar
 	}{
 		``: {[2]string{"achilles-auth", "keys.yaml"}, []corev1.EnvVar{file}},
-		matrix(t)["auth"]: {[2]string{"blog-auth", "keySet"}, []corev1.EnvVar{
+		matrix(t)["auth"]: {[2]string{"blog-auth", "keyset"}, []corev1.EnvVar{
 			file, {Name: "ACHILLES_AUTH_ISSUER", Value: "https://blog.example"}, {Name: "ACHILLES_AUTH_AUDIENCE", Value: "blog"},
 		}},
 	} {

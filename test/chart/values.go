@@ -10,34 +10,27 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// value is a key of values.yaml, with what the comment above it says.
+// value is a key of values.yaml with its comment.
 type value struct {
 	path     []string
 	node     *yaml.Node
-	about    string         // what follows "# -- "
-	section  string         // the lines of a comment that are neither
-	schema   map[string]any // what follows "# @schema "
-	children []*value       // of a map whose keys are fixed
-	closed   bool           // it is such a map
+	about    string         // the text after "# -- "
+	section  string         // the other lines of the comment
+	schema   map[string]any // the text after "# @schema "
+	children []*value       // of a closed map
+	closed   bool           // whether it is a map with fixed keys
 }
 
 func (v *value) key() string { return strings.Join(v.path, ".") }
 
-// isLeaf tells whether the value is set as a whole.
-func (v *value) isLeaf() bool { return !v.closed }
+func (v *value) name() string { return v.path[len(v.path)-1] }
 
+// child returns the child with that name, which must exist.
 func (v *value) child(name string) *value {
-	if v == nil {
-		return nil
-	}
-	i := slices.IndexFunc(v.children, func(c *value) bool { return c.path[len(c.path)-1] == name })
-	if i < 0 {
-		return nil
-	}
-	return v.children[i]
+	return v.children[slices.IndexFunc(v.children, func(c *value) bool { return c.name() == name })]
 }
 
-// fallback is the value of values.yaml as JSON.
+// fallback returns the default as JSON.
 func (v *value) fallback() string {
 	var decoded any
 	if err := v.node.Decode(&decoded); err != nil {
@@ -50,7 +43,7 @@ func (v *value) fallback() string {
 	return string(text)
 }
 
-// readValues reads values.yaml as the children of one nameless value.
+// readValues returns a value without a name whose children are those of values.yaml.
 func readValues(file string) (*value, error) {
 	content, err := os.ReadFile(file) // #nosec G304 -- of this repository
 	if err != nil {
@@ -61,32 +54,25 @@ func readValues(file string) (*value, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	root := &value{node: document.Content[0], closed: true}
-	if err := root.readChildren(nil); err != nil {
+	if err := root.readChildren(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return root, nil
 }
 
-// readChildren describes each key of a map. What has no comment of its own means what the same key of twin means.
-func (v *value) readChildren(twin *value) error {
+// readChildren reads each key of a map.
+func (v *value) readChildren() error {
 	for i := 0; i < len(v.node.Content); i += 2 {
 		name := v.node.Content[i].Value
 		child := &value{path: append(slices.Clone(v.path), name), node: v.node.Content[i+1]}
 		if err := child.readComment(v.node.Content[i].HeadComment); err != nil {
 			return fmt.Errorf("%s: %w", child.key(), err)
 		}
-		same := twin.child(name)
-		if same != nil && child.about == "" {
-			child.about, child.schema = same.about, same.schema
-		}
-		if child.key() == "article" {
-			same = v.child("tag")
-		}
 		_, referred := child.schema["$ref"]
 		_, free := child.schema["additionalProperties"]
 		child.closed = child.node.Kind == yaml.MappingNode && !referred && !free
 		if child.closed {
-			if err := child.readChildren(same); err != nil {
+			if err := child.readChildren(); err != nil {
 				return err
 			}
 		}

@@ -32,8 +32,7 @@ var overlays = []overlay{
 		name: "dev", namespace: "achilles-dev",
 		values: `
 logLevel: debug
-tag: {replicas: 1}
-article: {replicas: 1}
+serviceDefaults: {replicas: 1}
 mariadb: {existingSecret: achilles-database}
 redis: {existingSecret: achilles-redis}
 auth: {existingSecret: achilles-auth}
@@ -51,12 +50,11 @@ ingress: {enabled: true, hosts: [staging.blog.example]}`,
 	{
 		name: "production", namespace: "achilles",
 		values: fmt.Sprintf(external, true) + `
-tag: &service
+serviceDefaults:
   autoscaling: {enabled: true, minReplicas: 3}
   topologySpread:
     - {topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: DoNotSchedule, nodeTaintsPolicy: Honor}
     - {topologyKey: topology.kubernetes.io/zone, maxSkew: 1, whenUnsatisfiable: ScheduleAnyway}
-article: *service
 ingress: {enabled: true, hosts: [blog.example], tls: [{secretName: achilles-tls, hosts: [blog.example]}]}
 monitoring: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}`,
 		needs: []string{

@@ -25,7 +25,7 @@ func (r *Runner) bundledRun(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.cluster.Helm(ctx, append(r.bundled("upgrade", namespace), "--set", "tag.config.App.DefaultPageSize=20")...); err != nil {
+	if _, err := r.cluster.Helm(ctx, append(r.bundled("upgrade", namespace), "--set", "services.tag.config.App.DefaultPageSize=20")...); err != nil {
 		return err
 	}
 	if err := s.rolledOut(ctx); err != nil {
@@ -44,8 +44,8 @@ func (r *Runner) bundledRun(ctx context.Context) error {
 // of the images.
 func (r *Runner) bundled(verb, namespace string) []string {
 	args := []string{verb, release, r.chart, "-n", namespace, "--wait", "--timeout", rolloutTimeout.String()}
-	for _, name := range []string{"tag", "article", "mariadb", "redis"} {
-		args = append(args, "--set", fmt.Sprintf("%s.image.repository=%s,%[1]s.image.tag=%[3]s", name, r.cluster.Image(name), current))
+	for name, path := range map[string]string{"tag": "services.tag", "article": "services.article", "mariadb": "mariadb", "redis": "redis"} {
+		args = append(args, "--set", fmt.Sprintf("%s.image.repository=%s,%[1]s.image.tag=%[3]s", path, r.cluster.Image(name), current))
 	}
 	return args
 }

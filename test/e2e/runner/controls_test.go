@@ -24,8 +24,8 @@ func TestControls(t *testing.T) {
 func TestFailPointsInEnvironment(t *testing.T) {
 	s := newSystem(&cluster.Cluster{}, "", "", "achilles-control", current)
 	s.points[article] = points(failpoint.LoseAnswers, failpoint.ForgetKeys)
-	values := s.values(nil)
+	services := s.values(nil)["services"].(map[string]any)
 	enabled := map[string]any{"name": "ACHILLES_FAILPOINTS", "value": "lose-answers,forget-keys"}
-	require.Contains(t, values["article"].(map[string]any)["extraEnv"], enabled)
-	require.Len(t, values["tag"].(map[string]any)["extraEnv"], 1)
+	require.Contains(t, services["article"].(map[string]any)["extraEnv"], enabled)
+	require.Len(t, services["tag"].(map[string]any)["extraEnv"], 1)
 }

@@ -80,6 +80,8 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 		"networkPolicy": map[string]any{"extraFrom": []any{map[string]any{"namespaceSelector": map[string]any{
 			"matchLabels": map[string]any{"kubernetes.io/metadata.name": agentNamespace}}}}},
 	}
+	byName := map[string]any{}
+	values["services"] = byName
 	for _, c := range []component{tag, article} {
 		service := map[string]any{
 			"image":    map[string]any{"repository": s.cluster.Image(string(c)), "tag": s.versions[c]},
@@ -94,7 +96,7 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 			service["replicas"] = s.replicas
 		}
 		overlay(service, changes[c])
-		values[string(c)] = service
+		byName[string(c)] = service
 	}
 	return values
 }

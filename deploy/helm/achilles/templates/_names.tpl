@@ -1,6 +1,6 @@
 {{/*
-The beginning of every object's name: "achilles" for the release of that name. It leaves room for what Kubernetes makes of
-the longest, NAME-mariadb-HASH, in a label of 63 characters.
+The prefix of every object's name: "achilles" for the release of that name. It leaves room for the longest name that
+Kubernetes derives, NAME-mariadb-HASH, in a label of 63 characters.
 */}}
 {{- define "achilles.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
@@ -17,7 +17,35 @@ the longest, NAME-mariadb-HASH, in a label of 63 characters.
 {{- .Values.serviceAccount.name | default (ternary (include "achilles.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
-{{/* What a Service or NetworkPolicy finds the pods of a component by; never changes. Takes root and component. */}}
+{{/*
+The services, as a YAML list: each is its entry in files/services.yaml and its values, which are serviceDefaults and
+database, overridden by services.NAME.
+*/}}
+{{- define "achilles.services" -}}
+{{- $services := list -}}
+{{- range $entry := .Files.Get "files/services.yaml" | fromYamlArray -}}
+{{- $service := deepCopy $.Values.serviceDefaults -}}
+{{- $_ := set $service "database" (deepCopy $.Values.database) -}}
+{{- include "achilles.override" (dict "values" $service "by" (get ($.Values.services | default dict) $entry.name | default dict)) -}}
+{{- $services = append $services (merge $service $entry) -}}
+{{- end -}}
+{{- toYaml $services -}}
+{{- end -}}
+
+{{/* Overrides values by others, as Helm does: maps are merged, a null removes, and the rest is replaced. Takes values and by. */}}
+{{- define "achilles.override" -}}
+{{- range $key, $value := .by -}}
+{{- if and (kindIs "map" $value) (kindIs "map" (get $.values $key)) -}}
+{{- include "achilles.override" (dict "values" (get $.values $key) "by" $value) -}}
+{{- else if kindIs "invalid" $value -}}
+{{- $_ := unset $.values $key -}}
+{{- else -}}
+{{- $_ := set $.values $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The labels that select the pods of a component; they never change. Takes root and component. */}}
 {{- define "achilles.selector" -}}
 app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name | quote }}
 app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
@@ -30,7 +58,7 @@ app.kubernetes.io/component: {{ .component | quote }}
 {{- merge $own (include "achilles.steadyLabels" . | fromYaml) | toYaml -}}
 {{- end -}}
 
-{{/* The labels that another release of the chart doesn't change: a bundled server would restart for them. */}}
+{{/* The labels that don't change with the chart's version, which would restart a bundled server. */}}
 {{- define "achilles.steadyLabels" -}}
 {{- $own := dict
     "app.kubernetes.io/name" (.root.Values.nameOverride | default .root.Chart.Name)
@@ -55,7 +83,13 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* An image by its digest, else by its tag, else by the release of the chart. Takes root and image. */}}
+{{/* The image of a service. Takes root and service. */}}
+{{- define "achilles.serviceImage" -}}
+{{- $repository := .service.image.repository | default (printf "%s/%s" .service.image.registry .service.name) -}}
+{{- include "achilles.image" (dict "root" .root "image" (merge (dict "repository" $repository) .service.image)) -}}
+{{- end -}}
+
+{{/* An image by its digest, else by its tag, else by the chart's appVersion. Takes root and image. */}}
 {{- define "achilles.image" -}}
 {{- if .image.digest -}}
 {{- printf "%s@%s" .image.repository .image.digest -}}
@@ -69,11 +103,11 @@ annotations:
 {{- printf "%s:%d" (contains ":" .host | ternary (printf "[%s]" .host) .host) (int .port) -}}
 {{- end -}}
 
-{{/* What every pod has: no token, no links, and what placement asks for. Takes root and values. */}}
+{{/* What all pods have in common, and their placement. Takes root and values. */}}
 {{- define "achilles.podDefaults" -}}
 serviceAccountName: {{ include "achilles.serviceAccountName" .root | quote }}
 automountServiceAccountToken: false
-# Variables for every Service of the namespace would look like settings.
+# The variables of Services would look like settings.
 enableServiceLinks: false
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:

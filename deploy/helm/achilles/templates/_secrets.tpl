@@ -1,6 +1,6 @@
 {{/*
-The data of a Secret that the chart makes, as YAML: what the cluster has is kept, and what is missing is generated,
-once in a render, whichever template asks first. Takes root, name and keys.
+The data of a generated Secret, as YAML: keys that the cluster has are kept, missing ones are generated, once for all
+templates. Takes root, name and keys.
 */}}
 {{- define "achilles.keptSecret" -}}
 {{- if not (hasKey .root.Values "_kept") -}}
@@ -30,9 +30,9 @@ once in a render, whichever template asks first. Takes root, name and keys.
 {{- include "achilles.keptSecret" (dict "root" . "name" (include "achilles.feedSecret" .) "keys" (list .Values.feed.tokenKey)) -}}
 {{- end -}}
 
-{{/* A key set with one key, as article key new prints it. */}}
+{{/* A key set with one key, as "article key new" prints it. */}}
 {{- define "achilles.newKeySet" -}}
-# Keep it secret. Every key verifies tokens; of those whose time has come the youngest signs.
+# Keep it secret. Every key verifies tokens; the newest active key signs them.
 keys:
   - id: first
     secret: {{ randBytes 32 | quote }}
@@ -40,8 +40,9 @@ keys:
 {{ end -}}
 
 {{/*
-Changes with the secrets that a service reads once: those that the chart makes, and those of others as far as the cluster can be
-asked. The latter are salted with what only a reader of the Secret knows. Takes root and component.
+The checksum of the secrets that a service reads only when it starts: generated ones, and existing ones if Helm can read them
+in the cluster. The latter are salted with the Secret's uid, because everyone who can read pods sees the checksum. Takes root
+and service.
 */}}
 {{- define "achilles.secretsChecksum" -}}
 {{- $root := .root -}}

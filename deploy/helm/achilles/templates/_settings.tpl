@@ -1,5 +1,5 @@
-{{/* Seconds from a pod's deletion until it is killed. */}}
-{{- define "achilles.windows" -}}
+{{/* Seconds that a pod may need to stop. */}}
+{{- define "achilles.stopSeconds" -}}
 {{- with .Values.rollout -}}
 {{- add .preStopSeconds .drainSeconds .shutdownSeconds .marginSeconds -}}
 {{- end -}}
@@ -7,69 +7,54 @@
 
 {{- define "achilles.gracePeriod" -}}
 {{- if kindIs "invalid" .Values.rollout.terminationGracePeriodSeconds -}}
-{{- include "achilles.windows" . -}}
+{{- include "achilles.stopSeconds" . -}}
 {{- else -}}
 {{- int .Values.rollout.terminationGracePeriodSeconds -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The database of a service, as YAML: host, port, name, username, secret, passwordKey, usernameKey, tls. Takes root and component. */}}
+{{/* The database of a service, as YAML with the keys of .Values.database, and name. Takes root and service. */}}
 {{- define "achilles.database" -}}
-{{- $own := (get .root.Values .component).database -}}
-{{- $shared := .root.Values.database -}}
-{{- $bundled := .root.Values.mariadb.enabled -}}
-{{- $fullname := include "achilles.fullname" .root -}}
-{{- $database := dict
-    "host" ($own.host | default $shared.host)
-    "port" ($own.port | default $shared.port | int)
-    "name" $own.name
-    "username" ($own.username | default $shared.username)
-    "secret" ($own.existingSecret | default $shared.existingSecret)
-    "passwordKey" ($own.passwordKey | default $shared.passwordKey)
-    "usernameKey" ($own.usernameKey | default $shared.usernameKey)
-    "tls" ($own.tls | default $shared.tls)
+{{- $database := .service.database -}}
+{{- $_ := set $database "name" ($database.name | default (printf "achilles_%s" .service.name)) -}}
+{{- with .root.Values.mariadb -}}
+{{- if .enabled -}}
+{{- $server := printf "%s-mariadb" (include "achilles.fullname" $.root) -}}
+{{- $database = dict "name" $database.name "username" $.root.Values.database.username "tls" "false"
+    "host" $server "port" 3306 "existingSecret" (.existingSecret | default $server) "passwordKey" "password" "usernameKey" ""
 -}}
-{{- if $bundled -}}
-{{- $database = dict
-    "host" (printf "%s-mariadb" $fullname) "port" 3306 "name" $own.name "username" $shared.username
-    "secret" (.root.Values.mariadb.existingSecret | default (printf "%s-mariadb" $fullname))
-    "passwordKey" "password" "usernameKey" "" "tls" "false"
--}}
+{{- end -}}
 {{- end -}}
 {{- toYaml $database -}}
 {{- end -}}
 
-{{/* The Redis of both services, as YAML: host, port, username, secret, passwordKey, tls; {} for none. */}}
+{{/* The Redis of the services, as YAML with the keys of .Values.externalRedis; {} for none. */}}
 {{- define "achilles.redis" -}}
-{{- $fullname := include "achilles.fullname" . -}}
 {{- $redis := dict -}}
 {{- if .Values.redis.enabled -}}
-{{- $redis = dict "host" (printf "%s-redis" $fullname) "port" 6379 "username" "" "tls" false "passwordKey" "password"
-    "secret" (.Values.redis.existingSecret | default (printf "%s-redis" $fullname))
+{{- $server := printf "%s-redis" (include "achilles.fullname" .) -}}
+{{- $redis = dict "host" $server "port" 6379 "username" "" "tls" false "passwordKey" "password"
+    "existingSecret" (.Values.redis.existingSecret | default $server)
 -}}
 {{- else if .Values.externalRedis.host -}}
-{{- with .Values.externalRedis -}}
-{{- $redis = dict "host" .host "port" (int .port) "username" .username "tls" .tls "secret" .existingSecret "passwordKey" .passwordKey -}}
-{{- end -}}
+{{- $redis = .Values.externalRedis -}}
 {{- end -}}
 {{- toYaml $redis -}}
 {{- end -}}
 
-{{/* The Secret files that a service reads once, as YAML: a list of name (of the file), secret, key. Takes root and component. */}}
+{{/* The secrets that a service reads only when it starts, as a YAML list of file, secret and key. Takes root and service. */}}
 {{- define "achilles.secretFiles" -}}
 {{- $database := include "achilles.database" . | fromYaml -}}
-{{- $files := list
-    (dict "name" "database-password" "secret" $database.secret "key" $database.passwordKey)
-    (dict "name" "feed-token" "secret" (include "achilles.feedSecret" .root) "key" .root.Values.feed.tokenKey)
--}}
-{{- $redis := include "achilles.redis" .root | fromYaml -}}
-{{- if $redis.secret -}}
-{{- $files = append $files (dict "name" "redis-password" "secret" $redis.secret "key" $redis.passwordKey) -}}
-{{- end -}}
-{{- toYaml $files -}}
+- {file: database-password, secret: {{ $database.existingSecret | quote }}, key: {{ $database.passwordKey | quote }}}
+- {file: feed-token, secret: {{ include "achilles.feedSecret" .root | quote }}, key: {{ .root.Values.feed.tokenKey | quote }}}
+{{- with include "achilles.redis" .root | fromYaml }}
+{{- if .existingSecret }}
+- {file: redis-password, secret: {{ .existingSecret | quote }}, key: {{ .passwordKey | quote }}}
+{{- end }}
+{{- end }}
 {{- end -}}
 
-{{/* The key set as a source of a projected volume. The services read it again when it changes, so no checksum has it. */}}
+{{/* The key set as a source of a projected volume. No checksum covers it, because running services read it again. */}}
 {{- define "achilles.keySet" -}}
 - secret:
     name: {{ include "achilles.authSecret" . | quote }}
@@ -86,7 +71,7 @@
 {{- .Values.feed.existingSecret | default (printf "%s-feed" (include "achilles.fullname" .)) -}}
 {{- end -}}
 
-{{/* The settings that the chart derives from other values, as YAML. Takes root and component. */}}
+{{/* The settings that the chart derives from other values, as YAML. Takes root and service. */}}
 {{- define "achilles.derivedSettings" -}}
 {{- $rollout := .root.Values.rollout -}}
 {{- $database := include "achilles.database" . | fromYaml -}}
@@ -98,7 +83,7 @@ Server:
   AdminPort: 9090
   ReadTimeout: {{ int $rollout.requestSeconds }}s
   RequestTimeout: {{ int $rollout.requestSeconds }}s
-  # The refusal of a request that took too long can still be sent.
+  # Leaves time to answer a request that timed out.
   WriteTimeout: {{ add $rollout.requestSeconds 3 }}s
   DrainDelay: {{ int $rollout.drainSeconds }}s
   ShutdownTimeout: {{ int $rollout.shutdownSeconds }}s
@@ -116,8 +101,8 @@ Auth:
   KeysFile: {{ $secrets }}/keys.yaml
 Feed:
   TokenFile: {{ $secrets }}/feed-token
-  {{- if eq .component "article" }}
-  URL: http://{{ include "achilles.fullname" .root }}-tag
+  {{- with .service.follows }}
+  URL: http://{{ include "achilles.fullname" $.root }}-{{ first . }}
   {{- end }}
 {{- with include "achilles.redis" .root | fromYaml }}
 Redis:
@@ -125,7 +110,7 @@ Redis:
   {{- with .username }}
   Username: {{ . | quote }}
   {{- end }}
-  {{- if .secret }}
+  {{- if .existingSecret }}
   PasswordFile: {{ $secrets }}/redis-password
   {{- end }}
   TLS: {{ .tls }}
@@ -136,23 +121,16 @@ Tracing:
 {{- end }}
 {{- end -}}
 
-{{/* All settings of a service, as YAML: what the chart derives, over it the service's config. Takes root and component. */}}
+{{/* All settings of a service, as YAML: the derived ones and its config. Takes root and service. */}}
 {{- define "achilles.settings" -}}
 {{- $settings := include "achilles.derivedSettings" . | fromYaml -}}
 {{- $_ := set $settings "Log" (dict "Level" .root.Values.logLevel) -}}
-{{- $header := min 5 (int .root.Values.rollout.requestSeconds) -}}
-{{- $_ := set $settings.Server "ReadHeaderTimeout" (printf "%ds" $header) -}}
-{{- range $section, $keys := (get .root.Values .component).config -}}
-{{- $merged := get $settings $section | default dict -}}
-{{- range $key, $value := $keys -}}
-{{- $_ := set $merged $key $value -}}
-{{- end -}}
-{{- $_ := set $settings $section $merged -}}
-{{- end -}}
+{{- $_ := set $settings.Server "ReadHeaderTimeout" (.root.Values.rollout.requestSeconds | int | min 5 | printf "%ds") -}}
+{{- include "achilles.override" (dict "values" $settings "by" .service.config) -}}
 {{- toYaml $settings -}}
 {{- end -}}
 
-{{/* Changes with everything that a running pod doesn't take over by itself: all settings but the log level. Takes root and component. */}}
+{{/* The checksum of the settings that a running service doesn't reload: all but the log level. Takes root and service. */}}
 {{- define "achilles.settingsChecksum" -}}
 {{- $settings := include "achilles.settings" . | fromYaml -}}
 {{- $_ := unset $settings.Log "Level" -}}

@@ -1,0 +1,104 @@
+{{/*
+Validation of what neither the schema, nor the services, nor the API server would report before it does harm: values that
+contradict each other, that nobody would read, or that would cost requests or data. Everything else stays out: the pods of
+the previous revision keep serving while a service rejects its settings.
+*/}}
+{{- define "achilles.validate" -}}
+{{- $problems := list -}}
+{{- range list "names" "rollout" "servers" "services" "gateway" -}}
+{{- $problems = include (printf "achilles.validate.%s" .) $ | splitList "\n" | concat $problems -}}
+{{- end -}}
+{{- with without $problems "" | uniq -}}
+{{- fail (printf "invalid values:\n%s\n" (join "\n" .)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "achilles.validate.names" -}}
+{{- $fullname := include "achilles.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $fullname) -}}
+- {{ printf "the names of all objects would begin with %q, but the name of a Service must begin with a letter and contain only lower-case letters, digits and dashes: set fullnameOverride, such as fullnameOverride=%s" $fullname .Chart.Name }}
+{{- end -}}
+{{- end -}}
+
+{{- define "achilles.validate.rollout" -}}
+{{- $stop := include "achilles.stopSeconds" . | int -}}
+{{- with .Values.rollout -}}
+{{- if and (not (kindIs "invalid" .terminationGracePeriodSeconds)) (lt (int .terminationGracePeriodSeconds) $stop) }}
+- {{ printf "rollout.terminationGracePeriodSeconds is %v, but the timeouts add up to %d (preStopSeconds %v + drainSeconds %v + shutdownSeconds %v + marginSeconds %v), and a pod would be killed while it serves: leave it empty, or set it to at least %d" .terminationGracePeriodSeconds $stop .preStopSeconds .drainSeconds .shutdownSeconds .marginSeconds $stop }}
+{{- end -}}
+{{- if lt (int .drainSeconds) (int .propagationSeconds) }}
+- {{ printf "rollout.drainSeconds is %v, but proxies may send requests to a stopping pod for %v s (propagationSeconds): set it to at least %v" .drainSeconds .propagationSeconds .propagationSeconds }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Values for a database or Redis that is not used. */}}
+{{- define "achilles.validate.servers" -}}
+{{- $unset := dict "host" "" "port" 3306 "existingSecret" "" "passwordKey" "password" "usernameKey" "" "tls" "false" -}}
+{{- if .Values.mariadb.enabled -}}
+{{- $databases := dict "database" (omit .Values.database "username") -}}
+{{- range $name, $service := .Values.services -}}
+{{- $_ := set $databases (printf "services.%s.database" $name) (omit ($service.database | default dict) "name") -}}
+{{- end -}}
+{{- range $path, $database := $databases -}}
+{{- range $key, $value := $database -}}
+{{- if ne (toString $value) (get $unset $key | toString) }}
+- {{ printf "%s.%s is set for your own database server, but mariadb.enabled=true selects the bundled one: set mariadb.enabled=false, or remove %s.%s" $path $key $path $key }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.mariadb.persistence.existingClaim (not .Values.mariadb.persistence.enabled) }}
+- mariadb.persistence.existingClaim is set, but mariadb.persistence.enabled is false, and the data would be lost with the pod: set mariadb.persistence.enabled=true
+{{- end -}}
+{{- if and .Values.redis.enabled .Values.externalRedis.host }}
+- externalRedis.host is set for your own Redis, but redis.enabled=true selects the bundled one: set redis.enabled=false, or remove externalRedis.host
+{{- end -}}
+{{- if not .Values.externalRedis.host -}}
+{{- range $key, $unset := dict "port" 6379 "username" "" "tls" false "existingSecret" "" "passwordKey" "password" -}}
+{{- if ne (get $.Values.externalRedis $key | toString) (toString $unset) }}
+- {{ printf "externalRedis.%s is set, but externalRedis.host is empty: set externalRedis.host and redis.enabled=false, or remove externalRedis.%s" $key $key }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "achilles.validate.services" -}}
+{{- $services := include "achilles.services" . | fromYamlArray -}}
+{{- range $service := $services -}}
+{{- $database := include "achilles.database" (dict "root" $ "service" .) | fromYaml -}}
+{{- range $key := list "host" "existingSecret" -}}
+{{- if not (get $database $key) }}
+- {{ printf "mariadb.enabled=false requires database.%s, or services.NAME.database.%s for every service: set it, or set mariadb.enabled=true" $key $key }}
+{{- end -}}
+{{- end -}}
+{{- if and .autoscaling.enabled (not (dig "requests" "cpu" "" (.resources | default dict))) }}
+- {{ printf "services.%s.autoscaling.enabled=true, but its target is a percentage of services.%s.resources.requests.cpu, which is not set: set it, such as to 100m" .name .name }}
+{{- end -}}
+{{- range $section, $settings := include "achilles.derivedSettings" (dict "root" $ "service" .) | fromYaml -}}
+{{- range $key := keys $settings | sortAlpha -}}
+{{- if hasKey (get ($service.config | default dict) $section | default dict) $key }}
+- {{ printf "services.%s.config.%s.%s is derived from other values of the chart: remove it and set those" $service.name $section $key }}
+{{- end -}}
+{{- range $service.extraEnv -}}
+{{- if eq .name (printf "ACHILLES_%s_%s" $section $key | upper) }}
+- {{ printf "services.%s.extraEnv: %s is derived from other values of the chart: remove it and set those" $service.name .name }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "Issuer" "Audience" -}}
+{{- $first := dig "Auth" $key "achilles" ((first $services).config | default dict) -}}
+{{- $own := dig "Auth" $key "achilles" ($service.config | default dict) -}}
+{{- if ne $first $own }}
+- {{ printf "services.%s.config.Auth.%s is %q, but services.%s.config.Auth.%s is %q, so that one service would reject the tokens of the other: set serviceDefaults.config.Auth.%s instead" (first $services).name $key $first $service.name $key $own $key }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "achilles.validate.gateway" -}}
+{{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
+- gateway.enabled=true, but gateway.parentRefs is empty, and no Gateway would serve the route: name one, such as gateway.parentRefs[0].name=public
+{{- end -}}
+{{- end -}}

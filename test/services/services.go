@@ -1,0 +1,79 @@
+// Package services reads services/services.yaml, the list of services from
+// which everything that has to know all of them is made.
+package services
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// File is the path of the list in the repository.
+const File = "services/services.yaml"
+
+// Service is an entry of the list.
+type Service struct {
+	Name      string   // folder, program, image and metric label
+	Port      int      // default port of the API
+	AdminPort int      `yaml:"adminPort"` // default port of /metrics
+	Paths     []string // prefixes of its public routes
+	Follows   []string // services whose change feed it reads
+}
+
+// Feed returns the name of the service whose change feed s reads, or "".
+func (s Service) Feed() string {
+	if len(s.Follows) == 0 {
+		return ""
+	}
+	return s.Follows[0]
+}
+
+// Read returns the services of the repository at root, each after the one that
+// it follows.
+func Read(root string) ([]Service, error) {
+	path := filepath.Join(root, File)
+	text, err := os.ReadFile(path) // #nosec G304 -- a file of the repository
+	if err != nil {
+		return nil, fmt.Errorf("reading the list of services: %w", err)
+	}
+	var all []Service
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&all); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for i, s := range all {
+		if err := s.check(Names(all[:i])); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", path, s.Name, err)
+		}
+	}
+	return all, nil
+}
+
+// check returns an error if the entry cannot stand after those of the names.
+func (s Service) check(before []string) error {
+	switch {
+	case s.Name == "" || s.Port == 0 || s.AdminPort == 0 || len(s.Paths) == 0:
+		return fmt.Errorf("name, port, adminPort and paths are required")
+	case slices.Contains(before, s.Name):
+		return fmt.Errorf("is listed twice")
+	case len(s.Follows) > 1:
+		return fmt.Errorf("follows %v, but the setting Feed.URL names one service", s.Follows)
+	case s.Feed() != "" && !slices.Contains(before, s.Feed()):
+		return fmt.Errorf("follows %s, which must be listed before it", s.Feed())
+	}
+	return nil
+}
+
+// Names returns the names of the services, in order.
+func Names(all []Service) []string {
+	names := make([]string, len(all))
+	for i, s := range all {
+		names[i] = s.Name
+	}
+	return names
+}

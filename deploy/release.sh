@@ -12,6 +12,7 @@ cd "$(dirname "$0")/.."
 files=(
   deploy/helm/achilles/Chart.yaml
   deploy/kustomize/base/kustomization.yaml
+  deploy/kustomize/base/services/kustomization.yaml
   deploy/kustomize/overlays/staging/kustomization.yaml
   deploy/kustomize/overlays/production/kustomization.yaml
   deploy/kustomize/README.md

@@ -88,21 +88,18 @@ func withComment(t *testing.T) string {
 	for _, dir := range []string{chartDir, "deploy/config", "deploy/observability", "services"} {
 		copyFiles(t, dir, copied)
 	}
-	write := func(path string, content []byte) {
-		require.NoError(t, os.WriteFile(filepath.Join(copied, path), content, 0o600))
-	}
 	read := func(path string) []byte {
 		content, err := os.ReadFile(filepath.Join(copied, path))
 		require.NoError(t, err)
 		return content
 	}
-	write("deploy/config/comment.yaml", read("deploy/config/article.yaml"))
-	write(services.File, fmt.Append(read(services.File), "- {name: comment, port: 8083, adminPort: 9083, paths: [/api/v1/comments], follows: [article]}\n"))
-	generated, err := generate(copied)
+	require.NoError(t, write(copied, map[string][]byte{
+		"deploy/config/comment.yaml": read("deploy/config/article.yaml"),
+		services.File:                fmt.Append(read(services.File), "- {name: comment, port: 8083, adminPort: 9083, paths: [/api/v1/comments], follows: [article]}\n"),
+	}))
+	files, err := generate(copied)
 	require.NoError(t, err)
-	for _, file := range generated {
-		write(file.path, file.content)
-	}
+	require.NoError(t, write(copied, files))
 	return filepath.Join(copied, chartDir)
 }
 

@@ -1,4 +1,4 @@
-package kustomize_test
+package kustomize
 
 import (
 	"os"
@@ -10,10 +10,10 @@ import (
 	"github.com/achilles-blog/achilles/test/apiserver"
 )
 
-// A real API server takes all of each overlay as kubectl sends it, without a warning, into a namespace with the strictest
-// standard for pods.
+// An API server accepts the objects of each overlay from kubectl without a warning, in a namespace with the restricted Pod
+// Security Standard.
 func TestAPIServerAccepts(t *testing.T) {
-	if os.Getenv("CLUSTER") == "" { // the cluster of KUBECONFIG is written to when that is asked for only
+	if os.Getenv("CLUSTER") == "" { // a cluster of KUBECONFIG is used only if it is asked for
 		t.Skip("needs an API server: make chart-test has one")
 	}
 	server := apiserver.New(t)

@@ -1,9 +1,11 @@
-package kustomize_test
+package kustomize
 
 import (
 	"bytes"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,13 +20,14 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/achilles-blog/achilles/test/manifest"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
-// overlay is one of overlays/, and the values by which the chart makes the same.
+// overlay is an overlay and the values with which the chart renders the same objects.
 type overlay struct {
 	name, namespace, values string
-	without                 []string // objects that the chart alone has
-	needs                   []string // keys of Secrets that somebody has to make
+	withoutPolicies         bool     // only the bundled servers have network policies
+	needs                   []string // keys of Secrets that must be created first
 }
 
 var overlays = []overlay{
@@ -37,9 +40,7 @@ mariadb: {existingSecret: achilles-database}
 redis: {existingSecret: achilles-redis}
 auth: {existingSecret: achilles-auth}
 feed: {existingSecret: achilles-feed}`,
-		without: []string{
-			"NetworkPolicy achilles-article", "NetworkPolicy achilles-check", "NetworkPolicy achilles-deny", "NetworkPolicy achilles-tag",
-		},
+		withoutPolicies: true,
 	},
 	{
 		name: "staging", namespace: "achilles-staging",
@@ -64,7 +65,7 @@ monitoring: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashb
 	},
 }
 
-// Servers of one's own, with encryption or without.
+// external are values for your own servers, with or without encryption.
 const external = `
 mariadb: {enabled: false}
 redis: {enabled: false}
@@ -78,22 +79,64 @@ func (o overlay) render(t testing.TB) manifest.Objects {
 	return kustomize(t, folder+"/overlays/"+o.name)
 }
 
-var services = []string{"tag", "article"}
+// The generated manifests are up to date.
+func TestGeneratedFilesAreCurrent(t *testing.T) {
+	files, err := Generate(root)
+	require.NoError(t, err)
+	for path, content := range files {
+		old, err := os.ReadFile(filepath.Join(root, path))
+		require.NoError(t, err, "run make chart")
+		require.True(t, bytes.Equal(content, old), "%s is stale: run make chart", path)
+	}
+	found, err := filepath.Glob(filepath.Join(root, dir, "base/services/*"))
+	require.NoError(t, err)
+	for _, file := range found {
+		path, err := filepath.Rel(root, file)
+		require.NoError(t, err)
+		require.Contains(t, files, path, "it isn't generated any more: remove it")
+	}
+}
 
-// Whoever knows one of the two knows the other: each overlay has the objects that the chart makes, and they are the same but
-// for what alike takes away.
-func TestOverlaysAreWhatTheChartMakes(t *testing.T) {
+// Each overlay has the objects of the chart, with the same fields except those that alike removes.
+func TestOverlaysEqualTheChart(t *testing.T) { overlaysEqualTheChart(t, root) }
+
+// That holds for a service that is added to the list, without another change.
+func TestOverlaysOfANewService(t *testing.T) {
+	copied := t.TempDir()
+	for _, dir := range []string{chartDir, dir, "deploy/observability"} {
+		require.NoError(t, os.CopyFS(filepath.Join(copied, dir), os.DirFS(filepath.Join(root, dir))))
+	}
+	list, err := os.ReadFile(filepath.Join(root, services.File))
+	require.NoError(t, err)
+	list = fmt.Append(list, "- {name: comment, port: 8083, adminPort: 9083, paths: [/api/v1/comments], follows: [article]}\n")
+	require.NoError(t, os.Mkdir(filepath.Join(copied, "services"), 0o700))
+	for _, path := range []string{services.File, filepath.Join(chartDir, "files", filepath.Base(services.File))} {
+		require.NoError(t, os.WriteFile(filepath.Join(copied, path), list, 0o600))
+	}
+	files, err := Generate(copied)
+	require.NoError(t, err)
+	for path, content := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(copied, path), content, 0o600))
+	}
+	require.Contains(t, serviceNames(t, copied), "comment")
+	overlaysEqualTheChart(t, copied)
+}
+
+func overlaysEqualTheChart(t *testing.T, root string) {
 	for _, o := range overlays {
 		t.Run(o.name, func(t *testing.T) {
-			want, got := chart(t, o.namespace, o.values), o.render(t)
-			for _, service := range services {
+			want, got := chart(t, root, o.namespace, o.values), kustomize(t, filepath.Join(root, dir, "overlays", o.name))
+			names := serviceNames(t, root)
+			for _, service := range names {
 				require.Equal(t, settings(t, want, service), settings(t, got, service), "what %s reads", service)
 			}
 			alike(t, want)
 			alike(t, got)
-			for _, key := range o.without {
-				require.Contains(t, want, key)
-				delete(want, key)
+			if o.withoutPolicies {
+				for _, name := range append(names, "check", "deny") {
+					require.Contains(t, want, "NetworkPolicy achilles-"+name)
+					delete(want, "NetworkPolicy achilles-"+name)
+				}
 			}
 			require.Equal(t, slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got)))
 			for key := range want {
@@ -105,12 +148,12 @@ func TestOverlaysAreWhatTheChartMakes(t *testing.T) {
 	}
 }
 
-// alike takes away what may differ.
+// alike removes what may differ.
 func alike(t *testing.T, all manifest.Objects) {
 	asPod(all)
 	for key, object := range all {
 		switch object := object.(type) {
-		case *corev1.Namespace, *corev1.Secret: // of the development overlay alone
+		case *corev1.Namespace, *corev1.Secret: // only the development overlay has them
 			delete(all, key)
 		case *corev1.ConfigMap:
 			alikeConfigMap(all, key, object)
@@ -126,7 +169,7 @@ func alike(t *testing.T, all manifest.Objects) {
 	require.NotEmpty(t, all)
 }
 
-// asPod replaces the CronJob of the check by the pod that it makes, which the chart has as the hook of helm test.
+// asPod replaces the CronJob of the check by its pod, which in the chart is the hook of helm test.
 func asPod(all manifest.Objects) {
 	if job, ok := all["CronJob achilles-check"].(*batchv1.CronJob); ok {
 		delete(all, "CronJob achilles-check")
@@ -137,30 +180,29 @@ func asPod(all manifest.Objects) {
 	}
 	pod := all["Pod achilles-check"].(*corev1.Pod)
 	pod.ObjectMeta = alikeMetadata(pod.ObjectMeta)
-	pod.Spec.Containers[0].EnvFrom = nil // what the services have beside their files: see TestCheckSignsAsTheServicesDo
+	pod.Spec.Containers[0].EnvFrom = nil // see TestCheckSignsAsTheServicesDo
 }
 
-// alikeConfigMap leaves the settings out, which are compared as they are read.
+// alikeConfigMap removes the settings, which are compared as the services read them.
 func alikeConfigMap(all manifest.Objects, key string, configMap *corev1.ConfigMap) {
 	switch configMap.Name {
 	case "achilles-environment", "achilles-redis":
 		delete(all, key)
-	case "achilles-tag", "achilles-article":
-		configMap.Data = nil
 	}
+	delete(configMap.Data, "settings.yaml")
 	for file, text := range configMap.Data {
 		configMap.Data[file] = strings.TrimSpace(text)
 	}
 }
 
-// alikeText leaves out the empty lines that kustomize adds to folded text, where PromQL doesn't mind them.
+// alikeText removes the empty lines that kustomize adds to folded text, which PromQL ignores.
 func alikeText(t *testing.T, object *unstructured.Unstructured) {
 	text, err := object.MarshalJSON()
 	require.NoError(t, err)
 	require.NoError(t, object.UnmarshalJSON(bytes.ReplaceAll(text, []byte(`\n\n`), []byte(`\n`))))
 }
 
-// alikeMetadata leaves out what makes pods roll in the chart, where an overlay has the hashes in names, and Helm's hooks.
+// alikeMetadata removes the checksums of the chart, which overlays have in names, and Helm's hooks.
 func alikeMetadata(metadata metav1.ObjectMeta) metav1.ObjectMeta {
 	maps.DeleteFunc(metadata.Annotations, func(key, _ string) bool {
 		return strings.HasPrefix(key, "checksum/") || strings.HasPrefix(key, "helm.sh/hook")
@@ -172,7 +214,7 @@ func alikeMetadata(metadata metav1.ObjectMeta) metav1.ObjectMeta {
 	return metadata
 }
 
-// alikeLabels leaves out who made the object, and what has no version of Achilles.
+// alikeLabels removes the manager of the object, and the version of the bundled servers.
 func alikeLabels(labels map[string]string) map[string]string {
 	labels = maps.Clone(labels)
 	delete(labels, "app.kubernetes.io/managed-by")
@@ -189,7 +231,7 @@ func alikeSettings(containers []corev1.Container) {
 	}
 }
 
-// settings are what a service reads, by the names of their variables: its file, and over it the environment.
+// settings returns what a service reads, by the names of the variables: its file, overridden by the environment.
 func settings(t *testing.T, all manifest.Objects, service string) map[string]string {
 	t.Helper()
 	text, environment := configuration(t, all, service)
@@ -205,8 +247,7 @@ func settings(t *testing.T, all manifest.Objects, service string) map[string]str
 	return read
 }
 
-// configuration is the settings file of a service and its environment. Its migration reads the same but for Redis, which it
-// doesn't use.
+// configuration returns the settings file of a service and its environment. Its migration reads the same except for Redis.
 func configuration(t *testing.T, all manifest.Objects, service string) (file string, environment map[string]string) {
 	t.Helper()
 	pod := manifest.Get[appsv1.Deployment](t, all, "achilles-"+service).Spec.Template.Spec
@@ -217,7 +258,7 @@ func configuration(t *testing.T, all manifest.Objects, service string) (file str
 	return manifest.Get[corev1.ConfigMap](t, all, volume.ConfigMap.Name).Data["settings.yaml"], environment
 }
 
-// environmentOf returns the variables that are settings.
+// environmentOf returns the variables of a container that are settings.
 func environmentOf(t *testing.T, all manifest.Objects, container corev1.Container) map[string]string {
 	t.Helper()
 	environment := map[string]string{}

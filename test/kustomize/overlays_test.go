@@ -1,4 +1,4 @@
-package kustomize_test
+package kustomize
 
 import (
 	"maps"
@@ -47,7 +47,7 @@ func TestEverythingIsLabelled(t *testing.T) {
 	}
 }
 
-// What an object selects is there.
+// Each selector matches a pod.
 func TestSelectors(t *testing.T) {
 	for _, o := range overlays {
 		t.Run(o.name, func(t *testing.T) {
@@ -69,10 +69,10 @@ func TestSelectors(t *testing.T) {
 	}
 }
 
-// reference is what one object needs of another: that it is there, and has a key, or a port of that name.
+// reference is an object that another one needs, with a key, or a port of that name.
 type reference struct{ kind, name, key string }
 
-// references returns all that the objects need.
+// references returns all references of the objects.
 func references(all manifest.Objects) []reference {
 	var found []reference
 	need := func(kind, name, key string) { found = append(found, reference{kind, name, key}) }
@@ -138,7 +138,7 @@ func containerNeeds(pod corev1.PodSpec, container corev1.Container, need func(ki
 	}
 }
 
-// missing returns the references to what isn't there.
+// missing returns the references to objects that don't exist.
 func missing(all manifest.Objects) []reference {
 	return slices.DeleteFunc(references(all), func(r reference) bool {
 		object, ok := all[r.kind+" "+r.name]
@@ -157,8 +157,8 @@ func missing(all manifest.Objects) []reference {
 	})
 }
 
-// An overlay brings all that it refers to, but for the Secrets that the README asks for. The one for development asks for
-// nothing.
+// An overlay has all objects that it refers to, except the Secrets that the README lists. The development overlay has those
+// too.
 func TestReferences(t *testing.T) {
 	readme, err := os.ReadFile(folder + "/README.md")
 	require.NoError(t, err)
@@ -166,7 +166,7 @@ func TestReferences(t *testing.T) {
 		t.Run(o.name, func(t *testing.T) {
 			needs := map[string]bool{}
 			for _, r := range missing(o.render(t)) {
-				require.Equal(t, "Secret", r.kind, "%s %s isn't there, or has no %q", r.kind, r.name, r.key)
+				require.Equal(t, "Secret", r.kind, "%s %s doesn't exist, or has no %q", r.kind, r.name, r.key)
 				needs[r.name+" "+r.key] = true
 				require.Regexp(t, "(?m)^\\| `"+r.name+"` \\|.*`"+r.key+"`", string(readme), "the README has a row for the Secret")
 			}
@@ -175,8 +175,8 @@ func TestReferences(t *testing.T) {
 	}
 }
 
-// Passwords, servers that keep nothing and the namespace itself, which would be deleted with all that somebody made in it,
-// are for development.
+// Only the development overlay has passwords, servers without persistence, and the namespace, whose deletion deletes
+// everything in it.
 func TestDevelopmentStaysThere(t *testing.T) {
 	for _, o := range overlays {
 		for key, object := range o.render(t) {
@@ -193,7 +193,7 @@ func TestDevelopmentStaysThere(t *testing.T) {
 	}
 }
 
-// A change of what a service reads makes new pods, because it changes a name in the pod's template.
+// A changed setting replaces the pods, because it changes a name in the pods' template.
 func TestSettingsRollPods(t *testing.T) {
 	for _, o := range overlays {
 		t.Run(o.name, func(t *testing.T) {
@@ -201,7 +201,7 @@ func TestSettingsRollPods(t *testing.T) {
 			after := manifest.Decode(t, build(t, overlayOf(t, "overlays/"+o.name, `
 configMapGenerator:
   - {name: achilles-environment, namespace: `+o.namespace+`, behavior: merge, literals: ["ACHILLES_TRACING_ENDPOINT=http://otel:4318"]}`)))
-			for _, service := range services {
+			for _, service := range serviceNames(t, root) {
 				key := "Deployment achilles-" + service
 				require.NotEqual(t, podTemplates(before)[key], podTemplates(after)[key])
 				for _, r := range references(manifest.Objects{key: before[key]}) {
@@ -222,10 +222,10 @@ configMapGenerator:
 	}
 }
 
-// The services themselves take what they are given: they complain about the database, which isn't there, and about no setting.
+// The services accept their settings: they report nothing but the database, which doesn't exist.
 func TestServicesAcceptTheirSettings(t *testing.T) {
 	for _, o := range overlays {
-		for _, service := range services {
+		for _, service := range serviceNames(t, root) {
 			t.Run(o.name+" "+service, func(t *testing.T) {
 				dir := t.TempDir()
 				for _, name := range []string{"database-password", "feed-token", "redis-password", "keys.yaml"} {
@@ -242,21 +242,21 @@ func TestServicesAcceptTheirSettings(t *testing.T) {
 				p, exit := process.Run(t, process.Service(t, service), given, "migrate", "--config", filepath.Join(dir, "settings.yaml"))
 				require.Equal(t, 1, exit)
 				require.Contains(t, p.Stderr(), "cannot be used")
-				require.NotContains(t, p.Stderr(), "settings.yaml", "a setting is refused")
-				require.NotContains(t, p.Stderr(), "ACHILLES_", "a variable is refused")
+				require.NotContains(t, p.Stderr(), "settings.yaml", "a setting is rejected")
+				require.NotContains(t, p.Stderr(), "ACHILLES_", "a variable is rejected")
 			})
 		}
 	}
 }
 
-// What an overlay says of tokens reaches the services and the check alike.
+// Settings of tokens reach the services and the check.
 func TestCheckSignsAsTheServicesDo(t *testing.T) {
 	all := kustomize(t, overlayOf(t, "base", `
 configMapGenerator:
   - {name: achilles-environment, behavior: merge, literals: [ACHILLES_AUTH_ISSUER=https://blog.example]}`))
 	check := manifest.Get[batchv1.CronJob](t, all, "achilles-check").Spec.JobTemplate.Spec.Template.Spec.Containers[0]
 	of := environmentOf(t, all, check)
-	for _, service := range services {
+	for _, service := range serviceNames(t, root) {
 		read := settings(t, all, service)
 		for _, name := range []string{"ACHILLES_AUTH_ISSUER", "ACHILLES_AUTH_KEYSFILE"} {
 			require.NotEmpty(t, of[name])
@@ -265,8 +265,8 @@ configMapGenerator:
 	}
 }
 
-// The key set for development is one.
-func TestDevelopmentRing(t *testing.T) {
+// The key set for development is valid.
+func TestDevelopmentKeySet(t *testing.T) {
 	all := kustomize(t, folder+"/overlays/dev")
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	require.NoError(t, os.WriteFile(file, manifest.Get[corev1.Secret](t, all, "achilles-auth").Data["keys.yaml"], 0o600))
@@ -275,7 +275,7 @@ func TestDevelopmentRing(t *testing.T) {
 	require.Contains(t, p.Stdout(), "development")
 }
 
-// Each component does with the base alone.
+// Each component works with the base alone.
 func TestComponents(t *testing.T) {
 	dirs, err := filepath.Glob(folder + "/components/*")
 	require.NoError(t, err)
@@ -289,18 +289,18 @@ func TestComponents(t *testing.T) {
 			}
 			all := kustomize(t, overlayOf(t, "base", more))
 			for _, r := range missing(all) {
-				require.Equal(t, "Secret", r.kind, "%s %s isn't there, or has no %q", r.kind, r.name, r.key)
+				require.Equal(t, "Secret", r.kind, "%s %s doesn't exist, or has no %q", r.kind, r.name, r.key)
 			}
 			without := kustomize(t, overlayOf(t, "base", ""))
-			require.NotEqual(t, without, all, "it does something")
+			require.NotEqual(t, without, all, "it changes something")
 		})
 	}
 }
 
-// The one component that no overlay has.
-func TestRouteIsWhatTheChartMakes(t *testing.T) {
+// No overlay has this component.
+func TestRouteEqualsTheChart(t *testing.T) {
 	all := kustomize(t, overlayOf(t, "base", "namespace: blog\ncomponents: [DEPLOY/components/httproute]"))
-	want := chart(t, "blog", "gateway: {enabled: true, parentRefs: [{name: public}]}")["HTTPRoute achilles"]
+	want := chart(t, root, "blog", "gateway: {enabled: true, parentRefs: [{name: public}]}")["HTTPRoute achilles"]
 	got := all["HTTPRoute achilles"]
 	require.NotNil(t, got)
 	want.SetLabels(nil)

@@ -1,6 +1,4 @@
-// Package kustomize_test holds the overlays in deploy/kustomize against the Helm chart. Both are rendered by libraries, so
-// that it needs neither program.
-package kustomize_test
+package kustomize
 
 import (
 	"os"
@@ -10,10 +8,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"helm.sh/helm/v4/pkg/chart/common"
-	"helm.sh/helm/v4/pkg/chart/common/util"
-	"helm.sh/helm/v4/pkg/chart/v2/loader"
-	"helm.sh/helm/v4/pkg/engine"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -22,19 +16,28 @@ import (
 
 	"github.com/achilles-blog/achilles/test/manifest"
 	"github.com/achilles-blog/achilles/test/process"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 func TestMain(m *testing.M) { process.Main(m) }
 
 const (
-	folder   = "../../deploy/kustomize"
-	chartDir = "../../deploy/helm/achilles"
+	root   = "../.."
+	folder = root + "/" + dir
 )
 
-// hashed is the name of a generated object, and the hash that kustomize makes of its content.
+// serviceNames returns the names of the services of a repository.
+func serviceNames(t testing.TB, root string) []string {
+	t.Helper()
+	all, err := services.Read(root)
+	require.NoError(t, err)
+	return services.Names(all)
+}
+
+// hashed matches the name of a generated object and the hash of its content.
 var hashed = regexp.MustCompile(`^(.+)-[2456789bcdfghkmt]{10}$`)
 
-// kustomize renders a folder as kubectl kustomize does, and takes the hashes off the generated names.
+// kustomize renders a folder as kubectl kustomize does, without the hashes in generated names.
 func kustomize(t testing.TB, dir string) manifest.Objects {
 	t.Helper()
 	text := build(t, dir)
@@ -46,7 +49,7 @@ func kustomize(t testing.TB, dir string) manifest.Objects {
 	return manifest.Decode(t, text)
 }
 
-// build returns what kubectl kustomize makes of a folder.
+// build returns the output of kubectl kustomize for a folder.
 func build(t testing.TB, dir string) string {
 	t.Helper()
 	all, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
@@ -56,28 +59,15 @@ func build(t testing.TB, dir string) string {
 	return string(text)
 }
 
-// chart renders the Helm chart with values, which are YAML, as helm install would in a namespace.
-func chart(t testing.TB, namespace, values string) manifest.Objects {
+// chart renders the Helm chart of a repository with values, which are YAML, as helm install would in a namespace.
+func chart(t testing.TB, root, namespace, values string) manifest.Objects {
 	t.Helper()
-	loaded, err := loader.Load(chartDir)
+	text, err := renderText(filepath.Join(root, chartDir), namespace, values)
 	require.NoError(t, err)
-	given, err := common.ReadValues([]byte(values))
-	require.NoError(t, err)
-	release := common.ReleaseOptions{Name: "achilles", Namespace: namespace, Revision: 1, IsInstall: true}
-	input, err := util.ToRenderValues(loaded, given, release, nil)
-	require.NoError(t, err)
-	files, err := engine.Render(loaded, input)
-	require.NoError(t, err)
-	text := ""
-	for name, content := range files {
-		if strings.HasSuffix(name, ".yaml") {
-			text += "\n---\n" + content
-		}
-	}
 	return manifest.Decode(t, text)
 }
 
-// podTemplates returns the template of every pod that the objects lead to.
+// podTemplates returns the pod templates of the objects.
 func podTemplates(all manifest.Objects) map[string]corev1.PodTemplateSpec {
 	templates := map[string]corev1.PodTemplateSpec{}
 	manifest.Each(all, func(key string, d *appsv1.Deployment) { templates[key] = d.Spec.Template })
@@ -86,8 +76,8 @@ func podTemplates(all manifest.Objects) map[string]corev1.PodTemplateSpec {
 	return templates
 }
 
-// overlayOf writes an overlay of a folder below deploy/kustomize, with more in its kustomization, and returns where it is.
-// There it can name folders, but no files.
+// overlayOf writes an overlay of a folder of deploy/kustomize, with more in its kustomization, and returns its folder. It can
+// refer to folders only.
 func overlayOf(t testing.TB, resource, more string) string {
 	t.Helper()
 	dir := t.TempDir()

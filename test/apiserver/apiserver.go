@@ -1,4 +1,4 @@
-// Package apiserver gives tests a Kubernetes API server that judges objects.
+// Package apiserver gives tests a Kubernetes API server that validates objects.
 package apiserver
 
 import (
@@ -22,11 +22,11 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// Server is an API server, by the kubectl to speak to it with and the configuration of that.
+// Server is an API server: kubectl and its configuration.
 type Server struct{ Kubeconfig, Kubectl string }
 
-// New takes the cluster that KUBECONFIG names; else it starts an API server and its etcd, which is all that judging and
-// keeping objects takes, from what the cluster tool named in CLUSTER has built.
+// New returns the API server of KUBECONFIG, if that is set. Otherwise it starts an API server and etcd, which the cluster tool in
+// CLUSTER has built, until the test ends. It skips the test if there is neither.
 func New(t *testing.T) Server {
 	t.Helper()
 	if config := os.Getenv("KUBECONFIG"); config != "" {
@@ -52,11 +52,11 @@ func New(t *testing.T) Server {
 	return start(t, bin)
 }
 
-// skip leaves a test out, where that is allowed.
+// skip skips a test, or fails it if nothing may be skipped.
 func skip(t *testing.T, why string) {
 	t.Helper()
 	if os.Getenv(dbtest.EnvRequire) == "all" {
-		t.Fatalf("%s; %s=all allows nothing to be left out", why, dbtest.EnvRequire)
+		t.Fatalf("%s; %s=all does not allow to skip tests", why, dbtest.EnvRequire)
 	}
 	t.Skip(why)
 }
@@ -78,7 +78,7 @@ func start(t *testing.T, bin string) Server {
 			"--cert-dir", dir, "--token-auth-file", filepath.Join(dir, "tokens.csv"), "--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24",
 			"--service-account-issuer", "https://kubernetes.default.svc",
 			"--service-account-key-file", filepath.Join(dir, "key.pem"), "--service-account-signing-key-file", filepath.Join(dir, "key.pem"),
-			"--disable-admission-plugins", "ServiceAccount", "-v", "0") // nobody is there who would make the accounts
+			"--disable-admission-plugins", "ServiceAccount", "-v", "0") // no controller creates the accounts
 		process.Await(t, "the API server", func() bool {
 			_, _, err := s.Run("", s.Kubectl, "get", "--raw", "/readyz")
 			return err == nil || p.Ended()
@@ -86,7 +86,7 @@ func start(t *testing.T, bin string) Server {
 		if !p.Ended() {
 			return s
 		}
-		require.Contains(t, p.Stderr(), "address already in use") // another program was quicker to take the port
+		require.Contains(t, p.Stderr(), "address already in use") // another program has taken the port
 	}
 }
 
@@ -113,12 +113,12 @@ func write(t *testing.T, file, content string) {
 	require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
 }
 
-// Run runs a program that speaks to the server, and returns what it printed on each of its outputs.
+// Run runs a program with the configuration of the server and returns its outputs.
 func (s Server) Run(stdin, program string, args ...string) (stdout, stderr string, err error) {
 	return process.Outputs(stdin, "env", append([]string{"KUBECONFIG=" + s.Kubeconfig, program}, args...)...)
 }
 
-// Must runs a program that has to succeed.
+// Must runs a program, which must succeed, and returns its output.
 func (s Server) Must(t testing.TB, stdin, program string, args ...string) string {
 	t.Helper()
 	stdout, stderr, err := s.Run(stdin, program, args...)
@@ -126,7 +126,7 @@ func (s Server) Must(t testing.TB, stdin, program string, args ...string) string
 	return stdout
 }
 
-// Namespace makes a namespace that refuses, and warns about, every pod that isn't restricted.
+// Namespace creates a namespace that enforces the restricted Pod Security Standard, with warnings.
 func (s Server) Namespace(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("achilles-test-%d", time.Now().UnixNano())
@@ -136,8 +136,7 @@ func (s Server) Namespace(t testing.TB) string {
 	return name
 }
 
-// definitions are those of the custom resources that optional parts need: the module that brings them, and the files there.
-// The API server needs none of the code.
+// definitions returns the files with the definitions of custom resources by their module, of which no code is needed.
 func definitions() map[string][]string {
 	return map[string][]string{
 		"sigs.k8s.io/gateway-api@v1.6.3": {
@@ -150,7 +149,7 @@ func definitions() map[string][]string {
 	}
 }
 
-// Define brings the custom resources that the cluster lacks.
+// Define creates the custom resources that the cluster doesn't have.
 func (s Server) Define(t testing.TB) {
 	t.Helper()
 	for module, files := range definitions() {

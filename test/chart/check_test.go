@@ -11,7 +11,7 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// article check, which helm test runs, passes where both services work together, and leaves nothing behind.
+// The command article check, which helm test runs, succeeds with working services.
 func TestCheck(t *testing.T) {
 	article := process.Service(t, "article")
 	p, exit := process.Run(t, article, nil, "key", "new")

@@ -15,7 +15,7 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// cluster is an API server that judges what the chart makes.
+// cluster is an API server that validates the objects of the chart.
 type cluster struct{ apiserver.Server }
 
 // read returns an object of the cluster.
@@ -26,7 +26,7 @@ func read[T any](t *testing.T, c cluster, namespace, kind, name string) *T {
 	return &into
 }
 
-// What a real API server says of the chart, in a namespace with the strictest standard for pods.
+// An API server accepts the chart in a namespace with the restricted Pod Security Standard.
 func TestCluster(t *testing.T) {
 	programs := helms(t)
 	c := cluster{apiserver.New(t)}
@@ -35,15 +35,15 @@ func TestCluster(t *testing.T) {
 	first, last := programs[0], programs[len(programs)-1]
 	t.Run("an upgrade changes what was changed", func(t *testing.T) { c.upgrades(t, first, last) })
 	t.Run("an upgrade by the other Helm", func(t *testing.T) { c.upgrades(t, last, first) })
-	t.Run("pods roll with the secrets of others", func(t *testing.T) { c.followsSecrets(t, first) })
-	t.Run("a rotated key set stays", func(t *testing.T) { c.keepsTheKeySet(t, first, last) })
-	t.Run("and with the other Helm", func(t *testing.T) { c.keepsTheKeySet(t, last, first) })
-	t.Run("autoscaling takes over what was scaled before", func(t *testing.T) { c.autoscales(t, first, 3) })
-	t.Run("and with Helm 3 what is scaled after", func(t *testing.T) { c.autoscales(t, last, 1) })
+	t.Run("changed Secrets replace pods", func(t *testing.T) { c.followsSecrets(t, first) })
+	t.Run("a rotated key set is kept", func(t *testing.T) { c.keepsTheKeySet(t, first, last) })
+	t.Run("a rotated key set is kept by the other Helm", func(t *testing.T) { c.keepsTheKeySet(t, last, first) })
+	t.Run("autoscaling keeps the number of pods", func(t *testing.T) { c.autoscales(t, first, 3) })
+	t.Run("autoscaling with Helm 3", func(t *testing.T) { c.autoscales(t, last, 1) })
 	t.Run("a claim keeps its password", func(t *testing.T) { c.keepsPasswords(t, last) })
 }
 
-// acceptsTheMatrix has the API server look at what each values file leads to: it takes all of it, without a warning.
+// acceptsTheMatrix checks that the API server accepts the objects of each values file without a warning.
 func (c cluster) acceptsTheMatrix(t *testing.T, helm string) {
 	for name, values := range matrix(t) {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +51,7 @@ func (c cluster) acceptsTheMatrix(t *testing.T, helm string) {
 			text, problems, err := template(t, helm, values, "--namespace", space)
 			require.NoError(t, err, problems)
 			if account, _, err := template(t, helm, values, "--namespace", space, "--show-only", "templates/serviceaccount.yaml"); err == nil {
-				c.Must(t, account, c.Kubectl, "apply", "--server-side", "-f", "-") // pods are refused without it
+				c.Must(t, account, c.Kubectl, "apply", "--server-side", "-f", "-") // pods are rejected without it
 			}
 			stdout, stderr, err := c.Run(text, c.Kubectl, "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
 			require.NoError(t, err, stderr)
@@ -61,7 +61,7 @@ func (c cluster) acceptsTheMatrix(t *testing.T, helm string) {
 	}
 }
 
-// upgrades follows a release from its installation: what is generated once stays, and pods roll for a reason only.
+// upgrades checks that upgrades and a rollback keep generated Secrets and replace pods only if their settings change.
 func (c cluster) upgrades(t *testing.T, installer, upgrader string) {
 	space := c.Namespace(t)
 	upgrade := func(values string) {
@@ -88,14 +88,14 @@ func (c cluster) upgrades(t *testing.T, installer, upgrader string) {
 	upgrade(`{}`)
 	upgrade(`logLevel: debug`)
 	require.Contains(t, read[corev1.ConfigMap](t, c, space, "configmap", "achilles-tag").Data["settings.yaml"], "Level: debug")
-	require.EqualValues(t, 1, generation("tag"), "nothing that pods have to restart for has changed")
+	require.EqualValues(t, 1, generation("tag"), "nothing that requires new pods has changed")
 	require.EqualValues(t, 1, generation("article"))
 	upgrade(`services: {tag: {config: {Health: {Strict: true}}}}`)
 	require.EqualValues(t, 2, generation("tag"))
 	require.EqualValues(t, 1, generation("article"))
 	upgrade(`{services: {article: {autoscaling: {enabled: true}}}, ingress: {enabled: true}, networkPolicy: {enabled: false}}`)
 	require.Equal(t, generated, secrets(), "generated once and kept")
-	require.Equal(t, mariadb, read[appsv1.StatefulSet](t, c, space, "statefulset", "achilles-mariadb").Generation, "its data would be gone")
+	require.Equal(t, mariadb, read[appsv1.StatefulSet](t, c, space, "statefulset", "achilles-mariadb").Generation, "its data would be lost")
 	c.Must(t, "", upgrader, "rollback", "achilles", "1", "-n", space)
 	require.Equal(t, generated, secrets())
 	c.Must(t, "", upgrader, "uninstall", "achilles", "-n", space)
@@ -103,8 +103,8 @@ func (c cluster) upgrades(t *testing.T, installer, upgrader string) {
 		"as the README says")
 }
 
-// keepsTheKeySet rotates the key set that the chart has made, as the README says. An upgrade and a rollback leave it so, and no
-// pod is replaced for it: tokens are signed with the new key by then.
+// keepsTheKeySet rotates the generated key set, as the README says. Upgrades and rollbacks keep it, because tokens are signed
+// with the new key by then, and don't replace pods.
 func (c cluster) keepsTheKeySet(t *testing.T, installer, upgrader string) {
 	space := c.Namespace(t)
 	keySet := func() string {
@@ -129,10 +129,10 @@ func (c cluster) keepsTheKeySet(t *testing.T, installer, upgrader string) {
 	}
 	c.Must(t, "", upgrader, "uninstall", "achilles", "-n", space)
 	c.Must(t, "", installer, "install", "achilles", chart, "-n", space)
-	require.Equal(t, rotated, keySet(), "what the next installation finds")
+	require.Equal(t, rotated, keySet(), "kept for the next installation")
 }
 
-// followsSecrets changes a Secret that the chart doesn't own: the next upgrade rolls the pods that read it.
+// followsSecrets checks that an upgrade replaces the pods that read an existing Secret after it has changed.
 func (c cluster) followsSecrets(t *testing.T, helm string) {
 	space := c.Namespace(t)
 	values := `{mariadb: {enabled: false}, redis: {enabled: false}, database: {host: db, existingSecret: a}, services: {article: {database: {existingSecret: b}}}}`
@@ -157,7 +157,7 @@ func (c cluster) followsSecrets(t *testing.T, helm string) {
 	require.Equal(t, [2]int64{1, 2}, generations())
 }
 
-// autoscales scales a release and then turns autoscaling on, after which it has the replicas that the README says.
+// autoscales scales a release and then enables autoscaling: it has the number of pods that the README says.
 func (c cluster) autoscales(t *testing.T, helm string, replicas int) {
 	space := c.Namespace(t)
 	c.Must(t, "", helm, "install", "achilles", chart, "-n", space)
@@ -167,7 +167,7 @@ func (c cluster) autoscales(t *testing.T, helm string, replicas int) {
 	require.EqualValues(t, 1, *read[appsv1.Deployment](t, c, space, "deployment", "achilles-article").Spec.Replicas, "which nobody scaled")
 }
 
-// keepsPasswords takes a release away and installs it again: its claim is still there, and so is the password for what is on it.
+// keepsPasswords checks that a claim and the password for its data are kept for the next installation.
 func (c cluster) keepsPasswords(t *testing.T, helm string) {
 	space := c.Namespace(t)
 	install := func() {

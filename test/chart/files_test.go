@@ -29,7 +29,7 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 	}
 }
 
-// The schema knows every value and nothing else, and its types are those of the values, read without the generator.
+// The schema has exactly the values, with their types.
 func TestSchemaAgreesWithTheValues(t *testing.T) {
 	var values, schema map[string]any
 	text, err := os.ReadFile(chart + "/values.yaml")
@@ -82,7 +82,7 @@ func isOf(value, kind any) bool {
 	return kind == "object"
 }
 
-// closed holds that no map takes keys that nobody reads, except where the keys are the user's own.
+// closed checks that no map with fixed keys accepts others.
 func closed(t *testing.T, path string, schema map[string]any) {
 	if schema["type"] == "object" && schema["properties"] != nil {
 		require.Equal(t, false, schema["additionalProperties"], path)
@@ -154,7 +154,7 @@ func TestMonitoringFollowsTheTimeouts(t *testing.T) {
 	require.NotContains(t, marshal(t, render(t, `monitoring: {podMonitor: {enabled: true, interval: ""}}`)["PodMonitor achilles"]), "interval")
 }
 
-// A Prometheus without the operator finds the pods by their annotations; one with it needs none.
+// Annotations are for a Prometheus without the operator.
 func TestScrapeAnnotations(t *testing.T) {
 	with, without := render(t, ``), render(t, `monitoring: {podAnnotations: false}`)
 	for _, service := range serviceNames(t) {

@@ -24,7 +24,7 @@ const (
 	namespace = "blog"
 )
 
-// helms are the programs, of different releases of Helm, that the chart is held against.
+// helms returns the programs of the versions of Helm to test with.
 func helms(t testing.TB) []string {
 	t.Helper()
 	programs := strings.Fields(os.Getenv("ACHILLES_HELM"))
@@ -34,14 +34,14 @@ func helms(t testing.TB) []string {
 	return programs
 }
 
-// template is what a Helm makes of the chart, as text. The values are YAML.
+// template returns the output of helm template with values, which are YAML.
 func template(t testing.TB, helm, values string, args ...string) (text, problems string, err error) {
 	t.Helper()
 	args = append([]string{"template", "achilles", chart, "--namespace", namespace, "--values", "-"}, args...)
 	return process.Outputs(values, helm, args...)
 }
 
-// render renders the chart with values, which are YAML, and decodes what comes out strictly.
+// render renders the chart with values, which are YAML, and decodes the objects strictly.
 func render(t testing.TB, values string) manifest.Objects {
 	t.Helper()
 	text, problems, err := template(t, helms(t)[0], values)
@@ -57,7 +57,7 @@ func rejection(t testing.TB, values string) string {
 	return strings.Join(strings.Fields(problems), " ")
 }
 
-// appVersion is the version of Achilles that the chart installs.
+// appVersion returns the version of Achilles that the chart installs.
 func appVersion(t testing.TB) string {
 	t.Helper()
 	text, err := os.ReadFile(chart + "/Chart.yaml")
@@ -68,7 +68,7 @@ func appVersion(t testing.TB) string {
 	return file.AppVersion
 }
 
-// decode decodes objects that all have to be in the namespace of these tests.
+// decode decodes objects, which must be in the namespace of these tests.
 func decode(t testing.TB, text string) manifest.Objects {
 	t.Helper()
 	return decodeIn(t, namespace, text)
@@ -83,7 +83,7 @@ func decodeIn(t testing.TB, space, text string) manifest.Objects {
 	return all
 }
 
-// container returns the one container of a service's pods.
+// container returns the only container of a service's pods.
 func container(t testing.TB, all manifest.Objects, service string) corev1.Container {
 	t.Helper()
 	spec := manifest.Get[appsv1.Deployment](t, all, "achilles-"+service).Spec.Template.Spec
@@ -100,7 +100,7 @@ func settingsOf(t testing.TB, all manifest.Objects, service string) map[string]m
 	return settings
 }
 
-// podSpecs returns the specification of every pod that the objects lead to.
+// podSpecs returns the pod specifications of the objects.
 func podSpecs(all manifest.Objects) map[string]corev1.PodSpec {
 	specs := map[string]corev1.PodSpec{}
 	manifest.Each(all, func(key string, d *appsv1.Deployment) { specs[key] = d.Spec.Template.Spec })
@@ -117,7 +117,7 @@ func serviceNames(t testing.TB) []string {
 	return services.Names(all)
 }
 
-// matrix returns the values files in ci/, each by its name.
+// matrix returns the values files in ci/ by their names.
 func matrix(t testing.TB) map[string]string {
 	t.Helper()
 	files, err := filepath.Glob(chart + "/ci/*-values.yaml")

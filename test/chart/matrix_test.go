@@ -94,7 +94,7 @@ func TestReadmeExample(t *testing.T) {
 	require.NoError(t, err)
 	_, rest, ok := strings.Cut(string(text), "```yaml\n")
 	example, _, closed := strings.Cut(rest, "```")
-	require.True(t, ok && closed, "there is one")
+	require.True(t, ok && closed, "there is an example")
 	all := render(t, example)
 	require.Equal(t, "registry.example/blog/tag:"+appVersion(t), container(t, all, "tag").Image)
 	require.Equal(t, "mysql.databases.svc:3306", settingsOf(t, all, "article")["Database"]["Host"])

@@ -13,10 +13,10 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// words are legal names that YAML takes for something else when they stand without quotes.
+// words are valid names that YAML doesn't read as strings unless they are quoted.
 var words = []string{"y", "n", "true", "null", "e1", "2024", "1e3", "0x1f"}
 
-// everywhere has a word in every value that ends as a text of an object, once with the bundled servers and once without.
+// everywhere has WORD in every value that becomes a string of an object, with and without the bundled servers.
 var everywhere = map[string]string{
 	"bundled": `
 nameOverride: "WORD"
@@ -73,7 +73,7 @@ mariadb: {existingSecret: "WORD", persistence: {enabled: true, existingClaim: "W
 redis: {existingSecret: "WORD"}`,
 }
 
-// Whatever the names are, they come out as they are: an object is the same with any of them, but for the name.
+// Names stay strings: apart from the name the objects are the same for all words.
 func TestNamesStayTexts(t *testing.T) {
 	const plainWord, plainFullname = "plain-word", "plain-fullname"
 	for name, values := range everywhere {
@@ -92,8 +92,8 @@ func TestNamesStayTexts(t *testing.T) {
 	}
 }
 
-// renderWord renders the chart with a word in the values, as its namespace and as the release's name, and returns the objects
-// as JSON, without what is drawn or computed.
+// renderWord renders the chart with a word in the values, as namespace and as name of the release. It returns the objects as
+// JSON, without random and computed values.
 func renderWord(t *testing.T, values, word, fullname string) string {
 	t.Helper()
 	text, problems, err := process.Outputs(strings.NewReplacer("WORD", word, "FULLNAME", fullname).Replace(values), helms(t)[0],
@@ -125,7 +125,7 @@ func TestTextsWithSigns(t *testing.T) {
 	require.Equal(t, "a #b", podSpecs(all)["Deployment achilles-tag"].PriorityClassName)
 	claim := manifest.Get[corev1.PersistentVolumeClaim](t, all, "achilles-mariadb")
 	require.NotNil(t, claim.Spec.StorageClassName)
-	require.Empty(t, *claim.Spec.StorageClassName, "which is none, and not the cluster's default")
+	require.Empty(t, *claim.Spec.StorageClassName, "none, instead of the cluster's default")
 }
 
 func marshal(t *testing.T, object any) string {
@@ -135,7 +135,7 @@ func marshal(t *testing.T, object any) string {
 	return string(text)
 }
 
-// Kubernetes makes names and labels of ours: the longest has to fit.
+// The longest names and labels that Kubernetes derives from ours are valid.
 func TestLongNames(t *testing.T) {
 	long := strings.Repeat("a", 53)
 	for _, c := range [][2]string{{long, ``}, {"r", `nameOverride: ` + long[:44]}, {"r", `fullnameOverride: ` + long[:44]}, {long[:43] + "-b", ``}} {
@@ -148,7 +148,7 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-func TestNamesThatCannotBe(t *testing.T) {
+func TestInvalidNames(t *testing.T) {
 	long := strings.Repeat("a", 45)
 	for _, values := range []string{
 		`nameOverride: Blog`, `nameOverride: -a`, `nameOverride: ` + long, `fullnameOverride: a.b`, `fullnameOverride: "1a"`, `fullnameOverride: ` + long,

@@ -16,12 +16,12 @@ import (
 	"github.com/achilles-blog/achilles/test/manifest"
 )
 
-// endpoint is one side of a connection: a pod of the release by its component, another pod, or an address.
+// endpoint is a side of a connection: a pod of the release, another pod, or an address outside of the cluster.
 type endpoint struct {
 	component string // of the release
-	namespace string // of another pod; the release's own when empty
-	app       string // that pod's label app
-	address   string // of nothing that runs in the cluster
+	namespace string // of another pod; empty for the namespace of the release
+	app       string // label app of another pod
+	address   string // outside of the cluster
 }
 
 func (e endpoint) pod() (labels.Set, bool) {
@@ -56,7 +56,7 @@ func matches(t *testing.T, selector *metav1.LabelSelector, set labels.Set) bool 
 	return parsed.Matches(set)
 }
 
-// admitted tells whether the policies let a connection into the pod of a component, or out of it, as a network plugin would.
+// admitted reports whether the policies allow a connection to the pod of a component, or from it.
 func admitted(t *testing.T, all manifest.Objects, direction networkingv1.PolicyType, component string, other endpoint, port int32) bool {
 	t.Helper()
 	restricted, ok := false, false
@@ -84,8 +84,8 @@ func allows(t *testing.T, peers []networkingv1.NetworkPolicyPeer, ports []networ
 		(len(ports) == 0 || slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool { return p.Port == nil || p.Port.IntVal == port }))
 }
 
-// Everybody who may speak to a pod does, and nobody else: each of them is tried at each pod and port.
-func TestWhoMayComeIn(t *testing.T) {
+// Each client is tried with each pod and port.
+func TestAllowedClients(t *testing.T) {
 	all := render(t, ``)
 	who := map[string]endpoint{
 		"ingress-nginx": {namespace: "ingress-nginx", app: "controller"},
@@ -122,7 +122,7 @@ func TestWhoMayComeIn(t *testing.T) {
 	}
 }
 
-func TestWhereTheyMayGo(t *testing.T) {
+func TestAllowedServers(t *testing.T) {
 	all := render(t, ``)
 	for _, c := range []struct {
 		component string
@@ -153,7 +153,7 @@ func TestWhereTheyMayGo(t *testing.T) {
 	}
 }
 
-func TestWhereTheyMayGoToServersOfOnesOwn(t *testing.T) {
+func TestAllowedExternalServers(t *testing.T) {
 	values := `{mariadb: {enabled: false}, redis: {enabled: false}, database: {host: db, port: 3307, existingSecret: db}, externalRedis: {host: r, port: 6380}`
 	egress := networkingv1.PolicyTypeEgress
 	anywhere, inside := endpoint{address: "203.0.113.7"}, endpoint{address: "10.20.1.1"}
@@ -192,10 +192,10 @@ func TestNetworkPolicyPeers(t *testing.T) {
 	require.True(t, admitted(t, all, in, "article", endpoint{address: "10.1.1.1"}, 8080))
 	require.True(t, admitted(t, all, in, "article", endpoint{app: "crawler"}, 8080))
 	require.False(t, admitted(t, all, in, "article", endpoint{namespace: "ingress-nginx"}, 8080))
-	require.False(t, admitted(t, all, in, "article", endpoint{namespace: "monitoring"}, 9090), "an empty list admits nobody")
+	require.False(t, admitted(t, all, in, "article", endpoint{namespace: "monitoring"}, 9090), "an empty list allows no client")
 }
 
-// route finds the backend of a path as an ingress controller does: the longest prefix by path elements.
+// route returns the backend of a path as an ingress controller does: that of the longest prefix of path elements.
 func route(prefixes map[string]string, path string) string {
 	longest, backend := "", ""
 	for prefix, to := range prefixes {
@@ -219,11 +219,11 @@ func ingressRoutes(t *testing.T, ingress *networkingv1.Ingress, host string) map
 			routes[path.Path] = path.Backend.Service.Name
 		}
 	}
-	require.Nil(t, ingress.Spec.DefaultBackend, "what has no route ends at the ingress")
+	require.Nil(t, ingress.Spec.DefaultBackend, "other paths are not routed")
 	return routes
 }
 
-// httpRoute is what matters of the Gateway API's object.
+// httpRoute has the tested fields of the Gateway API's object.
 type httpRoute struct {
 	Spec struct {
 		ParentRefs []map[string]any
@@ -259,7 +259,7 @@ func gatewayRoutes(t *testing.T, all manifest.Objects) (httpRoute, map[string]st
 	return parsed, routes
 }
 
-// Only the API and its descriptions are public: not the feed, not the probes, not the metrics.
+// Only the API and its descriptions are public, and not the feed, the probes and the metrics.
 func TestPublicRoutes(t *testing.T) {
 	all := render(t, `{ingress: {enabled: true}, gateway: {enabled: true, parentRefs: [{name: public}]}}`)
 	_, byGateway := gatewayRoutes(t, all)
@@ -300,7 +300,7 @@ func TestGateway(t *testing.T) {
 	require.Equal(t, []map[string]any{{"name": "public", "namespace": "gateways", "sectionName": "https"}}, parsed.Spec.ParentRefs)
 }
 
-// The admin port is on no Service.
+// No Service has the admin port.
 func TestServices(t *testing.T) {
 	all := render(t, `services: {tag: {service: {type: NodePort, annotations: {a: b}}}}`)
 	for service, kind := range map[string]corev1.ServiceType{"tag": corev1.ServiceTypeNodePort, "article": corev1.ServiceTypeClusterIP} {

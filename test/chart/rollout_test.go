@@ -15,8 +15,8 @@ import (
 	"github.com/achilles-blog/achilles/test/manifest"
 )
 
-// The windows reach Kubernetes and the services from the same values.
-func TestWindows(t *testing.T) {
+// Kubernetes and the services have the same timeouts.
+func TestTimeouts(t *testing.T) {
 	for _, c := range []struct {
 		name, values                          string
 		preStop, grace                        int64
@@ -36,7 +36,7 @@ func TestWindows(t *testing.T) {
 				pod := manifest.Get[appsv1.Deployment](t, all, "achilles-"+service).Spec.Template.Spec
 				require.Equal(t, c.grace, *pod.TerminationGracePeriodSeconds)
 				require.Equal(t, &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: c.preStop}}},
-					pod.Containers[0].Lifecycle, "natively, and not by a shell that isn't there")
+					pod.Containers[0].Lifecycle, "without a shell, which the image doesn't have")
 				server := settingsOf(t, all, service)["Server"]
 				require.Equal(t, []any{c.drain, c.shutdown, c.request, c.read, c.write},
 					[]any{server["DrainDelay"], server["ShutdownTimeout"], server["RequestTimeout"], server["ReadTimeout"], server["WriteTimeout"]})
@@ -45,7 +45,7 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// A client that is allowed two seconds for a request can't have five for its header.
+// The timeout of a header isn't longer than that of the request.
 func TestReadHeaderTimeoutFollows(t *testing.T) {
 	require.Equal(t, "5s", settingsOf(t, render(t, ``), "tag")["Server"]["ReadHeaderTimeout"])
 	all := render(t, `{rollout: {requestSeconds: 2}, services: {article: {config: {Server: {ReadHeaderTimeout: 1s}}}}}`)
@@ -76,8 +76,7 @@ func TestRollout(t *testing.T) {
 	}
 }
 
-// Probes ask by HTTP: a probe that starts a program costs more than the service. Liveness asks nothing that can be away, and
-// nothing that changes in a drain.
+// Probes use HTTP, because starting a program costs more. Liveness depends neither on other servers nor on a drain.
 func TestProbes(t *testing.T) {
 	all := render(t, ``)
 	for _, service := range serviceNames(t) {
@@ -85,7 +84,7 @@ func TestProbes(t *testing.T) {
 		for name, probe := range map[string]*corev1.Probe{"/healthz": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
 			require.Equal(t, &corev1.HTTPGetAction{Path: name, Port: intstr.FromString("http")}, probe.HTTPGet)
 		}
-		require.Equal(t, c.LivenessProbe.HTTPGet, c.StartupProbe.HTTPGet, "a database that takes long must not get a starting pod killed")
+		require.Equal(t, c.LivenessProbe.HTTPGet, c.StartupProbe.HTTPGet, "a slow database must not get a starting pod killed")
 		require.LessOrEqual(t, c.ReadinessProbe.PeriodSeconds, int32(2))
 		require.LessOrEqual(t, c.StartupProbe.PeriodSeconds, int32(2))
 		require.GreaterOrEqual(t, c.LivenessProbe.PeriodSeconds*c.LivenessProbe.FailureThreshold, int32(30))
@@ -99,8 +98,8 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// What makes every release of a deployment restart safely, in every combination of values.
-func TestEveryCombinationRollsSafely(t *testing.T) {
+// A rollout is safe with every values file.
+func TestSafeRollouts(t *testing.T) {
 	for name, values := range matrix(t) {
 		t.Run(name, func(t *testing.T) {
 			deployments := 0
@@ -124,8 +123,8 @@ func TestEveryCombinationRollsSafely(t *testing.T) {
 	}
 }
 
-// A migration runs in each pod, with the pod's own image and settings. In a hook it would wait for Secrets and databases
-// that the same release brings only later, and a Job couldn't be changed by the next release.
+// A migration runs in each pod, with its image and settings. A hook would run before the Secrets and the database of the same
+// release exist, and the next release could not change a Job.
 func TestMigrations(t *testing.T) {
 	for name, values := range matrix(t) {
 		t.Run(name, func(t *testing.T) {
@@ -145,7 +144,7 @@ func TestMigrations(t *testing.T) {
 				require.Equal(t, main.Resources, migrate.Resources)
 				require.Equal(t, main.SecurityContext, migrate.SecurityContext)
 			})
-			for key, object := range all { // no pod is a hook but the test, which runs only when it is asked for
+			for key, object := range all { // the only pod that is a hook is that of helm test
 				switch object.(type) {
 				case *corev1.Pod:
 					require.Equal(t, "test", object.GetAnnotations()["helm.sh/hook"], key)
@@ -158,8 +157,8 @@ func TestMigrations(t *testing.T) {
 	}
 }
 
-// Fields that can't be changed are the same whatever the values, so that no upgrade is refused.
-func TestUpgradesNeverTouchWhatIsImmutable(t *testing.T) {
+// Immutable fields don't depend on the values, so that no upgrade is rejected.
+func TestImmutableFields(t *testing.T) {
 	first := render(t, ``)
 	for name, values := range matrix(t) {
 		if name == "everything" || name == "servers" { // other names, other objects
@@ -180,7 +179,7 @@ func TestUpgradesNeverTouchWhatIsImmutable(t *testing.T) {
 	}
 }
 
-// Replicas are the autoscaler's alone where there is one: an upgrade would else throw its choice away.
+// With an autoscaler the Deployment has no replicas: an upgrade would overwrite its number.
 func TestReplicas(t *testing.T) {
 	all := render(t, `{services: {tag: {replicas: 5}, article: {replicas: 3, autoscaling: {enabled: true, minReplicas: 4, maxReplicas: 8, targetCPUUtilizationPercentage: 55}}}}`)
 	require.EqualValues(t, 5, *manifest.Get[appsv1.Deployment](t, all, "achilles-tag").Spec.Replicas)
@@ -192,7 +191,7 @@ func TestReplicas(t *testing.T) {
 	require.EqualValues(t, 8, spec.MaxReplicas)
 	require.EqualValues(t, 55, *spec.Metrics[0].Resource.Target.AverageUtilization)
 	require.EqualValues(t, 300, *spec.Behavior.ScaleDown.StabilizationWindowSeconds)
-	require.Contains(t, container(t, all, "article").Resources.Requests, corev1.ResourceCPU, "what the target is a percentage of")
+	require.Contains(t, container(t, all, "article").Resources.Requests, corev1.ResourceCPU, "the target is a percentage of it")
 }
 
 func TestPodDisruptionBudget(t *testing.T) {
@@ -205,7 +204,7 @@ func TestPodDisruptionBudget(t *testing.T) {
 	require.Equal(t, manifest.Get[appsv1.Deployment](t, all, "achilles-tag").Spec.Selector, spec.Selector)
 }
 
-// Without the revision the old pods, which are about to go, would decide where the new ones come.
+// Each revision is spread by itself, because the old pods are about to be stopped.
 func TestTopologySpread(t *testing.T) {
 	deployment := manifest.Get[appsv1.Deployment](t, render(t, ``), "achilles-tag")
 	spread := deployment.Spec.Template.Spec.TopologySpreadConstraints
@@ -219,7 +218,7 @@ func TestTopologySpread(t *testing.T) {
 	require.Empty(t, manifest.Get[appsv1.Deployment](t, render(t, `services: {tag: {topologySpread: []}}`), "achilles-tag").Spec.Template.Spec.TopologySpreadConstraints)
 }
 
-// podTemplate returns what makes new pods when it changes, without the checksum of secrets, which are new in each render.
+// podTemplate returns the template of a service's pods without the checksum of secrets, which are new in each render.
 func podTemplate(t *testing.T, service, values string) string {
 	t.Helper()
 	template := manifest.Get[appsv1.Deployment](t, render(t, values), "achilles-"+service).Spec.Template
@@ -229,8 +228,8 @@ func podTemplate(t *testing.T, service, values string) string {
 	return string(text)
 }
 
-// Pods roll when a setting changes that they read only once, and for nothing else.
-func TestSettingsRollPods(t *testing.T) {
+// Pods are replaced only if a setting changes that they don't reload.
+func TestSettingsReplacePods(t *testing.T) {
 	for _, c := range []struct {
 		values string
 		rolled []string
@@ -259,14 +258,14 @@ func TestSettingsRollPods(t *testing.T) {
 	}
 }
 
-// A log level that reaches the file reaches the running service.
+// Running services see a changed log level in the file.
 func TestLogLevel(t *testing.T) {
 	all := render(t, `{logLevel: warn, services: {article: {config: {Log: {Level: debug}}}}}`)
 	require.Equal(t, "warn", settingsOf(t, all, "tag")["Log"]["Level"])
 	require.Equal(t, "debug", settingsOf(t, all, "article")["Log"]["Level"])
 	for _, service := range serviceNames(t) {
 		for _, mount := range container(t, all, service).VolumeMounts {
-			require.Empty(t, mount.SubPath, "a file mounted by itself never changes")
+			require.Empty(t, mount.SubPath, "a file that is mounted by itself is never updated")
 		}
 	}
 }

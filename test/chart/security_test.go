@@ -21,8 +21,7 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// Every pod there can be, the bundled servers and the test among them, is as locked down as the strictest standard asks,
-// and beyond.
+// Every pod, including the bundled servers and the test, complies with more than the restricted Pod Security Standard.
 func TestPodsAreRestricted(t *testing.T) {
 	for name, values := range matrix(t) {
 		t.Run(name, func(t *testing.T) {
@@ -50,13 +49,13 @@ func TestUsers(t *testing.T) {
 		"StatefulSet achilles-mariadb": 999, "StatefulSet achilles-redis": 999,
 	} {
 		require.Equal(t, user, *specs[key].SecurityContext.RunAsUser, key)
-		require.Equal(t, user, *specs[key].SecurityContext.FSGroup, "the secrets are readable for this group")
+		require.Equal(t, user, *specs[key].SecurityContext.FSGroup, "this group can read the secrets")
 	}
 	require.Len(t, specs, 5)
 }
 
-// No secret is in a setting or in the environment, where whoever may read pods would see it.
-func TestSecretsComeFromSecrets(t *testing.T) {
+// No secret is in the settings or the environment, which everyone who can read pods sees.
+func TestSecretsAreInSecretsOnly(t *testing.T) {
 	for name, values := range matrix(t) {
 		t.Run(name, func(t *testing.T) {
 			all := render(t, values)
@@ -88,7 +87,7 @@ func TestSecretsComeFromSecrets(t *testing.T) {
 	}
 }
 
-// filesOf returns the Secret files of a service: each file's name, and the Secret and key that it shows.
+// filesOf returns the Secret and key of each Secret file of a service.
 func filesOf(t *testing.T, all manifest.Objects, deployment string) map[string][2]string {
 	t.Helper()
 	return secretFiles(manifest.Get[appsv1.Deployment](t, all, deployment).Spec.Template.Spec)
@@ -147,7 +146,7 @@ func TestSecretsOfTheServices(t *testing.T) {
 	}
 }
 
-// The passwords that the chart makes are the ones it hands out, and the ones that roll the pods when they change.
+// Generated passwords are used by servers and services, and replace the pods when they change.
 func TestGeneratedSecrets(t *testing.T) {
 	all := render(t, ``)
 	other := render(t, ``)
@@ -156,10 +155,10 @@ func TestGeneratedSecrets(t *testing.T) {
 		secret := manifest.Get[corev1.Secret](t, all, name)
 		require.Equal(t, keys, slices.Sorted(maps.Keys(secret.Data)))
 		for _, key := range keys {
-			require.NotEqual(t, secret.Data[key], manifest.Get[corev1.Secret](t, other, name).Data[key], "drawn anew for each installation")
+			require.NotEqual(t, secret.Data[key], manifest.Get[corev1.Secret](t, other, name).Data[key], "new for each installation")
 		}
 	}
-	var rolls []string // and not the key set, which running pods take over
+	var rolls []string // not the key set, which running pods reload
 	for _, secret := range [][2]string{{"achilles-mariadb", "password"}, {"achilles-feed", "token"}, {"achilles-redis", "password"}} {
 		rolls = append(rolls, base64.StdEncoding.EncodeToString(manifest.Get[corev1.Secret](t, all, secret[0]).Data[secret[1]]))
 	}
@@ -172,8 +171,7 @@ func TestGeneratedSecrets(t *testing.T) {
 	require.NotEqual(t, manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["password"], manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["root-password"])
 }
 
-// The key set is one as the service makes it. It is of no release: a rollback would bring back that of its time, without the
-// key that has signed since.
+// The generated key set is valid. It isn't part of the release, because a rollback would restore an older one.
 func TestGeneratedKeySet(t *testing.T) {
 	secret := manifest.Get[corev1.Secret](t, render(t, ``), "achilles-auth")
 	require.Equal(t, "pre-install,pre-upgrade", secret.Annotations["helm.sh/hook"])
@@ -181,13 +179,13 @@ func TestGeneratedKeySet(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, secret.Data["keys.yaml"], 0o600))
 	p, exit := process.Run(t, process.Service(t, "article"), nil, "key", "rotate", file)
 	require.Zero(t, exit, p.Stderr())
-	var rings [2]struct{ Keys []map[string]string }
-	require.NoError(t, yaml.Unmarshal(secret.Data["keys.yaml"], &rings[0]))
-	require.NoError(t, yaml.Unmarshal([]byte(p.Stdout()), &rings[1]))
-	require.Len(t, rings[0].Keys, 1)
-	require.Len(t, rings[1].Keys, 2)
-	require.Equal(t, rings[0].Keys[0], rings[1].Keys[0], "the key that signs until the new one does")
-	key, err := base64.StdEncoding.DecodeString(rings[0].Keys[0]["secret"])
+	var keySets [2]struct{ Keys []map[string]string }
+	require.NoError(t, yaml.Unmarshal(secret.Data["keys.yaml"], &keySets[0]))
+	require.NoError(t, yaml.Unmarshal([]byte(p.Stdout()), &keySets[1]))
+	require.Len(t, keySets[0].Keys, 1)
+	require.Len(t, keySets[1].Keys, 2)
+	require.Equal(t, keySets[0].Keys[0], keySets[1].Keys[0], "it signs until the new one does")
+	key, err := base64.StdEncoding.DecodeString(keySets[0].Keys[0]["secret"])
 	require.NoError(t, err)
 	require.Len(t, key, 32)
 
@@ -221,7 +219,7 @@ func TestServiceAccount(t *testing.T) {
 	}
 }
 
-// The release that a person looks for by a label is found, and no label of theirs can break a selector.
+// The recommended labels are set, and a user's labels can't change a selector.
 func TestLabels(t *testing.T) {
 	all := render(t, `{commonLabels: {team: blog, app.kubernetes.io/component: x}, services: {tag: {podLabels: {app.kubernetes.io/name: other, tier: backend}, podAnnotations: {prometheus.io/port: "1", a: b}}}}`)
 	deployment := manifest.Get[appsv1.Deployment](t, all, "achilles-tag")
@@ -241,7 +239,7 @@ func TestLabels(t *testing.T) {
 	require.Equal(t, "1", deployment.Spec.Template.Annotations["prometheus.io/port"])
 }
 
-// The pods of the bundled servers change only when a value of theirs does: each change costs the data that is on an emptyDir.
+// The pods of the bundled servers change only with their own values, because each change loses the data on an emptyDir.
 func TestBundledServersStay(t *testing.T) {
 	for _, name := range []string{"achilles-mariadb", "achilles-redis"} {
 		before := manifest.Get[appsv1.StatefulSet](t, render(t, ``), name).Spec.Template

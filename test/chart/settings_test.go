@@ -47,7 +47,7 @@ func TestRedisSettings(t *testing.T) {
 			settingsOf(t, bundled, service)["Redis"])
 		require.NotContains(t, settingsOf(t, none, service), "Redis", "Redis is optional")
 		require.NotContains(t, filesOf(t, none, "achilles-"+service), "redis-password")
-		require.Equal(t, map[string]any{"Host": "r:6379", "TLS": false}, settingsOf(t, open, service)["Redis"], "a server without a password")
+		require.Equal(t, map[string]any{"Host": "r:6379", "TLS": false}, settingsOf(t, open, service)["Redis"], "without a password")
 		require.NotContains(t, filesOf(t, open, "achilles-"+service), "redis-password")
 		require.Equal(t, map[string]any{"Host": "[fd00::1]:6390", "Username": "u", "TLS": true, "DB": 3.0, "PasswordFile": "/run/secrets/achilles/redis-password"},
 			settingsOf(t, own, service)["Redis"])
@@ -55,7 +55,7 @@ func TestRedisSettings(t *testing.T) {
 	}
 }
 
-// Both services know who is asking, and from where: the same key set, and the same proxies.
+// All services have the same key set and trust the same proxies.
 func TestAccessSettings(t *testing.T) {
 	private := []any{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"}
 	for values, proxies := range map[string][]any{
@@ -90,7 +90,7 @@ func TestFeedAndTracingSettings(t *testing.T) {
 	require.NotContains(t, settingsOf(t, render(t, ``), "tag"), "Tracing")
 }
 
-// What config says stands, also where it says false, 0 or nothing.
+// config overrides settings, with false, 0 and empty lists too.
 func TestConfig(t *testing.T) {
 	all := render(t, `{services: {tag: {config: {Server: {RunMode: debug, IdleTimeout: 0, CorsAllowedOrigins: []}, Health: {Strict: false}, Feed: {Retention: 24h}}},
 		article: {config: {App: {MaxContentBytes: 7340032}, Server: {CorsAllowedOrigins: ["https://a.example"]}}}}}`)
@@ -98,10 +98,10 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, "debug", tag["Server"]["RunMode"])
 	require.Equal(t, 0.0, tag["Server"]["IdleTimeout"])
 	require.Equal(t, []any{}, tag["Server"]["CorsAllowedOrigins"])
-	require.Equal(t, "5s", tag["Server"]["DrainDelay"], "beside it stands what the chart derives")
+	require.Equal(t, "5s", tag["Server"]["DrainDelay"], "derived settings are kept")
 	require.Equal(t, map[string]any{"Strict": false}, tag["Health"])
 	require.Equal(t, "24h", tag["Feed"]["Retention"])
-	require.Contains(t, manifest.Get[corev1.ConfigMap](t, all, "achilles-article").Data["settings.yaml"], "MaxContentBytes: 7340032\n", "and not 7.34e+06")
+	require.Contains(t, manifest.Get[corev1.ConfigMap](t, all, "achilles-article").Data["settings.yaml"], "MaxContentBytes: 7340032\n", "not 7.34e+06")
 }
 
 func TestExtraEnvironment(t *testing.T) {
@@ -112,7 +112,7 @@ func TestExtraEnvironment(t *testing.T) {
 	require.Len(t, container(t, all, "article").Env, 1)
 }
 
-// The bundled MariaDB makes both databases and gives its one account every right on them, and on nothing else.
+// The bundled MariaDB creates the databases and grants its account all privileges on them, and on nothing else.
 func TestBundledDatabases(t *testing.T) {
 	all := render(t, `{database: {username: blog}, services: {tag: {database: {name: my_tags}}}}`)
 	script := manifest.Get[corev1.ConfigMap](t, all, "achilles-mariadb").Data["databases.sql"]
@@ -129,7 +129,7 @@ func TestBundledDatabases(t *testing.T) {
 	require.Equal(t, "blog", settingsOf(t, all, "article")["Database"]["Username"])
 }
 
-// A rollout has a pod more of each service at a time, and those that it replaces are still there while they stop.
+// In a rollout each service has an additional pod, and pods that are stopping still have connections.
 func TestBundledConnections(t *testing.T) {
 	all := render(t, ``)
 	const perPod = 30 // Database.MaxOpenConns
@@ -151,7 +151,7 @@ func TestExtraVolumes(t *testing.T) {
 	pod := podSpecs(all)["Deployment achilles-tag"]
 	mount := corev1.VolumeMount{Name: "ca", MountPath: "/etc/ca", ReadOnly: true}
 	require.Contains(t, pod.Containers[0].VolumeMounts, mount)
-	require.Contains(t, pod.InitContainers[0].VolumeMounts, mount, "it connects to the same database")
+	require.Contains(t, pod.InitContainers[0].VolumeMounts, mount, "it connects to the database too")
 	require.Contains(t, pod.Volumes, corev1.Volume{Name: "ca", VolumeSource: corev1.VolumeSource{
 		ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "private-ca"}},
 	}})
@@ -203,7 +203,7 @@ func localCopy(t *testing.T, text string) string {
 	return file
 }
 
-// The test of the release does with real services what it promises.
+// The pod of helm test runs the check on the services, as TestCheck does.
 func TestCheckPod(t *testing.T) {
 	all := render(t, ``)
 	pod := manifest.Get[corev1.Pod](t, all, "achilles-check")
@@ -212,7 +212,7 @@ func TestCheckPod(t *testing.T) {
 	require.Equal(t, corev1.RestartPolicyNever, pod.Spec.RestartPolicy)
 }
 
-// It has the key set, to sign a token with, and no other secret.
+// It has the key set, to sign a token, and no other secret.
 func TestCheckPodSigns(t *testing.T) {
 	mount := corev1.VolumeMount{Name: "secrets", MountPath: "/run/secrets/achilles", ReadOnly: true}
 	file := corev1.EnvVar{Name: "ACHILLES_AUTH_KEYSFILE", Value: "/run/secrets/achilles/keys.yaml"}

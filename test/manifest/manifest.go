@@ -18,10 +18,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Objects are rendered ones, each by its kind and name, such as "Deployment achilles-tag".
+// Objects are rendered objects by kind and name, such as "Deployment achilles-tag".
 type Objects map[string]metav1.Object
 
-// Decode reads objects strictly: a field that Kubernetes doesn't know is an error.
+// Decode decodes objects. An unknown field is an error.
 func Decode(t testing.TB, text string) Objects {
 	t.Helper()
 	all := Objects{}
@@ -40,7 +40,7 @@ func Decode(t testing.TB, text string) Objects {
 	return all
 }
 
-// newObject returns the Go type of a kind; custom resources, which the API server judges, have none.
+// newObject returns an object of a kind's Go type, or an unstructured one for a custom resource.
 func newObject(version, kind string) metav1.Object {
 	switch version + " " + kind {
 	case "apps/v1 Deployment":
@@ -75,7 +75,7 @@ func newObject(version, kind string) metav1.Object {
 	return &unstructured.Unstructured{}
 }
 
-// Get returns the object of a type and name, which has to be there.
+// Get returns the object of a type and name, which must exist.
 func Get[T any](t testing.TB, all Objects, name string) *T {
 	t.Helper()
 	kind := fmt.Sprintf("%T", *new(T))

@@ -20,7 +20,8 @@ func TestCheck(t *testing.T) {
 	require.NoError(t, os.WriteFile(keySet["Auth.KeysFile"], []byte(p.Stdout()), 0o600))
 	tags := process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)).With(keySet))
 	articles := process.Ready(t, article, process.Follow(dbtest.SQLite(t), tags.Addr(t)).With(keySet))
-	p, exit = process.Run(t, article, keySet, "check", "--tags", "http://"+tags.Addr(t), "--articles", "http://"+articles.Addr(t))
+	p, exit = process.Run(t, article, keySet, "check", "--ready", "http://"+articles.Addr(t)+"/readyz", "--tags", "http://"+tags.Addr(t), "--articles", "http://"+articles.Addr(t))
 	require.Zero(t, exit, p.Stderr())
+	require.Contains(t, p.Stdout(), "/readyz: 200")
 	require.Contains(t, p.Stdout(), "DELETE")
 }

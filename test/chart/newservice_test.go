@@ -55,6 +55,7 @@ monitoring: {podMonitor: {enabled: true}}`, helms(t)[0], "template", "achilles",
 	require.Equal(t, "achilles_comment", settings["Database"]["DBName"])
 	require.Equal(t, "http://achilles-article", settings["Feed"]["URL"])
 
+	require.Contains(t, manifest.Get[corev1.Pod](t, all, "achilles-check").Spec.Containers[0].Args[4], "http://achilles-comment/readyz")
 	require.Contains(t, manifest.Get[corev1.ConfigMap](t, all, "achilles-mariadb").Data["databases.sql"], "CREATE DATABASE IF NOT EXISTS `achilles_comment` ")
 	_, byGateway := gatewayRoutes(t, all)
 	for _, routes := range []map[string]string{ingressRoutes(t, manifest.Get[networkingv1.Ingress](t, all, "achilles"), ""), byGateway} {

@@ -207,7 +207,7 @@ func localCopy(t *testing.T, text string) string {
 func TestCheckPod(t *testing.T) {
 	all := render(t, ``)
 	pod := manifest.Get[corev1.Pod](t, all, "achilles-check")
-	require.Equal(t, []string{"check", "--wait", "4m", "--tags", "http://achilles-tag", "--articles", "http://achilles-article"}, pod.Spec.Containers[0].Args)
+	require.Equal(t, []string{"check", "--wait", "4m", "--ready", "http://achilles-tag/readyz,http://achilles-article/readyz", "--tags", "http://achilles-tag", "--articles", "http://achilles-article"}, pod.Spec.Containers[0].Args)
 	require.Equal(t, container(t, all, "article").Image, pod.Spec.Containers[0].Image)
 	require.Equal(t, corev1.RestartPolicyNever, pod.Spec.RestartPolicy)
 }

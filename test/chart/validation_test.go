@@ -127,23 +127,23 @@ func TestAllProblemsAtOnce(t *testing.T) {
 // serve meanwhile.
 func TestServicesRejectTheirSettings(t *testing.T) {
 	for values, setting := range map[string]string{
-		`rollout: {shutdownSeconds: 17}`:                                                       "Server.ShutdownTimeout",
-		`rollout: {requestSeconds: 18}`:                                                        "Server.ShutdownTimeout",
-		`trustedProxies: [ingress-nginx]`:                                                      "Server.TrustedProxies",
-		`trustedProxies: [10.0.0.0/33]`:                                                        "Server.TrustedProxies",
+		`rollout: {shutdownSeconds: 17}`:                                                       "ShutdownTimeout",
+		`rollout: {requestSeconds: 18}`:                                                        "ShutdownTimeout",
+		`trustedProxies: [ingress-nginx]`:                                                      "TrustedProxies",
+		`trustedProxies: [10.0.0.0/33]`:                                                        "TrustedProxies",
 		`tracing: {endpoint: "otel:4318"}`:                                                     "Tracing.Endpoint",
 		`tracing: {endpoint: "https://otel:abc"}`:                                              "Tracing.Endpoint",
 		`tracing: {endpoint: "http://otel:4318?a=b"}`:                                          "Tracing.Endpoint",
 		`tracing: {endpoint: "http://me:secret@otel:4318"}`:                                    "Tracing.Endpoint",
 		`tracing: {endpoint: "http://otel:4318/v1/traces"}`:                                    "Tracing.Endpoint",
-		`serviceDefaults: {config: {Database: {Timeout: 15s}}}`:                                "Database.Timeout",
-		`serviceDefaults: {config: {Database: {Timeout: 20}}}`:                                 "Database.Timeout",
-		`{rollout: {requestSeconds: 2}, serviceDefaults: {config: {Database: {Timeout: 2s}}}}`: "Database.Timeout",
-		`serviceDefaults: {config: {Server: {ReadHeaderTimeout: 16s}}}`:                        "Server.ReadTimeout",
-		`serviceDefaults: {config: {Health: {StaleAfter: 7s}}}`:                                "Health.StaleAfter",
-		`serviceDefaults: {config: {Health: {CheckInterval: 28s}}}`:                            "Health.StaleAfter",
-		`serviceDefaults: {config: {Database: {MaxOpenConns: 0}}}`:                             "Database.MaxOpenConns",
-		`serviceDefaults: {config: {Database: {MaxOpenConns: 9}}}`:                             "Database.MaxIdleConns",
+		`serviceDefaults: {config: {Database: {Timeout: 15s}}}`:                                "Timeout",
+		`serviceDefaults: {config: {Database: {Timeout: 20}}}`:                                 "Timeout",
+		`{rollout: {requestSeconds: 2}, serviceDefaults: {config: {Database: {Timeout: 2s}}}}`: "Timeout",
+		`serviceDefaults: {config: {Server: {ReadHeaderTimeout: 16s}}}`:                        "ReadHeaderTimeout",
+		`serviceDefaults: {config: {Health: {StaleAfter: 7s}}}`:                                "StaleAfter",
+		`serviceDefaults: {config: {Health: {CheckInterval: 28s}}}`:                            "StaleAfter",
+		`serviceDefaults: {config: {Database: {MaxOpenConns: 0}}}`:                             "MaxOpenConns",
+		`serviceDefaults: {config: {Database: {MaxOpenConns: 9}}}`:                             "MaxIdleConns",
 	} {
 		t.Run(values, func(t *testing.T) {
 			t.Parallel()

@@ -51,46 +51,46 @@ redis: {existingSecret: achilles-redis}
 
 // Generate returns the generated files by their path below root, the repository.
 func Generate(root string) (map[string][]byte, error) {
-	all, err := services.Read(root)
-	if err != nil {
-		return nil, err
-	}
 	files := map[string][]byte{}
 	for _, part := range []struct {
 		values string
-		file   func(o object) string // "" for objects of another part
+		file   func(o object) string // path below dir; "" for the objects of other parts
 	}{{baseValues, baseFile}, {componentValues, componentFile}, {serverValues, serverFile}} {
 		objects, err := render(filepath.Join(root, chartDir), part.values)
 		if err != nil {
 			return nil, err
 		}
 		for _, o := range objects {
-			file := part.file(o)
-			if file == "" {
-				continue
+			if file := part.file(o); file != "" {
+				if err := add(files, filepath.Join(dir, file), o); err != nil {
+					return nil, fmt.Errorf("%s %s: %w", o.kind(), o.name(), err)
+				}
 			}
-			text, err := o.manifest(strings.HasSuffix(file, settingsSuffix))
-			if err != nil {
-				return nil, fmt.Errorf("%s %s: %w", o.kind(), o.name(), err)
-			}
-			file = filepath.Join(dir, file)
-			separator := "---\n"
-			if files[file] == nil {
-				separator = header
-			}
-			files[file] = append(append(files[file], separator...), text...)
 		}
+	}
+	all, err := services.Read(root)
+	if err != nil {
+		return nil, err
 	}
 	files[filepath.Join(dir, "base/services/kustomization.yaml")], err = kustomization(root, services.Names(all))
 	return files, err
 }
 
-const settingsSuffix = "-settings.yaml"
+// add adds an object to a file.
+func add(files map[string][]byte, file string, o object) error {
+	separator := "---\n"
+	if files[file] == nil {
+		separator = header
+	}
+	text, err := o.manifest()
+	files[file] = append(append(files[file], separator...), text...)
+	return err
+}
 
 func baseFile(o object) string {
 	switch o.kind() {
 	case "ConfigMap":
-		return "base/services/" + o.component() + settingsSuffix
+		return "base/services/" + o.component() + "-settings.yaml"
 	case "Deployment", "Service", "PodDisruptionBudget":
 		return "base/services/" + o.component() + ".yaml"
 	case "Pod":
@@ -127,7 +127,7 @@ func kustomization(root string, names []string) ([]byte, error) {
 	var resources, settings, images strings.Builder
 	for _, name := range names {
 		_, _ = fmt.Fprintf(&resources, "  - %s.yaml\n", name)
-		_, _ = fmt.Fprintf(&settings, "  - name: achilles-%s\n    files: [settings.yaml=%[1]s%s]\n    options:\n      labels: {app.kubernetes.io/component: %[1]s}\n", name, settingsSuffix)
+		_, _ = fmt.Fprintf(&settings, "  - name: achilles-%s\n    files: [settings.yaml=%[1]s-settings.yaml]\n    options:\n      labels: {app.kubernetes.io/component: %[1]s}\n", name)
 		_, _ = fmt.Fprintf(&images, "  - name: achilles-blog/%s\n    newTag: %s\n", name, chart.Metadata.AppVersion)
 	}
 	return fmt.Append(nil, header, `apiVersion: kustomize.config.k8s.io/v1beta1

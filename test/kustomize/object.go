@@ -24,10 +24,10 @@ func (o object) component() string {
 }
 
 // manifest returns the object as YAML without what overlays add: the namespace, the labels that they set, the tags of the
-// services' images. Of a ConfigMap it returns the settings in it if that is asked for.
-func (o object) manifest(settings bool) ([]byte, error) {
-	if settings {
-		return baseSettings(get(o.root(), "data", "settings.yaml").Value)
+// services' images. Of a ConfigMap with settings it returns the settings.
+func (o object) manifest() ([]byte, error) {
+	if settings := get(o.root(), "data", "settings.yaml").Value; settings != "" {
+		return baseSettings(settings)
 	}
 	metadata := get(o.root(), "metadata")
 	remove(metadata, "namespace")

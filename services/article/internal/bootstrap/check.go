@@ -25,6 +25,7 @@ func checkCommand(bind command.Bind[Config]) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&c.tags, "tags", "http://127.0.0.1:8081", "base `URL` of the tag service or of a proxy in front of it")
 	cmd.Flags().StringVar(&c.articles, "articles", "http://127.0.0.1:8082", "base `URL` of the article service or of a proxy in front of it")
+	cmd.Flags().StringSliceVar(&c.ready, "ready", nil, "URLs that must answer 200 before the check, such as http://comment/readyz")
 	cmd.Flags().DurationVar(&c.wait, "wait", time.Minute, "how long to wait until both services answer")
 	return bind(cmd, func(config Config, _ []string) (err error) {
 		if c.token, err = sign(config.Auth, "check", []string{auth.ScopeWrite}); err != nil {
@@ -38,6 +39,7 @@ func checkCommand(bind command.Bind[Config]) *cobra.Command {
 
 type check struct {
 	tags, articles string
+	ready          []string
 	token          string
 	wait           time.Duration
 	client         *http.Client
@@ -60,8 +62,9 @@ type thing struct {
 
 func (c *check) run() {
 	tags, articles := c.tags+"/api/v1/tags", c.articles+"/api/v1/articles"
-	c.await(tags)
-	c.await(articles)
+	for _, url := range append(c.ready, tags, articles) {
+		c.await(url)
+	}
 	mark := fmt.Sprintf("check %d", time.Now().UnixNano())
 
 	tag := c.step(http.MethodPost, tags, fmt.Sprintf(`{"name": %q}`, mark), http.StatusCreated).Data

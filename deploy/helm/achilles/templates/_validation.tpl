@@ -1,6 +1,6 @@
 {{/*
 Validation of what neither the schema, nor the services, nor the API server would report before it does harm: values that
-contradict each other, that nobody would read, or that would cost requests or data. Everything else stays out: the pods of
+contradict each other, that have no effect, or that would lose requests or data. Everything else stays out: the pods of
 the previous revision keep serving while a service rejects its settings.
 */}}
 {{- define "achilles.validate" -}}

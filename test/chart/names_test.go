@@ -49,6 +49,7 @@ mariadb:
   nodeSelector: {a: "WORD"}
   priorityClassName: "WORD"
 redis: {image: {repository: "WORD", tag: "WORD"}, podAnnotations: {a: "WORD"}, nodeSelector: {a: "WORD"}, priorityClassName: "WORD"}
+auth: {keysKey: "WORD"}
 feed: {tokenKey: "WORD"}
 ingress: {enabled: true, className: "WORD", annotations: {a: "WORD"}, tls: [{secretName: "WORD"}]}
 gateway: {enabled: true, parentRefs: [{name: "WORD", namespace: "WORD", sectionName: "WORD"}], annotations: {a: "WORD"}}

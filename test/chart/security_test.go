@@ -189,7 +189,7 @@ func TestGeneratedKeySet(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, key, 32)
 
-	require.Contains(t, manifest.Get[corev1.Secret](t, render(t, `auth: {keysKey: y}`), "achilles-auth").Data, "y")
+	require.Contains(t, manifest.Get[corev1.Secret](t, render(t, `auth: {keysKey: "y"}`), "achilles-auth").Data, "y")
 	require.NotContains(t, render(t, `auth: {existingSecret: mine}`), "Secret achilles-auth")
 }
 

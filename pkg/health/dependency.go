@@ -14,7 +14,8 @@ import (
 type dependency struct {
 	name  string
 	check func(ctx context.Context) error
-	opts  Options
+	cfg   Config
+	log   *zap.Logger
 
 	mu     sync.Mutex
 	err    error // of the last check
@@ -23,15 +24,15 @@ type dependency struct {
 	streak int  // results in a row that contradict up
 }
 
-func newDependency(name string, check func(ctx context.Context) error, opts Options) *dependency {
-	return &dependency{name: name, check: check, opts: opts, err: notChecked}
+func newDependency(name string, check func(ctx context.Context) error, cfg Config, log *zap.Logger) *dependency {
+	return &dependency{name: name, check: check, cfg: cfg, log: log, err: notChecked}
 }
 
 // watch checks until ctx ends. A check that does not return is a failure each
 // time its turn comes again, and no other is started next to it: at most one
 // goroutine is ever left behind.
 func (d *dependency) watch(ctx context.Context) {
-	ticker := time.NewTicker(d.opts.CheckInterval)
+	ticker := time.NewTicker(d.cfg.CheckInterval)
 	defer ticker.Stop()
 	var pending <-chan error
 	for {
@@ -54,7 +55,7 @@ func (d *dependency) watch(ctx context.Context) {
 
 func (d *dependency) start(ctx context.Context) <-chan error {
 	result := make(chan error, 1)
-	ctx, cancel := context.WithTimeout(ctx, d.opts.CheckTimeout)
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.CheckTimeout)
 	go func() {
 		defer cancel()
 		result <- d.protected(ctx)
@@ -65,7 +66,7 @@ func (d *dependency) start(ctx context.Context) <-chan error {
 // await records the check's result, and returns its channel if there is none
 // in time.
 func (d *dependency) await(ctx context.Context, pending <-chan error) <-chan error {
-	limit := time.NewTimer(d.opts.CheckTimeout)
+	limit := time.NewTimer(d.cfg.CheckTimeout)
 	defer limit.Stop()
 	select {
 	case err := <-pending:
@@ -99,9 +100,9 @@ func (d *dependency) record(err error) {
 		return
 	}
 	d.streak++
-	needed := d.opts.FailAfter
+	needed := d.cfg.FailAfter
 	if !d.up {
-		needed = d.opts.PassAfter
+		needed = d.cfg.PassAfter
 	}
 	if d.streak >= needed {
 		d.up, d.streak = !d.up, 0
@@ -111,9 +112,9 @@ func (d *dependency) record(err error) {
 func (d *dependency) logChange(err error) {
 	switch {
 	case err == nil && d.err != nil:
-		d.opts.Log.Info("dependency up", zap.String("dependency", d.name))
+		d.log.Info("dependency up", zap.String("dependency", d.name))
 	case err != nil && (d.err == nil || d.at.IsZero()):
-		d.opts.Log.Warn("dependency down", zap.String("dependency", d.name), zap.Error(err))
+		d.log.Warn("dependency down", zap.String("dependency", d.name), zap.Error(err))
 	}
 }
 
@@ -125,7 +126,7 @@ func (d *dependency) latest() error {
 }
 
 func (d *dependency) current() error {
-	if !d.at.IsZero() && time.Since(d.at) > d.opts.StaleAfter {
+	if !d.at.IsZero() && time.Since(d.at) > d.cfg.StaleAfter {
 		return stale
 	}
 	return shown(d.err)

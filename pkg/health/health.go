@@ -3,7 +3,7 @@
 //
 // A process is ready once its gates are open and until it drains. What it
 // depends on is watched and shown, but does not make it unready unless asked to
-// (Options.Strict): a shared database that goes away would take every replica
+// (Config.Strict): a shared database that goes away would take every replica
 // out at once, and turn an outage of writes into an outage of everything.
 package health
 
@@ -13,54 +13,18 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
-	"time"
 
 	"github.com/heptiolabs/healthcheck"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )
 
-// Options say how a Health judges. Zero durations and counts take the
-// defaults.
-type Options struct {
-	// Draining is closed when the process begins to stop; see
-	// lifecycle.Process.Draining.
-	Draining <-chan struct{}
-	// Strict lets a failing dependency make the process unready.
-	Strict bool
-	// CheckInterval is the pause between two checks of a dependency (5 s),
-	// CheckTimeout what one check may take (2 s), StaleAfter the age at which a
-	// result is not believed any more (30 s).
-	CheckInterval, CheckTimeout, StaleAfter time.Duration
-	// FailAfter is how many failures in a row make a dependency count as down
-	// in strict mode (3), PassAfter how many passes make it count as up (2).
-	FailAfter, PassAfter int
-	Log                  *zap.Logger
-	// Registerer gets the gauge achilles_dependency_up; nil: no gauge.
-	Registerer prometheus.Registerer
-}
-
-func (o Options) withDefaults() Options {
-	setDefault(&o.CheckInterval, 5*time.Second)
-	setDefault(&o.CheckTimeout, 2*time.Second)
-	setDefault(&o.StaleAfter, 30*time.Second)
-	setDefault(&o.FailAfter, 3)
-	setDefault(&o.PassAfter, 2)
-	if o.Log == nil {
-		o.Log = zap.NewNop()
-	}
-	return o
-}
-
-func setDefault[T int | time.Duration](value *T, fallback T) {
-	if *value <= 0 {
-		*value = fallback
-	}
-}
-
 // Health is the state of one process. Its methods are safe for concurrent use.
 type Health struct {
-	opts Options
+	cfg        Config
+	draining   <-chan struct{}
+	log        *zap.Logger
+	registerer prometheus.Registerer
 
 	// Each handler of heptiolabs/healthcheck keeps one kind of checks. The
 	// checks never wait: they report what was found before.
@@ -70,10 +34,13 @@ type Health struct {
 	watched []*dependency
 }
 
-// New returns a Health without gates and dependencies: ready at once.
-func New(opts Options) *Health {
+// New returns a Health without gates and dependencies, which is ready at once.
+// draining is closed when the process begins to stop; see
+// lifecycle.Process.Draining. registerer gets the gauge achilles_dependency_up
+// of each dependency.
+func New(cfg Config, draining <-chan struct{}, log *zap.Logger, registerer prometheus.Registerer) *Health {
 	return &Health{
-		opts:         opts.withDefaults(),
+		cfg: cfg, draining: draining, log: log, registerer: registerer,
 		gates:        healthcheck.NewHandler(),
 		strict:       healthcheck.NewHandler(),
 		dependencies: healthcheck.NewHandler(),
@@ -83,7 +50,7 @@ func New(opts Options) *Health {
 // Gate adds a condition of the start under a name that /readyz shows. The
 // process is not ready before it is open.
 func (h *Health) Gate(name string) *Gate {
-	g := &Gate{name: name, log: h.opts.Log, err: Reason("not yet")}
+	g := &Gate{name: name, log: h.log, err: Reason("not yet")}
 	h.gates.AddReadinessCheck(name, g.check)
 	return g
 }
@@ -93,7 +60,7 @@ func (h *Health) Gate(name string) *Gate {
 // check has to return when its context ends. Add dependencies before Run.
 func (h *Health) Dependency(name string, check func(ctx context.Context) error) {
 	d := h.observe(name, check)
-	if h.opts.Strict {
+	if h.cfg.Strict {
 		h.strict.AddReadinessCheck(name, d.judged)
 	}
 }
@@ -105,14 +72,12 @@ func (h *Health) Observe(name string, check func(ctx context.Context) error) {
 }
 
 func (h *Health) observe(name string, check func(ctx context.Context) error) *dependency {
-	d := newDependency(name, check, h.opts)
+	d := newDependency(name, check, h.cfg, h.log)
 	h.mu.Lock()
 	h.watched = append(h.watched, d)
 	h.mu.Unlock()
 	h.dependencies.AddReadinessCheck(name, d.latest)
-	if h.opts.Registerer != nil {
-		h.opts.Registerer.MustRegister(d.gauge())
-	}
+	h.registerer.MustRegister(d.gauge())
 	return d
 }
 
@@ -148,7 +113,7 @@ func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
 	gates, strict := evaluate(h.gates), evaluate(h.strict)
 	body := answer{Status: "ready"}
 	switch {
-	case closed(h.opts.Draining):
+	case closed(h.draining):
 		body.Status = "draining"
 	case len(failing(gates)) > 0:
 		body.Status, body.Reasons = "starting", failing(gates)

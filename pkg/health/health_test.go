@@ -31,6 +31,13 @@ func ask(t *testing.T, handler http.HandlerFunc, target string) (int, answer) {
 	return recorder.Code, body
 }
 
+// configured returns the defaults with changes.
+func configured(change func(*Config)) Config {
+	cfg := Default()
+	change(&cfg)
+	return cfg
+}
+
 // watching runs h inside a synctest bubble.
 func watching(t *testing.T, h *Health) {
 	t.Helper()
@@ -45,7 +52,7 @@ func watching(t *testing.T, h *Health) {
 
 func TestReadyOnceTheGatesAreOpen(t *testing.T) {
 	draining := make(chan struct{})
-	h := New(Options{Draining: draining})
+	h := New(Default(), draining, zap.NewNop(), prometheus.NewRegistry())
 	schema, feed := h.Gate("schema"), h.Gate("feed")
 
 	status, body := ask(t, h.Readyz, "/readyz")
@@ -79,7 +86,7 @@ func TestReadyOnceTheGatesAreOpen(t *testing.T) {
 func TestAFailingDependencyIsShownButChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
-		h := New(Options{Registerer: registry})
+		h := New(Default(), nil, zap.NewNop(), registry)
 		var broken atomic.Bool
 		h.Dependency("database", func(context.Context) error {
 			if broken.Load() {
@@ -112,7 +119,8 @@ func TestAFailingDependencyIsShownButChangesNothing(t *testing.T) {
 func TestStrictHysteresis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const interval = time.Second
-		h := New(Options{Strict: true, CheckInterval: interval, FailAfter: 3, PassAfter: 2})
+		cfg := configured(func(c *Config) { c.Strict, c.CheckInterval, c.FailAfter, c.PassAfter = true, interval, 3, 2 })
+		h := New(cfg, nil, zap.NewNop(), prometheus.NewRegistry())
 		results := make(chan error)
 		h.Dependency("database", func(context.Context) error { return <-results })
 		ready := func() int { status, _ := ask(t, h.Readyz, "/readyz"); return status }
@@ -145,7 +153,8 @@ func TestStrictHysteresis(t *testing.T) {
 
 func TestHungCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := New(Options{CheckInterval: time.Second, CheckTimeout: 500 * time.Millisecond})
+		cfg := configured(func(c *Config) { c.CheckInterval, c.CheckTimeout = time.Second, 500*time.Millisecond })
+		h := New(cfg, nil, zap.NewNop(), prometheus.NewRegistry())
 		var hung, most, other atomic.Int64
 		release := make(chan struct{})
 		h.Dependency("hung", func(context.Context) error { // ignores its context
@@ -176,7 +185,7 @@ func TestHungCheck(t *testing.T) {
 
 func TestCheckGetsADeadlineAndMayPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := New(Options{CheckTimeout: time.Second})
+		h := New(configured(func(c *Config) { c.CheckTimeout = time.Second }), nil, zap.NewNop(), prometheus.NewRegistry())
 		h.Dependency("slow", func(ctx context.Context) error { <-ctx.Done(); return fmt.Errorf("ping: %w", ctx.Err()) })
 		h.Dependency("panicking", func(context.Context) error { panic("boom") })
 		watching(t, h)
@@ -190,7 +199,8 @@ func TestResultsGoStale(t *testing.T) {
 	for _, strict := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
-			h := New(Options{Strict: strict, StaleAfter: time.Minute, PassAfter: 1, Registerer: registry})
+			cfg := configured(func(c *Config) { c.Strict, c.StaleAfter, c.PassAfter = strict, time.Minute, 1 })
+			h := New(cfg, nil, zap.NewNop(), registry)
 			h.Dependency("database", func(context.Context) error { return nil })
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error)
@@ -215,7 +225,7 @@ func TestResultsGoStale(t *testing.T) {
 func TestOnlyChangesAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.DebugLevel)
-		h := New(Options{CheckInterval: time.Second, Log: zap.New(core)})
+		h := New(configured(func(c *Config) { c.CheckInterval = time.Second }), nil, zap.New(core), prometheus.NewRegistry())
 		var broken atomic.Bool
 		broken.Store(true)
 		h.Dependency("database", func(context.Context) error {

@@ -148,7 +148,7 @@ func (p *Process) serve(name string, srv *http.Server, ln net.Listener) {
 	err := srv.Serve(ln)
 	closing := errors.Is(err, net.ErrClosed) && p.IsDraining()
 	if !closing && !errors.Is(err, http.ErrServerClosed) {
-		p.fail(fmt.Errorf("%s: serving %s: %w", name, ln.Addr(), err))
+		p.Fail(fmt.Errorf("%s: serving %s: %w", name, ln.Addr(), err))
 	}
 }
 
@@ -166,7 +166,7 @@ func (p *Process) Go(name string, run func(ctx context.Context) error) {
 		switch {
 		case err == nil:
 		case p.workers.Err() == nil:
-			p.fail(fmt.Errorf("worker %s: %w", name, err))
+			p.Fail(fmt.Errorf("worker %s: %w", name, err))
 		case !errors.Is(err, context.Canceled):
 			// Told to stop, a worker may meet any error on its way out.
 			p.log.Warn("worker ended with an error after it was told to stop", zap.String("worker", name), zap.Error(err))
@@ -239,8 +239,8 @@ func (p *Process) stop() {
 }
 
 func (p *Process) drain() {
-	if errors.Is(p.err(), ErrNotUp) {
-		return // nobody was ever sent here
+	if !p.serving() || errors.Is(p.err(), ErrNotUp) {
+		return // no client was ever sent here
 	}
 	if failpoint.Enabled(failpoint.SkipDrain) {
 		return
@@ -250,6 +250,12 @@ func (p *Process) drain() {
 	case <-time.After(p.cfg.DrainDelay):
 	case <-p.alive.Done():
 	}
+}
+
+func (p *Process) serving() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.servers) > 0
 }
 
 func (p *Process) shutdownServers() {
@@ -332,6 +338,7 @@ func (p *Process) runHooks() {
 		h := p.hooks[last]
 		p.hooks = p.hooks[:last]
 		p.mu.Unlock()
+		p.log.Debug("running a stop hook", zap.String("name", h.name))
 		if err := p.runHook(h); err != nil {
 			p.addFailure(fmt.Errorf("stopping %s: %w", h.name, err))
 		}
@@ -365,8 +372,10 @@ func (p *Process) protect(name string, run func() error) (err error) {
 	return run()
 }
 
-// fail begins the stop.
-func (p *Process) fail(err error) {
+// Fail makes Run stop the process and return err among its errors. Call it and
+// then Run if the start fails: the hooks that OnStop has added so far run as in
+// any other stop.
+func (p *Process) Fail(err error) {
 	p.addFailure(err)
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -300,6 +300,19 @@ func TestNotUpSkipsTheDrain(t *testing.T) {
 	require.ErrorIs(t, s.wait(t), lifecycle.ErrNotUp)
 }
 
+func TestFailedStartSkipsTheDrain(t *testing.T) {
+	p := lifecycle.New(lifecycle.Config{DrainDelay: time.Hour}, nil, zap.NewNop())
+	cause, order := errors.New("no such host"), []string{}
+	p.OnStop("log", patience, func(context.Context) error { order = append(order, "log"); return nil })
+	p.OnStop("database", patience, func(context.Context) error { order = append(order, "database"); return errors.New("stuck") })
+	p.Go("worker", func(ctx context.Context) error { <-ctx.Done(); order = append(order, "worker"); return nil })
+	p.Fail(cause)
+	err := p.Run()
+	require.ErrorIs(t, err, cause)
+	require.ErrorContains(t, err, "stopping database: stuck")
+	require.Equal(t, []string{"worker", "database", "log"}, order)
+}
+
 func TestLongPollEndsOnDraining(t *testing.T) {
 	started := make(chan struct{})
 	s := &service{}
@@ -328,7 +341,7 @@ func TestNotifyBuffersBothSignals(t *testing.T) {
 	require.False(t, p.IsDraining())
 }
 
-func TestListenLastServesUntilTheHooks(t *testing.T) {
+func TestServeAdminServesUntilTheHooks(t *testing.T) {
 	s := newService(t, lifecycle.Config{ShutdownTimeout: patience}, nil)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

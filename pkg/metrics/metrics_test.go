@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
 	"github.com/achilles-blog/achilles/pkg/health"
@@ -38,7 +39,7 @@ func used(t *testing.T) *metrics.Metrics {
 	m := metrics.New(build())
 	draining := make(chan struct{})
 	m.TrackDraining(draining)
-	h := health.New(health.Options{Registerer: m.Registry()})
+	h := health.New(health.Default(), nil, zap.NewNop(), m.Registry())
 	h.Dependency("database", nil)
 	m.RequestStarted()
 	m.RequestStarted()

@@ -55,7 +55,7 @@ func newReplica(t testing.TB, cfg ratelimit.Config, options ratelimit.Options) *
 	config := server.Default()
 	config.TrustedProxies = []string{proxy}
 	engine, err := server.NewEngine(config, server.Deps{
-		Log: zap.NewNop(), Metrics: r.metrics, Health: health.New(health.Options{}),
+		Log: zap.NewNop(), Metrics: r.metrics, Health: health.New(health.Default(), nil, zap.NewNop(), nil),
 	})
 	require.NoError(t, err)
 	r.Engine = engine

@@ -33,7 +33,9 @@ func TestServiceDuringDrain(t *testing.T) {
 	process := lifecycle.New(cfg.Lifecycle(), signals, log)
 	m := metrics.New(buildinfo.Get())
 	m.TrackDraining(process.Draining())
-	h := health.New(health.Options{Draining: process.Draining(), CheckInterval: 10 * time.Millisecond, Registerer: m.Registry()})
+	checks := health.Default()
+	checks.CheckInterval = 10 * time.Millisecond
+	h := health.New(checks, process.Draining(), log, m.Registry())
 	checked := make(chan struct{}, 1000)
 	h.Dependency("database", func(context.Context) error { checked <- struct{}{}; return errors.New("gone") })
 	engine, err := server.NewEngine(cfg, server.Deps{Log: log, Metrics: m, Health: h, Info: buildinfo.Get()})

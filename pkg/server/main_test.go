@@ -47,7 +47,7 @@ func start(t *testing.T, cfg server.Config, add func(*gin.Engine)) *fixture {
 	core, logs := observer.New(zapcore.DebugLevel)
 	log := zap.New(core)
 	info := buildinfo.Info{Version: "v1.2.3", Commit: "abc", BuildTime: "2026-01-02T03:04:05Z", GoVersion: "go1.26"}
-	f := &fixture{metrics: metrics.New(info), health: health.New(health.Options{}), logs: logs}
+	f := &fixture{metrics: metrics.New(info), health: health.New(health.Default(), nil, zap.NewNop(), nil), logs: logs}
 	engine, err := server.NewEngine(cfg, server.Deps{Log: log, Metrics: f.metrics, Health: f.health, Info: info})
 	require.NoError(t, err)
 	if add != nil {

@@ -32,7 +32,7 @@ func traced(t *testing.T) (collector *tracetest.Collector, logs *observer.Observ
 	traces := tracing.New(tracing.Config{Endpoint: collector.URL, SampleRatio: 1}, "toy", "v1", log)
 	flush = func() { require.NoError(t, traces.Close(t.Context())) }
 	engine, err := server.NewEngine(server.Default(), server.Deps{
-		Log: log, Metrics: metrics.New(buildinfo.Info{}), Health: health.New(health.Options{}), Tracer: traces.Tracer(),
+		Log: log, Metrics: metrics.New(buildinfo.Info{}), Health: health.New(health.Default(), nil, log, nil), Tracer: traces.Tracer(),
 	})
 	require.NoError(t, err)
 	engine.GET("/api/v1/tags/:id", func(c *gin.Context) {

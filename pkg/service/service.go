@@ -1,6 +1,6 @@
-// Package service connects what every service of Achilles has: log, metrics,
-// traces, health, database, Redis, access, engine and lifecycle, in the one order in
-// which they start and, the other way round, stop.
+// Package service starts what every service of Achilles has (log, metrics,
+// admin listener, tracing, database, Redis, tokens, rate limits, HTTP engine) and
+// stops it in the reverse order.
 package service
 
 import (
@@ -14,6 +14,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
@@ -33,28 +34,37 @@ import (
 	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
-// StopTimeout bounds the closing of each thing that a service closes.
+// StopTimeout is the timeout of each stop hook of a service.
 const StopTimeout = 2 * time.Second
 
-// schemaInterval is the pause between two looks at a database that is not
-// there, or not migrated, yet.
+// schemaInterval is the time between two checks of a database that is not
+// reachable or not migrated yet.
 const schemaInterval = 500 * time.Millisecond
 
-var errNotMigrated = errors.New("the database was not reached yet, or has no schema")
+var errNotMigrated = errors.New("the database is not reachable or not migrated yet")
 
-// Config are the sections of settings that every service has.
+// Config holds the settings sections that every service has. A service embeds it
+// in its own Config.
 type Config struct {
 	Server   server.Config
 	Database database.Config
-	Log      logging.Config
-	Health   health.Config
-	Tracing  tracing.Config
 	Redis    cache.Config
 	Auth     auth.Config
 	Limits   ratelimit.Config
+	Log      logging.Config
+	Health   health.Config
+	Tracing  tracing.Config
 }
 
-// Validate says which values of different sections cannot work together.
+// Default returns the sections' defaults.
+func Default() Config {
+	return Config{
+		Server: server.Default(), Database: database.Default(), Redis: cache.Default(), Auth: auth.Default(),
+		Limits: ratelimit.Default(), Log: logging.Default(), Health: health.Default(), Tracing: tracing.Default(),
+	}
+}
+
+// Validate reports values of different sections that cannot work together.
 func (c Config) Validate() error {
 	if c.Database.Timeout >= c.Server.RequestTimeout {
 		return settings.Invalid("Database.Timeout", c.Database.Timeout.String(),
@@ -63,172 +73,102 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Service is what the parts of one service are built on. A service registers
-// its routes with Engine, its workers and closers with Process, and then calls
-// Run.
+// Options are what Run needs from the program.
+type Options struct {
+	Config     Config
+	Migrations database.Migrations
+	// Signals stop the service; see lifecycle.Notify.
+	Signals <-chan os.Signal
+	Stdout  io.Writer
+	// ConfigFile is watched unless it is empty. Reload reads the configuration again.
+	ConfigFile string
+	Reload     func() (Config, error)
+}
+
+// Service holds what every service has. A service of its own adds routes to
+// Engine, and workers and stop hooks to Process.
 type Service struct {
 	Log     *zap.Logger
 	Metrics *metrics.Metrics
 	Health  *health.Health
 	Process *lifecycle.Process
 	DB      *database.DB
-	// Redis is nil where none is configured.
+	// Redis is nil if none is configured.
 	Redis  *redis.Client
 	KeySet *auth.KeySet
 	Limits *ratelimit.Limiter
 	Engine *gin.Engine
 
-	config     Config
-	migrations database.Migrations
-	logger     *logging.Logger
-	traces     *tracing.Tracing
-	schema     *health.Gate
-	migrated   atomic.Bool
+	opts     Options
+	config   Config
+	info     buildinfo.Info
+	logger   *logging.Logger
+	tracer   trace.Tracer
+	schema   *health.Gate
+	migrated atomic.Bool
 }
 
-// New connects the parts. It binds the admin port, but neither listens for
-// requests nor waits for the database: the service is unready until the
-// database was reached and has the schema of migrations.
-func New(ctx context.Context, config Config, migrations database.Migrations, signals <-chan os.Signal, stdout io.Writer) (*Service, error) {
+// Run starts a service, serves until a signal or a failure, and stops
+// everything in the reverse order of its start. register adds what is the
+// service's own. If the start fails, in register or elsewhere, what has been
+// started is stopped in the same way. Run returns an error unless everything was
+// served and stopped as it should be. The service is not ready until its
+// database is reachable and migrated.
+func Run(ctx context.Context, opts Options, register func(*Service) error) error {
 	if failpoint.Enabled(failpoint.StartLate) {
 		time.Sleep(failpoint.StartDelay)
 	}
-	logger, err := logging.New(config.Log, config.Server.Release(), stdout)
+	s, err := newService(opts)
+	if err != nil {
+		return err
+	}
+	if err := s.start(ctx, register); err != nil {
+		s.Process.Fail(err)
+	}
+	return s.Process.Run()
+}
+
+// newService makes the parts that every later step of the start needs.
+func newService(opts Options) (*Service, error) {
+	config, info := opts.Config, buildinfo.Get()
+	logger, err := logging.New(config.Log, config.Server.Release(), opts.Stdout)
 	if err != nil {
 		return nil, err
 	}
-	info := buildinfo.Get()
-	log := logger.With(zap.String("service", migrations.Service))
+	log := logger.With(zap.String("service", opts.Migrations.Service))
 	log.Info("starting", zap.String("version", info.Version), zap.String("commit", info.Commit),
 		zap.String("build_time", info.BuildTime), zap.String("go_version", info.GoVersion))
 	s := &Service{
-		Log: log, Metrics: metrics.New(info), Process: lifecycle.New(config.Server.Lifecycle(), signals, log),
-		config: config, migrations: migrations, logger: logger,
+		Log: log, Metrics: metrics.New(info), Process: lifecycle.New(config.Server.Lifecycle(), opts.Signals, log),
+		opts: opts, config: config, info: info, logger: logger,
 	}
 	s.Process.OnStop("log", StopTimeout, func(context.Context) error { return logger.Close() })
 	s.Metrics.TrackDraining(s.Process.Draining())
-	if err := s.listenAdmin(ctx); err != nil {
-		return nil, errors.Join(err, logger.Close())
-	}
-	s.traces = tracing.New(config.Tracing, "achilles-"+migrations.Service, info.Version, log)
-	s.Process.OnStop("tracing", StopTimeout, s.traces.Close)
-	if err := s.openDatabase(); err != nil {
-		return nil, errors.Join(err, s.traces.Close(ctx), logger.Close())
-	}
-	s.Health = s.newHealth()
-	s.openRedis()
-	if err := s.newEngine(info); err != nil {
-		return nil, errors.Join(err, s.closeRedis(), s.DB.Close(), s.traces.Close(ctx), logger.Close())
-	}
+	s.Health = health.New(config.Health, s.Process.Draining(), log, s.Metrics.Registry())
 	return s, nil
 }
 
-func (s *Service) newEngine(info buildinfo.Info) (err error) {
-	if s.KeySet, err = auth.OpenKeySet(s.config.Auth); err != nil {
+// start makes the parts in order. Each registers its stop hook as soon as it
+// exists.
+func (s *Service) start(ctx context.Context, register func(*Service) error) error {
+	if err := s.listenAdmin(ctx); err != nil {
 		return err
 	}
-	s.Process.Go("key set", func(ctx context.Context) error { return s.KeySet.Watch(ctx, s.Log) })
-	s.Limits = ratelimit.New(s.config.Limits, ratelimit.Options{
-		Service: s.migrations.Service, Redis: s.Redis, Log: s.Log, Registerer: s.Metrics.Registry(),
-		Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey },
-	})
-	s.Engine, err = server.NewEngine(s.config.Server, server.Deps{
-		Log: s.Log, Metrics: s.Metrics, Health: s.Health, Info: info, Tracer: s.traces.Tracer(), LimitUnknown: s.Limits.Read(),
-	})
-	if err == nil {
-		s.Engine.Use(s.requireSchema)
-	}
-	return err
-}
-
-// Access is what the routes of an API begin with: who asks, how often, and
-// whether with a token that is none. Wrong tokens count against their sender's
-// address.
-func (s *Service) Access() []gin.HandlerFunc {
-	return []gin.HandlerFunc{auth.Authenticate(s.KeySet), s.Limits.ByMethod(), auth.RejectInvalidToken()}
-}
-
-// openRedis is for what replicas tell each other and count together; both go on
-// without it.
-func (s *Service) openRedis() {
-	if s.Redis = cache.Open(s.config.Redis); s.Redis == nil {
-		return
-	}
-	s.Process.OnStop("redis", StopTimeout, func(context.Context) error { return s.closeRedis() })
-	s.Health.Dependency("redis", func(ctx context.Context) error { return s.Redis.Ping(ctx).Err() })
-}
-
-func (s *Service) closeRedis() error {
-	if s.Redis == nil {
-		return nil
-	}
-	return s.Redis.Close()
-}
-
-// requireSchema refuses the service's own routes until the database was reached
-// and migrated. It applies to the routes that are registered after it.
-func (s *Service) requireSchema(c *gin.Context) {
-	if !s.migrated.Load() {
-		responses.Error(c, &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second, Cause: errNotMigrated})
-	}
-}
-
-func (s *Service) openDatabase() (err error) {
-	if s.DB, err = database.Open(s.config.Database, s.Log); err != nil {
+	s.openTracing()
+	if err := s.openDatabase(); err != nil {
 		return err
 	}
-	if err := s.DB.Register(s.Metrics.Registry()); err != nil {
-		return errors.Join(err, s.DB.Close())
+	s.openRedis()
+	if err := s.newEngine(); err != nil {
+		return err
 	}
-	s.Process.OnStop("database", StopTimeout, func(context.Context) error { return s.DB.Close() })
-	return nil
-}
-
-func (s *Service) newHealth() *health.Health {
-	c := s.config.Health
-	checks := health.New(health.Options{
-		Strict: c.Strict, CheckInterval: c.CheckInterval, CheckTimeout: c.CheckTimeout, StaleAfter: c.StaleAfter,
-		FailAfter: c.FailAfter, PassAfter: c.PassAfter,
-		Draining: s.Process.Draining(), Log: s.Log, Registerer: s.Metrics.Registry(),
-	})
-	checks.Dependency("database", s.DB.Ping)
-	s.schema = checks.Gate("schema")
-	return checks
-}
-
-// awaitSchema opens the gate once the database is there and migrated, and logs
-// each reason why it is not once.
-func (s *Service) awaitSchema(ctx context.Context) error {
-	said := ""
-	for {
-		err := database.SchemaCurrent(ctx, s.DB, s.migrations)
-		s.schema.Set(shown(err))
-		if err == nil {
-			s.migrated.Store(true)
-			s.Log.Info("the database is there and its schema is current")
-			return nil
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err.Error() != said {
-			said = err.Error()
-			s.Log.Warn("not ready: waiting for the database", zap.Error(err))
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(schemaInterval):
-		}
+	if s.opts.ConfigFile != "" {
+		s.Process.Go("settings", s.watchSettings)
 	}
-}
-
-// shown lets /readyz say what a person can do about it.
-func shown(err error) error {
-	if errors.Is(err, database.ErrSchemaBehind) {
-		return fmt.Errorf("%w: %w", health.Reason("the schema is behind: run the command migrate"), err)
+	if err := register(s); err != nil {
+		return err
 	}
-	return err
+	return s.listen(ctx)
 }
 
 func (s *Service) listenAdmin(ctx context.Context) error {
@@ -241,12 +181,55 @@ func (s *Service) listenAdmin(ctx context.Context) error {
 	return nil
 }
 
-// Run serves until a signal or a failure, and then stops everything in order.
-// It returns an error unless everything was served and stopped as it should.
-func (s *Service) Run(ctx context.Context) error {
+func (s *Service) openTracing() {
+	traces := tracing.New(s.config.Tracing, "achilles-"+s.opts.Migrations.Service, s.info.Version, s.Log)
+	s.Process.OnStop("tracing", StopTimeout, traces.Close)
+	s.tracer = traces.Tracer()
+}
+
+func (s *Service) openDatabase() (err error) {
+	if s.DB, err = database.Open(s.config.Database, s.Log); err != nil {
+		return err
+	}
+	s.Process.OnStop("database", StopTimeout, func(context.Context) error { return s.DB.Close() })
+	s.Health.Dependency("database", s.DB.Ping)
+	s.schema = s.Health.Gate("schema")
+	return s.DB.Register(s.Metrics.Registry())
+}
+
+// openRedis does nothing if no Redis is configured. Replicas notify each other
+// and share rate limits through it, and work without it.
+func (s *Service) openRedis() {
+	if s.Redis = cache.Open(s.config.Redis); s.Redis == nil {
+		return
+	}
+	s.Process.OnStop("redis", StopTimeout, func(context.Context) error { return s.Redis.Close() })
+	s.Health.Dependency("redis", func(ctx context.Context) error { return s.Redis.Ping(ctx).Err() })
+}
+
+func (s *Service) newEngine() (err error) {
+	if s.KeySet, err = auth.OpenKeySet(s.config.Auth); err != nil {
+		return err
+	}
+	s.Process.Go("key set", func(ctx context.Context) error { return s.KeySet.Watch(ctx, s.Log) })
+	s.Limits = ratelimit.New(s.config.Limits, ratelimit.Options{
+		Service: s.opts.Migrations.Service, Redis: s.Redis, Log: s.Log, Registerer: s.Metrics.Registry(),
+		Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey },
+	})
+	s.Engine, err = server.NewEngine(s.config.Server, server.Deps{
+		Log: s.Log, Metrics: s.Metrics, Health: s.Health, Info: s.info, Tracer: s.tracer, LimitUnknown: s.Limits.Read(),
+	})
+	if err != nil {
+		return err
+	}
+	s.Engine.Use(s.requireSchema)
+	return nil
+}
+
+func (s *Service) listen(ctx context.Context) error {
 	listener, err := server.Listen(ctx, s.config.Server)
 	if err != nil {
-		return errors.Join(err, s.DB.Close(), s.traces.Close(ctx), s.logger.Close())
+		return err
 	}
 	s.Process.Listen("http", server.NewHTTPServer(s.config.Server, s.Engine, s.Log), listener)
 	s.Process.Go("schema", s.awaitSchema)
@@ -258,36 +241,81 @@ func (s *Service) Run(ctx context.Context) error {
 		s.Log.Info("up", zap.String("address", listener.Addr().String()))
 		return nil
 	})
-	return s.Process.Run()
+	return nil
 }
 
-// WatchSettings applies the log level when the file changes; everything else
-// takes a restart. reload reads all settings anew.
-func (s *Service) WatchSettings(file string, reload func() (logging.Config, error)) {
-	if file == "" {
-		return
+// Access returns the middleware that the routes of an API begin with:
+// authentication, rate limits, and the rejection of invalid tokens. Requests with
+// an invalid token count against the limit of their client's address.
+func (s *Service) Access() []gin.HandlerFunc {
+	return []gin.HandlerFunc{auth.Authenticate(s.KeySet), s.Limits.ByMethod(), auth.RejectInvalidToken()}
+}
+
+// requireSchema answers 503 until the database is reachable and migrated. It
+// applies to the routes that are registered after it.
+func (s *Service) requireSchema(c *gin.Context) {
+	if !s.migrated.Load() {
+		responses.Error(c, &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second, Cause: errNotMigrated})
 	}
-	s.Process.Go("settings", func(ctx context.Context) error {
-		err := settings.Watch(ctx, file, func() {
-			config, err := reload()
-			if err == nil {
-				err = s.logger.SetLevel(config.Level)
-			}
-			if err != nil {
-				s.Log.Error("the changed settings are not used", zap.Error(err))
-				return
-			}
-			s.Log.Info("settings read again; only the log level takes effect without a restart", zap.String("level", config.Level))
-		})
-		if err != nil { // such as no inotify watches left: no reason to stop serving
-			s.Log.Warn("changes of the settings will not be noticed", zap.Error(err))
-		}
-		return nil
-	})
 }
 
-// Migrate brings the schema of a service's database up to date and says on out
-// what it did.
+// awaitSchema opens the gate once the database is reachable and migrated. Until
+// then it logs each new reason why it is not.
+func (s *Service) awaitSchema(ctx context.Context) error {
+	logged := ""
+	for {
+		err := database.SchemaCurrent(ctx, s.DB, s.opts.Migrations)
+		s.schema.Set(withReason(err))
+		if err == nil {
+			s.migrated.Store(true)
+			s.Log.Info("the database is reachable and its schema is current")
+			return nil
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err.Error() != logged {
+			logged = err.Error()
+			s.Log.Warn("not ready: waiting for the database", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(schemaInterval):
+		}
+	}
+}
+
+// withReason lets /readyz show how to bring the schema up to date.
+func withReason(err error) error {
+	if errors.Is(err, database.ErrSchemaBehind) {
+		return fmt.Errorf("%w: %w", health.Reason("the schema is behind: run the command migrate"), err)
+	}
+	return err
+}
+
+// watchSettings applies the log level when the configuration file changes. All
+// other settings take effect at the next start.
+func (s *Service) watchSettings(ctx context.Context) error {
+	err := settings.Watch(ctx, s.opts.ConfigFile, func() {
+		config, err := s.opts.Reload()
+		if err == nil {
+			err = s.logger.SetLevel(config.Log.Level)
+		}
+		if err != nil {
+			s.Log.Error("the changed settings are not used", zap.Error(err))
+			return
+		}
+		s.Log.Info("settings read again; only the log level takes effect without a restart", zap.String("level", config.Log.Level))
+	})
+	if err != nil { // such as no inotify watches left: no reason to stop serving
+		s.Log.Warn("changes of the settings will not be noticed", zap.Error(err))
+	}
+	return nil
+}
+
+// Migrate brings the schema of a service's database up to date and logs to out
+// from which version to which.
 func Migrate(ctx context.Context, config Config, migrations database.Migrations, out io.Writer) (err error) {
 	logger, err := logging.New(config.Log, config.Server.Release(), out)
 	if err != nil {

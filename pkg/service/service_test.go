@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -18,14 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/achilles-blog/achilles/pkg/auth"
-	"github.com/achilles-blog/achilles/pkg/cache"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
-	"github.com/achilles-blog/achilles/pkg/health"
-	"github.com/achilles-blog/achilles/pkg/logging"
-	"github.com/achilles-blog/achilles/pkg/ratelimit"
-	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/service"
 )
 
@@ -39,11 +32,42 @@ var migrations = database.Migrations{Service: "toy", Files: fstest.MapFS{
 }}
 
 func config(t *testing.T) service.Config {
-	c := service.Config{Server: server.Default(), Database: dbtest.SQLite(t), Log: logging.Default(), Health: health.Default(),
-		Redis: cache.Default(), Auth: auth.Default(), Limits: ratelimit.Default()}
+	c := service.Default()
+	c.Database = dbtest.SQLite(t)
 	c.Server.Host, c.Server.AdminHost = "127.0.0.1", "127.0.0.1"
 	c.Server.HTTPPort, c.Server.AdminPort, c.Server.DrainDelay = 0, 0, 0
 	return c
+}
+
+// running is a service in this process.
+type running struct {
+	*service.Service
+	log     *buffer
+	url     string
+	signals chan os.Signal
+	ended   chan error
+}
+
+// run starts a service and waits until it serves.
+func run(t *testing.T, opts service.Options, register func(*service.Service)) *running {
+	t.Helper()
+	r := &running{log: &buffer{}, signals: make(chan os.Signal, 1), ended: make(chan error, 1)}
+	opts.Migrations, opts.Signals, opts.Stdout = migrations, r.signals, r.log
+	go func() {
+		r.ended <- service.Run(context.WithoutCancel(t.Context()), opts, func(s *service.Service) error {
+			r.Service = s
+			register(s)
+			return nil
+		})
+	}()
+	r.url = r.log.address(t)
+	return r
+}
+
+func (r *running) stop(t *testing.T) {
+	t.Helper()
+	r.signals <- syscall.SIGTERM
+	require.NoError(t, <-r.ended)
 }
 
 // buffer is a log that may be read while it is written.
@@ -87,43 +111,25 @@ func get(t *testing.T, url string) (int, string) {
 }
 
 func TestLife(t *testing.T) {
-	log, signals, c := &buffer{}, make(chan os.Signal, 1), config(t)
-	running, err := service.New(t.Context(), c, migrations, signals, log)
-	require.NoError(t, err)
-	ended := make(chan error, 1)
-	go func() { ended <- running.Run(t.Context()) }()
-	base := log.address(t)
-
-	status, _ := get(t, base+"/healthz")
+	c := config(t)
+	r := run(t, service.Options{Config: c}, func(*service.Service) {})
+	status, _ := get(t, r.url+"/healthz")
 	require.Equal(t, 200, status)
-	status, body := get(t, base+"/readyz")
+	status, body := get(t, r.url+"/readyz")
 	require.Equal(t, 503, status, "ready without a schema: %s", body)
 	require.Contains(t, body, "schema")
 
 	require.NoError(t, service.Migrate(t.Context(), c, migrations, io.Discard))
 	require.Eventually(t, func() bool {
-		status, body = get(t, base+"/readyz")
+		status, body = get(t, r.url+"/readyz")
 		return status == 200
 	}, patience, 50*time.Millisecond, "not ready after the migration: %s", body)
 
-	signals <- syscall.SIGTERM
-	require.NoError(t, <-ended)
-	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	r.stop(t)
+	lines := strings.Split(strings.TrimSpace(r.log.String()), "\n")
 	require.Contains(t, lines[0], `"msg":"starting"`)
 	require.Contains(t, lines[len(lines)-1], `"msg":"stopped"`)
-	require.Error(t, running.DB.Ping(context.Background()), "the database is still open")
-}
-
-func TestTakenPorts(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, taken.Close()) }()
-	port := taken.Addr().(*net.TCPAddr).Port
-
-	admin := config(t)
-	admin.Server.AdminPort = port
-	_, err = service.New(t.Context(), admin, migrations, nil, io.Discard)
-	require.ErrorContains(t, err, "--server.adminport")
+	require.Error(t, r.DB.Ping(context.Background()), "the database is still open")
 }
 
 func TestMigrateSaysWhatItDid(t *testing.T) {
@@ -137,36 +143,30 @@ func TestMigrateSaysWhatItDid(t *testing.T) {
 }
 
 func TestWatchSettings(t *testing.T) {
-	log, signals, c := &buffer{}, make(chan os.Signal, 1), config(t)
+	c := config(t)
 	file := t.TempDir() + "/settings.yaml"
 	write := func(level string) { require.NoError(t, os.WriteFile(file, []byte(level), 0o600)) }
 	write("info")
-	running, err := service.New(t.Context(), c, migrations, signals, log)
-	require.NoError(t, err)
-	running.WatchSettings(file, func() (logging.Config, error) {
+	r := run(t, service.Options{Config: c, ConfigFile: file, Reload: func() (service.Config, error) {
 		level, err := os.ReadFile(file)
-		changed := c.Log
-		changed.Level = string(level)
+		changed := c
+		changed.Log.Level = string(level)
 		return changed, err
-	})
-	ended := make(chan error, 1)
-	go func() { ended <- running.Run(t.Context()) }()
-	log.address(t)
+	}}, func(*service.Service) {})
 
 	debugged := func() bool {
-		running.Log.Debug("whispered")
-		return strings.Contains(log.String(), "whispered")
+		r.Log.Debug("whispered")
+		return strings.Contains(r.log.String(), "whispered")
 	}
 	require.False(t, debugged())
 	write("debug")
 	require.Eventually(t, debugged, patience, 50*time.Millisecond)
 	write("loud")
-	require.Eventually(t, func() bool { return strings.Contains(log.String(), "the changed settings are not used") },
+	require.Eventually(t, func() bool { return strings.Contains(r.log.String(), "the changed settings are not used") },
 		patience, 50*time.Millisecond)
 
-	signals <- syscall.SIGTERM
-	require.NoError(t, <-ended)
-	for line := range strings.Lines(log.String()) {
+	r.stop(t)
+	for line := range strings.Lines(r.log.String()) {
 		require.True(t, json.Valid([]byte(line)), "%s", line)
 	}
 }

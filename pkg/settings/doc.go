@@ -10,6 +10,7 @@
 //     tagged `allow:"negative"`.
 //   - A list is a YAML list or a text separated by commas.
 //   - A string field XxxFile next to a [Secret] field Xxx names a file that holds the secret.
+//   - The settings of an embedded struct tagged `mapstructure:",squash"` count as those of the struct around it.
 //   - A section, or the whole, may have a method Validate() error; [Invalid] makes its errors.
 //
 // An environment variable that is empty counts as not set. The variables that Kubernetes makes for services, such as

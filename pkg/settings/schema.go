@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"strings"
@@ -49,31 +50,32 @@ func describe(dst any) (*schema, error) {
 
 func (s *schema) add(name string, value reflect.Value) error {
 	s.sections = append(s.sections, section{name, value})
+	return s.addFields(name, value)
+}
+
+func (s *schema) addFields(section string, value reflect.Value) error {
 	for i := range value.NumField() {
-		tags := value.Type().Field(i)
-		key, _, _ := strings.Cut(tags.Tag.Get("mapstructure"), ",")
-		if !tags.IsExported() || key == "-" {
-			continue
-		}
-		if key == "" {
-			key = tags.Name
-		}
-		f := field{join(name, key), value.Field(i), tags.Tag.Get("usage"), tags.Tag.Get("allow") == "negative"}
-		if err := s.addField(f); err != nil {
+		if err := s.addField(section, value.Type().Field(i), value.Field(i)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *schema) addField(f field) error {
-	if f.value.Kind() == reflect.Struct {
-		return s.add(f.key, f.value)
+func (s *schema) addField(section string, tags reflect.StructField, value reflect.Value) error {
+	name, options, _ := strings.Cut(tags.Tag.Get("mapstructure"), ",")
+	key := join(section, cmp.Or(name, tags.Name))
+	switch {
+	case !tags.IsExported(), name == "-":
+		return nil
+	case options == "squash":
+		return s.addFields(section, value)
+	case value.Kind() == reflect.Struct:
+		return s.add(key, value)
+	case kindOf(value.Type()) == "":
+		return fmt.Errorf("settings: %s has the type %s, which no setting can have", key, value.Type())
 	}
-	if kindOf(f.value.Type()) == "" {
-		return fmt.Errorf("settings: %s has the type %s, which no setting can have", f.key, f.value.Type())
-	}
-	s.fields = append(s.fields, f)
+	s.fields = append(s.fields, field{key, value, tags.Tag.Get("usage"), tags.Tag.Get("allow") == "negative"})
 	return nil
 }
 

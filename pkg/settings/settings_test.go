@@ -392,6 +392,20 @@ func TestFieldsWithoutTag(t *testing.T) {
 	require.Equal(t, "c", c.Short)
 }
 
+// The settings of an embedded configuration belong to the configuration itself.
+func TestEmbeddedConfiguration(t *testing.T) {
+	type Shared = config
+	c := struct {
+		Shared `mapstructure:",squash"`
+		App    struct{ Name string }
+	}{Shared: defaults()}
+	require.NoError(t, Load(&c, Source{Environ: []string{"ACHILLES_SERVER_HTTPPORT=1", "ACHILLES_APP_NAME=b"}}))
+	require.Equal(t, 1, c.Server.HTTPPort)
+	require.Equal(t, "b", c.App.Name)
+	require.EqualError(t, Load(&c, Source{Environ: []string{"ACHILLES_SERVER_READTIMEOUT=2h"}}),
+		"Server.ReadTimeout: 2h0m0s is not allowed: at most 1h (from environment variable ACHILLES_SERVER_READTIMEOUT)")
+}
+
 func TestHelp(t *testing.T) {
 	c := defaults()
 	c.Database.Password = "hunter2"

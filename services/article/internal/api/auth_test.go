@@ -56,7 +56,7 @@ func openDesk(t *testing.T, cfg database.Config, keySet *auth.KeySet, allowed ra
 	require.NoError(t, clients.Add(t.Context(), "reader", nil, demoSecret))
 	core, logs := observer.New(zapcore.DebugLevel)
 	engine, err := server.NewEngine(server.Default(), server.Deps{
-		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Options{}), Info: buildinfo.Get(),
+		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Default(), nil, zap.NewNop(), nil), Info: buildinfo.Get(),
 	})
 	require.NoError(t, err)
 	binder, err := requests.NewBinder()

@@ -95,7 +95,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	core, logs := observer.New(zapcore.DebugLevel)
 	s := &service{store: store.New(db, time.Hour), db: db, logs: logs}
 	engine, err := server.NewEngine(o.server, server.Deps{
-		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Options{}), Info: buildinfo.Get(),
+		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Default(), nil, zap.NewNop(), nil), Info: buildinfo.Get(),
 	})
 	require.NoError(t, err)
 	binder, err := requests.NewBinder()

@@ -1,5 +1,5 @@
-// Package app builds the article service from its settings: the only place
-// that constructs and connects its parts.
+// Package bootstrap builds the article service from its settings. It is the
+// only place that constructs and connects its parts.
 package bootstrap
 
 import (
@@ -9,7 +9,6 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
-	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
@@ -29,7 +28,7 @@ func Command() command.Service[Config] {
 		Defaults: Defaults,
 		Serve:    serve,
 		Migrate: func(ctx context.Context, run command.Run[Config]) error {
-			return service.Migrate(ctx, run.Config.service(), migrations.All(), run.Stdout)
+			return service.Migrate(ctx, run.Config.Config, migrations.All(), run.Stdout)
 		},
 		Commands: func(bind command.Bind[Config]) []*cobra.Command {
 			return []*cobra.Command{clientCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind)}
@@ -42,14 +41,16 @@ func serve(ctx context.Context, run command.Run[Config]) error {
 	if config.Feed.Token == "" { // the command migrate can do without
 		return settings.Invalid("Feed.Token", "", "the secret that the tag service has as Feed.Token")
 	}
-	base, err := service.New(ctx, config.service(), migrations.All(), run.Signals, run.Stdout)
-	if err != nil {
-		return err
-	}
-	base.WatchSettings(run.ConfigFile, func() (logging.Config, error) {
-		reloaded, err := run.Reload()
-		return reloaded.Log, err
-	})
+	return service.Run(ctx, service.Options{
+		Config: config.service(), Migrations: migrations.All(), Signals: run.Signals, Stdout: run.Stdout,
+		ConfigFile: run.ConfigFile, Reload: func() (service.Config, error) {
+			reloaded, err := run.Reload()
+			return reloaded.Config, err
+		},
+	}, func(base *service.Service) error { return register(base, config) })
+}
+
+func register(base *service.Service, config Config) error {
 	binder, err := requests.NewBinder()
 	if err != nil {
 		return err
@@ -61,7 +62,7 @@ func serve(ctx context.Context, run command.Run[Config]) error {
 	(&api.API{Articles: articles, Binder: binder, Paging: config.App.paging(), Access: base.Access()}).Register(base.Engine)
 	tokens := &api.Tokens{Clients: access.NewService(store.NewClients(base.DB)), KeySet: base.KeySet, Binder: binder}
 	tokens.Register(base.Engine.Group("", base.Limits.Auth()))
-	return base.Run(ctx)
+	return nil
 }
 
 func newArticles(base *service.Service, config Config) (*article.Service, error) {

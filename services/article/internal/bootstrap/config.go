@@ -7,38 +7,24 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/achilles-blog/achilles/pkg/auth"
-	"github.com/achilles-blog/achilles/pkg/cache"
 	"github.com/achilles-blog/achilles/pkg/database"
-	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
-	"github.com/achilles-blog/achilles/pkg/logging"
-	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
-	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
-	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
-// Config are the settings of the article service, a section each.
+// Config holds the settings of the article service.
 type Config struct {
-	Server      server.Config
-	App         APIConfig
-	Database    database.Config
-	Redis       cache.Config
-	Auth        auth.Config
-	Limits      ratelimit.Config
-	Log         logging.Config
-	Health      health.Config
-	Tracing     tracing.Config
-	Feed        FeedConfig
-	Idempotency replay.Config
+	service.Config `mapstructure:",squash"`
+	App            APIConfig
+	Feed           FeedConfig
+	Idempotency    replay.Config
 }
 
-// Validate says which values of different sections cannot work together.
+// Validate reports values of different sections that cannot work together.
 func (c Config) Validate() error {
-	err := c.service().Validate()
+	err := c.Config.Validate()
 	if c.Feed.Timeout >= c.Server.RequestTimeout {
 		err = errors.Join(err, settings.Invalid("Feed.Timeout", c.Feed.Timeout.String(),
 			"less than Server.RequestTimeout ("+c.Server.RequestTimeout.String()+")"))
@@ -46,10 +32,11 @@ func (c Config) Validate() error {
 	return err
 }
 
+// service returns the shared settings. The default of Server.MaxBodyBytes
+// depends on App.
 func (c Config) service() service.Config {
 	c.Server.MaxBodyBytes = cmp.Or(c.Server.MaxBodyBytes, c.App.maxBodyBytes())
-	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health, Tracing: c.Tracing,
-		Redis: c.Redis, Auth: c.Auth, Limits: c.Limits}
+	return c.Config
 }
 
 // APIConfig is the section App: what the API allows.
@@ -110,15 +97,8 @@ func (c FeedConfig) Validate() error {
 // Defaults are the settings that make the service run with nothing else there.
 func Defaults() Config {
 	config := Config{
-		Server:      server.Default(),
+		Config:      service.Default(),
 		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxContentBytes: 1 << 20},
-		Database:    database.Default(),
-		Redis:       cache.Default(),
-		Auth:        auth.Default(),
-		Limits:      ratelimit.Default(),
-		Log:         logging.Default(),
-		Health:      health.Default(),
-		Tracing:     tracing.Default(),
 		Idempotency: replay.Default(),
 		Feed:        FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond},
 	}

@@ -1,5 +1,5 @@
-// Package app builds the tag service from its settings: the only place that
-// constructs and connects its parts.
+// Package bootstrap builds the tag service from its settings. It is the only
+// place that constructs and connects its parts.
 package bootstrap
 
 import (
@@ -9,7 +9,6 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
-	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/services/tag/internal/api"
@@ -27,30 +26,30 @@ func Command() command.Service[Config] {
 		Defaults: Defaults,
 		Serve:    serve,
 		Migrate: func(ctx context.Context, run command.Run[Config]) error {
-			return service.Migrate(ctx, run.Config.service(), migrations.All(), run.Stdout)
+			return service.Migrate(ctx, run.Config.Config, migrations.All(), run.Stdout)
 		},
 	}
 }
 
 func serve(ctx context.Context, run command.Run[Config]) error {
-	config := run.Config
-	base, err := service.New(ctx, config.service(), migrations.All(), run.Signals, run.Stdout)
-	if err != nil {
-		return err
-	}
-	base.WatchSettings(run.ConfigFile, func() (logging.Config, error) {
-		reloaded, err := run.Reload()
-		return reloaded.Log, err
-	})
+	return service.Run(ctx, service.Options{
+		Config: run.Config.Config, Migrations: migrations.All(), Signals: run.Signals, Stdout: run.Stdout,
+		ConfigFile: run.ConfigFile, Reload: func() (service.Config, error) {
+			reloaded, err := run.Reload()
+			return reloaded.Config, err
+		},
+	}, func(base *service.Service) error { return register(base, run.Config) })
+}
+
+func register(base *service.Service, config Config) error {
 	binder, err := requests.NewBinder()
 	if err != nil {
 		return err
 	}
-	tags := newTags(base, config)
 	(&api.API{
-		Tags: tags, Binder: binder, Paging: config.App.paging(), Access: base.Access(), FeedToken: config.Feed.Token,
+		Tags: newTags(base, config), Binder: binder, Paging: config.App.paging(), Access: base.Access(), FeedToken: config.Feed.Token,
 	}).Register(base.Engine)
-	return base.Run(ctx)
+	return nil
 }
 
 func newTags(base *service.Service, config Config) *tag.Service {
@@ -87,7 +86,7 @@ func announcer(base *service.Service, changed *tag.Broadcaster) func() {
 		return nil
 	}
 	between := notifier.New(base.Redis, changed, base.Log)
-	base.Process.Go("relay out", between.Publish)
-	base.Process.Go("relay in", between.Listen)
+	base.Process.Go("notifier publish", between.Publish)
+	base.Process.Go("notifier listen", between.Listen)
 	return between.Announce
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"os"
@@ -158,6 +159,19 @@ func TestServe(t *testing.T) {
 			require.Equal(t, http.StatusNotFound, status, "not on the public port: %s", body)
 		}
 	})
+}
+
+// TestMain notices goroutines that a failed start leaves.
+func TestFailedStart(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, taken.Close()) }()
+	config, log := settingsFor(t, dbtest.SQLite(t)), &output{}
+	config.Server.HTTPPort = taken.Addr().(*net.TCPAddr).Port
+	config.Redis.Host = taken.Addr().String()
+	err = bootstrap.Command().Serve(t.Context(), command.Run[bootstrap.Config]{Config: config, Stdout: log, Stderr: log})
+	require.ErrorContains(t, err, "is taken by another program")
+	require.Contains(t, log.String(), `"msg":"stopped"`)
 }
 
 // A write at one replica reaches a reader that waits at another at once, though

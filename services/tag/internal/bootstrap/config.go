@@ -3,43 +3,19 @@ package bootstrap
 import (
 	"time"
 
-	"github.com/achilles-blog/achilles/pkg/auth"
-	"github.com/achilles-blog/achilles/pkg/cache"
 	"github.com/achilles-blog/achilles/pkg/database"
-	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
-	"github.com/achilles-blog/achilles/pkg/logging"
-	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
-	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
-	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
-// Config are the settings of the tag service, a section each.
+// Config holds the settings of the tag service.
 type Config struct {
-	Server      server.Config
-	App         APIConfig
-	Database    database.Config
-	Redis       cache.Config
-	Auth        auth.Config
-	Limits      ratelimit.Config
-	Log         logging.Config
-	Health      health.Config
-	Tracing     tracing.Config
-	Feed        FeedConfig
-	Idempotency replay.Config
-}
-
-// Validate says which values of different sections cannot work together.
-func (c Config) Validate() error {
-	return c.service().Validate()
-}
-
-func (c Config) service() service.Config {
-	return service.Config{Server: c.Server, Database: c.Database, Log: c.Log, Health: c.Health, Tracing: c.Tracing,
-		Redis: c.Redis, Auth: c.Auth, Limits: c.Limits}
+	service.Config `mapstructure:",squash"`
+	App            APIConfig
+	Feed           FeedConfig
+	Idempotency    replay.Config
 }
 
 // APIConfig is the section App: what the API allows.
@@ -82,15 +58,8 @@ func (c FeedConfig) Validate() error {
 // Defaults are the settings that make the service run with nothing else there.
 func Defaults() Config {
 	config := Config{
-		Server:      server.Default(),
+		Config:      service.Default(),
 		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100},
-		Database:    database.Default(),
-		Redis:       cache.Default(),
-		Auth:        auth.Default(),
-		Limits:      ratelimit.Default(),
-		Log:         logging.Default(),
-		Health:      health.Default(),
-		Tracing:     tracing.Default(),
 		Idempotency: replay.Default(),
 		Feed: FeedConfig{
 			Retention:    7 * 24 * time.Hour,

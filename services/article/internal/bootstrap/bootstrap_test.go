@@ -1,0 +1,36 @@
+package bootstrap_test
+
+import (
+	"bytes"
+	"net"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/services/article/internal/bootstrap"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// What the service has made before its start fails is stopped by the hooks of a
+// graceful stop, in its order. TestMain notices goroutines that are left.
+func TestFailedStart(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, taken.Close()) }()
+	_, port, err := net.SplitHostPort(taken.Addr().String())
+	require.NoError(t, err)
+	var stdout, stderr bytes.Buffer
+	exit := bootstrap.Command().Main([]string{"serve", "--log.level=debug", "--feed.token=secret", "--database.dbname", filepath.Join(t.TempDir(), "db"),
+		"--server.adminport=0", "--server.host=127.0.0.1", "--server.httpport", port, "--redis.host", taken.Addr().String()}, nil, &stdout, &stderr)
+	require.Equal(t, 1, exit)
+	require.Contains(t, stderr.String(), "article: port "+port+" is taken")
+	var hooks []string
+	for _, line := range regexp.MustCompile(`"running a stop hook".*"name":"([^"]+)"`).FindAllStringSubmatch(stdout.String(), -1) {
+		hooks = append(hooks, line[1])
+	}
+	require.Equal(t, []string{"tag feed", "redis", "database", "tracing", "admin", "log"}, hooks)
+}

@@ -15,27 +15,27 @@ import (
 )
 
 const (
-	// drainInterval is the time between two looks at the connections, and
-	// drainLooks how many there are at most: a second's worth. They are counted,
-	// and not timed, so that a machine that stands still takes none away.
+	// drain checks the connections at most drainChecks times, drainInterval apart,
+	// which takes a second. A count, unlike a deadline, is not used up while the
+	// machine is suspended.
 	drainInterval = 2 * time.Millisecond
-	drainLooks    = 500
-	// newConnGrace is how long a new connection may be silent until it counts
-	// as idle: whoever opens one is about to send a request.
+	drainChecks   = 500
+	// newConnGrace is how long a new connection on which nothing has arrived is
+	// not idle: its client is about to send a request.
 	newConnGrace = 500 * time.Millisecond
 )
 
-// connections are the open connections of one server. http.Server.Shutdown
-// closes idle connections whether or not a request waits on them unread, and
-// drops each request that it reads from then on. So the idle connections are
-// closed, and the requests that have arrived are begun, before it is called.
+// connections are the open connections of a server. http.Server.Shutdown closes
+// an idle connection even if a request has arrived on it but was not read yet, and
+// drops requests that are read later. Therefore drain closes the idle connections
+// and waits until all requests that have arrived have begun, before Shutdown.
 type connections struct {
 	read func(fd int, into []byte) (int, error)
 	mu   sync.Mutex
 	open map[*conn]http.ConnState
 }
 
-// conn is a connection that knows whether anything has arrived on it.
+// conn is a connection that reports whether it is idle.
 type conn struct {
 	*net.TCPConn
 	raw      syscall.RawConn
@@ -47,13 +47,13 @@ type conn struct {
 		n    int
 		err  error
 	}
-	// spoke reports whether anything was read; it belongs to the reader.
-	// received reports whether anything was since the connection was last idle.
-	spoke    bool
+	// used reports whether anything was ever read. Only the reader uses it.
+	// received reports whether anything was read since the connection was last idle.
+	used     bool
 	received atomic.Bool
 	// waiting reports whether the server waits for the first byte of a request.
-	// It is cleared before bytes are taken from the kernel: at every moment either the
-	// kernel holds what has arrived, or waiting is false.
+	// It is cleared before bytes are read from the kernel, so at any time either the
+	// kernel holds the bytes that have arrived, or waiting is false.
 	waiting atomic.Bool
 	// begun reports whether the request has reached the handler.
 	begun, http2 atomic.Bool
@@ -70,15 +70,15 @@ func (c *conn) Read(into []byte) (int, error) {
 	if err == nil || errors.Is(err, io.EOF) {
 		return c.pending.n, err
 	}
-	// net/http recognises failed reads by Op.
+	// net/http checks Op.
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
 		err = op.Err
 	}
 	return 0, &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }
 
-// take reads what the kernel holds. It reports false if that is nothing; the
-// runtime calls it again when something has arrived.
+// take reads from the kernel. It returns false if nothing has arrived; then the
+// runtime calls it again when something has.
 func (c *conn) take(fd uintptr) bool {
 	c.waiting.Store(false)
 	n, err := c.read(int(fd), c.pending.into)
@@ -102,15 +102,15 @@ func (c *conn) take(fd uintptr) bool {
 }
 
 func (c *conn) arrived(data []byte) {
-	if !c.spoke {
+	if !c.used {
 		c.http2.Store(bytes.HasPrefix(data, []byte("PRI ")))
 	}
-	c.spoke = true
+	c.used = true
 	c.received.Store(true)
 }
 
-// idle reports whether nothing of a request has arrived. The kernel is asked first:
-// what it no longer holds has cleared waiting before.
+// idle reports whether nothing of a request has arrived. It must ask the kernel
+// before it looks at waiting: bytes that the kernel no longer holds have cleared it.
 func (c *conn) idle() bool {
 	return !c.unread() && c.waiting.Load()
 }
@@ -119,7 +119,7 @@ func (c *conn) closeIfIdle() bool {
 	if !c.idle() {
 		return false
 	}
-	// The machine may have stood still since: the last thing before Close is a look.
+	// The machine may have been suspended since the first check.
 	if !c.idle() {
 		return false
 	}
@@ -127,19 +127,20 @@ func (c *conn) closeIfIdle() bool {
 	return true
 }
 
-// unread reports whether the kernel holds bytes that nobody has read.
+// unread reports whether the kernel holds bytes that were not read yet.
 func (c *conn) unread() bool {
 	n := 0
-	err := c.raw.Control(func(fd uintptr) { // Read would wait for the server's own
+	err := c.raw.Control(func(fd uintptr) { // raw.Read would wait for the server's Read
 		n, _, _ = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	})
 	return err == nil && n > 0
 }
 
-// connKey is the key of a request's connection in its context.
+// connKey is the context key of a request's connection.
 type connKey struct{}
 
-// track makes the connections of srv known, and returns the listener to serve.
+// track registers the connections of srv, and returns the listener that srv must
+// serve.
 func (cs *connections) track(srv *http.Server, ln net.Listener) net.Listener {
 	cs.read = syscall.Read
 	cs.open = map[*conn]http.ConnState{}
@@ -198,17 +199,17 @@ func (cs *connections) note(c *conn, state http.ConnState) {
 		return
 	case http.StateIdle:
 		c.received.Store(false)
-		c.waiting.Store(false) // until the server has looked for what it has read ahead
+		c.waiting.Store(false) // the server may hold bytes that it has read ahead
 		c.begun.Store(false)
 	}
 	cs.open[c] = state
 }
 
-// drain closes the idle connections and waits, for drainLooks at most, until
-// the server has begun every request that has arrived. It must be called when
-// no connection is accepted any more.
+// drain closes the idle connections and waits until the server has begun every
+// request that has arrived, for drainChecks at most. It must be called after the
+// listener was closed.
 func (cs *connections) drain(ctx context.Context) {
-	for range drainLooks {
+	for range drainChecks {
 		if !cs.closeIdle() {
 			return
 		}
@@ -220,8 +221,8 @@ func (cs *connections) drain(ctx context.Context) {
 	}
 }
 
-// closeIdle closes the idle connections and reports whether it has to be called
-// again. HTTP/2 connections are left to Shutdown, which sends GOAWAY.
+// closeIdle closes the idle connections and reports whether it must be called
+// again. It ignores HTTP/2 connections: Shutdown sends GOAWAY on them.
 func (cs *connections) closeIdle() (again bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 
 const (
 	request = " HTTP/1.1\r\nHost: test\r\n\r\n"
-	looks   = 20 // enough to close a connection that counts as idle
+	checks  = 20 // enough to close an idle connection
 )
 
 // server serves handler on tracked connections.
@@ -40,14 +40,14 @@ func newServer(t *testing.T, handler http.HandlerFunc) *server {
 
 func (s *server) start() { go func() { s.served <- s.Serve(s.ln) }() }
 
-// stopAccepting returns when every connection is known.
+// stopAccepting returns when every connection is registered.
 func (s *server) stopAccepting(t *testing.T) {
 	t.Helper()
 	require.NoError(t, s.ln.Close())
 	require.ErrorIs(t, <-s.served, net.ErrClosed)
 }
 
-// idle returns the number of connections that count as idle.
+// idle returns the number of idle connections.
 func (s *server) idle() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,8 +155,7 @@ func TestDrainDoesNotWaitForHandlers(t *testing.T) {
 	slow.requireAnswer(t, "")
 }
 
-// A request is served that the server has taken from the kernel and not yet
-// returned from Read, however long it takes between the two.
+// The server has read the request from the kernel, but Read has not returned yet.
 func TestDrainSeesARequestThatIsBeingRead(t *testing.T) {
 	for name, before := range map[string][]string{"new connection": nil, "used connection": {"/before"}} {
 		t.Run(name, func(t *testing.T) {
@@ -184,8 +183,8 @@ func TestDrainSeesARequestThatIsBeingRead(t *testing.T) {
 			c.send(t, "GET /last"+request)
 			<-taken
 			s.stopAccepting(t)
-			time.Sleep(newConnGrace) // or a new connection stays open for its age alone
-			for range looks {
+			time.Sleep(newConnGrace) // a younger connection is never closed
+			for range checks {
 				require.Zero(t, s.idle()) // Close would wait for the read
 				require.True(t, s.closeIdle())
 			}
@@ -196,13 +195,13 @@ func TestDrainSeesARequestThatIsBeingRead(t *testing.T) {
 	}
 }
 
-// A request is served that waits in the server's buffer behind the request before it.
+// The second request is in the server's buffer while the first is answered.
 func TestDrainSeesARequestThatWasReadAhead(t *testing.T) {
 	s := newServer(t, path)
-	note, again := s.ConnState, make(chan bool, looks)
+	note, again := s.ConnState, make(chan bool, checks)
 	s.ConnState = func(c net.Conn, state http.ConnState) {
 		note(c, state)
-		for len(again) < looks && state == http.StateIdle {
+		for len(again) < checks && state == http.StateIdle {
 			again <- s.closeIdle()
 		}
 	}
@@ -210,12 +209,12 @@ func TestDrainSeesARequestThatWasReadAhead(t *testing.T) {
 	c := s.dial(t, "GET /first"+request+"GET /second"+request)
 	c.requireAnswer(t, "/first")
 	c.requireAnswer(t, "/second")
-	for range looks {
+	for range checks {
 		require.True(t, <-again)
 	}
 }
 
-// Reads of a tracked connection fail as those of net.TCPConn do.
+// Reads of a tracked connection fail like those of net.TCPConn.
 func TestReadErrors(t *testing.T) {
 	accept := func(t *testing.T) (*conn, *net.TCPConn) {
 		t.Helper()
@@ -247,7 +246,7 @@ func TestReadErrors(t *testing.T) {
 			c, client := accept(t)
 			require.NoError(t, provoke(c, client))
 			got, want := read(c), read(c.TCPConn)
-			if name == "reset" { // which is reported once
+			if name == "reset" { // it is reported once
 				require.ErrorIs(t, got, syscall.ECONNRESET)
 				want = &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: got.(*net.OpError).Err}
 			}

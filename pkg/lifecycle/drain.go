@@ -8,25 +8,25 @@ import (
 	"github.com/achilles-blog/achilles/pkg/failpoint"
 )
 
-// CloseWhenDraining marks every answer whose header is written after draining
-// was closed with "Connection: close", so that clients and proxies open their
-// next connection elsewhere. In HTTP/1.1 the server closes the connection
-// after that answer; in HTTP/2 net/http sends GOAWAY instead and lets the
-// streams in flight end. Requests that began before the drain are marked too.
-func CloseWhenDraining(draining <-chan struct{}, next http.Handler) http.Handler {
+// closeWhenDraining adds "Connection: close" to every response whose header is
+// written after draining was closed, so that clients and proxies open their next
+// connection to another replica. With HTTP/1.1 the server closes the connection
+// after that response; with HTTP/2 net/http sends GOAWAY and finishes the open
+// streams.
+func closeWhenDraining(draining <-chan struct{}, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writer := &drainWriter{ResponseWriter: w, draining: draining}
 		next.ServeHTTP(writer, r)
-		// A handler that wrote nothing is answered by net/http with a 200 that
-		// never passes through the writer.
+		// If the handler wrote nothing, net/http sends a 200 that does not pass
+		// through the writer.
 		if !writer.started {
 			writer.mark(http.StatusOK)
 		}
 	})
 }
 
-// drainWriter looks at the drain when the header is written, not when the
-// request begins.
+// drainWriter sets the header Connection when the response header is written:
+// the drain may begin after the request.
 type drainWriter struct {
 	http.ResponseWriter
 	draining <-chan struct{}
@@ -56,25 +56,25 @@ func (w *drainWriter) Write(data []byte) (int, error) {
 	return w.ResponseWriter.Write(data)
 }
 
-// Flush implements http.Flusher; flushing writes the header.
+// Flush implements http.Flusher. It writes the header.
 func (w *drainWriter) Flush() {
 	w.mark(http.StatusOK)
 	_ = http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// FlushError is what http.ResponseController calls in place of Flush.
+// FlushError is called by http.ResponseController instead of Flush.
 func (w *drainWriter) FlushError() error {
 	w.mark(http.StatusOK)
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Hijack implements http.Hijacker. A hijacked connection is its taker's to
-// end; see Process.OnStop.
+// Hijack implements http.Hijacker. The stop does not close a hijacked connection;
+// see Process.OnStop.
 func (w *drainWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
-// CloseNotify is there because gin's Context.Stream asserts it.
+// CloseNotify implements http.CloseNotifier, which gin's Context.Stream needs.
 func (w *drainWriter) CloseNotify() <-chan bool {
 	if notifier, ok := w.ResponseWriter.(interface{ CloseNotify() <-chan bool }); ok {
 		return notifier.CloseNotify()
@@ -82,7 +82,7 @@ func (w *drainWriter) CloseNotify() <-chan bool {
 	return make(chan bool)
 }
 
-// Unwrap lets http.ResponseController reach the server's own writer.
+// Unwrap is used by http.ResponseController.
 func (w *drainWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func closed(ch <-chan struct{}) bool {

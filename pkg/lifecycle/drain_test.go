@@ -33,7 +33,7 @@ func TestCloseWhenDraining(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, drained := range []bool{false, true} {
 				draining := make(chan struct{})
-				// The request begins before the drain; only its header comes after.
+				// The request begins before the drain, and its header is written during the drain.
 				srv := httptest.NewServer(lifecycle.CloseWhenDraining(draining, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if drained {
 						close(draining)
@@ -44,7 +44,7 @@ func TestCloseWhenDraining(t *testing.T) {
 				require.NoError(t, c.send(http.MethodGet, "/", ""))
 				status, _, closing, err := c.receive()
 				if status == http.StatusEarlyHints {
-					require.False(t, closing, "an interim answer closes nothing")
+					require.False(t, closing, "an interim response does not close the connection")
 					_, _, closing, err = c.receive()
 				}
 				require.NoError(t, err)
@@ -55,7 +55,7 @@ func TestCloseWhenDraining(t *testing.T) {
 	}
 }
 
-func TestCloseWhenDrainingKeepsTheServersWriter(t *testing.T) {
+func TestCloseWhenDrainingSupportsResponseController(t *testing.T) {
 	errs := make(chan error, 2)
 	srv := httptest.NewServer(lifecycle.CloseWhenDraining(nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		errs <- http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience))

@@ -1,7 +1,7 @@
 package lifecycle
 
-// disableKeepAlives is what a drain must not do: it closes each idle
-// connection, also one on which a request is on its way.
+// disableKeepAlives does what a drain must not do: it closes each idle
+// connection, even if a request is about to arrive on it.
 func (p *Process) disableKeepAlives() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

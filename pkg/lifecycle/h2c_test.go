@@ -14,7 +14,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 )
 
-// h2Client speaks cleartext HTTP/2 frame by frame, so that nothing retries.
+// h2Client sends and receives single frames of cleartext HTTP/2, without retries.
 type h2Client struct {
 	*http2.Framer
 	t *testing.T
@@ -42,8 +42,8 @@ func (c *h2Client) post(stream uint32, body string) {
 	require.NoError(c.t, c.WriteData(stream, true, []byte(body)))
 }
 
-// until reads frames up to the end of stream; it returns the body and the
-// last stream of a GOAWAY, if one came by.
+// until reads frames up to the end of stream. goAway is the last stream id of a
+// GOAWAY frame, or nil if there was none.
 func (c *h2Client) until(stream uint32) (status, body string, goAway *uint32) {
 	c.t.Helper()
 	for {
@@ -95,8 +95,8 @@ func TestDrainOfCleartextHTTP2(t *testing.T) {
 	s.start()
 	s.signal()
 	await(t, "the drain", s.Draining())
-	// The connection is not closed by the drain itself: a second stream on it
-	// is answered, and that answer brings the GOAWAY.
+	// The drain does not close the connection: a second stream is answered, and
+	// GOAWAY follows.
 	c.post(3, "second")
 	status, body, _ := c.until(3)
 	require.Equal(t, "200", status)
@@ -129,7 +129,7 @@ func TestDrainSendsGOAWAYWithTheFirstAnswer(t *testing.T) {
 			goAway = &f.LastStreamID
 		}
 	}
-	require.EqualValues(t, 3, *goAway, "the answered stream is covered")
-	require.Less(t, time.Since(begin), pause, "it came with the answer, not with Shutdown")
+	require.EqualValues(t, 3, *goAway, "it includes the answered stream")
+	require.Less(t, time.Since(begin), pause, "it was sent with the response, not by Shutdown")
 	require.NoError(t, s.wait(t))
 }

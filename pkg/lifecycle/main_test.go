@@ -22,11 +22,11 @@ import (
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 )
 
-// patience bounds every wait for something that is bound to happen.
+// patience is the timeout of every wait that a passing test does not reach.
 const patience = time.Minute
 
-// pause is longer than a machine may stand still; drains in which a test has
-// something to do take that long.
+// pause is longer than the machine is likely to be suspended. It is the delay of
+// drains in which a test has something to do.
 const pause = 4 * time.Second
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// slow runs a test that takes seconds beside the others, and not in short mode.
+// slow runs a test in parallel, and skips it in short mode.
 func slow(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -77,6 +77,15 @@ func newServer(handler http.Handler) *http.Server {
 
 func (s *service) start() { go func() { s.result <- s.Run() }() }
 
+func (s *service) draining() bool {
+	select {
+	case <-s.Draining():
+		return true
+	default:
+		return false
+	}
+}
+
 func (s *service) signal() { s.signals <- syscall.SIGTERM }
 
 func (s *service) wait(t *testing.T) error {
@@ -99,7 +108,7 @@ func await(t *testing.T, what string, ch <-chan struct{}) {
 	}
 }
 
-// conn is a client that never retries and never dials by itself.
+// conn is a client that never retries or redials.
 type conn struct {
 	net.Conn
 	reader *bufio.Reader
@@ -110,7 +119,7 @@ func dial(addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{c, bufio.NewReader(c)}, c.SetDeadline(time.Now().Add(patience)) // for those who only listen
+	return &conn{c, bufio.NewReader(c)}, c.SetDeadline(time.Now().Add(patience))
 }
 
 func mustDial(t *testing.T, addr string) *conn {
@@ -129,7 +138,7 @@ func (c *conn) send(method, path, body string) error {
 	return err
 }
 
-// receive returns the answer's body and whether the server closes the connection.
+// receive returns the response's body and whether the server closes the connection.
 func (c *conn) receive() (status int, body string, closing bool, err error) {
 	response, err := http.ReadResponse(c.reader, nil)
 	if err != nil {

@@ -6,10 +6,10 @@ import (
 	"syscall"
 )
 
-// Notify asks the operating system for SIGINT and SIGTERM. Call it before
-// anything listens, so that no signal finds the process with Go's default of
-// dying at once. The channel has room for the first signal and for the second
-// one that forces the end; stop gives the signals back to their defaults.
+// Notify returns a channel that receives SIGINT and SIGTERM. Call it before
+// anything is started: by default these signals end the process at once. The
+// channel has room for two signals, because the second one forces the end. stop
+// restores the defaults.
 func Notify() (ch <-chan os.Signal, stop func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)

@@ -1,5 +1,6 @@
-// Package lifecycle starts what a service consists of and stops it so that no
-// client notices: signals, serving, drain, and an ordered, bounded end.
+// Package lifecycle runs the servers and workers of a process, and stops them on
+// a signal without failing a request: drain, shutdown, and stop hooks, in order
+// and each with a timeout.
 package lifecycle
 
 import (
@@ -18,33 +19,33 @@ import (
 	"github.com/achilles-blog/achilles/pkg/failpoint"
 )
 
-// WorkerTimeout bounds how long the stop waits for the workers started by
-// Process.Go, and LastAnswerTimeout how long requests cut short by an
-// exhausted Config.ShutdownTimeout have to answer all the same. A grace period
-// given from outside has to leave room for both.
+// A grace period must be longer than Config.DrainDelay, Config.ShutdownTimeout,
+// these and the timeouts of the hooks together.
 const (
-	WorkerTimeout     = 5 * time.Second
-	LastAnswerTimeout = time.Second
+	// workerTimeout is how long the stop waits for the workers.
+	workerTimeout = 5 * time.Second
+	// lastAnswerTimeout is how long requests have to answer after their contexts
+	// were cancelled at the end of Config.ShutdownTimeout.
+	lastAnswerTimeout = time.Second
 )
 
-// ErrForced is the error of Process.Run when a second signal cut the stop
-// short.
+// ErrForced is returned by Process.Run if a second signal ended the stop early.
 var ErrForced = errors.New("ended by a second signal before the stop was complete")
 
-// Config holds the windows of the stop.
+// Config holds the timeouts of the stop.
 type Config struct {
-	// DrainDelay is how long the process goes on serving after it was told to
-	// stop, with every answer closing its connection. It has to be longer than
-	// the removal of the endpoint takes to reach every proxy.
+	// DrainDelay is how long the process continues to serve after the signal,
+	// while every response closes its connection. It must be longer than the
+	// removal of the endpoint takes to reach every proxy.
 	DrainDelay time.Duration
-	// ShutdownTimeout is how long requests may take to finish after that.
-	// net/http counts a new, still silent connection as idle only after 5 s:
-	// anything shorter can turn such a connection into an overrun.
+	// ShutdownTimeout is how long requests may take to finish after DrainDelay.
+	// It should be at least 5 s: http.Server.Shutdown waits that long for a new
+	// connection that has not sent anything.
 	ShutdownTimeout time.Duration
 }
 
-// Process is one run of a service, from its first listener to its last hook.
-// Its methods may be called from any goroutine; Run is called once.
+// Process is one run of a service. Its methods may be called from any goroutine;
+// Run must be called once.
 type Process struct {
 	cfg     Config
 	signals <-chan os.Signal
@@ -54,8 +55,8 @@ type Process struct {
 	drainOnce sync.Once
 	failed    chan struct{} // closed at the first failure
 
-	// workers ends when workers must stop, requests when the requests that
-	// outlived ShutdownTimeout must, alive when a second signal ends it all.
+	// workers is cancelled after the last request, requests when ShutdownTimeout
+	// has passed, and alive, the parent of both, by a second signal.
 	workers, requests, alive         context.Context
 	stopWorkers, cutRequestsOff, end context.CancelFunc
 
@@ -71,7 +72,7 @@ type served struct {
 	srv         *http.Server
 	ln          net.Listener
 	connections connections
-	done        chan struct{} // closed when nothing is accepted any more
+	done        chan struct{} // closed when Serve has returned
 }
 
 type worker struct {
@@ -85,8 +86,7 @@ type hook struct {
 	stop    func(ctx context.Context) error
 }
 
-// New returns a process that stops at the first of signals, which comes from
-// Notify.
+// New returns a process that the first of signals stops; see Notify.
 func New(cfg Config, signals <-chan os.Signal, log *zap.Logger) *Process {
 	p := &Process{
 		cfg: cfg, signals: signals, log: log,
@@ -98,26 +98,21 @@ func New(cfg Config, signals <-chan os.Signal, log *zap.Logger) *Process {
 	return p
 }
 
-// Draining is closed when the stop begins. Long polls end on it, and readiness
-// turns 503.
+// Draining returns a channel that is closed when the stop begins. Long polls end
+// then, and the readiness check fails.
 func (p *Process) Draining() <-chan struct{} { return p.draining }
 
-// IsDraining tells whether the stop has begun.
-func (p *Process) IsDraining() bool { return closed(p.draining) }
-
-// Context ends when workers must stop: after the last request.
-func (p *Process) Context() context.Context { return p.workers }
-
-// Listen serves srv on ln, from now until the stop has drained it. It wraps
-// srv.Handler in CloseWhenDraining, adds to srv.ConnState and sets srv.BaseContext: the contexts of
-// requests outlive the signal and are cancelled only when ShutdownTimeout has
-// run out.
+// Listen serves srv on ln until the stop has drained it. While the process
+// drains, responses have the header "Connection: close". Listen sets
+// srv.ConnContext and srv.BaseContext, and wraps srv.Handler and srv.ConnState.
+// The contexts of requests are not cancelled by the signal, but when
+// ShutdownTimeout has passed.
 func (p *Process) Listen(name string, srv *http.Server, ln net.Listener) {
 	handler := srv.Handler
 	if handler == nil {
 		handler = http.NotFoundHandler()
 	}
-	srv.Handler = CloseWhenDraining(p.draining, handler)
+	srv.Handler = closeWhenDraining(p.draining, handler)
 	srv.BaseContext = func(net.Listener) context.Context { return p.requests }
 	s := &served{name: name, srv: srv, done: make(chan struct{})}
 	s.ln = s.connections.track(srv, ln)
@@ -130,13 +125,11 @@ func (p *Process) Listen(name string, srv *http.Server, ln net.Listener) {
 	}()
 }
 
-// ServeAdmin serves srv on ln until the hooks run, in whose order it stands
-// like one added by OnStop: for the listener of metrics and profiles, which is
-// to be there while everything else stops. Its requests are not waited for
-// longer than LastAnswerTimeout.
+// ServeAdmin serves metrics and profiles during the stop as well: it adds a stop
+// hook that shuts srv down, and waits at most a second for its requests.
 func (p *Process) ServeAdmin(name string, srv *http.Server, ln net.Listener) {
-	p.OnStop(name, 2*LastAnswerTimeout, func(context.Context) error {
-		if p.shutdownWithin(srv, LastAnswerTimeout) != nil {
+	p.OnStop(name, 2*lastAnswerTimeout, func(context.Context) error {
+		if p.shutdownWithin(srv, lastAnswerTimeout) != nil {
 			_ = srv.Close()
 		}
 		return nil
@@ -146,15 +139,15 @@ func (p *Process) ServeAdmin(name string, srv *http.Server, ln net.Listener) {
 
 func (p *Process) serve(name string, srv *http.Server, ln net.Listener) {
 	err := srv.Serve(ln)
-	closing := errors.Is(err, net.ErrClosed) && p.IsDraining()
+	closing := errors.Is(err, net.ErrClosed) && closed(p.draining)
 	if !closing && !errors.Is(err, http.ErrServerClosed) {
 		p.Fail(fmt.Errorf("%s: serving %s: %w", name, ln.Addr(), err))
 	}
 }
 
-// Go runs a worker. Its context ends after the last request has been answered;
-// an error it returns before that, or a panic, stops the process and becomes
-// part of Run's error. A worker that returns nil has done its work.
+// Go runs a worker in its own goroutine. Its context is cancelled after the last
+// request. If the worker returns an error before that, or panics, the process
+// stops, and Run returns the error. A worker may return nil at any time.
 func (p *Process) Go(name string, run func(ctx context.Context) error) {
 	w := &worker{name: name, done: make(chan struct{})}
 	p.mu.Lock()
@@ -168,27 +161,27 @@ func (p *Process) Go(name string, run func(ctx context.Context) error) {
 		case p.workers.Err() == nil:
 			p.Fail(fmt.Errorf("worker %s: %w", name, err))
 		case !errors.Is(err, context.Canceled):
-			// Told to stop, a worker may meet any error on its way out.
+			// Cancelling the context may cause any error.
 			p.log.Warn("worker ended with an error after it was told to stop", zap.String("worker", name), zap.Error(err))
 		}
 	}()
 }
 
-// OnStop adds what has to be released at the end of the stop. Like deferred
-// calls the hooks run last added first, after the requests and the workers.
-// Each gets a context of the given timeout; one that overruns it is named in
-// the log and in Run's error, is left behind, and the next one runs.
+// OnStop adds a hook that Run calls after the last request and the last worker
+// have ended. Like deferred calls, hooks run in the reverse order of their
+// addition. The context of a hook ends after timeout; then Run calls the next hook
+// without waiting for it, and returns an error that names it.
 func (p *Process) OnStop(name string, timeout time.Duration, stop func(ctx context.Context) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hooks = append(p.hooks, hook{name, timeout, stop})
 }
 
-// Run waits for a signal or a failure and then stops the process: it announces
-// the drain, goes on serving for DrainDelay, shuts the servers down within
-// ShutdownTimeout, ends the workers and runs the hooks. It returns nil after a
-// complete stop that a signal asked for, else every failure, joined. A second
-// signal makes it return ErrForced at once, whatever is still going on.
+// Run waits for a signal or a failure and then stops the process: it closes
+// Draining, serves for DrainDelay, shuts the servers down within ShutdownTimeout,
+// cancels the workers, and runs the stop hooks. It returns all failures, joined,
+// or nil if a signal began the stop and all of it succeeded. After a second signal
+// it returns ErrForced at once.
 func (p *Process) Run() error {
 	defer p.end()
 	signalled := false
@@ -213,8 +206,8 @@ func (p *Process) Run() error {
 			p.log.Info("stopped")
 			return p.err()
 		case sig := <-p.signals:
-			// After a failure the first signal is somebody's ordinary request
-			// to stop, which must not cost the requests in flight.
+			// After a failure, the first signal is an ordinary request to stop
+			// and must not cut off requests.
 			if signalled {
 				p.log.Warn("second signal: ending at once", zap.Stringer("signal", sig))
 				return ErrForced
@@ -239,13 +232,13 @@ func (p *Process) stop() {
 }
 
 func (p *Process) drain() {
-	if !p.serving() || errors.Is(p.err(), ErrNotUp) {
+	if !p.serving() || errors.Is(p.err(), errNotUp) {
 		return // no client was ever sent here
 	}
 	if failpoint.Enabled(failpoint.SkipDrain) {
 		return
 	}
-	p.log.Info("draining: still serving, but not ready any more", zap.Duration("for", p.cfg.DrainDelay))
+	p.log.Info("draining: serving, but not ready any more", zap.Duration("for", p.cfg.DrainDelay))
 	select {
 	case <-time.After(p.cfg.DrainDelay):
 	case <-p.alive.Done():
@@ -271,10 +264,10 @@ func (p *Process) shutdownServers() {
 
 func (p *Process) shutdown(s *served) {
 	p.log.Info("shutting down: finishing requests", zap.String("server", s.name), zap.Duration("within", p.cfg.ShutdownTimeout))
-	// A fresh context: the drain must not eat into this window.
+	// The time of the drain does not count.
 	ctx, cancel := context.WithTimeout(p.alive, p.cfg.ShutdownTimeout)
 	defer cancel()
-	// Shutdown drops requests that it has not begun, so none is left to it.
+	// Shutdown drops requests that have arrived but not begun.
 	_ = s.ln.Close()
 	<-s.done
 	s.connections.drain(ctx)
@@ -282,10 +275,10 @@ func (p *Process) shutdown(s *served) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.addFailure(fmt.Errorf("%s: requests were still running %s after the drain and were cut off; "+
 			"raise the shutdown timeout or shorten the requests", s.name, p.cfg.ShutdownTimeout))
-		// Those who heed their context can still answer, and are done with the
-		// database before it is closed.
+		// Handlers that watch their context can still answer, and end before
+		// the database is closed.
 		p.cutRequestsOff()
-		if p.shutdownWithin(s.srv, LastAnswerTimeout) != nil {
+		if p.shutdownWithin(s.srv, lastAnswerTimeout) != nil {
 			_ = s.srv.Close()
 		}
 		return
@@ -309,7 +302,7 @@ func (p *Process) awaitWorkers() {
 	p.mu.Lock()
 	running := p.running
 	p.mu.Unlock()
-	limit := time.After(WorkerTimeout)
+	limit := time.After(workerTimeout)
 	expired := false
 	for _, w := range running {
 		if !expired {
@@ -322,7 +315,7 @@ func (p *Process) awaitWorkers() {
 			}
 		}
 		if expired && !closed(w.done) {
-			p.addFailure(fmt.Errorf("worker %s did not end within %s", w.name, WorkerTimeout))
+			p.addFailure(fmt.Errorf("worker %s did not end within %s", w.name, workerTimeout))
 		}
 	}
 }
@@ -357,11 +350,11 @@ func (p *Process) runHook(h hook) error {
 		if p.alive.Err() != nil {
 			return ErrForced
 		}
-		return fmt.Errorf("not done within %s, left behind", h.timeout)
+		return fmt.Errorf("not done within %s", h.timeout)
 	}
 }
 
-// protect turns a panic of run into an error and logs its stack.
+// protect calls run, and returns a panic as an error after logging its stack.
 func (p *Process) protect(name string, run func() error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {

@@ -46,7 +46,9 @@ func TestStopRunsInOrder(t *testing.T) {
 			note("its context was cancelled")
 		}
 	})), ln)
+	workers := make(chan context.Context, 1)
 	s.Go("worker", func(ctx context.Context) error {
+		workers <- ctx
 		<-ctx.Done()
 		note("worker")
 		return ctx.Err()
@@ -57,12 +59,11 @@ func TestStopRunsInOrder(t *testing.T) {
 	require.NoError(t, c.send(http.MethodPost, "/", ""))
 	await(t, "the request", started)
 	s.start()
-	require.False(t, s.IsDraining())
+	require.False(t, s.draining())
 	s.signal()
 	await(t, "the drain", s.Draining())
-	require.True(t, s.IsDraining())
-	require.NoError(t, s.Context().Err(), "workers go on during the drain")
-	// Shutdown has begun once the listener is gone; the request is in flight still.
+	require.NoError(t, (<-workers).Err(), "workers run during the drain")
+	// Shutdown has begun when the listener is closed, and waits for the request.
 	require.Eventually(t, func() bool {
 		other, err := net.Dial("tcp", ln.Addr().String())
 		if err == nil {
@@ -82,8 +83,8 @@ func TestDrainServesForTheWholeDelay(t *testing.T) {
 	slow(t)
 	const delay = pause
 	s := newService(t, lifecycle.Config{DrainDelay: delay, ShutdownTimeout: patience}, http.HandlerFunc(echo))
-	silent := mustDial(t, s.addr) // idle since before the drain: it must not be closed by it
-	_, _, closing, err := silent.post("before")
+	idle := mustDial(t, s.addr) // the drain must not close it
+	_, _, closing, err := idle.post("before")
 	require.NoError(t, err)
 	require.False(t, closing)
 	begin := time.Now()
@@ -92,7 +93,7 @@ func TestDrainServesForTheWholeDelay(t *testing.T) {
 	await(t, "the drain", s.Draining())
 
 	time.Sleep(100 * time.Millisecond) // long enough for SetKeepAlivesEnabled(false) to have closed the idle connection
-	_, answer, closing, err := silent.post("on an old connection")
+	_, answer, closing, err := idle.post("on an old connection")
 	require.NoError(t, err)
 	require.Equal(t, "on an old connection", answer)
 	require.True(t, closing)
@@ -106,7 +107,7 @@ func TestDrainServesForTheWholeDelay(t *testing.T) {
 
 func TestOverrunOfShutdownTimeout(t *testing.T) {
 	slow(t)
-	for name, heeds := range map[string]bool{"heeds its context": true, "ignores its context": false} {
+	for name, watches := range map[string]bool{"watches its context": true, "ignores its context": false} {
 		t.Run(name, func(t *testing.T) {
 			started, release := make(chan struct{}), make(chan struct{})
 			s := newService(t, lifecycle.Config{ShutdownTimeout: 100 * time.Millisecond}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -115,7 +116,7 @@ func TestOverrunOfShutdownTimeout(t *testing.T) {
 				case <-r.Context().Done():
 				case <-release:
 				}
-				if !heeds {
+				if !watches {
 					<-release
 				}
 				w.WriteHeader(http.StatusServiceUnavailable)
@@ -128,7 +129,7 @@ func TestOverrunOfShutdownTimeout(t *testing.T) {
 			s.start()
 			s.signal()
 			status, _, _, err := c.receive()
-			if heeds {
+			if watches {
 				require.NoError(t, err, "it could still answer")
 				require.Equal(t, http.StatusServiceUnavailable, status)
 			} else {
@@ -223,7 +224,7 @@ func TestFailuresStopTheProcess(t *testing.T) {
 			c.begin(s)
 			s.start()
 			require.ErrorContains(t, s.wait(t), c.want)
-			require.True(t, s.IsDraining())
+			require.True(t, s.draining())
 			require.True(t, ran)
 		})
 	}
@@ -239,12 +240,12 @@ func TestPanicOfAWorkerIsLoggedWithItsStack(t *testing.T) {
 	require.Contains(t, entries[0].ContextMap()["stack"], "TestPanicOfAWorker")
 }
 
-func TestWorkerErrorAfterItWasToldToStop(t *testing.T) {
+func TestWorkerErrorAfterCancellation(t *testing.T) {
 	s := newService(t, lifecycle.Config{}, nil)
 	s.Go("feed", func(ctx context.Context) error { <-ctx.Done(); return errors.New("connection closed") })
 	s.start()
 	s.signal()
-	require.NoError(t, s.wait(t), "a worker may meet any error on its way out")
+	require.NoError(t, s.wait(t), "cancelling its context may cause any error")
 	require.Contains(t, lines(s.logs), "connection closed")
 }
 
@@ -337,8 +338,6 @@ func TestNotifyBuffersBothSignals(t *testing.T) {
 	ch, stop := lifecycle.Notify()
 	defer stop()
 	require.Equal(t, 2, cap(ch))
-	p := lifecycle.New(lifecycle.Config{}, ch, zap.NewNop())
-	require.False(t, p.IsDraining())
 }
 
 func TestServeAdminServesUntilTheHooks(t *testing.T) {

@@ -9,53 +9,52 @@ import (
 	"time"
 )
 
-// ErrNotUp is in the error of SelfCheck when the service never answered. A
-// Process that fails for it skips the drain.
-var ErrNotUp = errors.New("the service does not answer its own health check")
+// errNotUp is wrapped in the error of SelfCheck if the service did not answer. A
+// Process skips the drain after this failure: no client was sent to the service.
+var errNotUp = errors.New("the service does not answer its own health check")
 
 const (
-	// With what the stop takes afterwards, a service that does not come up
-	// ends within 10 seconds.
+	// A service that does not answer ends within 10 s, including its stop.
 	selfCheckLimit    = 8 * time.Second
 	selfCheckInterval = 100 * time.Millisecond
-	selfCheckTry      = 2 * time.Second
+	selfCheckAttempt  = 2 * time.Second
 )
 
-// SelfCheck asks url, the process's own /healthz, until it answers 200. After 8
-// seconds without that it gives up with ErrNotUp, wrapped in what the last try
-// met; when ctx ends before, it returns the error of ctx.
+// SelfCheck requests url, the process's own /healthz, until the answer is 200. It
+// returns an error after 8 s without such an answer, and the error of ctx if ctx
+// ends earlier.
 func SelfCheck(ctx context.Context, url string) error {
 	return selfCheck(ctx, url, selfCheckLimit)
 }
 
 func selfCheck(ctx context.Context, url string, limit time.Duration) error {
-	// Own transport: a proxy from the environment must not answer for us, and
-	// no idle connection may stay behind to be drained later.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: selfCheckTry}
+	// The default transport would use proxies of the environment and keep an idle
+	// connection, which the drain would have to close.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: selfCheckAttempt}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	ticker := time.NewTicker(selfCheckInterval)
 	defer ticker.Stop()
-	var met error // by the last try that had its time
+	var last error // of an attempt that ctx did not end
 	for {
 		err := probe(limited, client, url)
 		if err == nil {
 			return nil
 		}
-		if met == nil || limited.Err() == nil {
-			met = err
+		if last == nil || limited.Err() == nil {
+			last = err
 		}
 		select {
 		case <-ticker.C:
 		case <-limited.Done():
 		}
-		// A select would choose at random between several that are ready.
+		// select chooses at random if several channels are ready.
 		if ctx.Err() != nil {
 			return fmt.Errorf("self check: %w", ctx.Err())
 		}
 		if limited.Err() != nil {
 			return fmt.Errorf("%w within %s: %w; check that this host can reach the address it listens on",
-				ErrNotUp, limit, met)
+				errNotUp, limit, last)
 		}
 	}
 }

@@ -38,9 +38,9 @@ func TestSelfCheckGivesUp(t *testing.T) {
 	}))
 	defer srv.Close()
 	givesUp := func(why string) {
-		require.Eventually(t, func() bool { // the machine may stand still for all of its time
+		require.Eventually(t, func() bool { // the machine may be suspended
 			err := selfCheck(t.Context(), srv.URL, 250*time.Millisecond)
-			return errors.Is(err, ErrNotUp) && strings.Contains(err.Error(), why)
+			return errors.Is(err, errNotUp) && strings.Contains(err.Error(), why)
 		}, time.Minute, time.Millisecond, why)
 	}
 	givesUp("418")
@@ -51,17 +51,17 @@ func TestSelfCheckGivesUp(t *testing.T) {
 	cancel()
 	err := selfCheck(ctx, srv.URL, selfCheckLimit)
 	require.ErrorIs(t, err, context.Canceled)
-	require.NotErrorIs(t, err, ErrNotUp)
+	require.NotErrorIs(t, err, errNotUp)
 }
 
-// A server that accepts and hangs must not stretch the limit.
+// A server that accepts and hangs does not extend the limit.
 func TestSelfCheckKeepsItsLimit(t *testing.T) {
 	hang := make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
 	defer srv.Close()
 	defer close(hang)
-	require.Eventually(t, func() bool { // a machine that stands still takes longer, too
+	require.Eventually(t, func() bool { // the machine may be suspended
 		began := time.Now()
-		return errors.Is(selfCheck(t.Context(), srv.URL, 200*time.Millisecond), ErrNotUp) && time.Since(began) < selfCheckTry
-	}, time.Minute, time.Millisecond, "it waits for a probe beyond its limit")
+		return errors.Is(selfCheck(t.Context(), srv.URL, 200*time.Millisecond), errNotUp) && time.Since(began) < selfCheckAttempt
+	}, time.Minute, time.Millisecond, "an attempt exceeds the limit")
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 )
 
-// child is a small service in a process of its own, stopped by real signals.
+// child is a small service in its own process.
 func child(drain string) int {
 	signals, stop := lifecycle.Notify()
 	defer stop()
@@ -70,7 +70,7 @@ func startChild(t *testing.T, drain, shutdown time.Duration) *process {
 	return p
 }
 
-// line is the next that the process prints.
+// line returns the next line of stdout.
 func (p *process) line(t *testing.T) string {
 	t.Helper()
 	line, err := p.stdout.ReadString('\n')
@@ -86,8 +86,8 @@ func (p *process) exitCode(t *testing.T) int {
 	return p.ProcessState.ExitCode()
 }
 
-// traffic is what clients see of an endpoint that goes on being dialled until
-// its removal has spread.
+// traffic records what clients observe. They dial addr until removed is set, as
+// proxies do until they learn that an endpoint was removed.
 type traffic struct {
 	addr     string
 	removed  atomic.Bool
@@ -135,8 +135,8 @@ func (tr *traffic) lose(err error) {
 	tr.lost = append(tr.lost, err)
 }
 
-// restart lets clients run against a process that gets SIGTERM, and whose
-// endpoint is removed some time later: in the drain, or too late.
+// restart sends SIGTERM to a process while clients use it. If inTime, its endpoint
+// is removed during the drain, else never.
 func restart(t *testing.T, drain time.Duration, inTime bool) (tr *traffic, exit int) {
 	t.Helper()
 	p := startChild(t, drain, patience)
@@ -151,7 +151,7 @@ func restart(t *testing.T, drain time.Duration, inTime bool) (tr *traffic, exit 
 		time.AfterFunc(200*time.Millisecond, func() { tr.removed.Store(true) })
 	}
 	exit = p.exitCode(t)
-	clients.Wait() // each ends with the removal or with a loss
+	clients.Wait() // each ends when the endpoint is removed, or after an error
 	return tr, exit
 }
 
@@ -167,8 +167,7 @@ func TestDrainLosesNoPOSTOfClientsThatNeverRetry(t *testing.T) {
 	}
 }
 
-// The control: without the window the same clients lose requests, so they
-// would have seen a loss.
+// This negative control shows that the clients notice lost requests.
 func TestWithoutDrainTheSameClientsLosePOSTs(t *testing.T) {
 	slow(t)
 	tr, _ := restart(t, 0, false)
@@ -180,12 +179,12 @@ func TestSlowRequestFinishesAfterSIGTERM(t *testing.T) {
 	p := startChild(t, 50*time.Millisecond, patience)
 	c := mustDial(t, p.addr)
 	require.NoError(t, c.send(http.MethodPost, "/?pause=800ms", "slow"))
-	require.Equal(t, "begun", p.line(t)) // SIGTERM must find it in flight
+	require.Equal(t, "begun", p.line(t)) // it is in progress when SIGTERM arrives
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	_, answer, closing, err := c.receive()
 	require.NoError(t, err)
 	require.Equal(t, "slow", answer)
-	require.True(t, closing, "it began before the drain and was answered in it")
+	require.True(t, closing, "it was answered during the drain")
 	require.Zero(t, p.exitCode(t))
 }
 

@@ -1,0 +1,6 @@
+package lifecycle
+
+var (
+	CloseWhenDraining = closeWhenDraining
+	ErrNotUp          = errNotUp
+)

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -19,10 +20,7 @@ const (
 )
 
 func (m Migrations) locker(db *DB) lock.SessionLocker {
-	wait := m.LockWait
-	if wait == 0 {
-		wait = defaultLockWait
-	}
+	wait := cmp.Or(m.lockWait, defaultLockWait)
 	if db.Dialect() == SQLite {
 		return &fileLock{file: flock.New(db.cfg.DBName + ".lock"), wait: wait}
 	}

@@ -47,9 +47,10 @@ type Migrations struct {
 	// version at which the service adds it: the statements of mysql.sql and
 	// sqlite.sql, with the same prefix.
 	Shared map[int64]fs.FS
-	// LockWait is how long to wait for another migration of the same database;
-	// 0 means two minutes.
-	LockWait time.Duration
+
+	// lockWait is how long to wait for another migration of the same database;
+	// 0 means defaultLockWait.
+	lockWait time.Duration
 }
 
 var serviceNames = regexp.MustCompile(`^[a-z][a-z0-9_]{0,20}$`)

@@ -199,8 +199,7 @@ func hold(t *testing.T, cfg database.Config) {
 func TestMigrateWaitsForTheLockWithinItsBound(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		hold(t, cfg)
-		m := notes()
-		m.LockWait = 200 * time.Millisecond
+		m := notes().WithLockWait(200 * time.Millisecond)
 		_, _, err := database.Migrate(t.Context(), dbtest.Open(t, cfg), m)
 		require.ErrorContains(t, err, "another migration of this database has not ended within 200ms")
 	})

@@ -25,7 +25,7 @@ func Command() command.Service[Config] {
 	return command.Service[Config]{
 		Name:     "article",
 		Summary:  "The article service of Achilles",
-		Defaults: Defaults,
+		Defaults: defaults,
 		Serve:    serve,
 		Migrate: func(ctx context.Context, run command.Run[Config]) error {
 			return service.Migrate(ctx, run.Config.Config, migrations.All(), run.Stdout)

@@ -68,7 +68,7 @@ func (c console) fail(args []string, words ...string) string {
 // clients returns a service on the same database.
 func (c console) clients() *access.Service {
 	c.t.Helper()
-	config := Defaults().Database
+	config := defaults().Database
 	config.DBName = c.file
 	db, err := database.Open(config, zap.NewNop())
 	require.NoError(c.t, err)

@@ -94,15 +94,15 @@ func (c FeedConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Defaults are the settings that make the service run with nothing else there.
-func Defaults() Config {
+// defaults returns settings with which the service runs on SQLite, without a
+// configuration file.
+func defaults() Config {
 	config := Config{
 		Config:      service.Default(),
 		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxContentBytes: 1 << 20},
 		Idempotency: replay.Default(),
 		Feed:        FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond},
 	}
-	// A file beside the service: production names a server.
 	config.Database.DBType, config.Database.DBName = database.SQLite, "achilles_article"
 	config.Server.HTTPPort, config.Server.AdminPort = 8082, 9082
 	config.Log.LogFileName = "article"

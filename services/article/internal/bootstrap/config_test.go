@@ -18,7 +18,7 @@ const token = "ACHILLES_FEED_TOKEN=secret"
 
 func load(t *testing.T, file string, environ ...string) (bootstrap.Config, error) {
 	t.Helper()
-	config := bootstrap.Defaults()
+	config := bootstrap.Command().Defaults()
 	err := settings.Load(&config, settings.Source{File: file, Environ: environ})
 	return config, err
 }
@@ -36,7 +36,7 @@ func TestDefaults(t *testing.T) {
 
 // A default secret that is compiled in would be none.
 func TestNoDefaultToken(t *testing.T) {
-	require.Empty(t, bootstrap.Defaults().Feed.Token)
+	require.Empty(t, bootstrap.Command().Defaults().Feed.Token)
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, 1, bootstrap.Command().Main([]string{"serve"}, nil, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "Feed.Token")

@@ -8,7 +8,7 @@ import (
 
 // The body limit is what an article needs, unless somebody sets one.
 func TestBodyLimit(t *testing.T) {
-	config := Defaults()
+	config := defaults()
 	require.Greater(t, config.service().Server.MaxBodyBytes, int64(6*config.App.MaxContentBytes))
 	config.Server.MaxBodyBytes = 1000
 	require.EqualValues(t, 1000, config.service().Server.MaxBodyBytes)

@@ -86,7 +86,7 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 // serve serves a database as one replica does.
 func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	t.Helper()
-	o := options{config: bootstrap.Defaults(), pollInterval: time.Minute}
+	o := options{config: bootstrap.Command().Defaults(), pollInterval: time.Minute}
 	o.config.Feed.Token = token
 	o.config.Limits = unlimited()
 	for _, c := range change {

@@ -23,7 +23,7 @@ func Command() command.Service[Config] {
 	return command.Service[Config]{
 		Name:     "tag",
 		Summary:  "The tag service of Achilles",
-		Defaults: Defaults,
+		Defaults: defaults,
 		Serve:    serve,
 		Migrate: func(ctx context.Context, run command.Run[Config]) error {
 			return service.Migrate(ctx, run.Config.Config, migrations.All(), run.Stdout)

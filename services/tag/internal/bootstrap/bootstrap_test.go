@@ -73,7 +73,7 @@ type replica struct {
 
 func settingsFor(t *testing.T, db database.Config) bootstrap.Config {
 	t.Helper()
-	config := bootstrap.Defaults()
+	config := bootstrap.Command().Defaults()
 	config.Database = db
 	config.Server.Host, config.Server.AdminHost = "127.0.0.1", "127.0.0.1"
 	config.Server.HTTPPort, config.Server.AdminPort = 0, 0

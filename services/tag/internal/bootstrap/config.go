@@ -55,8 +55,9 @@ func (c FeedConfig) Validate() error {
 	return nil
 }
 
-// Defaults are the settings that make the service run with nothing else there.
-func Defaults() Config {
+// defaults returns settings with which the service runs on SQLite, without a
+// configuration file.
+func defaults() Config {
 	config := Config{
 		Config:      service.Default(),
 		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100},
@@ -67,7 +68,6 @@ func Defaults() Config {
 			PollInterval: 200 * time.Millisecond,
 		},
 	}
-	// A file beside the service: production names a server.
 	config.Database.DBType, config.Database.DBName = database.SQLite, "achilles_tag"
 	config.Server.HTTPPort, config.Server.AdminPort = 8081, 9081
 	config.Server.MaxBodyBytes = 64 << 10

@@ -15,7 +15,7 @@ import (
 
 func load(t *testing.T, file string, environ ...string) (bootstrap.Config, error) {
 	t.Helper()
-	config := bootstrap.Defaults()
+	config := bootstrap.Command().Defaults()
 	err := settings.Load(&config, settings.Source{File: file, Environ: environ})
 	return config, err
 }
@@ -23,7 +23,7 @@ func load(t *testing.T, file string, environ ...string) (bootstrap.Config, error
 func TestDefaults(t *testing.T) {
 	config, err := load(t, "")
 	require.NoError(t, err)
-	require.Equal(t, bootstrap.Defaults(), config)
+	require.Equal(t, bootstrap.Command().Defaults(), config)
 	require.Equal(t, "sqlite", config.Database.DBType)
 	require.Equal(t, 10, config.App.DefaultPageSize)
 	require.Equal(t, 100, config.App.MaxPageSize)

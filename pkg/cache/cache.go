@@ -4,7 +4,6 @@ package cache
 
 import (
 	"crypto/tls"
-	"errors"
 	"net"
 	"strconv"
 	"strings"
@@ -22,27 +21,20 @@ type Config struct {
 	Username     string          `mapstructure:"Username" usage:"account at the Redis server, empty for the default one"`
 	Password     settings.Secret `mapstructure:"Password" usage:"password of the account"`
 	PasswordFile string          `mapstructure:"PasswordFile" usage:"file to read the password from"`
-	DB           int             `mapstructure:"DB" usage:"number of the Redis database"`
+	DB           int             `mapstructure:"DB" usage:"number of the Redis database" validate:"min=0"`
 	TLS          bool            `mapstructure:"TLS" usage:"encrypt the connection to the Redis server"`
-	Timeout      time.Duration   `mapstructure:"Timeout" usage:"longest time one command may take"`
+	Timeout      time.Duration   `mapstructure:"Timeout" usage:"longest time one command may take" validate:"min=10ms"`
 }
 
 // Default is the configuration without Redis.
 func Default() Config { return Config{Timeout: 500 * time.Millisecond} }
 
-// Validate reports every setting that cannot work, each by its key.
+// Validate reports a Host that is not an address.
 func (c Config) Validate() error {
-	var problems []error
 	if c.Host != "" && !validAddress(c.Host) {
-		problems = append(problems, settings.Invalid("Host", c.Host, "host:port, or empty for no Redis"))
+		return settings.Invalid("Host", c.Host, "host:port, or empty for no Redis")
 	}
-	if c.DB < 0 {
-		problems = append(problems, settings.Invalid("DB", strconv.Itoa(c.DB), "0 or more"))
-	}
-	if c.Timeout < 10*time.Millisecond {
-		problems = append(problems, settings.Invalid("Timeout", c.Timeout.String(), "10ms or more"))
-	}
-	return errors.Join(problems...)
+	return nil
 }
 
 func validAddress(host string) bool {

@@ -35,10 +35,10 @@ func TestValidate(t *testing.T) {
 			cfg := cache.Default()
 			c.change(&cfg)
 			if c.want == "" {
-				require.NoError(t, cfg.Validate())
+				require.NoError(t, settings.Validate(&cfg))
 				return
 			}
-			require.ErrorContains(t, cfg.Validate(), c.want+": ")
+			require.ErrorContains(t, settings.Validate(&cfg), c.want+": ")
 		})
 	}
 }

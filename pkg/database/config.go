@@ -20,19 +20,19 @@ const (
 
 // Config says which database to use and how hard.
 type Config struct {
-	DBType          string          `mapstructure:"DBType" usage:"mysql (MySQL 8, MariaDB 10.6 or later) or sqlite"`
+	DBType          string          `mapstructure:"DBType" usage:"mysql (MySQL 8, MariaDB 10.6 or later) or sqlite" validate:"oneof=mysql sqlite"`
 	Username        string          `mapstructure:"Username" usage:"account at the MySQL server"`
 	Password        settings.Secret `mapstructure:"Password" usage:"password of the account"`
 	PasswordFile    string          `mapstructure:"PasswordFile" usage:"file to read the password from"`
 	Host            string          `mapstructure:"Host" usage:"address of the MySQL server: host:port, or the path of its socket"`
 	DBName          string          `mapstructure:"DBName" usage:"name of the database; for sqlite the path of its file"`
 	TablePrefix     string          `mapstructure:"TablePrefix" usage:"what the names of all tables begin with"`
-	TLS             string          `mapstructure:"TLS" usage:"encryption to the MySQL server: false, true, skip-verify or preferred"`
-	MaxIdleConns    int             `mapstructure:"MaxIdleConns" usage:"connections kept open while unused"`
-	MaxOpenConns    int             `mapstructure:"MaxOpenConns" usage:"connections open at once"`
-	ConnMaxLifetime time.Duration   `mapstructure:"ConnMaxLifetime" usage:"age at which a connection is replaced, 0 for never"`
-	ConnMaxIdleTime time.Duration   `mapstructure:"ConnMaxIdleTime" usage:"time after which an unused connection is closed, 0 for never"`
-	Timeout         time.Duration   `mapstructure:"Timeout" usage:"longest time one unit of database work may take"`
+	TLS             string          `mapstructure:"TLS" usage:"encryption to the MySQL server: false, true, skip-verify or preferred" validate:"oneof=false true skip-verify preferred"`
+	MaxIdleConns    int             `mapstructure:"MaxIdleConns" usage:"connections kept open while unused" validate:"min=0"`
+	MaxOpenConns    int             `mapstructure:"MaxOpenConns" usage:"connections open at once" validate:"min=1"`
+	ConnMaxLifetime time.Duration   `mapstructure:"ConnMaxLifetime" usage:"age at which a connection is replaced, 0 for never" validate:"min=0"`
+	ConnMaxIdleTime time.Duration   `mapstructure:"ConnMaxIdleTime" usage:"time after which an unused connection is closed, 0 for never" validate:"min=0"`
+	Timeout         time.Duration   `mapstructure:"Timeout" usage:"longest time one unit of database work may take" validate:"min=100ms"`
 }
 
 // Default is the configuration for a MySQL server on this machine. Timeout
@@ -56,7 +56,7 @@ var (
 	databaseNames = regexp.MustCompile(`^[A-Za-z0-9_$-]{1,64}$`)
 )
 
-// Validate reports every setting that cannot work, each by its key.
+// Validate reports the names and addresses that cannot work with DBType.
 func (c Config) Validate() error {
 	var problems []error
 	check := func(ok bool, key, got, allowed string) {
@@ -71,20 +71,9 @@ func (c Config) Validate() error {
 		check(validHost(c.Host), "Host", c.Host, "host:port, or the absolute path of a socket")
 	case SQLite:
 		check(validFile(c.DBName), "DBName", c.DBName, "the path of a file, without ? and not :memory: or a file: URI")
-	default:
-		check(false, "DBType", c.DBType, "mysql or sqlite")
-	}
-	switch c.TLS {
-	case "false", "true", "skip-verify", "preferred":
-	default:
-		check(false, "TLS", c.TLS, "false, true, skip-verify or preferred")
 	}
 	check(prefixes.MatchString(c.TablePrefix), "TablePrefix", c.TablePrefix, "at most 32 letters, digits or _, not beginning with a digit")
-	check(c.MaxOpenConns >= 1, "MaxOpenConns", strconv.Itoa(c.MaxOpenConns), "1 or more")
-	check(c.MaxIdleConns >= 0 && c.MaxIdleConns <= max(c.MaxOpenConns, 0), "MaxIdleConns", strconv.Itoa(c.MaxIdleConns), "0 to MaxOpenConns")
-	check(c.ConnMaxLifetime >= 0, "ConnMaxLifetime", c.ConnMaxLifetime.String(), "0 or more")
-	check(c.ConnMaxIdleTime >= 0, "ConnMaxIdleTime", c.ConnMaxIdleTime.String(), "0 or more")
-	check(c.Timeout >= 100*time.Millisecond, "Timeout", c.Timeout.String(), "100ms or more")
+	check(c.MaxIdleConns <= c.MaxOpenConns, "MaxIdleConns", strconv.Itoa(c.MaxIdleConns), "0 to MaxOpenConns")
 	return errors.Join(problems...)
 }
 

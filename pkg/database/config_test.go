@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 func TestValidate(t *testing.T) {
@@ -48,7 +49,7 @@ func TestValidate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := c.base
 			c.change(&cfg)
-			err := cfg.Validate()
+			err := settings.Validate(&cfg)
 			if c.want == "" {
 				require.NoError(t, err)
 				return
@@ -58,5 +59,5 @@ func TestValidate(t *testing.T) {
 			require.ErrorContains(t, opened, c.want+": ")
 		})
 	}
-	require.ErrorContains(t, database.Config{DBType: "x"}.Validate(), "Timeout: ", "all problems at once")
+	require.ErrorContains(t, settings.Validate(&database.Config{DBType: "x"}), "Timeout: ", "all problems at once")
 }

@@ -21,6 +21,7 @@ import (
 	"gorm.io/gorm/schema"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
@@ -48,7 +49,7 @@ type DB struct {
 // later, and go and return. With SQLite it creates the file, and an error says
 // which path cannot be used.
 func Open(cfg Config, log *zap.Logger) (*DB, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := settings.Validate(&cfg); err != nil {
 		return nil, err
 	}
 	db := &DB{cfg: cfg, log: log, stats: newStats(log, cfg.Timeout/3)}

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 const envOrphan = "DBTEST_ORPHAN"
@@ -39,7 +40,7 @@ func TestEachUsesNewDatabases(t *testing.T) {
 		Each(t, func(t *testing.T, cfg database.Config) {
 			require.False(t, seen[cfg.DBName])
 			seen[cfg.DBName] = true
-			require.NoError(t, cfg.Validate())
+			require.NoError(t, settings.Validate(&cfg))
 			require.NoError(t, Open(t, cfg).Gorm(t.Context()).Exec("CREATE TABLE a (id int)").Error)
 		})
 	}

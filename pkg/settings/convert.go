@@ -142,8 +142,8 @@ func scalar(raw any) (string, bool) {
 	return "", false
 }
 
-// allowed says what a value of the setting's type looks like.
-func (f field) allowed() string {
+// allowedByType says what a value of the setting's type looks like.
+func (f field) allowedByType() string {
 	t := f.value.Type()
 	switch kindOf(t) {
 	case "duration":
@@ -173,7 +173,7 @@ func (f field) allowed() string {
 
 // refuse is the problem of a value the setting cannot have.
 func (f field) refuse(raw any) error {
-	return &problem{key: f.key, got: show(raw), allowed: f.allowed()}
+	return &problem{key: f.key, got: show(raw), allowed: f.allowedByType()}
 }
 
 // show names a value in an error; locate covers those of secrets.

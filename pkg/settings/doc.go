@@ -11,7 +11,9 @@
 //   - A list is a YAML list or a text separated by commas.
 //   - A string field XxxFile next to a [Secret] field Xxx names a file that holds the secret.
 //   - The settings of an embedded struct tagged `mapstructure:",squash"` count as those of the struct around it.
-//   - A section, or the whole, may have a method Validate() error; [Invalid] makes its errors.
+//   - A field may have rules of go-playground/validator, as in `validate:"min=1,max=10"`. The error says what they allow; the tag
+//     `allowed` says it for other rules than min, max, gt and oneof.
+//   - A section, or the whole, may have a method Validate() error that compares fields with each other; [Invalid] makes its errors.
 //
 // An environment variable that is empty counts as not set. The variables that Kubernetes makes for services, such as
 // ACHILLES_REDIS_PORT=tcp://10.0.0.7:6379, are no settings and are left alone.

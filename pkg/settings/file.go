@@ -153,7 +153,7 @@ func (r fileReader) takeField(f field, key string, value any, from string) {
 	}
 	r.seen[f.key] = key
 	if _, isMap := value.(map[string]any); isMap { // which no other source could override any more
-		r.fail(&problem{key: f.key, got: show(value), allowed: f.allowed(), from: from})
+		r.fail(&problem{key: f.key, got: show(value), allowed: f.allowedByType(), from: from})
 		return
 	}
 	if value != nil { // "HttpPort:" with nothing behind it leaves the default

@@ -20,6 +20,8 @@ type field struct {
 	value    reflect.Value
 	usage    string
 	negative bool
+	rules    string // of the validator; "" for none
+	allowed  string // what the rules allow, in words; "" if they say it themselves
 }
 
 func (f field) flag() string     { return strings.ToLower(f.key) }
@@ -75,7 +77,14 @@ func (s *schema) addField(section string, tags reflect.StructField, value reflec
 	case kindOf(value.Type()) == "":
 		return fmt.Errorf("settings: %s has the type %s, which no setting can have", key, value.Type())
 	}
-	s.fields = append(s.fields, field{key, value, tags.Tag.Get("usage"), tags.Tag.Get("allow") == "negative"})
+	f := field{
+		key: key, value: value, usage: tags.Tag.Get("usage"), negative: tags.Tag.Get("allow") == "negative",
+		rules: tags.Tag.Get("validate"), allowed: tags.Tag.Get("allowed"),
+	}
+	if f.rules != "" && f.allowedByRules() == "" {
+		return fmt.Errorf("settings: %s needs a tag allowed, which says what its rules %q allow", key, f.rules)
+	}
+	s.fields = append(s.fields, f)
 	return nil
 }
 

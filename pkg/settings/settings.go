@@ -167,11 +167,7 @@ func (l *loading) validate() {
 }
 
 func (l *loading) check(s section) {
-	validator, ok := s.value.Addr().Interface().(interface{ Validate() error })
-	if !ok {
-		return
-	}
-	if err := validator.Validate(); err != nil {
+	if err := l.schema.validate(s); err != nil {
 		for _, one := range flatten(err) {
 			l.fail(l.locate(s.name, one))
 		}

@@ -312,6 +312,62 @@ func TestValidation(t *testing.T) {
 	}
 }
 
+type ruledConfig struct {
+	Count   int           `mapstructure:"Count" validate:"min=1"`
+	Size    int           `mapstructure:"Size" validate:"min=0,max=100"`
+	Timeout time.Duration `mapstructure:"Timeout" validate:"gt=0"`
+	Period  time.Duration `mapstructure:"Period" validate:"min=100ms,max=1h"`
+	Mode    string        `mapstructure:"Mode" validate:"oneof=a b c"`
+	URL     string        `mapstructure:"URL" validate:"http_url" allowed:"a URL such as http://host:80"`
+	Key     Secret        `mapstructure:"Key" validate:"min=8" allowed:"8 bytes or more"`
+	Names   []string      `mapstructure:"Names" validate:"dive,alpha" allowed:"letters"`
+	Ratio   float64       `mapstructure:"Ratio" validate:"min=0,max=1"`
+}
+
+func (c ruledConfig) Validate() error {
+	if c.Count > c.Size {
+		return Invalid("Count", fmt.Sprint(c.Count), "at most Size")
+	}
+	return nil
+}
+
+func TestRules(t *testing.T) {
+	valid := ruledConfig{Count: 1, Size: 1, Timeout: 1, Period: time.Hour, Mode: "b", URL: "http://a", Key: "12345678", Names: []string{"x"}}
+	for name, test := range map[string]struct {
+		change func(*ruledConfig)
+		want   string
+	}{
+		"valid":        {func(*ruledConfig) {}, ""},
+		"minimum":      {func(c *ruledConfig) { c.Count = 0 }, "Count: 0 is not allowed: 1 or more"},
+		"range":        {func(c *ruledConfig) { c.Size = 101 }, "Size: 101 is not allowed: 0 to 100"},
+		"above":        {func(c *ruledConfig) { c.Timeout = 0 }, "Timeout: 0s is not allowed: more than 0"},
+		"duration":     {func(c *ruledConfig) { c.Period = 99 * time.Millisecond }, "Period: 99ms is not allowed: 100ms to 1h"},
+		"one of":       {func(c *ruledConfig) { c.Mode = "" }, `Mode: "" is not allowed: a, b or c`},
+		"own words":    {func(c *ruledConfig) { c.URL = "a:80" }, "URL: a:80 is not allowed: a URL such as http://host:80"},
+		"secret":       {func(c *ruledConfig) { c.Key = hidden }, "Key: ****** is not allowed: 8 bytes or more"},
+		"list":         {func(c *ruledConfig) { c.Names = []string{"x", "1"} }, "Names: 1 is not allowed: letters"},
+		"not a number": {func(c *ruledConfig) { c.Ratio = math.NaN() }, "Ratio: NaN is not allowed: 0 to 1"},
+		"rule and method": {func(c *ruledConfig) { c.Mode, c.Count = "d", 2 },
+			"Mode: d is not allowed: a, b or c\nCount: 2 is not allowed: at most Size"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := struct{ Section ruledConfig }{valid}
+			test.change(&c.Section)
+			if test.want == "" {
+				require.NoError(t, Validate(&c.Section))
+				require.NoError(t, Load(&c, Source{}))
+				return
+			}
+			require.EqualError(t, Validate(&c.Section), test.want)
+			require.EqualError(t, Load(&c, Source{}), "Section."+strings.ReplaceAll(test.want, "\n", " (from the defaults)\nSection.")+" (from the defaults)")
+		})
+	}
+	silent := struct {
+		URL string `validate:"http_url"`
+	}{}
+	require.ErrorContains(t, Load(&silent, Source{}), "needs a tag allowed", "a rule that nobody could understand")
+}
+
 func TestDefaultsAreValidatedToo(t *testing.T) {
 	c := config{}
 	require.EqualError(t, Load(&c, Source{}), `Server.RunMode: "" is not allowed: debug or release (from the defaults)`)

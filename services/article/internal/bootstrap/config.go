@@ -3,8 +3,6 @@ package bootstrap
 import (
 	"cmp"
 	"errors"
-	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/achilles-blog/achilles/pkg/database"
@@ -43,19 +41,14 @@ func (c Config) service() service.Config {
 type APIConfig struct {
 	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"articles on a page when the client names no number"`
 	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"most articles on a page"`
-	MaxContentBytes int `mapstructure:"MaxContentBytes" usage:"largest content of an article, in bytes"`
+	// MariaDB accepts 16 MiB in one packet by default, and escaping may double the
+	// content.
+	MaxContentBytes int `mapstructure:"MaxContentBytes" usage:"largest content of an article, in bytes" validate:"min=1,max=7340032" allowed:"1 to 7340032 (7 MiB): the database takes no larger statement"`
 }
 
 // Validate says what is wrong with the section.
 func (c APIConfig) Validate() error {
-	// MariaDB takes 16 MiB in one packet by default, and escaping may double
-	// the content there.
-	const most = 7 << 20
-	err := c.paging().Validate()
-	if c.MaxContentBytes < 1 || c.MaxContentBytes > most {
-		err = errors.Join(err, settings.Invalid("MaxContentBytes", strconv.Itoa(c.MaxContentBytes), "a number from 1 to "+strconv.Itoa(most)))
-	}
-	return err
+	return c.paging().Validate()
 }
 
 func (c APIConfig) paging() requests.Paging {
@@ -71,27 +64,19 @@ func (c APIConfig) maxBodyBytes() int64 {
 // FeedConfig is the section Feed: the tag service's changes, which this
 // service follows.
 type FeedConfig struct {
-	URL       string          `mapstructure:"URL" usage:"where the tag service is, such as http://achilles-tag:8080"`
+	URL       string          `mapstructure:"URL" usage:"where the tag service is, such as http://achilles-tag:8080" validate:"http_url" allowed:"the tag service's base URL, such as http://achilles-tag:8080"`
 	Token     settings.Secret `mapstructure:"Token" usage:"what the tag service wants to be shown; its own Feed.Token"`
 	TokenFile string          `mapstructure:"TokenFile" usage:"file that holds Token"`
 	Wait      time.Duration   `mapstructure:"Wait" usage:"how long one read of the feed waits for a change, in whole seconds up to 10s"`
-	Timeout   time.Duration   `mapstructure:"Timeout" usage:"how long the tag service may take to answer beyond Wait"`
+	Timeout   time.Duration   `mapstructure:"Timeout" usage:"how long the tag service may take to answer beyond Wait" validate:"min=100ms"`
 }
 
-// Validate says what is wrong with the section.
+// Validate reports a Wait that the tag service does not accept.
 func (c FeedConfig) Validate() error {
-	var errs []error
-	check := func(ok bool, key, got, allowed string) {
-		if !ok {
-			errs = append(errs, settings.Invalid(key, got, allowed))
-		}
+	if c.Wait < time.Second || c.Wait > 10*time.Second || c.Wait%time.Second != 0 {
+		return settings.Invalid("Wait", c.Wait.String(), "whole seconds from 1s to 10s")
 	}
-	base, err := url.Parse(c.URL)
-	check(err == nil && (base.Scheme == "http" || base.Scheme == "https") && base.Host != "", "URL", c.URL,
-		"the tag service's base URL, such as http://achilles-tag:8080")
-	check(c.Wait >= time.Second && c.Wait <= 10*time.Second && c.Wait%time.Second == 0, "Wait", c.Wait.String(), "whole seconds from 1s to 10s")
-	check(c.Timeout >= 100*time.Millisecond, "Timeout", c.Timeout.String(), "at least 100ms")
-	return errors.Join(errs...)
+	return nil
 }
 
 // defaults returns settings with which the service runs on SQLite, without a

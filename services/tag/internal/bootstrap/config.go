@@ -37,22 +37,9 @@ func (c APIConfig) paging() requests.Paging {
 type FeedConfig struct {
 	Token        settings.Secret `mapstructure:"Token" usage:"what readers of the feed must show; empty admits nobody"`
 	TokenFile    string          `mapstructure:"TokenFile" usage:"file that holds Token"`
-	Retention    time.Duration   `mapstructure:"Retention" usage:"how long changes are kept; a reader away for longer starts from a snapshot"`
-	TrimInterval time.Duration   `mapstructure:"TrimInterval" usage:"how often older changes are removed"`
-	PollInterval time.Duration   `mapstructure:"PollInterval" usage:"how often a waiting reader looks for changes made by other replicas"`
-}
-
-// Validate says what is wrong with the section.
-func (c FeedConfig) Validate() error {
-	switch {
-	case c.Retention <= 0:
-		return settings.Invalid("Retention", c.Retention.String(), "a duration above 0, such as 168h")
-	case c.TrimInterval <= 0:
-		return settings.Invalid("TrimInterval", c.TrimInterval.String(), "a duration above 0, such as 10m")
-	case c.PollInterval < 10*time.Millisecond:
-		return settings.Invalid("PollInterval", c.PollInterval.String(), "a duration of at least 10ms")
-	}
-	return nil
+	Retention    time.Duration   `mapstructure:"Retention" usage:"how long changes are kept; a reader away for longer starts from a snapshot" validate:"gt=0"`
+	TrimInterval time.Duration   `mapstructure:"TrimInterval" usage:"how often older changes are removed" validate:"gt=0"`
+	PollInterval time.Duration   `mapstructure:"PollInterval" usage:"how often a waiting reader looks for changes made by other replicas" validate:"min=10ms"`
 }
 
 // defaults returns settings with which the service runs on SQLite, without a

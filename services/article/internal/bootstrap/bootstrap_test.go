@@ -27,7 +27,7 @@ func TestFailedStart(t *testing.T) {
 	exit := bootstrap.Command().Main([]string{"serve", "--log.level=debug", "--feed.token=secret", "--database.dbname", filepath.Join(t.TempDir(), "db"),
 		"--server.adminport=0", "--server.host=127.0.0.1", "--server.httpport", port, "--redis.host", taken.Addr().String()}, nil, &stdout, &stderr)
 	require.Equal(t, 1, exit)
-	require.Contains(t, stderr.String(), "article: port "+port+" is taken")
+	require.Contains(t, stderr.String(), "article: port "+port+" is in use")
 	var hooks []string
 	for _, line := range regexp.MustCompile(`"running a stop hook".*"name":"([^"]+)"`).FindAllStringSubmatch(stdout.String(), -1) {
 		hooks = append(hooks, line[1])

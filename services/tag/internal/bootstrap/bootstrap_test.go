@@ -170,7 +170,7 @@ func TestFailedStart(t *testing.T) {
 	config.Server.HTTPPort = taken.Addr().(*net.TCPAddr).Port
 	config.Redis.Host = taken.Addr().String()
 	err = bootstrap.Command().Serve(t.Context(), command.Run[bootstrap.Config]{Config: config, Stdout: log, Stderr: log})
-	require.ErrorContains(t, err, "is taken by another program")
+	require.ErrorContains(t, err, "in use by another program")
 	require.Contains(t, log.String(), `"msg":"stopped"`)
 }
 

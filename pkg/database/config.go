@@ -11,14 +11,14 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// The values of Config.DBType, which are also the names of the folders that
-// hold a service's migrations.
+// The values of Config.DBType. The folders of a service's migrations have the same
+// names.
 const (
 	MySQL  = "mysql"
 	SQLite = "sqlite"
 )
 
-// Config says which database to use and how hard.
+// Config is the section Database.
 type Config struct {
 	DBType          string          `mapstructure:"DBType" usage:"mysql (MySQL 8, MariaDB 10.6 or later) or sqlite" validate:"oneof=mysql sqlite"`
 	Username        string          `mapstructure:"Username" usage:"account at the MySQL server"`
@@ -26,17 +26,17 @@ type Config struct {
 	PasswordFile    string          `mapstructure:"PasswordFile" usage:"file to read the password from"`
 	Host            string          `mapstructure:"Host" usage:"address of the MySQL server: host:port, or the path of its socket"`
 	DBName          string          `mapstructure:"DBName" usage:"name of the database; for sqlite the path of its file"`
-	TablePrefix     string          `mapstructure:"TablePrefix" usage:"what the names of all tables begin with"`
+	TablePrefix     string          `mapstructure:"TablePrefix" usage:"prefix of the names of all tables"`
 	TLS             string          `mapstructure:"TLS" usage:"encryption to the MySQL server: false, true, skip-verify or preferred" validate:"oneof=false true skip-verify preferred"`
 	MaxIdleConns    int             `mapstructure:"MaxIdleConns" usage:"connections kept open while unused" validate:"min=0"`
 	MaxOpenConns    int             `mapstructure:"MaxOpenConns" usage:"connections open at once" validate:"min=1"`
 	ConnMaxLifetime time.Duration   `mapstructure:"ConnMaxLifetime" usage:"age at which a connection is replaced, 0 for never" validate:"min=0"`
 	ConnMaxIdleTime time.Duration   `mapstructure:"ConnMaxIdleTime" usage:"time after which an unused connection is closed, 0 for never" validate:"min=0"`
-	Timeout         time.Duration   `mapstructure:"Timeout" usage:"longest time one unit of database work may take" validate:"min=100ms"`
+	Timeout         time.Duration   `mapstructure:"Timeout" usage:"how long one unit of database work may take" validate:"min=100ms"`
 }
 
-// Default is the configuration for a MySQL server on this machine. Timeout
-// leaves a request room to answer 503 within two seconds.
+// Default returns the defaults for a MySQL server on this machine. The Timeout
+// allows a response with 503 within two seconds.
 func Default() Config {
 	return Config{
 		DBType:          MySQL,
@@ -86,13 +86,14 @@ func validHost(host string) bool {
 	return err == nil && name != "" && notNumber == nil && number >= 1 && number <= 65535
 }
 
-// A database in memory would be another one for every connection of the pool.
+// validFile rejects databases in memory: each connection of the pool would have
+// its own.
 func validFile(path string) bool {
 	return path != "" && !strings.Contains(path, "?") &&
 		!strings.HasPrefix(path, "file:") && !strings.HasPrefix(path, ":memory:")
 }
 
-// address adds MySQL's port to a host that stands alone.
+// address adds MySQL's default port to a host without a port.
 func address(host string) string {
 	if strings.HasPrefix(host, "[") || strings.Count(host, ":") == 1 {
 		return host

@@ -1,6 +1,6 @@
-// Package database is a service's own database: MySQL or MariaDB in
-// production, SQLite embedded. It bounds every unit of work in time, tells by
-// the errors what a caller can do about them, and migrates the schema.
+// Package database opens and migrates the database of a service: MySQL, MariaDB,
+// or embedded SQLite. Every unit of work has a timeout, and errors are classified
+// by what a caller can do about them.
 package database
 
 import (
@@ -26,10 +26,10 @@ import (
 )
 
 const (
-	// precision is that of every time in the database.
+	// precision is the precision of times in the database.
 	precision = time.Millisecond
-	// busyWhileServing is how long SQLite itself waits for a lock; InTx tries
-	// again until the unit of work runs out of time.
+	// busyWhileServing is how long SQLite itself waits for a lock. InTx retries
+	// until the timeout of the unit of work.
 	busyWhileServing = 100 * time.Millisecond
 )
 
@@ -40,14 +40,15 @@ type DB struct {
 	sql   *sql.DB
 	gorm  *gorm.DB
 	stats *stats
-	// writer admits one writing transaction at a time where the database does;
-	// waiting here is fair, and ends with the context. Nil for MySQL.
+	// writer holds one value while a transaction writes to SQLite, which allows
+	// one at a time. Unlike SQLite's lock, it is fair and respects the context. Nil
+	// for MySQL.
 	writer chan struct{}
 }
 
-// Open makes the pool. With MySQL it does not connect: the server may come
-// later, and go and return. With SQLite it creates the file, and an error says
-// which path cannot be used.
+// Open returns a database with its pool of connections. It does not connect to a
+// MySQL server, which may be unavailable at any time. It creates a SQLite file, or
+// returns an error that names the path.
 func Open(cfg Config, log *zap.Logger) (*DB, error) {
 	if err := settings.Validate(&cfg); err != nil {
 		return nil, err
@@ -73,7 +74,7 @@ func Open(cfg Config, log *zap.Logger) (*DB, error) {
 	db.sql.SetConnMaxIdleTime(cfg.ConnMaxIdleTime)
 	db.gorm, err = gorm.Open(dialector, &gorm.Config{
 		NamingStrategy:         schema.NamingStrategy{TablePrefix: cfg.TablePrefix, SingularTable: true, IdentifierMaxLength: 64},
-		Logger:                 logger.Discard, // errors go to the caller; values must not reach a log
+		Logger:                 logger.Discard, // callers get the errors, and values must not be logged
 		NowFunc:                func() time.Time { return time.Now().UTC().Truncate(precision) },
 		SkipDefaultTransaction: true,
 		DisableAutomaticPing:   true,
@@ -87,14 +88,14 @@ func Open(cfg Config, log *zap.Logger) (*DB, error) {
 	return db, nil
 }
 
-// Close closes the pool. Work that is under way fails.
+// Close closes the pool. Work in progress fails.
 func (db *DB) Close() error { return db.sql.Close() }
 
-// Dialect is MySQL or SQLite.
+// Dialect returns MySQL or SQLite.
 func (db *DB) Dialect() string { return db.cfg.DBType }
 
-// WithTimeout is the same database with another bound for each unit of work,
-// for work of many statements. A MySQL server still holds each statement to
+// WithTimeout returns the same database with another timeout for units of work,
+// for units of many statements. On MySQL each statement is still limited to
 // Config.Timeout.
 func (db *DB) WithTimeout(limit time.Duration) *DB {
 	other := *db
@@ -102,46 +103,44 @@ func (db *DB) WithTimeout(limit time.Duration) *DB {
 	return &other
 }
 
-// Table is the full name of a table in this database, for SQL written by hand:
+// Table returns the name of a table with its prefix, for SQL written by hand:
 // Table("tag") is blog_tag.
 func (db *DB) Table(name string) string { return db.cfg.TablePrefix + name }
 
-// SQL is the pool itself. Work on it is bounded by its context alone, and its
-// errors are not classified.
+// SQL returns the pool. Work on it has no timeout of its own, and its errors are
+// not classified.
 func (db *DB) SQL() *sql.DB { return db.sql }
 
-// Gorm is gorm bound to ctx and to nothing else; see SQL.
+// Gorm returns gorm with ctx. The restrictions of SQL apply.
 func (db *DB) Gorm(ctx context.Context) *gorm.DB { return db.gorm.WithContext(ctx) }
 
-// Ping asks the server for a sign of life, as one unit of work.
+// Ping checks the connection to the server, as one unit of work.
 func (db *DB) Ping(ctx context.Context) error {
 	return db.unit(ctx, "ping", func(ctx context.Context) error { return db.sql.PingContext(ctx) })
 }
 
-// Read runs fn as one unit of work without a transaction; it is for a single
-// query. It returns fn's error after Classify. The unit ends after
-// Config.Timeout, with errcode.Unavailable; when ctx ends first, the error is
-// context.Canceled or context.DeadlineExceeded.
+// Read runs fn as one unit of work without a transaction, for a single query. It
+// returns fn's error after Classify. After Config.Timeout the error is
+// errcode.Unavailable; if ctx ends earlier, it is the error of ctx.
 func (db *DB) Read(ctx context.Context, fn func(db *gorm.DB) error) error {
 	return db.unit(ctx, "read", func(ctx context.Context) error { return fn(db.Gorm(ctx)) })
 }
 
-// Snapshot is Read for several queries that must agree with each other, such as
-// a page and its count: all see the same state of the data. Do not write in fn.
+// Snapshot is like Read, for several queries that must see the same state of the
+// data, such as a page and its count. fn must not write.
 func (db *DB) Snapshot(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	return db.unit(ctx, "snapshot", func(ctx context.Context) error {
 		return db.Gorm(ctx).Transaction(fn, &sql.TxOptions{ReadOnly: true})
 	})
 }
 
-// InTx runs fn in one transaction that writes, and commits it unless fn returns
-// an error. Bound and errors are those of Read. When the transaction loses
-// against another one (a deadlock, a lock not to be had) it is rolled back and
-// fn runs again while there is time: fn must have no effect but through tx. Do
-// not call InTx within fn.
+// InTx runs fn in a transaction that writes, and commits it unless fn returns an
+// error. Timeout and errors are those of Read. After a deadlock or another conflict
+// with a concurrent transaction it rolls back and runs fn again until the timeout,
+// so fn must have no other effects than those of tx. fn must not call InTx.
 //
-// When the connection is lost during the commit the error is
-// errcode.Unavailable too, and nobody knows whether the transaction counts.
+// If the connection is lost during the commit, the error is errcode.Unavailable,
+// and the transaction may have been committed or not.
 func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	return db.unit(ctx, "transaction", func(ctx context.Context) error {
 		if db.writer != nil {
@@ -154,10 +153,10 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
 		}
 		for {
 			err := db.Gorm(ctx).Transaction(fn)
-			if err == nil || kindOf(err) != conflict || ctx.Err() != nil {
+			if err == nil || classOf(err) != conflict || ctx.Err() != nil {
 				return err
 			}
-			// Two that collided must not meet again in step.
+			// Random, so that the same transactions do not conflict again.
 			if !pause(ctx, 5*time.Millisecond+rand.N(20*time.Millisecond)) { // #nosec G404 -- jitter is no secret
 				return err
 			}
@@ -165,44 +164,44 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	})
 }
 
-// unit bounds one unit of work, makes it a span of the request's trace, and
-// says what its failure means.
+// unit runs one unit of work with its timeout and a span in the request's trace,
+// and classifies its error.
 func (db *DB) unit(parent context.Context, name string, work func(context.Context) error) error {
 	ctx, span := tracing.StartClient(parent, "database "+name, semconv.DBSystemNameKey.String(db.cfg.DBType))
 	defer span.End()
 	ctx, cancel := context.WithTimeout(ctx, db.cfg.Timeout)
 	defer cancel()
-	err := outcome(parent, ctx, work(ctx))
+	err := unitError(parent, ctx, work(ctx))
 	if failed(err) {
 		span.SetStatus(codes.Error, "")
 	}
 	return err
 }
 
-func outcome(parent, unit context.Context, err error) error {
+func unitError(parent, unit context.Context, err error) error {
 	var coded *errcode.Error
 	switch {
 	case err == nil, errors.As(err, &coded) && coded.Code != errcode.Unavailable, isSentinel(err):
 		return err
-	case parent.Err() != nil && brokenOff(err):
-		return fmt.Errorf("%w: %v", parent.Err(), err) // not a 503: the caller ran out of time, or left
-	case unit.Err() != nil && brokenOff(err) && coded == nil:
+	case parent.Err() != nil && isInterruption(err):
+		return fmt.Errorf("%w: %v", parent.Err(), err) // the request ended: not a 503
+	case unit.Err() != nil && isInterruption(err) && coded == nil:
 		return unavailableError(err)
 	}
 	return Classify(err)
 }
 
-// brokenOff is true of the errors that a statement has when its context ends:
-// the drivers close the connection, or the server ends the statement.
-func brokenOff(err error) bool {
-	switch kindOf(err) {
+// isInterruption reports whether err is what a statement returns when its context
+// ends: the driver closes the connection, or the server cancels the statement.
+func isInterruption(err error) bool {
+	switch classOf(err) {
 	case unavailable, conflict, interrupted:
 		return true
 	}
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrTxDone)
 }
 
-// pause waits for d and returns true, or false as soon as ctx has ended.
+// pause waits for d and returns true. It returns false as soon as ctx ends.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

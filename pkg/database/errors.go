@@ -17,27 +17,26 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// What the database says about the data. The driver's error stays in the
-// chain.
+// Errors that Classify returns for a driver's error, which they wrap.
 var (
 	ErrDuplicate  = errors.New("a row with this key exists already")
-	ErrForeignKey = errors.New("a row that is referred to is missing, or a row is still referred to")
+	ErrForeignKey = errors.New("a referenced row is missing, or the row is still referenced")
 	ErrNotFound   = errors.New("no such row")
 )
 
-// retryAfter is what a client is told when the database cannot answer now.
+// retryAfter is the Retry-After of a response while the database is unavailable.
 const retryAfter = time.Second
 
-// Classify translates an error of gorm or of a driver, by its number and never
-// by its text:
+// Classify converts an error of gorm or of a driver by its number:
 //
-//   - into ErrDuplicate, ErrForeignKey or ErrNotFound;
-//   - into an *errcode.Error of the code errcode.Unavailable, with RetryAfter,
-//     when the database cannot do this work now but may later: unreachable,
-//     overloaded, shutting down, read-only, full, or a lock not to be had.
+//   - to ErrDuplicate, ErrForeignKey or ErrNotFound;
+//   - to an *errcode.Error with the code errcode.Unavailable and RetryAfter, if
+//     the database cannot do the work now but may be able to later: it is
+//     unreachable, overloaded, shutting down, read-only, full, or did not give a
+//     lock.
 //
-// Any other error, nil, a context's error and an *errcode.Error come back as
-// they are. Classifying twice changes nothing.
+// It returns any other error unchanged, also nil, a context's error and an
+// *errcode.Error. Classify is idempotent.
 func Classify(err error) error {
 	var coded *errcode.Error
 	switch {
@@ -46,7 +45,7 @@ func Classify(err error) error {
 	case errors.Is(err, gorm.ErrRecordNotFound), errors.Is(err, sql.ErrNoRows):
 		return fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
-	switch kindOf(err) {
+	switch classOf(err) {
 	case duplicate:
 		return fmt.Errorf("%w: %w", ErrDuplicate, err)
 	case foreignKey:
@@ -65,8 +64,8 @@ func isSentinel(err error) bool {
 	return errors.Is(err, ErrDuplicate) || errors.Is(err, ErrForeignKey) || errors.Is(err, ErrNotFound)
 }
 
-// failed tells a unit of work that the database could not do from one whose
-// answer is no, or that its caller gave up for a reason of its own.
+// failed reports whether err is a failure of the database, and not an error such
+// as ErrNotFound or one that the unit of work itself returned.
 func failed(err error) bool {
 	var coded *errcode.Error
 	var fromMySQL *mysql.MySQLError
@@ -81,32 +80,32 @@ func failed(err error) bool {
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// kind is what an error of a driver means for the one who asked.
-type kind int
+// errorClass is what a driver's error means for the caller.
+type errorClass int
 
 const (
-	other       kind = iota
-	duplicate        // the data is there already
-	foreignKey       // the data refers to nothing, or something refers to it
-	unavailable      // the database cannot work now
-	conflict         // the transaction lost against another one: worth another try
-	interrupted      // the statement was ended before it was done
+	other       errorClass = iota
+	duplicate              // a row with this key exists
+	foreignKey             // a referenced row is missing, or the row is still referenced
+	unavailable            // the database cannot serve now
+	conflict               // the transaction failed because of another one; retry it
+	interrupted            // the statement was cancelled
 )
 
-func kindOf(err error) kind {
+func classOf(err error) errorClass {
 	var fromMySQL *mysql.MySQLError
 	var fromSQLite *gosqlite.Error
 	var connecting *connectError
 	var network net.Error
 	switch {
-	// A connection that cannot be had is unavailable whatever the reason: the
-	// account's password may be about to change, too.
+	// No connection means unavailable, whatever the reason: a wrong password may
+	// be about to change, too.
 	case errors.As(err, &connecting):
 		return unavailable
 	case errors.As(err, &fromMySQL):
-		return mysqlKind(fromMySQL.Number)
+		return mysqlClass(fromMySQL.Number)
 	case errors.As(err, &fromSQLite):
-		return sqliteKind(fromSQLite.Code())
+		return sqliteClass(fromSQLite.Code())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return other
 	case errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone),
@@ -116,8 +115,8 @@ func kindOf(err error) kind {
 	return other
 }
 
-// mysqlKind knows the numbers of MySQL and MariaDB.
-func mysqlKind(number uint16) kind {
+// mysqlClass returns the class of an error number of MySQL or MariaDB.
+func mysqlClass(number uint16) errorClass {
 	switch number {
 	case 1022, 1062, 1586: // duplicate key, duplicate entry (with the key's name)
 		return duplicate
@@ -139,8 +138,8 @@ func mysqlKind(number uint16) kind {
 	return other
 }
 
-// sqliteKind knows SQLite's extended result codes.
-func sqliteKind(code int) kind {
+// sqliteClass returns the class of an extended result code of SQLite.
+func sqliteClass(code int) errorClass {
 	switch code {
 	case sqlite.SQLITE_CONSTRAINT_UNIQUE, sqlite.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite.SQLITE_CONSTRAINT_ROWID:
 		return duplicate
@@ -166,9 +165,8 @@ type connectError struct{ cause error }
 func (e *connectError) Error() string { return "connect to the database: " + e.cause.Error() }
 func (e *connectError) Unwrap() error { return e.cause }
 
-// discard makes the pool close the connection on which a transaction did not
-// end as it should have, rather than hand it, perhaps still within that
-// transaction, to the next one.
+// discard makes the pool close the connection after a failed COMMIT or ROLLBACK:
+// it may still be in the transaction.
 func discard(err error) error {
 	if err == nil {
 		return nil

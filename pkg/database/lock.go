@@ -24,17 +24,17 @@ func (m Migrations) locker(db *DB) lock.SessionLocker {
 	if db.Dialect() == SQLite {
 		return &fileLock{file: flock.New(db.cfg.DBName + ".lock"), wait: wait}
 	}
-	// The names of locks are the server's, not the database's, and short.
+	// Names of locks are global to the server and limited to 64 characters.
 	name := sha256.Sum256([]byte(db.cfg.DBName + "/" + m.table(db)))
 	return serverLock{name: "achilles:" + hex.EncodeToString(name[:16]), wait: wait}
 }
 
 func errStillLocked(wait time.Duration) error {
-	return fmt.Errorf("another migration of this database has not ended within %s; see what it does, and run migrate again", wait)
+	return fmt.Errorf("another migration of this database has not ended within %s; check what it does, and run migrate again", wait)
 }
 
-// serverLock belongs to the connection that the migrations run on: when that is
-// lost the lock is free as soon as its last statement has ended.
+// serverLock is a lock of the connection on which the migrations run. If the
+// connection is lost, the server releases the lock after its last statement.
 type serverLock struct {
 	name string
 	wait time.Duration
@@ -56,18 +56,19 @@ func (l serverLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	}
 }
 
-// SessionUnlock implements lock.SessionLocker. A lost connection has no lock.
+// SessionUnlock implements lock.SessionLocker. It ignores a lost connection, which
+// holds no lock.
 func (l serverLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, unlockTimeout)
 	defer cancel()
 	_, err := conn.ExecContext(ctx, "DO RELEASE_LOCK(?)", l.name)
-	if kindOf(err) == unavailable {
+	if classOf(err) == unavailable {
 		return nil
 	}
 	return err
 }
 
-// fileLock is the operating system's, and ends with the process.
+// fileLock is a lock on a file, which ends with the process.
 type fileLock struct {
 	file *flock.Flock
 	wait time.Duration

@@ -13,8 +13,7 @@ import (
 
 const startedKey = "achilles:started"
 
-// stats measures every statement that goes through gorm and logs the slow
-// ones, never with their values.
+// stats measures the statements of gorm and logs slow ones without their values.
 type stats struct {
 	log     *zap.Logger
 	slow    time.Duration
@@ -24,7 +23,7 @@ type stats struct {
 func newStats(log *zap.Logger, slow time.Duration) *stats {
 	return &stats{log: log, slow: slow, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "achilles_database_query_duration_seconds",
-		Help:    "Time that statements took at the database, by kind of statement and outcome.",
+		Help:    "Time that statements took at the database, by operation and status.",
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
 	}, []string{"operation", "status"})}
 }
@@ -38,7 +37,7 @@ func (db *DB) Register(reg prometheus.Registerer) error {
 	)
 }
 
-// observe hooks into each kind of statement that gorm knows.
+// observe registers callbacks around each operation of gorm.
 func (s *stats) observe(db *gorm.DB) error {
 	c := db.Callback()
 	before, after := "achilles:begin_timing", "achilles:end_timing"

@@ -16,16 +16,16 @@ import (
 	"gorm.io/gorm"
 )
 
-// ErrSchemaBehind means that this release needs migrations that the database
-// has not had yet.
+// ErrSchemaBehind is returned by SchemaCurrent if the database lacks migrations of
+// this release.
 var ErrSchemaBehind = errors.New("the database's schema is behind this release")
 
 const (
 	defaultLockWait = 2 * time.Minute
-	// reachTimeout bounds the first contact of a migration with its server.
+	// reachTimeout is the timeout of a migration's first connection to the server.
 	reachTimeout = 5 * time.Second
-	// busyWhileMigrating lets a migration of SQLite wait for the writers that
-	// are being served at the same time.
+	// busyWhileMigrating is how long a migration of SQLite waits for the writers of
+	// a running service.
 	busyWhileMigrating = 30 * time.Second
 )
 
@@ -39,9 +39,9 @@ type Migrations struct {
 	// 0001_tags.sql, in goose's format. The prefix blog_ in them becomes
 	// Config.TablePrefix, in the names of tables and of indexes.
 	//
-	// MySQL commits each change of a table by itself. When a migration is
-	// killed half-way it runs again from its start, so each must stand being
-	// repeated: CREATE TABLE IF NOT EXISTS, one ALTER TABLE in a file.
+	// MySQL commits each DDL statement. A migration that was killed runs again
+	// from its start, so it must be repeatable: CREATE TABLE IF NOT EXISTS, one
+	// ALTER TABLE in a file.
 	Files fs.FS
 	// Shared are the tables of packages that several services use, each by the
 	// version at which the service adds it: the statements of mysql.sql and
@@ -55,11 +55,11 @@ type Migrations struct {
 
 var serviceNames = regexp.MustCompile(`^[a-z][a-z0-9_]{0,20}$`)
 
-// Migrate applies the migrations that the database lacks and returns its
-// version before and after; both are the same when there was nothing to do,
-// and also when the schema is newer than the files, as after a rollback of the
-// release. Any number of processes may call it at the same time: they take
-// turns under a lock. A missing MySQL database is created if the account may.
+// Migrate applies the migrations that the database lacks and returns its version
+// before and after. The versions are the same if there was nothing to do, also if
+// the schema is newer than the files, as after a rollback of the release. Several
+// processes may call it at the same time: a lock makes them take turns. Migrate
+// creates a missing MySQL database if the account may.
 func Migrate(ctx context.Context, db *DB, m Migrations) (from, to int64, err error) {
 	pool, err := migrationPool(ctx, db)
 	if err != nil {
@@ -87,7 +87,7 @@ func Migrate(ctx context.Context, db *DB, m Migrations) (from, to int64, err err
 			zap.String("file", r.Source.Path), zap.Duration("duration", r.Duration))
 	}
 	if len(results) == 0 {
-		from = to // whatever lay between was somebody else's work
+		from = to // another process has migrated
 	}
 	return from, to, nil
 }
@@ -95,14 +95,13 @@ func Migrate(ctx context.Context, db *DB, m Migrations) (from, to int64, err err
 func migrationError(err error) error {
 	var partial *goose.PartialError
 	if errors.As(err, &partial) {
-		return fmt.Errorf("migration %s failed: %w; put its cause right and run migrate again, it goes on from there",
+		return fmt.Errorf("migration %s failed: %w; correct the cause and run migrate again: it continues from there",
 			partial.Failed.Source.Path, partial.Err)
 	}
 	return fmt.Errorf("migrate: %w", err)
 }
 
-// migrationPool is apart from the pool that serves: its statements may take
-// their time.
+// migrationPool returns a pool whose statements have no timeout.
 func migrationPool(ctx context.Context, db *DB) (*sql.DB, error) {
 	if db.cfg.DBType == SQLite {
 		return openSQLite(db.cfg, busyWhileMigrating)
@@ -112,8 +111,8 @@ func migrationPool(ctx context.Context, db *DB) (*sql.DB, error) {
 		return nil, err
 	}
 	err = reach(ctx, pool)
-	// No such database, or no access to it: which of the two the server tells
-	// depends on the account's rights.
+	// The database does not exist, or the account may not use it. Which of the
+	// two errors the server returns depends on the account's rights.
 	if hasNumber(err, 1049) || hasNumber(err, 1044) {
 		err = createDatabase(ctx, db)
 	}
@@ -135,8 +134,7 @@ func hasNumber(err error, number uint16) bool {
 	return errors.As(err, &fromMySQL) && fromMySQL.Number == number
 }
 
-// createDatabase compares text by its bytes unless a table says otherwise, as
-// SQLite does.
+// createDatabase creates a database that compares text by its bytes, as SQLite does.
 func createDatabase(ctx context.Context, db *DB) (err error) {
 	server := db.cfg
 	server.DBName = ""

@@ -14,21 +14,21 @@ import (
 
 const (
 	dialTimeout = time.Second
-	// sqlMode is MySQL 8's own default, so that a server that was set up
-	// otherwise neither truncates values nor accepts zero dates.
+	// sqlMode is the default of MySQL 8. A server with another one might truncate
+	// values or accept zero dates.
 	sqlMode = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 )
 
-// mysqlConnector makes connections that do not depend on how the server was
-// set up: each begins with the same session.
+// mysqlConnector opens connections with the same session variables, whatever the
+// defaults of the server are.
 type mysqlConnector struct {
 	driver.Connector
 	session string
 }
 
-// newMySQLConnector is for serving when timeout is positive: it then bounds
-// statements, waits for locks and silent connections. Without one, long
-// statements of a migration may run.
+// newMySQLConnector returns a connector whose connections limit statements, lock
+// waits and reads from the network to timeout. With 0, for migrations, there is
+// no limit.
 func newMySQLConnector(cfg Config, timeout time.Duration, log *zap.Logger) (*mysqlConnector, error) {
 	c := mysql.NewConfig()
 	c.User, c.Passwd, c.DBName = cfg.Username, cfg.Password.Reveal(), cfg.DBName
@@ -41,14 +41,14 @@ func newMySQLConnector(cfg Config, timeout time.Duration, log *zap.Logger) (*mys
 	}
 	c.Timeout = dialTimeout
 	if timeout > 0 {
-		// The context ends a statement first. This is for what has none: the
-		// pool opens some connections on its own account.
+		// Statements end with their context before that. The pool opens some
+		// connections without a context.
 		c.ReadTimeout, c.WriteTimeout = timeout+time.Second, timeout+time.Second
 	}
 	c.ParseTime, c.Loc = true, time.UTC
-	c.ClientFoundRows = true   // an UPDATE that changes nothing still found its row
+	c.ClientFoundRows = true   // count the rows found, also by an UPDATE that changes nothing
 	c.InterpolateParams = true // one round trip instead of three
-	c.RejectReadOnly = true    // after a failover, look for the new primary
+	c.RejectReadOnly = true    // reconnect after a failover
 	c.Logger = driverLog{log}
 	if err := c.Apply(mysql.TimeTruncate(precision)); err != nil {
 		return nil, err
@@ -60,15 +60,15 @@ func newMySQLConnector(cfg Config, timeout time.Duration, log *zap.Logger) (*mys
 	return &mysqlConnector{Connector: connector, session: session(timeout)}, nil
 }
 
-// isolation is what Snapshot promises, however the server was set up.
+// isolation is the level that Snapshot needs.
 const isolation = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
-// session is the statement that a connection begins with. The comments make
-// each server read its own variable only. With a limit the server itself ends a
-// statement whose client has gone, and a transaction whose client has vanished
-// without closing the connection (a lost node, a partition): its locks would
-// hold up everybody else's writes. MySQL has only wait_timeout for the latter;
-// the pool notices connections that the server has closed.
+// session returns the first statement of a connection. Version comments select
+// the variables of MySQL and of MariaDB. With a timeout the server itself cancels
+// long statements, and rolls back transactions whose client was lost without closing
+// the connection (a lost node, a partition), because their locks block other
+// writes. MySQL has only wait_timeout for that; the pool notices connections that
+// the server has closed.
 func session(timeout time.Duration) string {
 	set := "SET NAMES utf8mb4 COLLATE utf8mb4_bin, time_zone = '+00:00', sql_mode = '" + sqlMode + "'"
 	if timeout <= 0 {
@@ -112,8 +112,8 @@ type mysqlDriverConn interface {
 	driver.Validator
 }
 
-// mysqlConn makes COMMIT and ROLLBACK end with the transaction's context. The
-// driver waits for a silent server without limit there.
+// mysqlConn limits COMMIT and ROLLBACK by the transaction's context. The driver
+// waits for the server without a limit.
 type mysqlConn struct{ mysqlDriverConn }
 
 // BeginTx implements driver.ConnBeginTx.
@@ -133,8 +133,8 @@ type mysqlTx struct {
 // Commit implements driver.Tx.
 func (t mysqlTx) Commit() error { return t.end("COMMIT") }
 
-// Rollback implements driver.Tx. Where the context leaves no time to ask the
-// server, the server does it itself as soon as the connection is closed.
+// Rollback implements driver.Tx. If the context has ended, the server rolls back
+// when the connection is closed.
 func (t mysqlTx) Rollback() error { return t.end("ROLLBACK") }
 
 func (t mysqlTx) end(statement string) error {
@@ -142,12 +142,12 @@ func (t mysqlTx) end(statement string) error {
 	return discard(err)
 }
 
-// driverLog takes the driver's remarks on broken connections, whose errors the
-// callers get anyway.
+// driverLog logs what the driver reports of broken connections at debug level: the
+// callers get the errors.
 type driverLog struct{ log *zap.Logger }
 
 func (l driverLog) Print(v ...any) {
-	l.log.Debug("mysql driver", zap.String("remark", fmt.Sprint(v...)))
+	l.log.Debug("mysql driver", zap.String("message", fmt.Sprint(v...)))
 }
 
 func openMySQL(cfg Config, timeout time.Duration, log *zap.Logger) (*sql.DB, error) {

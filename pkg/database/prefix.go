@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// writtenPrefix is the prefix of tables and indexes in the migrations' SQL.
+// writtenPrefix is the prefix of tables and indexes in the SQL of migrations.
 const writtenPrefix = "blog_"
 
-// prefixed is a file system whose files name the tables with another prefix.
+// prefixed is a file system of SQL files in which writtenPrefix is replaced.
 type prefixed struct {
 	fs.FS
 	prefix string

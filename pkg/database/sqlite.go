@@ -17,16 +17,16 @@ import (
 	sqlite "modernc.org/sqlite/lib"
 )
 
-// openSQLite opens the file, and creates it and its folder where missing.
-// SQLite waits busy for a lock that another connection holds; nothing can
-// interrupt that wait, so keep it short where requests are served.
+// openSQLite opens the file, and creates it and its folder if they don't exist.
+// busy is how long SQLite waits for a lock of another connection. This wait cannot
+// be interrupted, so it must be short while serving.
 func openSQLite(cfg Config, busy time.Duration) (*sql.DB, error) {
 	path := cfg.DBName
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("the folder of the database %s cannot be created: %w; choose another with Database.DBName", path, err)
 	}
 	query := url.Values{
-		"_txlock": {"immediate"}, // a write that begins as a read can fail half-way
+		"_txlock": {"immediate"}, // a transaction that writes after it has read may fail
 		"_pragma": {fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "foreign_keys(1)"},
 	}
 	db := sql.OpenDB(sqliteConnector{dsn: path + "?" + query.Encode()})
@@ -37,21 +37,21 @@ func openSQLite(cfg Config, busy time.Duration) (*sql.DB, error) {
 	return db, nil
 }
 
-// useWAL lets readers and a writer work at the same time; the file keeps the
-// mode. SQLite does not wait for its turn here as it does elsewhere.
+// useWAL sets the journal mode of the file, in which readers and a writer don't
+// block each other. Busy timeouts don't apply to this statement.
 func useWAL(db *sql.DB) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	for {
 		_, err := db.ExecContext(ctx, "PRAGMA journal_mode = WAL")
-		if err == nil || kindOf(err) != conflict || !pause(ctx, 10*time.Millisecond) {
+		if err == nil || classOf(err) != conflict || !pause(ctx, 10*time.Millisecond) {
 			return err
 		}
 	}
 }
 
-// sqliteConnector makes connections that a context interrupts and whose times
-// are UTC, which the driver's own are not.
+// sqliteConnector opens connections on which a context interrupts statements, and
+// which store times in UTC. The driver does neither.
 type sqliteConnector struct{ dsn string }
 
 // Driver implements driver.Connector.
@@ -96,8 +96,8 @@ type sqliteConn struct {
 	handle uintptr
 }
 
-// ExecContext implements driver.ExecerContext. The driver's own handling of the
-// context is left out: it reports a statement that it never began as done.
+// ExecContext implements driver.ExecerContext. The driver gets no context: it would
+// report success for a statement that it did not begin.
 func (c sqliteConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -108,8 +108,8 @@ func (c sqliteConn) ExecContext(ctx context.Context, query string, args []driver
 	return result, endedBy(ctx, err)
 }
 
-// QueryContext implements driver.QueryerContext. The work of a query is done
-// while its rows are read, so the context is watched until they are closed.
+// QueryContext implements driver.QueryerContext. SQLite runs a query while its
+// rows are read, so the context can interrupt it until the rows are closed.
 func (c sqliteConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -146,9 +146,9 @@ func (t sqliteTx) Commit() error { return discard(t.Tx.Commit()) }
 // Rollback implements driver.Tx.
 func (t sqliteTx) Rollback() error { return discard(t.Tx.Rollback()) }
 
-// interruptAtEnd interrupts the connection once ctx has ended, over and over
-// until stop is called: an interrupt before the statement begins is lost. After
-// stop has returned none comes any more.
+// interruptAtEnd interrupts the connection after ctx has ended, repeatedly until
+// stop is called: an interrupt before the statement begins has no effect. There is
+// no interrupt after stop has returned.
 func (c sqliteConn) interruptAtEnd(ctx context.Context) (stop func()) {
 	if ctx.Done() == nil {
 		return func() {}
@@ -208,16 +208,16 @@ func (r *sqliteRows) Close() error {
 	return endedBy(r.ctx, r.sqliteDriverRows.Close())
 }
 
-// endedBy puts the context's error in the place of "interrupted".
+// endedBy replaces the error of an interrupt by the context's error.
 func endedBy(ctx context.Context, err error) error {
-	if err != nil && kindOf(err) == interrupted && ctx.Err() != nil {
+	if err != nil && classOf(err) == interrupted && ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return err
 }
 
-// inUTC does for SQLite, which keeps times as text, what MySQL's driver does by
-// its settings: the text sorts as the time does, in the same precision.
+// inUTC converts times to UTC with the precision of the database, as MySQL's
+// driver does. SQLite stores them as text, which then sorts like the times.
 func inUTC(args []driver.NamedValue) []driver.NamedValue {
 	for i := range args {
 		if t, ok := args[i].Value.(time.Time); ok {

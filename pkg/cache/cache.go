@@ -1,5 +1,5 @@
-// Package cache opens Redis, which Achilles can do without: whoever uses it
-// goes on when it is not configured, and when it does not answer.
+// Package cache opens Redis. Redis is optional: its users must also work if it is
+// not configured or unavailable.
 package cache
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// Config says which Redis to use.
+// Config is the section Redis.
 type Config struct {
 	Host         string          `mapstructure:"Host" usage:"address of the Redis server, host:port; empty for none"`
 	Username     string          `mapstructure:"Username" usage:"account at the Redis server, empty for the default one"`
@@ -23,10 +23,10 @@ type Config struct {
 	PasswordFile string          `mapstructure:"PasswordFile" usage:"file to read the password from"`
 	DB           int             `mapstructure:"DB" usage:"number of the Redis database" validate:"min=0"`
 	TLS          bool            `mapstructure:"TLS" usage:"encrypt the connection to the Redis server"`
-	Timeout      time.Duration   `mapstructure:"Timeout" usage:"longest time one command may take" validate:"min=10ms"`
+	Timeout      time.Duration   `mapstructure:"Timeout" usage:"how long one command may take" validate:"min=10ms"`
 }
 
-// Default is the configuration without Redis.
+// Default returns a configuration without Redis.
 func Default() Config { return Config{Timeout: 500 * time.Millisecond} }
 
 // Validate reports a Host that is not an address.
@@ -43,9 +43,9 @@ func validAddress(host string) bool {
 	return err == nil && notNumber == nil && strings.TrimSpace(name) != "" && number >= 1 && number <= 65535
 }
 
-// Open returns a client, or nil when cfg names no server. It does not connect:
-// the server may come later, and go and return. A command ends with its context
-// and, tries and connecting included, after a small multiple of Timeout.
+// Open returns a client, or nil if cfg.Host is empty. It does not connect: the
+// server may be unavailable at any time. A command ends with its context, and
+// after a small multiple of Timeout, retries and connecting included.
 func Open(cfg Config) *redis.Client {
 	if cfg.Host == "" {
 		return nil
@@ -60,12 +60,12 @@ func Open(cfg Config) *redis.Client {
 		WriteTimeout:          cfg.Timeout,
 		PoolTimeout:           cfg.Timeout,
 		DialerRetries:         1,
-		MaxRetries:            1, // a connection from before a restart of the server costs one try
+		MaxRetries:            1, // a connection to a server that was restarted fails once
 		MinRetryBackoff:       8 * time.Millisecond,
 		MaxRetryBackoff:       50 * time.Millisecond,
 		ContextTimeoutEnabled: true,
 		DisableIdentity:       true,
-		// These are for Redis' managed services; a plain server only refuses them.
+		// Only Redis' managed services support them.
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	if cfg.TLS {

@@ -191,9 +191,9 @@ func (m Migrations) shared(db *DB) []*goose.Migration {
 	return migrations
 }
 
-// versionStore keeps goose's table of versions. Creating it twice does no harm:
-// a process killed between the table and its first row would else block every
-// later migration.
+// versionStore is goose's table of versions. It creates the table only if it does
+// not exist, so that a process killed between the table and its first row does not
+// block later migrations.
 type versionStore struct {
 	goosedb.Store
 	create string
@@ -218,9 +218,9 @@ func (s *versionStore) CreateVersionTable(ctx context.Context, db goosedb.DBTxCo
 	return err
 }
 
-// SchemaCurrent returns nil when the database has had every one of the
-// migrations, or even newer ones. Otherwise the error is ErrSchemaBehind, or
-// what Read returns. It changes nothing and takes no lock.
+// SchemaCurrent returns nil if the database has all of the migrations, or newer
+// ones, ErrSchemaBehind if it lacks any, and other errors like Read. It changes
+// nothing and takes no lock.
 func SchemaCurrent(ctx context.Context, db *DB, m Migrations) error {
 	newest, err := m.newest(db.Dialect())
 	if err != nil {
@@ -236,7 +236,7 @@ func SchemaCurrent(ctx context.Context, db *DB, m Migrations) error {
 	return nil
 }
 
-// version is that of the database, 0 before the first migration.
+// version returns the version of the database, 0 before the first migration.
 func (m Migrations) version(ctx context.Context, db *DB) (version int64, err error) {
 	exists := "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?"
 	if db.Dialect() == SQLite {
@@ -252,7 +252,7 @@ func (m Migrations) version(ctx context.Context, db *DB) (version int64, err err
 	return version, err
 }
 
-// newest is the highest version among the files.
+// newest returns the highest version of the files.
 func (m Migrations) newest(dialect string) (newest int64, err error) {
 	files, err := fs.Glob(m.Files, dialect+"/*.sql")
 	if err != nil {

@@ -8,12 +8,12 @@ import (
 
 // Config is the section Health.
 type Config struct {
-	Strict        bool          `mapstructure:"Strict" usage:"let a failing dependency make the service unready"`
+	Strict        bool          `mapstructure:"Strict" usage:"whether a failing dependency makes the service unready"`
 	CheckInterval time.Duration `mapstructure:"CheckInterval" usage:"pause between two checks of a dependency" validate:"gt=0"`
 	CheckTimeout  time.Duration `mapstructure:"CheckTimeout" usage:"how long one check may take" validate:"gt=0"`
-	StaleAfter    time.Duration `mapstructure:"StaleAfter" usage:"age at which the result of a check is not believed any more"`
-	FailAfter     int           `mapstructure:"FailAfter" usage:"failures in a row that make a dependency count as down, in strict mode" validate:"min=1"`
-	PassAfter     int           `mapstructure:"PassAfter" usage:"passes in a row that make it count as up again, in strict mode" validate:"min=1"`
+	StaleAfter    time.Duration `mapstructure:"StaleAfter" usage:"age from which the result of a check counts as a failure"`
+	FailAfter     int           `mapstructure:"FailAfter" usage:"consecutive failures after which a dependency counts as down, in strict mode" validate:"min=1"`
+	PassAfter     int           `mapstructure:"PassAfter" usage:"consecutive passes after which it counts as up again, in strict mode" validate:"min=1"`
 }
 
 // Default returns the section's defaults.

@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// dependency is what Run knows about one of them.
+// dependency is the state of one dependency.
 type dependency struct {
 	name  string
 	check func(ctx context.Context) error
@@ -20,24 +20,23 @@ type dependency struct {
 	mu     sync.Mutex
 	err    error // of the last check
 	at     time.Time
-	up     bool // as strict mode judges it
-	streak int  // results in a row that contradict up
+	up     bool // in strict mode
+	streak int  // consecutive results that contradict up
 }
 
 func newDependency(name string, check func(ctx context.Context) error, cfg Config, log *zap.Logger) *dependency {
 	return &dependency{name: name, check: check, cfg: cfg, log: log, err: notChecked}
 }
 
-// watch checks until ctx ends. A check that does not return is a failure each
-// time its turn comes again, and no other is started next to it: at most one
-// goroutine is ever left behind.
+// watch checks until ctx ends. While a check does not return, each interval counts
+// as a failure and starts no other check, so that at most one goroutine leaks.
 func (d *dependency) watch(ctx context.Context) {
 	ticker := time.NewTicker(d.cfg.CheckInterval)
 	defer ticker.Stop()
 	var pending <-chan error
 	for {
 		if len(pending) > 0 {
-			pending = nil // an answer that comes too late says nothing about now
+			pending = nil // a late result is outdated
 		}
 		if pending == nil {
 			pending = d.start(ctx)
@@ -63,8 +62,8 @@ func (d *dependency) start(ctx context.Context) <-chan error {
 	return result
 }
 
-// await records the check's result, and returns its channel if there is none
-// in time.
+// await records the result of the check. If there is none within CheckTimeout, it
+// returns the channel on which the result will arrive.
 func (d *dependency) await(ctx context.Context, pending <-chan error) <-chan error {
 	limit := time.NewTimer(d.cfg.CheckTimeout)
 	defer limit.Stop()
@@ -118,7 +117,7 @@ func (d *dependency) logChange(err error) {
 	}
 }
 
-// latest is the last result, unless it is too old to be believed.
+// latest returns the last result, or stale if it is older than StaleAfter.
 func (d *dependency) latest() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -129,12 +128,12 @@ func (d *dependency) current() error {
 	if !d.at.IsZero() && time.Since(d.at) > d.cfg.StaleAfter {
 		return stale
 	}
-	return shown(d.err)
+	return reasonOf(d.err)
 }
 
-// judged is the strict view, with hysteresis. Stale results are failures at
-// once: they have been missing for long enough.
-func (d *dependency) judged() error {
+// strict returns the result for strict mode, with hysteresis. Stale results fail
+// at once.
+func (d *dependency) strict() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	current := d.current()

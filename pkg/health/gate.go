@@ -6,8 +6,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Gate is a condition of the start: closed until it is opened, open for ever
-// after.
+// Gate is a start condition. Once open, it stays open.
 type Gate struct {
 	name string
 	log  *zap.Logger
@@ -19,10 +18,9 @@ type Gate struct {
 // Open opens the gate.
 func (g *Gate) Open() { g.Set(nil) }
 
-// Set says why the gate is still closed; nil opens it. Once the gate is open,
-// Set does nothing: what fails later is a dependency's matter. /readyz shows
-// the text of a Reason in err's chain, else only the class of err; the log has
-// it in full.
+// Set sets the reason why the gate is closed; nil opens it. Set does nothing if the
+// gate is open. /readyz shows the text of a Reason that err wraps, else only the
+// class of err; the log shows err.
 func (g *Gate) Set(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -31,7 +29,7 @@ func (g *Gate) Set(err error) {
 	}
 	if err == nil {
 		g.log.Info("start condition met", zap.String("gate", g.name))
-	} else if err.Error() != g.err.Error() { // it may be set again and again while the start waits
+	} else if err.Error() != g.err.Error() { // it may be set repeatedly
 		g.log.Warn("start condition not met", zap.String("gate", g.name), zap.Error(err))
 	}
 	g.err = err
@@ -40,5 +38,5 @@ func (g *Gate) Set(err error) {
 func (g *Gate) check() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return shown(g.err)
+	return reasonOf(g.err)
 }

@@ -1,10 +1,10 @@
-// Package health answers the two questions a cluster asks of a process: does it
-// serve (/healthz), and is it to get traffic (/readyz).
+// Package health implements the probes of a process: liveness (/healthz) and
+// readiness (/readyz).
 //
-// A process is ready once its gates are open and until it drains. What it
-// depends on is watched and shown, but does not make it unready unless asked to
-// (Config.Strict): a shared database that goes away would take every replica
-// out at once, and turn an outage of writes into an outage of everything.
+// A process is ready from the time when all its gates are open until it drains.
+// Its dependencies are checked and shown, but a failing one does not make it
+// unready, except with Config.Strict: an outage of a shared database would
+// otherwise make all replicas unready at once.
 package health
 
 import (
@@ -19,15 +19,14 @@ import (
 	"go.uber.org/zap"
 )
 
-// Health is the state of one process. Its methods are safe for concurrent use.
+// Health is the health of a process. Its methods are safe for concurrent use.
 type Health struct {
 	cfg        Config
 	draining   <-chan struct{}
 	log        *zap.Logger
 	registerer prometheus.Registerer
 
-	// Each handler of heptiolabs/healthcheck keeps one kind of checks. The
-	// checks never wait: they report what was found before.
+	// The checks of these handlers don't block: they return the latest result.
 	gates, strict, dependencies healthcheck.Handler
 
 	mu      sync.Mutex
@@ -47,26 +46,26 @@ func New(cfg Config, draining <-chan struct{}, log *zap.Logger, registerer prome
 	}
 }
 
-// Gate adds a condition of the start under a name that /readyz shows. The
-// process is not ready before it is open.
+// Gate adds a start condition with a name that /readyz shows. The process is not
+// ready until the gate is open.
 func (h *Health) Gate(name string) *Gate {
 	g := &Gate{name: name, log: h.log, err: Reason("not yet")}
 	h.gates.AddReadinessCheck(name, g.check)
 	return g
 }
 
-// Dependency adds something the process needs, under a name that /readyz and
-// the gauge show. Run calls check over and over, never twice at the same time;
-// check has to return when its context ends. Add dependencies before Run.
+// Dependency adds something that the process needs, with a name that /readyz and
+// the gauge show. Run calls check periodically, and never concurrently; check must
+// return when its context ends. Dependency must be called before Run.
 func (h *Health) Dependency(name string, check func(ctx context.Context) error) {
 	d := h.observe(name, check)
 	if h.cfg.Strict {
-		h.strict.AddReadinessCheck(name, d.judged)
+		h.strict.AddReadinessCheck(name, d.strict)
 	}
 }
 
-// Observe is Dependency for what the process can do without: it is shown, but
-// does not make the process unready in strict mode either.
+// Observe is like Dependency, for something that the process can do without: it
+// does not make the process unready in strict mode.
 func (h *Health) Observe(name string, check func(ctx context.Context) error) {
 	h.observe(name, check)
 }
@@ -81,7 +80,7 @@ func (h *Health) observe(name string, check func(ctx context.Context) error) *de
 	return d
 }
 
-// Run watches the dependencies until ctx ends.
+// Run checks the dependencies until ctx ends.
 func (h *Health) Run(ctx context.Context) error {
 	h.mu.Lock()
 	watched := h.watched
@@ -101,14 +100,13 @@ type answer struct {
 	Checks  map[string]string `json:"checks,omitempty"`
 }
 
-// Healthz answers 200 as long as the process serves at all, also while it
-// drains and whatever it depends on is doing.
+// Healthz answers 200, also while the process drains or a dependency fails.
 func (h *Health) Healthz(w http.ResponseWriter, _ *http.Request) {
 	write(w, http.StatusOK, answer{Status: "ok"})
 }
 
-// Readyz answers 200 when the process is to get traffic, else 503 with the
-// reasons. With ?full=1 it shows every gate and dependency.
+// Readyz answers 200 if the process is ready, else 503 with the reasons. With
+// ?full=1 it shows all gates and dependencies.
 func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
 	gates, strict := evaluate(h.gates), evaluate(h.strict)
 	body := answer{Status: "ready"}
@@ -145,14 +143,14 @@ func write(w http.ResponseWriter, status int, body answer) {
 	_, _ = w.Write(data)
 }
 
-// evaluate asks a handler for the result of each of its checks: passed, or the
-// text of its error. The handler's interface has only its HTTP endpoint.
+// evaluate returns the result of each check of a handler: passed, or the text of
+// its error. The handler's interface has only HTTP endpoints.
 func evaluate(handler healthcheck.Handler) map[string]string {
 	var recorded recorder
 	handler.ReadyEndpoint(&recorded, &http.Request{Method: http.MethodGet, URL: &url.URL{RawQuery: "full=1"}})
 	results := map[string]string{}
 	if err := json.Unmarshal(recorded.body, &results); err != nil {
-		results["healthcheck"] = "its answer cannot be read"
+		results["healthcheck"] = "its response cannot be read"
 	}
 	return results
 }

@@ -18,6 +18,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 func ask(t *testing.T, handler http.HandlerFunc, target string) (int, answer) {
@@ -79,11 +81,11 @@ func TestReadyOnceTheGatesAreOpen(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, status)
 	require.Equal(t, "draining", body.Status)
 	status, body = ask(t, h.Healthz, "/healthz")
-	require.Equal(t, http.StatusOK, status, "draining is no reason to be restarted")
+	require.Equal(t, http.StatusOK, status, "a draining process must not be restarted")
 	require.Equal(t, answer{Status: "ok"}, body)
 }
 
-func TestAFailingDependencyIsShownButChangesNothing(t *testing.T) {
+func TestFailingDependencyDoesNotMakeUnready(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		h := New(Default(), nil, zap.NewNop(), registry)
@@ -244,7 +246,7 @@ func TestOnlyChangesAreLogged(t *testing.T) {
 	})
 }
 
-func TestWhatIsShownOfAnError(t *testing.T) {
+func TestReasonOf(t *testing.T) {
 	timeout := &net.DNSError{Err: "no answer", Name: "db.internal", IsTimeout: true}
 	for _, c := range []struct {
 		err  error
@@ -257,7 +259,7 @@ func TestWhatIsShownOfAnError(t *testing.T) {
 		{&net.DNSError{Err: "no such host", Name: "db.internal"}, unreachable},
 		{fmt.Errorf("%w: %w", Reason("the schema is too old: run migrate"), errors.New("secret")), Reason("the schema is too old: run migrate")},
 	} {
-		require.Equal(t, c.want, shown(c.err), "%v", c.err)
+		require.Equal(t, c.want, reasonOf(c.err), "%v", c.err)
 	}
 }
 
@@ -273,4 +275,17 @@ func gauge(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 		}
 	}
 	return values
+}
+
+func TestValidate(t *testing.T) {
+	for key, change := range map[string]func(*Config){
+		"CheckInterval": func(c *Config) { c.CheckInterval = 0 },
+		"CheckTimeout":  func(c *Config) { c.CheckTimeout = 0 },
+		"StaleAfter":    func(c *Config) { c.StaleAfter = c.CheckInterval + c.CheckTimeout },
+		"FailAfter":     func(c *Config) { c.FailAfter = 0 },
+		"PassAfter":     func(c *Config) { c.PassAfter = 0 },
+	} {
+		cfg := configured(change)
+		require.ErrorContains(t, settings.Validate(&cfg), key+": ")
+	}
 }

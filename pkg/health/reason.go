@@ -7,9 +7,8 @@ import (
 	"os"
 )
 
-// Reason is an error whose text may be shown to anyone who can ask /readyz. Of
-// every other error only its class is shown, because its text may name
-// addresses and accounts.
+// Reason is an error whose text /readyz may show. Of other errors it shows only the
+// class, because their texts may contain addresses and accounts.
 type Reason string
 
 func (r Reason) Error() string { return string(r) }
@@ -22,8 +21,8 @@ const (
 	notChecked  Reason = "not checked yet"
 )
 
-// shown returns what of err may be shown: nil or a Reason.
-func shown(err error) error {
+// reasonOf returns what may be shown of err: nil or a Reason.
+func reasonOf(err error) error {
 	var reason Reason
 	var network net.Error
 	switch {

@@ -1,4 +1,5 @@
-// Package command makes a service's command line: serve, migrate, healthcheck, version and help, with a flag for every setting.
+// Package command implements the command line of a service: serve, migrate, healthcheck, version and help, with a flag for each
+// setting.
 package command
 
 import (
@@ -18,39 +19,39 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// Service is a program whose configuration is a C, a struct of sections as package settings describes it.
+// Service is a program with a configuration of type C; see package settings.
 type Service[C any] struct {
-	Name     string // the program's name, as typed
-	Summary  string // what it is, in a line
+	Name     string // the name of the program
+	Summary  string // a description of one line
 	Defaults func() C
 
-	// Serve runs the service until it is stopped by a signal.
+	// Serve runs the service until a signal.
 	Serve func(ctx context.Context, run Run[C]) error
-	// Migrate brings the database's schema up to date; its context ends on the first signal. A service without one has no
+	// Migrate brings the schema of the database up to date. Its context ends at the first signal. If Migrate is nil, there is no
 	// command migrate.
 	Migrate func(ctx context.Context, run Run[C]) error
-	// Commands makes further ones; bind gives one the settings.
+	// Commands returns further commands.
 	Commands func(bind Bind[C]) []*cobra.Command
 }
 
-// Bind gives a command the flags of serve, and makes it do work with the settings that serve would have. It returns cmd.
+// Bind adds the flags of serve to cmd, makes it call work with the settings that serve would have, and returns cmd.
 type Bind[C any] func(cmd *cobra.Command, work func(config C, args []string) error) *cobra.Command
 
-// Run is what a command has to work with.
+// Run holds the inputs of Serve and Migrate.
 type Run[C any] struct {
 	Config         C
-	Reload         func() (C, error) // reads the file anew; environment and flags keep their precedence over it
-	ConfigFile     string            // "" when there is none
+	Reload         func() (C, error) // reads the settings again, with the same environment and flags
+	ConfigFile     string            // "" for none
 	Stdout, Stderr io.Writer
 	Signals        <-chan os.Signal // SIGINT and SIGTERM since the command began; nil in Migrate
 }
 
-// Main runs the command that args (without the program's name) and environ ("NAME=value") ask for, and returns the
-// program's exit code: 0, or 1 after an error, which is then on stderr, each line with the program's name in front.
+// Main runs the command that args contain, without the program's name. environ holds "NAME=value" entries. Main returns the exit
+// code: 0, or 1 after an error, which it prints to stderr, each line with the program's name.
 func (s Service[C]) Main(args, environ []string, stdout, stderr io.Writer) int {
 	p := program[C]{s, environ, stdout, stderr}
 	root := p.root()
-	root.SetArgs(append([]string{}, args...)) // never nil, for which cobra would take the process's own
+	root.SetArgs(append([]string{}, args...)) // not nil: cobra would use os.Args
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	if err := root.Execute(); err != nil {
@@ -121,8 +122,8 @@ func (p program[C]) migrate() *cobra.Command {
 	})
 }
 
-// untilSignal returns a context that the first signal ends. Then it gives the signals back, so that a second one ends the
-// process at once. The function returned ends the waiting.
+// untilSignal returns a context that ends at the first signal, after which a second one ends the process at once. The caller
+// must call the returned function.
 func untilSignal(signals <-chan os.Signal, stop func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	go func() {
@@ -153,7 +154,7 @@ func (p program[C]) withSettings(name, short string, run func(loader[C]) error) 
 	return p.settings(&cobra.Command{Use: name, Short: short, Args: noArguments}, func(load loader[C], _ []string) error { return run(load) })
 }
 
-// settings gives a command a flag for each setting.
+// settings adds a flag for each setting to a command.
 func (p program[C]) settings(cmd *cobra.Command, run func(load loader[C], args []string) error) *cobra.Command {
 	if cmd.Long == "" {
 		cmd.Long = cmd.Short + "."
@@ -247,7 +248,7 @@ func commands(root *cobra.Command) []string {
 	return names
 }
 
-// noArguments does not repeat the arguments: they may be the rest of a secret that was not quoted.
+// noArguments rejects arguments. It does not print them: they may be the rest of a secret that was not quoted.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -256,14 +257,14 @@ func noArguments(cmd *cobra.Command, args []string) error {
 		cmd.CommandPath(), len(args))
 }
 
-// flagError says what is wrong with a flag in one line, and never the value behind it.
+// flagError returns an error of one line, without the flag's value.
 func flagError(cmd *cobra.Command, err error) error {
 	if errors.Is(err, pflag.ErrHelp) {
 		return err
 	}
 	see := fmt.Sprintf("see %s --help", cmd.CommandPath())
 	if !cmd.HasParent() {
-		see = fmt.Sprintf("write flags behind a command, as in %s serve --name=value", cmd.Name())
+		see = fmt.Sprintf("write flags after a command, as in %s serve --name=value", cmd.Name())
 	}
 	var unknown *pflag.NotExistError
 	var noValue *pflag.ValueRequiredError

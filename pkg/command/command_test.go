@@ -142,11 +142,11 @@ func TestMistakesGetOneLine(t *testing.T) {
 	}{
 		"no command":        {nil, "no command given; it is one of " + commands + "; see tag --help"},
 		"misspelt command":  {[]string{"srve"}, `unknown command "srve"; did you mean serve?; the commands are ` + commands},
-		"unknown command":   {[]string{"deploy", "--now"}, `unknown flag --now; write flags behind a command, as in tag serve --name=value`},
+		"unknown command":   {[]string{"deploy", "--now"}, `unknown flag --now; write flags after a command, as in tag serve --name=value`},
 		"unknown word":      {[]string{"deploy", "now"}, `unknown command "deploy"; the commands are ` + commands},
 		"completion":        {[]string{"completion"}, `unknown command "completion"; the commands are ` + commands},
 		"help on unknown":   {[]string{"help", "srve"}, `unknown command "srve"; did you mean serve?; the commands are ` + commands},
-		"switch first":      {[]string{"--server.tls", "serve"}, "unknown flag --server.tls; write flags behind a command, as in tag serve --name=value"},
+		"switch first":      {[]string{"--server.tls", "serve"}, "unknown flag --server.tls; write flags after a command, as in tag serve --name=value"},
 		"misspelt flag":     {[]string{"serve", "--server.httprt=1"}, "unknown flag --server.httprt; did you mean --server.httpport?; see tag serve --help"},
 		"unknown flag":      {[]string{"serve", "--nothing.like.it=hunter2"}, "unknown flag --nothing.like.it; see tag serve --help"},
 		"single dash":       {[]string{"serve", "-database.password=hunter2"}, "unknown flag beginning with a single dash; flags begin with two; see tag serve --help"},
@@ -238,7 +238,7 @@ func TestCommandsOfTheService(t *testing.T) {
 		Name: "tag", Defaults: defaults, Commands: func(bind command.Bind[config]) []*cobra.Command {
 			greet := &cobra.Command{Use: "greet", Short: "Greet", RunE: func(cmd *cobra.Command, _ []string) error {
 				_, err := cmd.OutOrStdout().Write([]byte("hello"))
-				return errors.Join(err, errors.New("nobody there"))
+				return errors.Join(err, errors.New("not found"))
 			}}
 			show := &cobra.Command{Use: "show", Short: "Show a setting"}
 			return []*cobra.Command{greet, bind(show, func(c config, args []string) error {
@@ -249,7 +249,7 @@ func TestCommandsOfTheService(t *testing.T) {
 	}
 	require.Equal(t, 1, service.Main([]string{"greet"}, nil, &stdout, &stderr))
 	require.Equal(t, "hello", stdout.String())
-	require.Equal(t, "tag: nobody there\n", stderr.String())
+	require.Equal(t, "tag: not found\n", stderr.String())
 	require.Zero(t, service.Main([]string{"--help"}, nil, &stdout, &stderr))
 	require.Contains(t, stdout.String(), "greet       Greet")
 

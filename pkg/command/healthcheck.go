@@ -10,14 +10,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// healthcheckTimeout is shorter than what container engines allow a check.
+// healthcheckTimeout is shorter than the timeouts of container engines.
 const healthcheckTimeout = 3 * time.Second
 
-// healthcheckCommand asks a running service whether it is ready, for engines that can only run a program in the container:
-// there is neither a shell nor curl in it.
+// healthcheckCommand is for container engines whose health check is a program in the container: the image has neither a shell
+// nor curl.
 func healthcheckCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "healthcheck URL", Short: "Ask a running service whether it is ready, such as http://127.0.0.1:8080/readyz",
+		Use: "healthcheck URL", Short: "Check whether a running service is ready, such as http://127.0.0.1:8080/readyz",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return errors.New("healthcheck needs one URL, such as http://127.0.0.1:8080/readyz")
@@ -31,12 +31,12 @@ func healthcheckCommand() *cobra.Command {
 func healthcheck(cmd *cobra.Command, url string) error {
 	request, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, url, nil)
 	if err != nil {
-		return fmt.Errorf("this is no URL to ask: %w", err)
+		return fmt.Errorf("invalid URL: %w", err)
 	}
 	client := &http.Client{Timeout: healthcheckTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("nobody answers: %w", err)
+		return fmt.Errorf("no answer: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	said, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))

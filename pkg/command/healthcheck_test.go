@@ -28,7 +28,7 @@ func TestHealthcheck(t *testing.T) {
 	server.Close()
 	r := runMain([]string{"healthcheck", url}, nil, nil)
 	require.Equal(t, 1, r.code)
-	require.Contains(t, r.stderr, "tag: nobody answers: ")
+	require.Contains(t, r.stderr, "tag: no answer: ")
 
 	for _, args := range [][]string{{"healthcheck"}, {"healthcheck", url, url}, {"healthcheck", "%"}} {
 		r := runMain(args, nil, nil)

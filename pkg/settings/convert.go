@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// kindOf is the type's name in --help, or "" for a type that no setting can have.
+// kindOf returns the type's name in --help, or "" if settings of this type are not supported.
 func kindOf(t reflect.Type) string {
 	switch t {
 	case durationType:
@@ -32,7 +32,7 @@ func kindOf(t reflect.Type) string {
 	return ""
 }
 
-// set gives the setting the value that a source held: a text, or what YAML made of it.
+// set converts and stores the value of a source: a string, or a value decoded from YAML.
 func (f field) set(raw any) error {
 	switch kindOf(f.value.Type()) {
 	case "string":
@@ -42,16 +42,16 @@ func (f field) set(raw any) error {
 	}
 	text, ok := scalar(raw)
 	if !ok {
-		return f.refuse(raw)
+		return f.invalid(raw)
 	}
 	return f.parse(raw, text)
 }
 
-// setString takes texts only: what YAML makes of 0123, 1e5 or a date is not what was written.
+// setString accepts strings only: YAML decodes 0123, 1e5 or a date to values that differ from their text.
 func (f field) setString(raw any) error {
 	text, ok := raw.(string)
 	if !ok {
-		return f.refuse(raw)
+		return f.invalid(raw)
 	}
 	f.value.SetString(text)
 	return nil
@@ -66,12 +66,12 @@ func (f field) setList(raw any) error {
 		for _, item := range raw {
 			text, ok := item.(string)
 			if !ok {
-				return f.refuse(item)
+				return f.invalid(item)
 			}
 			list = append(list, text)
 		}
 	default:
-		return f.refuse(raw)
+		return f.invalid(raw)
 	}
 	kept := []string{}
 	for _, item := range list {
@@ -116,12 +116,12 @@ func (f field) parse(raw any, text string) error {
 		f.value.SetFloat(n)
 	}
 	if err != nil {
-		return f.refuse(raw)
+		return f.invalid(raw)
 	}
 	return nil
 }
 
-// duration reads "1m30s", and a bare number as seconds.
+// duration parses a duration such as "1m30s". A bare number is seconds.
 func duration(text string) (time.Duration, error) {
 	if last := text[max(0, len(text)-1):]; last != "" && strings.Contains("0123456789.", last) {
 		text += "s"
@@ -129,7 +129,7 @@ func duration(text string) (time.Duration, error) {
 	return time.ParseDuration(text)
 }
 
-// scalar turns a number, a switch or a text into text; lists and maps have none.
+// scalar returns the text of a number, bool or string, and false for a list or map.
 func scalar(raw any) (string, bool) {
 	switch raw := raw.(type) {
 	case string:
@@ -142,7 +142,7 @@ func scalar(raw any) (string, bool) {
 	return "", false
 }
 
-// allowedByType says what a value of the setting's type looks like.
+// allowedByType describes the values of the setting's type.
 func (f field) allowedByType() string {
 	t := f.value.Type()
 	switch kindOf(t) {
@@ -171,12 +171,12 @@ func (f field) allowedByType() string {
 	return "a text; numbers, dates and the like in quotes"
 }
 
-// refuse is the problem of a value the setting cannot have.
-func (f field) refuse(raw any) error {
+// invalid returns the error for a value that does not have the setting's type.
+func (f field) invalid(raw any) error {
 	return &problem{key: f.key, got: show(raw), allowed: f.allowedByType()}
 }
 
-// show names a value in an error; locate covers those of secrets.
+// show returns the text of a value in an error. locate masks secrets.
 func show(raw any) string {
 	switch raw := raw.(type) {
 	case string:
@@ -189,7 +189,7 @@ func show(raw any) string {
 	return fmt.Sprint(raw)
 }
 
-// text is the setting's present value as it would be written, for --help.
+// text returns the setting's value for --help.
 func (f field) text() string {
 	if list, ok := f.value.Interface().([]string); ok {
 		return strings.Join(list, ",")

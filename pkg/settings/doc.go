@@ -1,5 +1,5 @@
-// Package settings fills a configuration struct from, in rising order of precedence, the defaults it already holds, a YAML
-// file, the environment and the command line's flags, and refuses whatever it does not understand.
+// Package settings fills a configuration struct from a YAML file, the environment and the flags of the command line. Each of
+// them overrides the one before, and the file overrides the defaults, which the struct holds. Unknown settings are errors.
 //
 // A configuration is a struct of sections. A field tagged `mapstructure:"HttpPort"` in the section tagged "Server" has the
 // key Server.HttpPort, the environment variable ACHILLES_SERVER_HTTPPORT and the flag --server.httpport; its `usage` tag is
@@ -11,10 +11,10 @@
 //   - A list is a YAML list or a text separated by commas.
 //   - A string field XxxFile next to a [Secret] field Xxx names a file that holds the secret.
 //   - The settings of an embedded struct tagged `mapstructure:",squash"` count as those of the struct around it.
-//   - A field may have rules of go-playground/validator, as in `validate:"min=1,max=10"`. The error says what they allow; the tag
-//     `allowed` says it for other rules than min, max, gt and oneof.
+//   - A field may have rules of go-playground/validator, as in `validate:"min=1,max=10"`. A field with other rules than min, max,
+//     gt and oneof needs a tag `allowed`, which describes the allowed values in error messages.
 //   - A section, or the whole, may have a method Validate() error that compares fields with each other; [Invalid] makes its errors.
 //
-// An environment variable that is empty counts as not set. The variables that Kubernetes makes for services, such as
-// ACHILLES_REDIS_PORT=tcp://10.0.0.7:6379, are no settings and are left alone.
+// An empty environment variable counts as not set. The variables that Kubernetes sets for services, such as
+// ACHILLES_REDIS_PORT=tcp://10.0.0.7:6379, are not settings and are ignored.
 package settings

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// EnvPrefix begins the name of every environment variable that is a setting.
+// EnvPrefix is the prefix of environment variables that are settings.
 const EnvPrefix = "ACHILLES_"
 
-// Kubernetes puts variables for every service of the namespace into every container; those of a service named
-// achilles-redis begin like the settings of the section Redis.
+// Kubernetes sets variables for each service of the namespace in each container. Those of a service named achilles-redis have
+// the prefix of the section Redis.
 var (
 	serviceLink = regexp.MustCompile(`(^|_)(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 	serviceAddr = regexp.MustCompile(`^(tcp|udp|sctp)://`)
@@ -24,7 +24,7 @@ func variable(key string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// readEnviron takes the settings out of the environment. Variables of sections that do not exist belong to somebody else.
+// readEnviron reads the settings in the environment. It ignores variables of unknown sections, which other programs may use.
 func (l *loading) readEnviron(environ []string) {
 	known := map[string]field{}
 	for _, f := range l.schema.fields {
@@ -49,7 +49,7 @@ func (l *loading) readEnviron(environ []string) {
 	l.merge(layer)
 }
 
-// sectionOf finds the section that a variable's name begins with, or "".
+// sectionOf returns the section with whose name a variable begins, or "".
 func (l *loading) sectionOf(rest string) string {
 	for _, s := range l.schema.sections {
 		name := s.name + "_"

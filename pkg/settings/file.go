@@ -16,7 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// readFile takes the settings out of the YAML file, if there is one.
+// readFile reads the settings in the YAML file, if there is one.
 func (l *loading) readFile(file string) {
 	if file == "" {
 		return
@@ -38,9 +38,9 @@ func (l *loading) readFile(file string) {
 	l.merge(reader.layer)
 }
 
-// parseFile returns the document's root, a mapping, or nil when the file is empty.
+// parseFile returns the root of the document, which is a mapping, or nil if the file is empty.
 func parseFile(file string) (*yaml.Node, error) {
-	content, err := os.ReadFile(file) // #nosec G304 -- whoever starts the program names its configuration
+	content, err := os.ReadFile(file) // #nosec G304 -- the user names the file
 	if err != nil {
 		return nil, fmt.Errorf("configuration file %s: %s; check --config and %sCONFIG, or leave both out to run on the defaults",
 			file, reason(err), EnvPrefix)
@@ -69,7 +69,7 @@ func parseFile(file string) (*yaml.Node, error) {
 	return root, nil
 }
 
-// reason leaves out of an error what the message around it says already.
+// reason returns the text of an error without the path, which the message around it contains.
 func reason(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -86,11 +86,11 @@ func reason(err error) string {
 	return "cannot be read: " + err.Error()
 }
 
-// quotedValue matches what a YAML error quotes of the file: it may be part of a secret. Indicators such as ':' may stay.
+// quotedValue matches quotations of the file in a YAML error, which may be part of a secret, but not indicators such as ':'.
 var quotedValue = regexp.MustCompile("'[^']{2,}'|`[^`]*`")
 
-// syntaxError says near which line the YAML is malformed: the parser names the line where the broken construct begins, and
-// none for the first.
+// syntaxError returns the message for malformed YAML. The parser reports the line on which the malformed construct begins, but
+// not for the first line.
 func syntaxError(err error, content []byte) string {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if name, ok := strings.CutPrefix(text, "unknown anchor '"); ok {
@@ -109,7 +109,7 @@ func withoutValues(text string) string {
 	return quotedValue.ReplaceAllString(strings.Join(strings.Fields(text), " "), mask)
 }
 
-// fileReader sorts a file's content into settings and problems.
+// fileReader reads settings from the content of a file.
 type fileReader struct {
 	*loading
 	file  string
@@ -148,15 +148,15 @@ func (r fileReader) take(path []string, key string, value any) {
 
 func (r fileReader) takeField(f field, key string, value any, from string) {
 	if other, twice := r.seen[f.key]; twice {
-		r.fail(&problem{key: f.key, note: fmt.Sprintf("stands in the file twice, as %s and as %s; keep one", other, key), from: from})
+		r.fail(&problem{key: f.key, note: fmt.Sprintf("is in the file twice, as %s and as %s; keep one", other, key), from: from})
 		return
 	}
 	r.seen[f.key] = key
-	if _, isMap := value.(map[string]any); isMap { // which no other source could override any more
+	if _, isMap := value.(map[string]any); isMap { // no other source could override it
 		r.fail(&problem{key: f.key, got: show(value), allowed: f.allowedByType(), from: from})
 		return
 	}
-	if value != nil { // "HttpPort:" with nothing behind it leaves the default
+	if value != nil { // an empty value keeps the default
 		put(r.layer, f.key, value)
 		r.from[f.key] = from
 	}
@@ -169,7 +169,7 @@ func (r fileReader) origin(path []string) string {
 	return r.file
 }
 
-// lineOf finds the line of a key, or 0 when it came into the file by way of an anchor.
+// lineOf returns the line of a key, or 0 if an anchor contains it.
 func lineOf(node *yaml.Node, path []string) int {
 	for i := 0; i+1 < len(node.Content) && node.Kind == yaml.MappingNode; i += 2 {
 		if node.Content[i].Value != path[0] {

@@ -7,9 +7,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// BindFlags registers a flag for each setting of the configuration that dst points to: its name is the key in lower case
-// (typed in any case), its help the field's usage tag with the present value as the default and the environment variable's
-// name. The flags only keep what was typed; [Load] reads it. BindFlags panics when dst cannot be a configuration.
+// BindFlags registers a flag for each setting of the configuration to which dst points. The flag's name is the key in lower
+// case, but may be typed in any case. Its help is the field's usage tag, with the present value as the default and the name of
+// the environment variable. The flags keep their texts for [Load]. BindFlags panics if dst is not a configuration.
 func BindFlags(fs *pflag.FlagSet, dst any) {
 	known, err := describe(dst)
 	if err != nil {
@@ -38,15 +38,14 @@ func help(f field) string {
 	return fmt.Sprintf("%s (default %s; %s)", f.usage, text, f.variable())
 }
 
-// flagValue keeps a flag's text as typed: its conversion is Load's, so that a mistake is reported like any other, together
-// with the others, and a secret never.
+// flagValue keeps a flag's text. Load converts it, so that errors of all sources are reported together, and without secrets.
 type flagValue struct {
 	kind  string
 	typed string
 	set   bool
 }
 
-// Set keeps the text; a list's flag may be given several times.
+// Set keeps the text. The flag of a list may be given several times.
 func (v *flagValue) Set(text string) error {
 	if v.kind == "list" && v.set {
 		text = v.typed + "," + text
@@ -55,13 +54,13 @@ func (v *flagValue) Set(text string) error {
 	return nil
 }
 
-// String shows nothing: it is what the flag library prints, and the text may be a secret.
+// String returns "": pflag prints it, and the text may be a secret.
 func (v *flagValue) String() string { return "" }
 
-// Type is what --help shows behind the flag's name.
+// Type returns what --help shows after the flag's name.
 func (v *flagValue) Type() string { return v.kind }
 
-// typedFlag hands the text to viper as it is.
+// typedFlag passes the text to viper without a conversion.
 type typedFlag struct {
 	name  string
 	value *flagValue

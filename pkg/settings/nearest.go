@@ -2,7 +2,7 @@ package settings
 
 import "strings"
 
-// Nearest returns the one of the names that word is most likely a misspelling of, or "" when none is close.
+// Nearest returns the name of which word is most likely a misspelling, or "" if no name is similar.
 func Nearest(word string, of []string) string {
 	best, least := "", max(2, len(word)/4)+1
 	for _, name := range of {
@@ -13,7 +13,7 @@ func Nearest(word string, of []string) string {
 	return best
 }
 
-// distance is the number of letters to insert, remove or replace to get from one word to the other.
+// distance returns the Levenshtein distance of two words.
 func distance(from, to string) int {
 	row := make([]int, len(to)+1)
 	for j := range row {

@@ -8,12 +8,12 @@ import (
 	"unicode"
 )
 
-// problem is one thing that is wrong with one key.
+// problem is an error of one setting.
 type problem struct {
 	key     string
 	got     string
 	allowed string
-	note    string // in place of got and allowed
+	note    string // replaces got and allowed
 	from    string
 }
 
@@ -31,17 +31,17 @@ func (p *problem) Error() string {
 	return text
 }
 
-// Invalid is the error for a value that a setting must not have: got is that value, allowed says what would do, as in
+// Invalid returns the error for an invalid value: got is the value, allowed describes the valid ones, as in
 //
 //	Server.HttpPort: 70000 is not allowed: a port from 0 to 65535
 //
-// The Validate method of a section names its own key ("HttpPort"), that of the whole configuration the full one. [Load] adds
-// the section and where the value came from.
+// In the Validate method of a section, key is relative to the section ("HttpPort"). [Load] adds the section and the source of
+// the value.
 func Invalid(key, got, allowed string) error {
 	return &problem{key: key, got: got, allowed: allowed}
 }
 
-// shown keeps an error on one line and makes an empty value visible.
+// shown quotes values that are empty or contain line breaks.
 func shown(got string) string {
 	if got == "" || strings.ContainsFunc(got, unicode.IsControl) {
 		return strconv.Quote(got)
@@ -49,10 +49,10 @@ func shown(got string) string {
 	return got
 }
 
-// flatten takes apart what errors.Join put together.
+// flatten returns the errors that errors.Join has joined.
 func flatten(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok || err.Error() != errors.Join(joined.Unwrap()...).Error() { // the text around several %w must not get lost
+	if !ok || err.Error() != errors.Join(joined.Unwrap()...).Error() { // it has several %w, and its own text
 		return []error{err}
 	}
 	var all []error

@@ -14,33 +14,33 @@ var (
 	listType     = reflect.TypeFor[[]string]()
 )
 
-// field is one setting: the key that names it and the place that holds it.
+// field is a setting: its key, the struct field that holds it, and the tags of the field.
 type field struct {
 	key      string
 	value    reflect.Value
 	usage    string
 	negative bool
-	rules    string // of the validator; "" for none
-	allowed  string // what the rules allow, in words; "" if they say it themselves
+	rules    string // of go-playground/validator
+	allowed  string // what the rules allow; "" to derive it from them
 }
 
 func (f field) flag() string     { return strings.ToLower(f.key) }
 func (f field) variable() string { return variable(f.key) }
 func (f field) secret() bool     { return f.value.Type() == secretType }
 
-// section is a struct of settings; the whole configuration is the one without a name.
+// section is a struct of settings. The whole configuration is the section with the name "".
 type section struct {
 	name  string
 	value reflect.Value
 }
 
-// schema is all that a configuration may contain.
+// schema describes the settings of a configuration.
 type schema struct {
 	fields   []field
 	sections []section
 }
 
-// describe reads the schema off a pointer to a configuration struct.
+// describe returns the schema of the configuration to which dst points.
 func describe(dst any) (*schema, error) {
 	value := reflect.ValueOf(dst)
 	if value.Kind() != reflect.Pointer || value.IsNil() || value.Elem().Kind() != reflect.Struct {
@@ -82,13 +82,13 @@ func (s *schema) addField(section string, tags reflect.StructField, value reflec
 		rules: tags.Tag.Get("validate"), allowed: tags.Tag.Get("allowed"),
 	}
 	if f.rules != "" && f.allowedByRules() == "" {
-		return fmt.Errorf("settings: %s needs a tag allowed, which says what its rules %q allow", key, f.rules)
+		return fmt.Errorf("settings: %s needs a tag allowed, which describes what its rules %q allow", key, f.rules)
 	}
 	s.fields = append(s.fields, f)
 	return nil
 }
 
-// field finds a setting by its key, whatever the case.
+// field returns the setting with the key. Case does not matter.
 func (s *schema) field(key string) (field, bool) {
 	for _, f := range s.fields {
 		if strings.EqualFold(f.key, key) {
@@ -98,7 +98,7 @@ func (s *schema) field(key string) (field, bool) {
 	return field{}, false
 }
 
-// section finds a section by its name, whatever the case.
+// section returns the section with the name. Case does not matter.
 func (s *schema) section(name string) (section, bool) {
 	for _, found := range s.sections {
 		if strings.EqualFold(found.name, name) {
@@ -108,7 +108,7 @@ func (s *schema) section(name string) (section, bool) {
 	return section{}, false
 }
 
-// names lists what stands directly in a section, without the section's name.
+// names returns the names of the settings and subsections of a section.
 func (s *schema) names(in string) []string {
 	var all []string
 	add := func(key string) {
@@ -126,7 +126,7 @@ func (s *schema) names(in string) []string {
 	return all
 }
 
-// unknown is the problem of a key that is not in the schema.
+// unknown returns the error for a key that is not in the schema.
 func (s *schema) unknown(key, from string) error {
 	parent, name := split(key)
 	if known, ok := s.section(parent); ok {

@@ -9,11 +9,10 @@ import (
 
 const mask = "******"
 
-// Secret is a text that is never shown: whatever prints, formats, marshals or logs it gets asterisks. Only [Secret.Reveal]
-// gives the text.
+// Secret is a text that is printed, formatted, marshalled and logged as asterisks. Only [Secret.Reveal] returns the text.
 type Secret string
 
-// Reveal returns the text itself, for the one place that needs it.
+// Reveal returns the text.
 func (s Secret) Reveal() string { return string(s) }
 
 // String returns asterisks, or nothing when the secret is empty.
@@ -27,7 +26,7 @@ func (s Secret) String() string {
 // GoString returns what String returns, in quotes.
 func (s Secret) GoString() string { return strconv.Quote(s.String()) }
 
-// Format writes asterisks for every verb: without it %d would print the text as part of its complaint.
+// Format writes asterisks for every verb. Without it, %d would print the text as a bad verb's value.
 func (s Secret) Format(state fmt.State, verb rune) {
 	text := s.String()
 	if verb == 'q' || verb == 'v' && state.Flag('#') {

@@ -31,7 +31,7 @@ func TestSecretIsNeverShown(t *testing.T) {
 		}
 	}
 	require.Equal(t, "******", fmt.Sprint(c.Database.Password))
-	require.Equal(t, "", fmt.Sprint(Secret("")), "an empty secret shows that it is empty")
+	require.Equal(t, "", fmt.Sprint(Secret("")), "an empty secret is not masked")
 	require.Equal(t, `"******"`, fmt.Sprintf("%#v", c.Database.Password))
 	require.Equal(t, hidden, c.Database.Password.Reveal())
 
@@ -54,7 +54,7 @@ func TestSecretIsNeverShown(t *testing.T) {
 	require.Equal(t, 4, strings.Count(log.String(), "\n"))
 }
 
-// Whatever is wrong, and wherever the secret came from, it is in no error and no help.
+// No error and no help text contains a secret.
 func TestSecretInNoError(t *testing.T) {
 	for name, test := range map[string]struct {
 		yaml string
@@ -118,21 +118,21 @@ func TestSecretFile(t *testing.T) {
 	require.Equal(t, " hun\nter2 ", c.Database.Password.Reveal(), "nothing else is trimmed")
 
 	c, _, err = load(t, "Database: {PasswordFile: "+file+"}", nil, []string{"--database.passwordfile=", "--database.password=other"})
-	require.NoError(t, err, "a flag can put the file aside")
+	require.NoError(t, err, "an empty flag overrides the file")
 	require.Equal(t, "other", c.Database.Password.Reveal())
 	c, _, err = load(t, "Database: {Password: '', PasswordFile: "+write("other", hidden)+"}", nil, nil)
-	require.NoError(t, err, "an empty secret is none")
+	require.NoError(t, err, "an empty secret is not set")
 	require.Equal(t, hidden, c.Database.Password.Reveal())
 
 	c = defaults()
 	c.Database.Password = "default"
-	require.NoError(t, Load(&c, Source{Environ: []string{"ACHILLES_DATABASE_PASSWORDFILE=" + file}}), "a default gives way to the file")
+	require.NoError(t, Load(&c, Source{Environ: []string{"ACHILLES_DATABASE_PASSWORDFILE=" + file}}), "the file overrides the default")
 	require.Equal(t, " hun\nter2 ", c.Database.Password.Reveal())
 
 	for name, test := range map[string]struct{ file, want string }{
 		"missing":   {filepath.Join(dir, "none"), "the file %s does not exist"},
 		"directory": {dir, "the file %s is a directory, not a file"},
-		"empty":     {write("empty", "\n"), "the file %s is empty: write the secret into it, or do not name it"},
+		"empty":     {write("empty", "\n"), "the file %s is empty: write the secret into it, or remove the setting"},
 		"huge":      {write("huge", strings.Repeat("hunter2", 10_000)), "the file %s is longer than 65536 bytes: it cannot be a secret"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,16 +11,16 @@ import (
 	"github.com/spf13/viper"
 )
 
-// Source is where settings come from, besides the defaults.
+// Source holds the sources of settings besides the defaults.
 type Source struct {
 	File    string         // a YAML file; "" for none
 	Flags   *pflag.FlagSet // parsed, with the flags of BindFlags; nil for none
 	Environ []string       // "NAME=value" each, as from os.Environ
 }
 
-// Load fills the configuration that dst points to, which holds the defaults, from the file, the environment and the flags,
-// each overriding the one before. Everything that is wrong is reported at once, one error a line, with the key, the value
-// (never a secret's), what is allowed and where it came from. After an error the configuration must not be used.
+// Load fills the configuration to which dst points, and which holds the defaults. It reports all errors at once, one per line,
+// with the key, the value (unless it is a secret), what is allowed, and the source of the value. After an error the
+// configuration must not be used.
 func Load(dst any, src Source) error {
 	known, err := describe(dst)
 	if err != nil {
@@ -40,9 +40,9 @@ func Load(dst any, src Source) error {
 type loading struct {
 	schema     *schema
 	viper      *viper.Viper
-	from       map[string]string // where a key's value came from, for those that are not defaults
+	from       map[string]string // the source of each value that is not the default
 	problems   []error
-	broken     map[string]bool // sections that do not hold what the sources say
+	broken     map[string]bool // sections with a value that could not be assigned
 	incomplete bool            // the file could not be read
 }
 
@@ -57,14 +57,14 @@ func (l *loading) fail(err error) {
 	}
 }
 
-// merge lays settings over those that are there.
+// merge overrides settings of earlier sources.
 func (l *loading) merge(layer map[string]any) {
 	if err := l.viper.MergeConfigMap(layer); err != nil {
 		l.fail(err)
 	}
 }
 
-// put stores a value under a dotted key, in nested maps as viper wants them.
+// put stores a value under a dotted key, in nested maps as viper needs them.
 func put(layer map[string]any, key string, value any) {
 	name, rest, nested := strings.Cut(strings.ToLower(key), ".")
 	if !nested {
@@ -97,7 +97,7 @@ func (l *loading) readFlags(flags *pflag.FlagSet) {
 	}
 }
 
-// assign converts what the sources say and stores it; what they do not mention keeps its default.
+// assign converts and stores the values of the sources.
 func (l *loading) assign() {
 	for _, f := range l.schema.fields {
 		if l.from[f.key] == "" {
@@ -109,7 +109,7 @@ func (l *loading) assign() {
 	}
 }
 
-// readSecrets fills every Secret whose neighbour, named like it with File behind, names a file.
+// readSecrets reads each Secret for which a field with the same name and the suffix File names a file.
 func (l *loading) readSecrets() {
 	for _, f := range l.schema.fields {
 		name, ok := l.schema.field(f.key + "File")
@@ -130,12 +130,12 @@ func (l *loading) readSecrets() {
 	}
 }
 
-// maxSecret is far above any key or password, and below what a wrong path such as a disk image would put into memory.
+// maxSecret is the maximum size of a secret in bytes. It keeps a wrong path, such as that of a disk image, out of memory.
 const maxSecret = 64 << 10
 
-// readSecret returns a file's content without the line end that editors and echo put behind it.
+// readSecret returns the content of a file without line ends at its end.
 func readSecret(path string) (string, error) {
-	file, err := os.Open(path) // #nosec G304 -- whoever starts the program names the file
+	file, err := os.Open(path) // #nosec G304 -- the user names the file
 	if err != nil {
 		return "", fmt.Errorf("the file %s %s", path, reason(err))
 	}
@@ -149,12 +149,12 @@ func readSecret(path string) (string, error) {
 	case len(content) > maxSecret:
 		return "", fmt.Errorf("the file %s is longer than %d bytes: it cannot be a secret", path, maxSecret)
 	case text == "":
-		return "", fmt.Errorf("the file %s is empty: write the secret into it, or do not name it", path)
+		return "", fmt.Errorf("the file %s is empty: write the secret into it, or remove the setting", path)
 	}
 	return text, nil
 }
 
-// validate asks every section that holds what the sources say, and then the whole if all of them are well.
+// validate checks each section whose values could be assigned, and then, if there is no error, the whole configuration.
 func (l *loading) validate() {
 	for _, s := range l.schema.sections {
 		if s.name != "" && !l.broken[s.name] && !l.incomplete {
@@ -174,7 +174,7 @@ func (l *loading) check(s section) {
 	}
 }
 
-// locate completes a problem by its section and by where the value came from, and covers a secret.
+// locate adds the section and the source of the value to a problem, and masks a secret.
 func (l *loading) locate(parent string, err error) error {
 	p, ok := err.(*problem)
 	if !ok {

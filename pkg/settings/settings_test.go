@@ -47,7 +47,7 @@ type databaseConfig struct {
 	unexported   string
 }
 
-// Validate has a pointer receiver and takes a part in the secret's name to show that it stays covered even so.
+// Validate reveals the secret on purpose: Load must mask it nevertheless.
 func (c *databaseConfig) Validate() error {
 	if c.Password == "forbidden" {
 		return Invalid("Password", c.Password.Reveal(), "another one")
@@ -87,7 +87,7 @@ func defaults() config {
 	return c
 }
 
-// load runs Load over texts. The file is at the returned path; it is not made when its content is "-".
+// load runs Load. It writes content to a file, whose path it returns, unless content is "-".
 func load(t *testing.T, content string, environ, args []string) (config, string, error) {
 	t.Helper()
 	file := ""
@@ -133,13 +133,13 @@ func TestPrecedence(t *testing.T) {
 			require.Equal(t, origins, c.Server.Origins)
 			require.Equal(t, timeout, c.Server.ReadTimeout)
 			require.Equal(t, tls, c.Server.TLS)
-			require.Equal(t, "debug", c.Server.RunMode, "what nobody mentions keeps its default")
+			require.Equal(t, "debug", c.Server.RunMode, "other settings keep their defaults")
 			require.Equal(t, "kept", c.Database.unexported)
 		})
 	}
 }
 
-// The error names the source that won, which is the one to mend.
+// The error names the source whose value is used.
 func TestErrorNamesTheSourceThatCounts(t *testing.T) {
 	const content, env, flag = "Server: {HttpPort: a}", "ACHILLES_SERVER_HTTPPORT=b", "--server.httpport=c"
 	_, _, err := load(t, content, []string{env}, []string{flag})
@@ -256,7 +256,7 @@ func TestUnknown(t *testing.T) {
 		"null":        {"Redis: {Hots: }", "", "Redis.Hots: no such setting; did you mean Redis.Host?" + keys + " (from FILE line 1)"},
 		"variable":    {"", "ACHILLES_REDIS_HOTS=x", "Redis.HOTS: no such setting; did you mean Redis.Host?" + keys + " (from environment variable ACHILLES_REDIS_HOTS)"},
 		"mixed case":  {"", "ACHILLES_Redis_Host=x", "Redis.Host: no such setting; did you mean Redis.Host?" + keys + " (from environment variable ACHILLES_Redis_Host)"},
-		"key twice":   {"Redis: {Host: a, HOST: b}", "", "Redis.Host: stands in the file twice, as Redis.HOST and as Redis.Host; keep one (from FILE line 1)"},
+		"key twice":   {"Redis: {Host: a, HOST: b}", "", "Redis.Host: is in the file twice, as Redis.HOST and as Redis.Host; keep one (from FILE line 1)"},
 		"number name": {"Redis: {1: a}", "", "Redis: is a section: write its settings on the lines below it, indented: Host, Port (from FILE line 1)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -268,13 +268,13 @@ func TestUnknown(t *testing.T) {
 
 func TestForeignVariablesAreIgnored(t *testing.T) {
 	c, _, err := load(t, "-", []string{
-		// What Kubernetes makes for services named achilles-redis, achilles-server-http, achilles-database and achilles.
+		// What Kubernetes sets for services named achilles-redis, achilles-server-http, achilles-database and achilles.
 		"ACHILLES_REDIS_SERVICE_HOST=10.96.0.7", "ACHILLES_REDIS_SERVICE_PORT=6379", "ACHILLES_REDIS_SERVICE_PORT_REDIS=6379",
 		"ACHILLES_REDIS_PORT=tcp://10.96.0.7:6379", "ACHILLES_REDIS_PORT_6379_TCP=tcp://10.96.0.7:6379",
 		"ACHILLES_REDIS_PORT_6379_TCP_PROTO=tcp", "ACHILLES_REDIS_PORT_6379_TCP_PORT=6379", "ACHILLES_REDIS_PORT_6379_TCP_ADDR=10.96.0.7",
 		"ACHILLES_SERVER_HTTP_PORT=tcp://10.96.0.8:80", "ACHILLES_SERVER_HTTP_SERVICE_HOST=10.96.0.8", "ACHILLES_SERVER_PORT_53_UDP_ADDR=10.96.0.8",
 		"ACHILLES_DATABASE_SERVICE_PORT_MYSQL_X=3306", "ACHILLES_SERVICE_HOST=10.96.0.9", "ACHILLES_PORT=tcp://10.96.0.9:80",
-		// Sections that do not exist, and what only looks alike.
+		// Unknown sections, and names that are only similar.
 		"ACHILLES_CONFIG=x", "ACHILLES_TEST_MYSQL=x", "ACHILLES_SERVERS_HTTPPORT=1", "ACHILLES_SERVER=1", "ACHILLES_SERVER_=", "NOTACHILLES_SERVER_X=1",
 		"ACHILLES_", "=C:=C:", "", "NOVALUE",
 	}, nil)
@@ -365,7 +365,7 @@ func TestRules(t *testing.T) {
 	silent := struct {
 		URL string `validate:"http_url"`
 	}{}
-	require.ErrorContains(t, Load(&silent, Source{}), "needs a tag allowed", "a rule that nobody could understand")
+	require.ErrorContains(t, Load(&silent, Source{}), "needs a tag allowed", "a rule without a description")
 }
 
 func TestDefaultsAreValidatedToo(t *testing.T) {
@@ -387,7 +387,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}, strings.Split(err.Error(), "\n"))
 
 	_, _, err = load(t, "Server: {HttpPort: 70000, RunMode: fast}", nil, nil)
-	require.Len(t, strings.Split(err.Error(), "\n"), 2, "a section's joined errors each stand on their own line")
+	require.Len(t, strings.Split(err.Error(), "\n"), 2, "each error of a section has its own line")
 }
 
 func TestFiles(t *testing.T) {
@@ -420,7 +420,7 @@ func TestFiles(t *testing.T) {
 		"tagged":     {write("tagged.yaml", "Database:\n  Password: !!int hunter2\n"), "cannot decode !!str ****** as a !!int"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// What depends on the file is not complained about, what does not is.
+			// Errors that do not depend on the file are reported, too.
 			_, _, err := loadFile(t, test.file, []string{"ACHILLES_SERVER_SMALL=x", "ACHILLES_DATABASE_USERNAME=odd"}, nil)
 			require.EqualError(t, err, "configuration file "+test.file+": "+test.want+"\n"+
 				`Server.Small: "x" is not allowed: a whole number from -128 to 127 (from environment variable ACHILLES_SERVER_SMALL)`)
@@ -482,7 +482,7 @@ func TestHelp(t *testing.T) {
 	require.NotContains(t, usages, "hunter2")
 	known, err := describe(&c)
 	require.NoError(t, err)
-	require.Equal(t, len(known.fields), strings.Count(usages, "(default "), "every setting says its default")
+	require.Equal(t, len(known.fields), strings.Count(usages, "(default "), "every setting has its default in the help")
 }
 
 func TestNearest(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"github.com/go-playground/validator/v10"
 )
 
-// Validate reports every value of the section that dst points to which its tags or its method Validate do not allow. Load does
-// so by itself.
+// Validate reports the values of a section that its tags or its method Validate do not allow. dst points to the section. Load
+// does the same.
 func Validate(dst any) error {
 	known, err := describe(dst)
 	if err != nil {
@@ -18,7 +18,7 @@ func Validate(dst any) error {
 	return known.validate(known.sections[0])
 }
 
-// validate applies the fields' rules first, and then the section's own method, which compares fields with each other.
+// validate applies the rules of the fields, and then the section's own method.
 func (s *schema) validate(in section) error {
 	var errs []error
 	rules := validator.New()
@@ -44,7 +44,7 @@ func (f field) validate(rules *validator.Validate, name string) error {
 	return Invalid(name, fmt.Sprint(broken[0].Value()), f.allowedByRules())
 }
 
-// allowedByRules is the field's tag `allowed`, or else what its rules say, or "" if they don't speak for themselves.
+// allowedByRules returns the tag `allowed`, or a description of the rules, or "" if there is neither.
 func (f field) allowedByRules() string {
 	if f.allowed != "" {
 		return f.allowed

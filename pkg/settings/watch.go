@@ -11,13 +11,12 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// settle is how long a change is left alone before the file is read: an editor or a ConfigMap needs several steps for one.
-const settle = 200 * time.Millisecond
+// readDelay is the time from a change until the file is read. Editors and ConfigMaps change a file in several steps.
+const readDelay = 200 * time.Millisecond
 
-// Watch calls changed whenever the file's content has become another, until ctx ends; then it returns nil. It blocks, and
-// changed runs on the caller's goroutine, never twice at a time. A file that is replaced, or reached through symbolic links
-// that are swapped, as in a mounted ConfigMap, counts as changed; one that is gone or touched does not. With no file there
-// is nothing to watch, and Watch only waits for ctx. The error is that the file's directory cannot be watched.
+// Watch blocks and calls changed whenever the content of the file has changed. It returns nil when ctx ends, and an error if
+// the file's directory cannot be watched. Watch notices that a file, or a symbolic link to it as in a mounted
+// ConfigMap, is replaced. It ignores a missing file and an unchanged content. If file is empty, Watch only waits for ctx.
 func Watch(ctx context.Context, file string, changed func()) error {
 	if file == "" {
 		<-ctx.Done()
@@ -29,7 +28,7 @@ func Watch(ctx context.Context, file string, changed func()) error {
 	}
 	defer func() { _ = watcher.Close() }()
 	w := watch{file: file, watcher: watcher}
-	// The directory, because the file itself is another one after it was replaced.
+	// The directory, because the file may be replaced by another one.
 	if err := watcher.Add(filepath.Dir(file)); err != nil {
 		return fmt.Errorf("watching the configuration file %s: %w; check that its directory exists", file, err)
 	}
@@ -46,7 +45,7 @@ type watch struct {
 }
 
 func (w *watch) run(ctx context.Context, changed func()) {
-	timer := time.NewTimer(settle)
+	timer := time.NewTimer(readDelay)
 	timer.Stop()
 	defer timer.Stop()
 	waiting := false
@@ -56,7 +55,7 @@ func (w *watch) run(ctx context.Context, changed func()) {
 			return
 		case <-w.watcher.Events:
 		case err := <-w.watcher.Errors:
-			_ = err // events were lost: look, as after an event
+			_ = err // events may have been lost
 		case <-timer.C:
 			waiting = false
 			w.followLink()
@@ -65,22 +64,21 @@ func (w *watch) run(ctx context.Context, changed func()) {
 			}
 			continue
 		}
-		if !waiting { // and not put off by further events, or a busy neighbour in the directory would put it off for ever
+		if !waiting { // further events must not extend the delay, or frequent ones would extend it for ever
 			waiting = true
-			timer.Reset(settle)
+			timer.Reset(readDelay)
 		}
 	}
 }
 
-// followLink watches the directory that a symbolic link leads to as well: the file may be written there.
+// followLink also watches the directory of the file to which a symbolic link leads: it may be written there.
 func (w *watch) followLink() {
 	if target, err := filepath.EvalSymlinks(w.file); err == nil {
-		_ = w.watcher.Add(filepath.Dir(target)) // the file's own directory is watched in any case
+		_ = w.watcher.Add(filepath.Dir(target)) // the directory of the link is watched in any case
 	}
 }
 
-// differs reads the file and tells whether it holds something else than the last time. One that cannot be read is on its way
-// from one state to the next.
+// differs reads the file and reports whether its content has changed. It ignores errors: the file may be being replaced.
 func (w *watch) differs() bool {
 	content, err := os.ReadFile(w.file)
 	if err != nil || bytes.Equal(content, w.content) {

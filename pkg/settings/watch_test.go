@@ -53,7 +53,7 @@ func ready(t *testing.T, file, probe string, seen <-chan string) {
 			replace(t, file, probe, string(original))
 			expect(t, seen, string(original))
 			return
-		case <-time.After(2 * settle):
+		case <-time.After(2 * readDelay):
 		}
 	}
 	t.Fatal("the watch never began")
@@ -88,7 +88,7 @@ func expectNothing(t *testing.T, seen <-chan string) {
 	select {
 	case got := <-seen:
 		t.Fatalf("a change to %q was reported", got)
-	case <-time.After(3 * settle):
+	case <-time.After(3 * readDelay):
 	}
 }
 
@@ -127,7 +127,7 @@ func TestWatchIsNotPutOffByABusyDirectory(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(settle / 20):
+			case <-time.After(readDelay / 20):
 				_ = os.WriteFile(filepath.Join(filepath.Dir(file), "busy.log"), []byte("x"), 0o600)
 			}
 		}

@@ -20,7 +20,7 @@ import (
 	"github.com/achilles-blog/achilles/services/article/migrations"
 )
 
-// Command is the service's command line.
+// Command returns the command line of the service.
 func Command() command.Service[Config] {
 	return command.Service[Config]{
 		Name:     "article",
@@ -38,7 +38,7 @@ func Command() command.Service[Config] {
 
 func serve(ctx context.Context, run command.Run[Config]) error {
 	config := run.Config
-	if config.Feed.Token == "" { // the command migrate can do without
+	if config.Feed.Token == "" { // Validate accepts it: other commands don't need a token
 		return settings.Invalid("Feed.Token", "", "the secret that the tag service has as Feed.Token")
 	}
 	return service.Run(ctx, service.Options{

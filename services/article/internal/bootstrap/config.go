@@ -37,16 +37,16 @@ func (c Config) service() service.Config {
 	return c.Config
 }
 
-// APIConfig is the section App: what the API allows.
+// APIConfig is the section App.
 type APIConfig struct {
-	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"articles on a page when the client names no number"`
-	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"most articles on a page"`
+	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"page size if the request has none"`
+	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"maximum page size"`
 	// MariaDB accepts 16 MiB in one packet by default, and escaping may double the
 	// content.
-	MaxContentBytes int `mapstructure:"MaxContentBytes" usage:"largest content of an article, in bytes" validate:"min=1,max=7340032" allowed:"1 to 7340032 (7 MiB): the database takes no larger statement"`
+	MaxContentBytes int `mapstructure:"MaxContentBytes" usage:"maximum size of an article's content, in bytes" validate:"min=1,max=7340032" allowed:"1 to 7340032 (7 MiB): the database takes no larger statement"`
 }
 
-// Validate says what is wrong with the section.
+// Validate reports page sizes that cannot work together.
 func (c APIConfig) Validate() error {
 	return c.paging().Validate()
 }
@@ -55,17 +55,16 @@ func (c APIConfig) paging() requests.Paging {
 	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize}
 }
 
-// maxBodyBytes is the largest body that an article may need: JSON may write a
-// byte as six, a form as three, and beside the content there is a little else.
+// maxBodyBytes returns the maximum size of a request body. JSON may encode a byte
+// of the content in six, and the other fields are small.
 func (c APIConfig) maxBodyBytes() int64 {
 	return 6*int64(c.MaxContentBytes) + 64<<10
 }
 
-// FeedConfig is the section Feed: the tag service's changes, which this
-// service follows.
+// FeedConfig is the section Feed, the feed of changes of the tag service.
 type FeedConfig struct {
-	URL       string          `mapstructure:"URL" usage:"where the tag service is, such as http://achilles-tag:8080" validate:"http_url" allowed:"the tag service's base URL, such as http://achilles-tag:8080"`
-	Token     settings.Secret `mapstructure:"Token" usage:"what the tag service wants to be shown; its own Feed.Token"`
+	URL       string          `mapstructure:"URL" usage:"base URL of the tag service, such as http://achilles-tag:8080" validate:"http_url" allowed:"the tag service's base URL, such as http://achilles-tag:8080"`
+	Token     settings.Secret `mapstructure:"Token" usage:"token for the feed, the same as Feed.Token of the tag service"`
 	TokenFile string          `mapstructure:"TokenFile" usage:"file that holds Token"`
 	Wait      time.Duration   `mapstructure:"Wait" usage:"how long one read of the feed waits for a change, in whole seconds up to 10s"`
 	Timeout   time.Duration   `mapstructure:"Timeout" usage:"how long the tag service may take to answer beyond Wait" validate:"min=100ms"`

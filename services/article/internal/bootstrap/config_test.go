@@ -34,7 +34,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, 20*time.Second, config.Server.ShutdownTimeout)
 }
 
-// A default secret that is compiled in would be none.
+// A default in the program would not be secret.
 func TestNoDefaultToken(t *testing.T) {
 	require.Empty(t, bootstrap.Command().Defaults().Feed.Token)
 	var stdout, stderr bytes.Buffer

@@ -11,8 +11,8 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
-// withFaults returns a store that is wrong about each tenth article, where fail
-// points are enabled.
+// withFaults returns a store that fails for each tenth article if fail points are
+// enabled.
 func withFaults(store article.Store) article.Store { return faultyStore{store} }
 
 type faultyStore struct{ article.Store }

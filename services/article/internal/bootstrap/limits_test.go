@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The body limit is what an article needs, unless somebody sets one.
+// The default of the body limit depends on App.MaxContentBytes.
 func TestBodyLimit(t *testing.T) {
 	config := defaults()
 	require.Greater(t, config.service().Server.MaxBodyBytes, int64(6*config.App.MaxContentBytes))

@@ -18,7 +18,7 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/migrations"
 )
 
-// Command is the service's command line.
+// Command returns the command line of the service.
 func Command() command.Service[Config] {
 	return command.Service[Config]{
 		Name:     "tag",
@@ -54,7 +54,7 @@ func register(base *service.Service, config Config) error {
 
 func newTags(base *service.Service, config Config) *tag.Service {
 	if config.Feed.Token == "" {
-		base.Log.Warn("nobody can follow the tags: set Feed.Token, the same as in the article service")
+		base.Log.Warn("the feed of tags rejects all readers: set Feed.Token to the same secret as in the article service")
 	}
 	stored := store.New(base.DB, config.Idempotency.Retention)
 	sweeper := replay.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
@@ -80,7 +80,8 @@ func reportTrim(log *zap.Logger, removed int64, err error) {
 	}
 }
 
-// announcer returns what tells other replicas of a change; nil without Redis.
+// announcer returns a function that notifies other replicas of a change, or nil
+// without Redis.
 func announcer(base *service.Service, changed *tag.Broadcaster) func() {
 	if base.Redis == nil {
 		return nil

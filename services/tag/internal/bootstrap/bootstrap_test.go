@@ -32,7 +32,7 @@ const (
 	token    = "the services' token"
 )
 
-// output collects the log of a running service.
+// output is a log that may be read while it is written.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -50,7 +50,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// address is that of the line "up", "" before.
+// address returns the address in the log line "up", or "" if there is none yet.
 func (o *output) address() string {
 	for line := range strings.Lines(o.String()) {
 		var entry struct{ Msg, Address string }
@@ -61,10 +61,10 @@ func (o *output) address() string {
 	return ""
 }
 
-// replica is the whole service, in this process.
+// replica is a running service in this process.
 type replica struct {
 	url     string
-	app     http.Header // the token of an app that may write
+	app     http.Header // a token with the scope write
 	log     *output
 	signals chan os.Signal
 	ended   chan error
@@ -83,15 +83,15 @@ func settingsFor(t *testing.T, db database.Config) bootstrap.Config {
 	return config
 }
 
-// start migrates, serves and waits until the service is ready; it is stopped at
-// the end of the test.
+// start migrates the database, starts the service and waits until it is ready. The
+// service is stopped at the end of the test.
 func start(t *testing.T, config bootstrap.Config) *replica {
 	t.Helper()
 	service := bootstrap.Command()
 	r := &replica{app: apitest.Token(t, apitest.Open(t, config.Auth), "test", auth.ScopeWrite), log: &output{}, signals: make(chan os.Signal, 2), ended: make(chan error, 1)}
 	run := command.Run[bootstrap.Config]{Config: config, Stdout: r.log, Stderr: r.log, Signals: r.signals}
 	require.NoError(t, service.Migrate(t.Context(), run))
-	ctx := context.WithoutCancel(t.Context()) // that of a test ends before its cleanup
+	ctx := context.WithoutCancel(t.Context()) // the test's context ends before the cleanup
 	go func() { r.ended <- service.Serve(ctx, run) }()
 	t.Cleanup(func() {
 		if !r.stopped {
@@ -107,8 +107,7 @@ func start(t *testing.T, config bootstrap.Config) *replica {
 	return r
 }
 
-// stop ends the service as a cluster does; it must end in order: a worker that
-// does not is an error.
+// stop sends SIGTERM and requires a graceful stop.
 func (r *replica) stop(t *testing.T) {
 	t.Helper()
 	r.stopped = true
@@ -174,15 +173,15 @@ func TestFailedStart(t *testing.T) {
 	require.Contains(t, log.String(), `"msg":"stopped"`)
 }
 
-// A write at one replica reaches a reader that waits at another at once, though
-// it would look by itself only much later.
+// A long poll at one replica returns at once after a write at another, and not only
+// after PollInterval.
 func TestReplicasTellEachOther(t *testing.T) {
 	redis := dbtest.NewRedis(t)
 	config := settingsFor(t, dbtest.MySQL(t))
 	config.Redis.Host = redis.Addr()
 	config.Feed.PollInterval = time.Minute
 	one, other := start(t, config), start(t, config)
-	// The first announcements may come before the other one listens.
+	// The other replica may not be subscribed yet.
 	require.Eventually(t, func() bool {
 		_, position := other.do(t, http.MethodGet, "/internal/v1/tag-snapshot", "")
 		var snapshot struct {
@@ -199,7 +198,7 @@ func TestReplicasTellEachOther(t *testing.T) {
 			_, body := other.do(t, http.MethodGet, "/internal/v1/tag-changes?wait=3&after="+snapshot.Data.Sequence.String(), "")
 			done <- result{time.Since(began), body}
 		}()
-		time.Sleep(100 * time.Millisecond) // so that it waits; too short only makes another round
+		time.Sleep(100 * time.Millisecond) // the long poll begins; if it has not, the loop repeats
 		status, body := one.do(t, http.MethodPost, "/api/v1/tags", `{"name":"`+time.Now().String()+`"}`)
 		require.Equal(t, http.StatusCreated, status, body)
 		got := <-done
@@ -207,11 +206,10 @@ func TestReplicasTellEachOther(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
-// Readers that wait do not hold up the stop, and Redis does not either, be it
-// there, frozen or gone.
+// Neither long polls nor an unavailable Redis delay the stop.
 func TestStop(t *testing.T) {
 	for about, disturb := range map[string]func(*dbtest.Server, testing.TB){
-		"as ever": func(*dbtest.Server, testing.TB) {}, "Redis frozen": (*dbtest.Server).Pause, "Redis gone": (*dbtest.Server).Kill,
+		"available": func(*dbtest.Server, testing.TB) {}, "Redis frozen": (*dbtest.Server).Pause, "Redis killed": (*dbtest.Server).Kill,
 	} {
 		t.Run(about, func(t *testing.T) {
 			redis := dbtest.NewRedis(t)

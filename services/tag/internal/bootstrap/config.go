@@ -18,13 +18,13 @@ type Config struct {
 	Idempotency    replay.Config
 }
 
-// APIConfig is the section App: what the API allows.
+// APIConfig is the section App.
 type APIConfig struct {
-	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"tags on a page when the client names no number"`
-	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"most tags on a page"`
+	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"page size if the request has none"`
+	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"maximum page size"`
 }
 
-// Validate says what is wrong with the section.
+// Validate reports page sizes that cannot work together.
 func (c APIConfig) Validate() error {
 	return c.paging().Validate()
 }
@@ -33,11 +33,11 @@ func (c APIConfig) paging() requests.Paging {
 	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize}
 }
 
-// FeedConfig is the section Feed: the changes that other services follow.
+// FeedConfig is the section Feed, the feed of changes that other services read.
 type FeedConfig struct {
-	Token        settings.Secret `mapstructure:"Token" usage:"what readers of the feed must show; empty admits nobody"`
+	Token        settings.Secret `mapstructure:"Token" usage:"token that readers of the feed must send; empty: all are rejected"`
 	TokenFile    string          `mapstructure:"TokenFile" usage:"file that holds Token"`
-	Retention    time.Duration   `mapstructure:"Retention" usage:"how long changes are kept; a reader away for longer starts from a snapshot" validate:"gt=0"`
+	Retention    time.Duration   `mapstructure:"Retention" usage:"how long changes are kept; a reader that is further behind starts from a snapshot" validate:"gt=0"`
 	TrimInterval time.Duration   `mapstructure:"TrimInterval" usage:"how often older changes are removed" validate:"gt=0"`
 	PollInterval time.Duration   `mapstructure:"PollInterval" usage:"how often a waiting reader looks for changes made by other replicas" validate:"min=10ms"`
 }

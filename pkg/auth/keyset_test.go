@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 func TestMain(m *testing.M) {
@@ -463,8 +464,9 @@ func TestRotateKeySet(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	require.NoError(t, Default().Validate())
-	require.Empty(t, Default().KeysFile, "there is no default key")
+	config := Default()
+	require.NoError(t, settings.Validate(&config))
+	require.Empty(t, config.KeysFile, "there is no default key")
 	for _, c := range []struct {
 		key    string
 		change func(*Config)
@@ -479,6 +481,6 @@ func TestConfig(t *testing.T) {
 	} {
 		config := Default()
 		c.change(&config)
-		require.ErrorContains(t, config.Validate(), c.key)
+		require.ErrorContains(t, settings.Validate(&config), c.key)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 func TestCaching(t *testing.T) {
@@ -47,6 +48,6 @@ func TestSharedMaxAge(t *testing.T) {
 	for _, wrong := range []time.Duration{-time.Second, 1500 * time.Millisecond} {
 		cfg := server.Default()
 		cfg.SharedMaxAge = wrong
-		require.ErrorContains(t, cfg.Validate(), "SharedMaxAge")
+		require.ErrorContains(t, settings.Validate(&cfg), "SharedMaxAge")
 	}
 }

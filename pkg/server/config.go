@@ -5,9 +5,7 @@ package server
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,21 +32,21 @@ const (
 
 // Config is the settings section Server.
 type Config struct {
-	RunMode            string        `mapstructure:"RunMode" usage:"debug, release or test: release logs JSON, debug logs text"`
+	RunMode            string        `mapstructure:"RunMode" usage:"debug, release or test: release logs JSON, debug logs text" validate:"oneof=debug release test"`
 	Host               string        `mapstructure:"Host" usage:"address to serve on; empty: all"`
-	HTTPPort           int           `mapstructure:"HttpPort" usage:"port to serve on; 0: any free port"`
+	HTTPPort           int           `mapstructure:"HttpPort" usage:"port to serve on; 0: any free port" validate:"min=0,max=65535" allowed:"a port from 0 to 65535"`
 	AdminHost          string        `mapstructure:"AdminHost" usage:"address of the admin listener (metrics, profiles); empty: all"`
-	AdminPort          int           `mapstructure:"AdminPort" usage:"port of the admin listener; 0: any free port"`
-	ReadHeaderTimeout  time.Duration `mapstructure:"ReadHeaderTimeout" usage:"timeout for reading the header of a request"`
+	AdminPort          int           `mapstructure:"AdminPort" usage:"port of the admin listener; 0: any free port" validate:"min=0,max=65535" allowed:"a port from 0 to 65535"`
+	ReadHeaderTimeout  time.Duration `mapstructure:"ReadHeaderTimeout" usage:"timeout for reading the header of a request" validate:"gt=0"`
 	ReadTimeout        time.Duration `mapstructure:"ReadTimeout" usage:"timeout for reading a whole request"`
 	WriteTimeout       time.Duration `mapstructure:"WriteTimeout" usage:"timeout from the header of a request to the end of its response"`
-	IdleTimeout        time.Duration `mapstructure:"IdleTimeout" usage:"timeout of idle connections; longer than that of any proxy in front"`
-	RequestTimeout     time.Duration `mapstructure:"RequestTimeout" usage:"timeout for processing a request; shorter than WriteTimeout"`
-	MaxBodyBytes       int64         `mapstructure:"MaxBodyBytes" usage:"maximum size of a request body in bytes; 0: a default of the service"`
-	DrainDelay         time.Duration `mapstructure:"DrainDelay" usage:"how long to keep serving after SIGTERM"`
+	IdleTimeout        time.Duration `mapstructure:"IdleTimeout" usage:"timeout of idle connections; longer than that of any proxy in front" validate:"gt=0"`
+	RequestTimeout     time.Duration `mapstructure:"RequestTimeout" usage:"timeout for processing a request; shorter than WriteTimeout" validate:"gt=0"`
+	MaxBodyBytes       int64         `mapstructure:"MaxBodyBytes" usage:"maximum size of a request body in bytes; 0: a default of the service" validate:"min=0" allowed:"a number of bytes, or 0 for the default of the service"`
+	DrainDelay         time.Duration `mapstructure:"DrainDelay" usage:"how long to keep serving after SIGTERM" validate:"min=0"`
 	ShutdownTimeout    time.Duration `mapstructure:"ShutdownTimeout" usage:"timeout for requests to finish after DrainDelay"`
 	CORSAllowedOrigins []string      `mapstructure:"CorsAllowedOrigins" usage:"origins whose pages may call the API, such as https://blog.example, or http://localhost:* for all ports; empty: none; *: all"`
-	TrustedProxies     []string      `mapstructure:"TrustedProxies" usage:"addresses or networks of proxies whose X-Forwarded-For is trusted; empty: none"`
+	TrustedProxies     []string      `mapstructure:"TrustedProxies" usage:"addresses or networks of proxies whose X-Forwarded-For is trusted; empty: none" validate:"dive,ip|cidr" allowed:"IP addresses, or networks such as 10.0.0.0/8"`
 	SharedMaxAge       time.Duration `mapstructure:"SharedMaxAge" usage:"how long shared caches, such as a CDN, may keep anonymous responses, in whole seconds; 0: they must revalidate"`
 	ServedBy           string        `mapstructure:"ServedBy" usage:"name of this instance, sent as X-Served-By in every response, for tests and diagnosis; empty: not sent"`
 }
@@ -86,34 +84,21 @@ func (c Config) Validate() error {
 			errs = append(errs, settings.Invalid(key, fmt.Sprint(got), allowed))
 		}
 	}
-	check(slices.Contains([]string{Debug, Release, Test}, c.RunMode), "RunMode", c.RunMode, "debug, release or test")
-	check(validPort(c.HTTPPort), "HttpPort", c.HTTPPort, "a port from 0 to 65535")
-	check(validPort(c.AdminPort), "AdminPort", c.AdminPort, "a port from 0 to 65535")
 	check(c.HTTPPort == 0 || c.HTTPPort != c.AdminPort, "AdminPort", c.AdminPort, "another port than HttpPort")
-	check(c.ReadHeaderTimeout > 0, "ReadHeaderTimeout", c.ReadHeaderTimeout, "more than 0")
 	check(c.ReadTimeout >= c.ReadHeaderTimeout, "ReadTimeout", c.ReadTimeout,
 		fmt.Sprintf("at least ReadHeaderTimeout (%s)", c.ReadHeaderTimeout))
-	check(c.RequestTimeout > 0, "RequestTimeout", c.RequestTimeout, "more than 0")
 	check(c.WriteTimeout > c.RequestTimeout && c.WriteTimeout > c.ReadTimeout, "WriteTimeout", c.WriteTimeout,
 		fmt.Sprintf("more than RequestTimeout (%s) and ReadTimeout (%s), so that timeout errors can still be sent", c.RequestTimeout, c.ReadTimeout))
-	check(c.IdleTimeout > 0, "IdleTimeout", c.IdleTimeout, "more than 0")
-	check(c.MaxBodyBytes >= 0, "MaxBodyBytes", c.MaxBodyBytes, "a number of bytes, or 0 for the default of the service")
-	check(c.DrainDelay >= 0, "DrainDelay", c.DrainDelay, "0 or more")
 	check(c.ShutdownTimeout >= c.WriteTimeout && c.ShutdownTimeout > newConnTimeout, "ShutdownTimeout", c.ShutdownTimeout,
 		fmt.Sprintf("at least WriteTimeout (%s), so that every request can finish, and more than %s", c.WriteTimeout, newConnTimeout))
 	for _, origin := range c.CORSAllowedOrigins {
 		check(validOrigin(origin) || len(c.CORSAllowedOrigins) == 1 && origin == "*", "CorsAllowedOrigins", origin,
 			"origins such as https://blog.example (lower case, scheme, host and port, nothing after them), http://localhost:* for all ports, or * alone")
 	}
-	for _, proxy := range c.TrustedProxies {
-		check(validNetwork(proxy), "TrustedProxies", proxy, "IP addresses, or networks such as 10.0.0.0/8")
-	}
 	check(c.SharedMaxAge >= 0 && c.SharedMaxAge%time.Second == 0, "SharedMaxAge", c.SharedMaxAge, "whole seconds, such as 10s, or 0")
 	check(validServedBy(c.ServedBy), "ServedBy", c.ServedBy, "up to 253 letters, digits, dots, dashes and underscores")
 	return errors.Join(errs...)
 }
-
-func validPort(port int) bool { return port >= 0 && port <= 65535 }
 
 // anyPort is the suffix of an origin that allows all ports of a host.
 const anyPort = ":*"
@@ -130,13 +115,5 @@ func validURLPort(port string) bool {
 		return true
 	}
 	number, err := strconv.Atoi(port)
-	return err == nil && validPort(number)
-}
-
-func validNetwork(text string) bool {
-	if _, err := netip.ParseAddr(text); err == nil {
-		return true
-	}
-	_, err := netip.ParsePrefix(text)
-	return err == nil
+	return err == nil && number >= 0 && number <= 65535
 }

@@ -14,7 +14,7 @@ import (
 
 func TestDefaultIsValid(t *testing.T) {
 	cfg := server.Default()
-	require.NoError(t, cfg.Validate())
+	require.NoError(t, settings.Validate(&cfg))
 	require.True(t, cfg.Release())
 	require.Equal(t, lifecycle.Config{DrainDelay: 5 * time.Second, ShutdownTimeout: 20 * time.Second}, cfg.Lifecycle())
 }
@@ -56,7 +56,7 @@ func TestValidate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := server.Default()
 			c.change(&cfg)
-			err := cfg.Validate()
+			err := settings.Validate(&cfg)
 			if c.want == "" {
 				require.NoError(t, err)
 				return
@@ -75,14 +75,14 @@ func TestInvalidOrigins(t *testing.T) {
 	} {
 		cfg := server.Default()
 		cfg.CORSAllowedOrigins = []string{origin}
-		require.ErrorContains(t, cfg.Validate(), "CorsAllowedOrigins", "%q", origin)
+		require.ErrorContains(t, settings.Validate(&cfg), "CorsAllowedOrigins", "%q", origin)
 	}
 }
 
 func TestAllErrorsAreReported(t *testing.T) {
 	cfg := server.Default()
 	cfg.HTTPPort, cfg.RunMode = 70000, "x"
-	require.Len(t, strings.Split(cfg.Validate().Error(), "\n"), 2)
+	require.Len(t, strings.Split(settings.Validate(&cfg).Error(), "\n"), 2)
 }
 
 func TestConfigLoads(t *testing.T) {

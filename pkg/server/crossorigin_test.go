@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 func corsHeaders(answer result) []string {
@@ -79,7 +80,7 @@ func TestCORSForAll(t *testing.T) {
 func TestCORSForAllPorts(t *testing.T) {
 	cfg := server.Default()
 	cfg.CORSAllowedOrigins = []string{"http://localhost:*", "http://127.0.0.1:*"}
-	require.NoError(t, cfg.Validate())
+	require.NoError(t, settings.Validate(&cfg))
 	f := start(t, cfg, twoRoutes)
 	for origin, allowed := range map[string]bool{
 		"http://localhost": true, "http://localhost:5173": true, "http://127.0.0.1:3000": true,

@@ -8,7 +8,6 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/achilles-blog/achilles/pkg/database"
-	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 // sweepBatch keeps each transaction short, because it holds locks.
@@ -16,24 +15,13 @@ const sweepBatch = 100
 
 // Config is the section Idempotency.
 type Config struct {
-	Retention     time.Duration `mapstructure:"Retention" usage:"how long a request with an Idempotency-Key can be repeated"`
-	SweepInterval time.Duration `mapstructure:"SweepInterval" usage:"how often older keys are removed"`
+	Retention     time.Duration `mapstructure:"Retention" usage:"how long a request with an Idempotency-Key can be repeated" validate:"min=1m"`
+	SweepInterval time.Duration `mapstructure:"SweepInterval" usage:"how often older keys are removed" validate:"gt=0"`
 }
 
 // Default returns a retention of one day.
 func Default() Config {
 	return Config{Retention: 24 * time.Hour, SweepInterval: 10 * time.Minute}
-}
-
-// Validate returns an error for each setting that is out of range.
-func (c Config) Validate() error {
-	switch {
-	case c.Retention < time.Minute:
-		return settings.Invalid("Retention", c.Retention.String(), "a duration of at least 1m, such as 24h")
-	case c.SweepInterval <= 0:
-		return settings.Invalid("SweepInterval", c.SweepInterval.String(), "a duration above 0, such as 10m")
-	}
-	return nil
 }
 
 // Sweeper removes expired keys with their objects. Create ignores expired keys

@@ -15,8 +15,8 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
-	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 func sweep(t *testing.T, db *database.DB) int64 {
@@ -130,16 +130,15 @@ func TestTheSweeperEndsQuietly(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	require.NoError(t, replay.Default().Validate())
-	require.Equal(t, 24*time.Hour, replay.Default().Retention)
+	config := replay.Default()
+	require.NoError(t, settings.Validate(&config))
+	require.Equal(t, 24*time.Hour, config.Retention)
 	for key, change := range map[string]func(*replay.Config){
 		"Retention":     func(c *replay.Config) { c.Retention = time.Minute - 1 },
 		"SweepInterval": func(c *replay.Config) { c.SweepInterval = 0 },
 	} {
 		config := replay.Default()
 		change(&config)
-		require.ErrorContains(t, config.Validate(), key)
+		require.ErrorContains(t, settings.Validate(&config), key)
 	}
-	var coded *errcode.Error
-	require.NotErrorAs(t, replay.Config{}.Validate(), &coded)
 }

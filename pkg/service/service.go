@@ -20,6 +20,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
 	"github.com/achilles-blog/achilles/pkg/cache"
+	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/failpoint"
@@ -73,18 +74,6 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Options are what Run needs from the program.
-type Options struct {
-	Config     Config
-	Migrations database.Migrations
-	// Signals stop the service; see lifecycle.Notify.
-	Signals <-chan os.Signal
-	Stdout  io.Writer
-	// ConfigFile is watched unless it is empty. Reload reads the configuration again.
-	ConfigFile string
-	Reload     func() (Config, error)
-}
-
 // Service holds what every service has. A service of its own adds routes to
 // Engine, and workers and stop hooks to Process.
 type Service struct {
@@ -99,48 +88,55 @@ type Service struct {
 	Limits *ratelimit.Limiter
 	Engine *gin.Engine
 
-	opts     Options
-	config   Config
-	info     buildinfo.Info
-	logger   *logging.Logger
-	tracer   trace.Tracer
-	schema   *health.Gate
-	migrated atomic.Bool
+	config     Config
+	migrations database.Migrations
+	info       buildinfo.Info
+	logger     *logging.Logger
+	tracer     trace.Tracer
+	schema     *health.Gate
+	migrated   atomic.Bool
 }
 
 // Run starts a service, serves until a signal or a failure, and stops
-// everything in the reverse order of its start. register adds what is the
-// service's own. If the start fails, in register or elsewhere, what has been
-// started is stopped in the same way. Run returns an error unless everything was
-// served and stopped as it should be. The service is not ready until its
-// database is reachable and migrated.
-func Run(ctx context.Context, opts Options, register func(*Service) error) error {
+// everything in the reverse order of its start. shared returns the shared settings
+// of the service's own, and register adds the service's own parts. If the start
+// fails, in register or elsewhere, what has been started is stopped in the same
+// way. Run returns an error unless everything was served and stopped as it should
+// be. The service is not ready until its database is reachable and migrated.
+func Run[C any](ctx context.Context, run command.Run[C], shared func(C) Config, migrations database.Migrations,
+	register func(*Service, C) error) error {
 	if failpoint.Enabled(failpoint.StartLate) {
 		time.Sleep(failpoint.StartDelay)
 	}
-	s, err := newService(opts)
+	s, err := newService(shared(run.Config), migrations, run.Signals, run.Stdout)
 	if err != nil {
 		return err
 	}
-	if err := s.start(ctx, register); err != nil {
+	if run.ConfigFile != "" {
+		s.watchSettings(run.ConfigFile, func() (Config, error) {
+			config, err := run.Reload()
+			return shared(config), err
+		})
+	}
+	if err := s.start(ctx, func() error { return register(s, run.Config) }); err != nil {
 		s.Process.Fail(err)
 	}
 	return s.Process.Run()
 }
 
 // newService makes the parts that every later step of the start needs.
-func newService(opts Options) (*Service, error) {
-	config, info := opts.Config, buildinfo.Get()
-	logger, err := logging.New(config.Log, config.Server.Release(), opts.Stdout)
+func newService(config Config, migrations database.Migrations, signals <-chan os.Signal, stdout io.Writer) (*Service, error) {
+	info := buildinfo.Get()
+	logger, err := logging.New(config.Log, config.Server.Release(), stdout)
 	if err != nil {
 		return nil, err
 	}
-	log := logger.With(zap.String("service", opts.Migrations.Service))
+	log := logger.With(zap.String("service", migrations.Service))
 	log.Info("starting", zap.String("version", info.Version), zap.String("commit", info.Commit),
 		zap.String("build_time", info.BuildTime), zap.String("go_version", info.GoVersion))
 	s := &Service{
-		Log: log, Metrics: metrics.New(info), Process: lifecycle.New(config.Server.Lifecycle(), opts.Signals, log),
-		opts: opts, config: config, info: info, logger: logger,
+		Log: log, Metrics: metrics.New(info), Process: lifecycle.New(config.Server.Lifecycle(), signals, log),
+		config: config, migrations: migrations, info: info, logger: logger,
 	}
 	s.Process.OnStop("log", StopTimeout, func(context.Context) error { return logger.Close() })
 	s.Metrics.TrackDraining(s.Process.Draining())
@@ -150,7 +146,7 @@ func newService(opts Options) (*Service, error) {
 
 // start makes the parts in order. Each registers its stop hook as soon as it
 // exists.
-func (s *Service) start(ctx context.Context, register func(*Service) error) error {
+func (s *Service) start(ctx context.Context, register func() error) error {
 	if err := s.listenAdmin(ctx); err != nil {
 		return err
 	}
@@ -162,10 +158,7 @@ func (s *Service) start(ctx context.Context, register func(*Service) error) erro
 	if err := s.newEngine(); err != nil {
 		return err
 	}
-	if s.opts.ConfigFile != "" {
-		s.Process.Go("settings", s.watchSettings)
-	}
-	if err := register(s); err != nil {
+	if err := register(); err != nil {
 		return err
 	}
 	return s.listen(ctx)
@@ -182,7 +175,7 @@ func (s *Service) listenAdmin(ctx context.Context) error {
 }
 
 func (s *Service) openTracing() {
-	traces := tracing.New(s.config.Tracing, "achilles-"+s.opts.Migrations.Service, s.info.Version, s.Log)
+	traces := tracing.New(s.config.Tracing, "achilles-"+s.migrations.Service, s.info.Version, s.Log)
 	s.Process.OnStop("tracing", StopTimeout, traces.Close)
 	s.tracer = traces.Tracer()
 }
@@ -213,7 +206,7 @@ func (s *Service) newEngine() (err error) {
 	}
 	s.Process.Go("key set", func(ctx context.Context) error { return s.KeySet.Watch(ctx, s.Log) })
 	s.Limits = ratelimit.New(s.config.Limits, ratelimit.Options{
-		Service: s.opts.Migrations.Service, Redis: s.Redis, Log: s.Log, Registerer: s.Metrics.Registry(),
+		Service: s.migrations.Service, Redis: s.Redis, Log: s.Log, Registerer: s.Metrics.Registry(),
 		Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey },
 	})
 	s.Engine, err = server.NewEngine(s.config.Server, server.Deps{
@@ -264,7 +257,7 @@ func (s *Service) requireSchema(c *gin.Context) {
 func (s *Service) awaitSchema(ctx context.Context) error {
 	logged := ""
 	for {
-		err := database.SchemaCurrent(ctx, s.DB, s.opts.Migrations)
+		err := database.SchemaCurrent(ctx, s.DB, s.migrations)
 		s.schema.Set(withReason(err))
 		if err == nil {
 			s.migrated.Store(true)
@@ -296,22 +289,24 @@ func withReason(err error) error {
 
 // watchSettings applies the log level when the configuration file changes. All
 // other settings take effect at the next start.
-func (s *Service) watchSettings(ctx context.Context) error {
-	err := settings.Watch(ctx, s.opts.ConfigFile, func() {
-		config, err := s.opts.Reload()
-		if err == nil {
-			err = s.logger.SetLevel(config.Log.Level)
+func (s *Service) watchSettings(file string, reload func() (Config, error)) {
+	s.Process.Go("settings", func(ctx context.Context) error {
+		err := settings.Watch(ctx, file, func() {
+			config, err := reload()
+			if err == nil {
+				err = s.logger.SetLevel(config.Log.Level)
+			}
+			if err != nil {
+				s.Log.Error("the changed settings are not used", zap.Error(err))
+				return
+			}
+			s.Log.Info("settings read again; only the log level takes effect without a restart", zap.String("level", config.Log.Level))
+		})
+		if err != nil { // such as no inotify watches left: no reason to stop serving
+			s.Log.Warn("changes of the settings will not be noticed", zap.Error(err))
 		}
-		if err != nil {
-			s.Log.Error("the changed settings are not used", zap.Error(err))
-			return
-		}
-		s.Log.Info("settings read again; only the log level takes effect without a restart", zap.String("level", config.Log.Level))
+		return nil
 	})
-	if err != nil { // such as no inotify watches left: no reason to stop serving
-		s.Log.Warn("changes of the settings will not be noticed", zap.Error(err))
-	}
-	return nil
 }
 
 // Migrate brings the schema of a service's database up to date and logs to out

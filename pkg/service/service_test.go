@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/service"
@@ -39,6 +40,9 @@ func config(t *testing.T) service.Config {
 	return c
 }
 
+// all is the Config of a service without settings of its own.
+func all(c service.Config) service.Config { return c }
+
 // running is a service in this process.
 type running struct {
 	*service.Service
@@ -49,12 +53,12 @@ type running struct {
 }
 
 // run starts a service and waits until it serves.
-func run(t *testing.T, opts service.Options, register func(*service.Service)) *running {
+func run(t *testing.T, opts command.Run[service.Config], register func(*service.Service)) *running {
 	t.Helper()
 	r := &running{log: &buffer{}, signals: make(chan os.Signal, 1), ended: make(chan error, 1)}
-	opts.Migrations, opts.Signals, opts.Stdout = migrations, r.signals, r.log
+	opts.Signals, opts.Stdout = r.signals, r.log
 	go func() {
-		r.ended <- service.Run(context.WithoutCancel(t.Context()), opts, func(s *service.Service) error {
+		r.ended <- service.Run(context.WithoutCancel(t.Context()), opts, all, migrations, func(s *service.Service, _ service.Config) error {
 			r.Service = s
 			register(s)
 			return nil
@@ -112,7 +116,7 @@ func get(t *testing.T, url string) (int, string) {
 
 func TestLife(t *testing.T) {
 	c := config(t)
-	r := run(t, service.Options{Config: c}, func(*service.Service) {})
+	r := run(t, command.Run[service.Config]{Config: c}, func(*service.Service) {})
 	status, _ := get(t, r.url+"/healthz")
 	require.Equal(t, 200, status)
 	status, body := get(t, r.url+"/readyz")
@@ -147,7 +151,7 @@ func TestWatchSettings(t *testing.T) {
 	file := t.TempDir() + "/settings.yaml"
 	write := func(level string) { require.NoError(t, os.WriteFile(file, []byte(level), 0o600)) }
 	write("info")
-	r := run(t, service.Options{Config: c, ConfigFile: file, Reload: func() (service.Config, error) {
+	r := run(t, command.Run[service.Config]{Config: c, ConfigFile: file, Reload: func() (service.Config, error) {
 		level, err := os.ReadFile(file)
 		changed := c
 		changed.Log.Level = string(level)

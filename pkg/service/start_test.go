@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/tracetest"
 )
@@ -77,8 +78,8 @@ func TestFailedStart(t *testing.T) {
 			if step.message == "" {
 				signals <- syscall.SIGTERM
 			}
-			err := service.Run(t.Context(), service.Options{Config: c, Migrations: migrations, Signals: signals, Stdout: log},
-				func(s *service.Service) error {
+			err := service.Run(t.Context(), command.Run[service.Config]{Config: c, Signals: signals, Stdout: log}, all, migrations,
+				func(s *service.Service, _ service.Config) error {
 					_, err := s.DB.SQL().ExecContext(t.Context(), "CREATE TABLE own (id integer)")
 					require.NoError(t, err)
 					require.FileExists(t, c.Database.DBName+"-wal", "SQLite has it while the database is open")

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
 
+	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/service"
@@ -28,7 +29,7 @@ func traced(t *testing.T, endpoint string) *running {
 	c := config(t)
 	c.Tracing = tracing.Config{Endpoint: endpoint, SampleRatio: 1}
 	require.NoError(t, service.Migrate(t.Context(), c, migrations, io.Discard))
-	r := run(t, service.Options{Config: c}, func(s *service.Service) {
+	r := run(t, command.Run[service.Config]{Config: c}, func(s *service.Service) {
 		for path, work := range map[string]func(*gorm.DB) error{
 			"/write":    func(tx *gorm.DB) error { return tx.Exec("INSERT INTO blog_toy DEFAULT VALUES").Error },
 			"/broken":   func(tx *gorm.DB) error { return tx.Exec("nonsense").Error },

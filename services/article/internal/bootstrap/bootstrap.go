@@ -28,7 +28,7 @@ func Command() command.Service[Config] {
 		Defaults: defaults,
 		Serve:    serve,
 		Migrate: func(ctx context.Context, run command.Run[Config]) error {
-			return service.Migrate(ctx, run.Config.Config, migrations.All(), run.Stdout)
+			return service.Migrate(ctx, shared(run.Config), migrations.All(), run.Stdout)
 		},
 		Commands: func(bind command.Bind[Config]) []*cobra.Command {
 			return []*cobra.Command{clientCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind)}
@@ -37,17 +37,10 @@ func Command() command.Service[Config] {
 }
 
 func serve(ctx context.Context, run command.Run[Config]) error {
-	config := run.Config
-	if config.Feed.Token == "" { // Validate accepts it: other commands don't need a token
+	if run.Config.Feed.Token == "" { // Validate accepts it: other commands don't need a token
 		return settings.Invalid("Feed.Token", "", "the secret that the tag service has as Feed.Token")
 	}
-	return service.Run(ctx, service.Options{
-		Config: config.service(), Migrations: migrations.All(), Signals: run.Signals, Stdout: run.Stdout,
-		ConfigFile: run.ConfigFile, Reload: func() (service.Config, error) {
-			reloaded, err := run.Reload()
-			return reloaded.Config, err
-		},
-	}, func(base *service.Service) error { return register(base, config) })
+	return service.Run(ctx, run, shared, migrations.All(), register)
 }
 
 func register(base *service.Service, config Config) error {

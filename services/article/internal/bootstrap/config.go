@@ -30,9 +30,9 @@ func (c Config) Validate() error {
 	return err
 }
 
-// service returns the shared settings. The default of Server.MaxBodyBytes
-// depends on App.
-func (c Config) service() service.Config {
+// shared returns the settings that every service has. The default of
+// Server.MaxBodyBytes depends on App.
+func shared(c Config) service.Config {
 	c.Server.MaxBodyBytes = cmp.Or(c.Server.MaxBodyBytes, c.App.maxBodyBytes())
 	return c.Config
 }

@@ -26,19 +26,13 @@ func Command() command.Service[Config] {
 		Defaults: defaults,
 		Serve:    serve,
 		Migrate: func(ctx context.Context, run command.Run[Config]) error {
-			return service.Migrate(ctx, run.Config.Config, migrations.All(), run.Stdout)
+			return service.Migrate(ctx, shared(run.Config), migrations.All(), run.Stdout)
 		},
 	}
 }
 
 func serve(ctx context.Context, run command.Run[Config]) error {
-	return service.Run(ctx, service.Options{
-		Config: run.Config.Config, Migrations: migrations.All(), Signals: run.Signals, Stdout: run.Stdout,
-		ConfigFile: run.ConfigFile, Reload: func() (service.Config, error) {
-			reloaded, err := run.Reload()
-			return reloaded.Config, err
-		},
-	}, func(base *service.Service) error { return register(base, run.Config) })
+	return service.Run(ctx, run, shared, migrations.All(), register)
 }
 
 func register(base *service.Service, config Config) error {

@@ -18,6 +18,8 @@ type Config struct {
 	Idempotency    replay.Config
 }
 
+func shared(c Config) service.Config { return c.Config }
+
 // APIConfig is the section App.
 type APIConfig struct {
 	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"page size if the request has none"`

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,9 +25,9 @@ type Config struct {
 	Level       string `mapstructure:"Level" usage:"minimum level: debug, info, warn or error"`
 	LogSavePath string `mapstructure:"LogSavePath" usage:"directory of a rotating log file, in addition to standard output; empty for none"`
 	LogFileName string `mapstructure:"LogFileName" usage:"name of the log file in LogSavePath"`
-	MaxSize     int    `mapstructure:"MaxSize" usage:"size in megabytes at which the log file is rotated"`
-	MaxBackups  int    `mapstructure:"MaxBackups" usage:"number of rotated log files to keep; 0 for all"`
-	MaxAge      int    `mapstructure:"MaxAge" usage:"days to keep rotated log files; 0 for ever"`
+	MaxSize     int    `mapstructure:"MaxSize" usage:"size in megabytes at which the log file is rotated" validate:"min=1" allowed:"at least 1 megabyte"`
+	MaxBackups  int    `mapstructure:"MaxBackups" usage:"number of rotated log files to keep; 0 for all" validate:"min=0" allowed:"a number of files, or 0 to keep all"`
+	MaxAge      int    `mapstructure:"MaxAge" usage:"days to keep rotated log files; 0 for ever" validate:"min=0" allowed:"a number of days, or 0 to keep them for ever"`
 }
 
 // Default returns the defaults: level info, to standard output only.
@@ -36,25 +35,13 @@ func Default() Config {
 	return Config{Level: "info", LogFileName: "achilles.log", MaxSize: 100, MaxBackups: 7, MaxAge: 30}
 }
 
-// Validate returns an error that names every invalid setting.
+// Validate returns an error if Level or LogFileName is invalid.
 func (c Config) Validate() error {
-	var all []error
-	if _, err := parseLevel(c.Level); err != nil {
-		all = append(all, err)
-	}
+	_, err := parseLevel(c.Level)
 	if c.LogSavePath != "" && !validFileName(c.LogFileName) {
-		all = append(all, settings.Invalid("LogFileName", c.LogFileName, "a file name without a directory, such as tag.log"))
+		err = errors.Join(err, settings.Invalid("LogFileName", c.LogFileName, "a file name without a directory, such as tag.log"))
 	}
-	if c.MaxSize < 1 {
-		all = append(all, settings.Invalid("MaxSize", strconv.Itoa(c.MaxSize), "at least 1 megabyte"))
-	}
-	if c.MaxBackups < 0 {
-		all = append(all, settings.Invalid("MaxBackups", strconv.Itoa(c.MaxBackups), "a number of files, or 0 to keep all"))
-	}
-	if c.MaxAge < 0 {
-		all = append(all, settings.Invalid("MaxAge", strconv.Itoa(c.MaxAge), "a number of days, or 0 to keep them for ever"))
-	}
-	return errors.Join(all...)
+	return err
 }
 
 func validFileName(name string) bool {

@@ -175,21 +175,22 @@ func TestClosedStdout(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	require.NoError(t, Default().Validate())
-	cfg := Config{Level: "loud", LogSavePath: "logs", LogFileName: "../x", MaxSize: 0, MaxBackups: -1, MaxAge: -2}
-	require.EqualError(t, cfg.Validate(), strings.Join([]string{
-		"Level: loud is not allowed: debug, info, warn, error",
-		"LogFileName: ../x is not allowed: a file name without a directory, such as tag.log",
+	cfg := Default()
+	require.NoError(t, settings.Validate(&cfg))
+	cfg = Config{Level: "loud", LogSavePath: "logs", LogFileName: "../x", MaxSize: 0, MaxBackups: -1, MaxAge: -2}
+	require.EqualError(t, settings.Validate(&cfg), strings.Join([]string{
 		"MaxSize: 0 is not allowed: at least 1 megabyte",
 		"MaxBackups: -1 is not allowed: a number of files, or 0 to keep all",
 		"MaxAge: -2 is not allowed: a number of days, or 0 to keep them for ever",
+		"Level: loud is not allowed: debug, info, warn, error",
+		"LogFileName: ../x is not allowed: a file name without a directory, such as tag.log",
 	}, "\n"))
 	for _, name := range []string{"", ".", "..", "a/b", `a\b`} {
 		cfg := Default()
 		cfg.LogFileName = name
-		require.NoError(t, cfg.Validate(), "without a path the name is ignored")
+		require.NoError(t, settings.Validate(&cfg), "without a path the name is ignored")
 		cfg.LogSavePath = "logs"
-		require.Error(t, cfg.Validate(), name)
+		require.Error(t, settings.Validate(&cfg), name)
 	}
 	_, err := New(Config{}, true, &bytes.Buffer{})
 	require.EqualError(t, err, `Level: "" is not allowed: debug, info, warn, error`)

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/tracetest"
 	"github.com/achilles-blog/achilles/pkg/tracing"
 )
@@ -215,21 +216,22 @@ func TestTransport(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	require.NoError(t, tracing.Default().Validate())
-	require.Empty(t, tracing.Default().Endpoint)
+	cfg := tracing.Default()
+	require.NoError(t, settings.Validate(&cfg))
+	require.Empty(t, cfg.Endpoint)
 	for _, endpoint := range []string{"", "http://jaeger:4318", "https://collector.example/otlp/", "http://[::1]:4318"} {
-		require.NoError(t, tracing.Config{Endpoint: endpoint}.Validate(), endpoint)
+		require.NoError(t, settings.Validate(&tracing.Config{Endpoint: endpoint}), endpoint)
 	}
 	for _, endpoint := range []string{
 		"jaeger:4318", "grpc://jaeger:4317", "http://", "http://:4318", "http://jaeger:4318/v1/traces", "http://jaeger:4318/v1/traces/",
 		"http://jaeger:4318?token=1", "http://me:secret@jaeger:4318", "http://jaeger:4318/#there", "/v1/traces", "http://jaeger:port",
 	} {
-		require.ErrorContains(t, tracing.Config{Endpoint: endpoint}.Validate(), "http://jaeger:4318, without user, query or /v1/traces", endpoint)
+		require.ErrorContains(t, settings.Validate(&tracing.Config{Endpoint: endpoint}), "http://jaeger:4318, without user, query or /v1/traces", endpoint)
 	}
 	for _, ratio := range []float64{-0.1, 1.1, math.NaN(), math.Inf(1)} {
-		require.ErrorContains(t, tracing.Config{SampleRatio: ratio}.Validate(), "from 0 to 1")
+		require.ErrorContains(t, settings.Validate(&tracing.Config{SampleRatio: ratio}), "from 0 to 1")
 	}
-	err := tracing.Config{Endpoint: "http://me:secret@jaeger:4318", SampleRatio: 2}.Validate()
+	err := settings.Validate(&tracing.Config{Endpoint: "http://me:secret@jaeger:4318", SampleRatio: 2})
 	require.NotContains(t, err.Error(), "secret")
 	require.Len(t, strings.Split(err.Error(), "\n"), 2, "%s", err)
 }

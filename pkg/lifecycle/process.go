@@ -238,7 +238,7 @@ func (p *Process) drain() {
 	if failpoint.Enabled(failpoint.SkipDrain) {
 		return
 	}
-	p.log.Info("draining: serving, but not ready any more", zap.Duration("for", p.cfg.DrainDelay))
+	p.log.Info("draining: still serving, but not ready any more", zap.Duration("for", p.cfg.DrainDelay))
 	select {
 	case <-time.After(p.cfg.DrainDelay):
 	case <-p.alive.Done():

@@ -19,7 +19,7 @@ const patience = time.Minute
 func TestValidate(t *testing.T) {
 	cases := map[string]struct {
 		change func(*cache.Config)
-		want   string // the key that is refused; "" for none
+		want   string // the key that is rejected; "" for none
 	}{
 		"off":               {func(*cache.Config) {}, ""},
 		"on":                {func(c *cache.Config) { c.Host = "redis:6379" }, ""},
@@ -81,13 +81,13 @@ func TestOpen(t *testing.T) {
 
 	server.Stop(t)
 	server.Start(t)
-	require.NoError(t, set(), "a connection from before the restart is not the caller's concern")
+	require.NoError(t, set(), "the client replaces a connection from before the restart")
 
 	wrong := cfg
 	wrong.Password, wrong.Timeout = "wrong", patience
-	refused := cache.Open(wrong)
-	t.Cleanup(func() { require.NoError(t, refused.Close()) })
-	require.ErrorContains(t, refused.Ping(t.Context()).Err(), "WRONGPASS")
+	rejected := cache.Open(wrong)
+	t.Cleanup(func() { require.NoError(t, rejected.Close()) })
+	require.ErrorContains(t, rejected.Ping(t.Context()).Err(), "WRONGPASS")
 }
 
 func TestOpenBeforeTheServer(t *testing.T) {

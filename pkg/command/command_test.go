@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// os/signal keeps this goroutine once any signal was asked for.
+	// os/signal starts this goroutine once and never ends it.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("os/signal.signal_recv"), goleak.IgnoreTopFunction("os/signal.loop"))
 }
 
@@ -45,7 +45,7 @@ func defaults() config {
 	return c
 }
 
-// result is what a command line did.
+// result is the result of a command line.
 type result struct {
 	code           int
 	stdout, stderr string
@@ -55,7 +55,7 @@ type result struct {
 
 type run = command.Run[config]
 
-// runMain runs a service whose commands only note what they got; check, if given, is run by them.
+// runMain runs a service whose commands record their inputs and call check, if it is not nil.
 func runMain(args, environ []string, check func(ctx context.Context, run run) error) result {
 	var r result
 	note := func(into **run) func(context.Context, run) error {
@@ -99,14 +99,14 @@ func TestServeAndMigrateGetTheSettings(t *testing.T) {
 	require.Nil(t, r.migrated.Signals)
 }
 
-func TestFlagsInFrontOfTheCommand(t *testing.T) {
+func TestFlagsBeforeTheCommand(t *testing.T) {
 	r := runMain([]string{"--server.httpport=1", "--database.password", "hunter2", "serve"}, nil, nil)
 	require.Equal(t, 0, r.code, r.stderr)
 	require.Equal(t, 1, r.served.Config.Server.HTTPPort)
 	require.Equal(t, "hunter2", r.served.Config.Database.Password.Reveal())
 }
 
-func TestConfigFlagBeatsVariable(t *testing.T) {
+func TestConfigFlagOverridesVariable(t *testing.T) {
 	environ := []string{"ACHILLES_CONFIG=/nowhere.yaml"}
 	require.Equal(t, 1, runMain([]string{"serve"}, environ, nil).code)
 	r := runMain([]string{"serve", "--config="}, environ, nil)
@@ -125,7 +125,7 @@ func TestReload(t *testing.T) {
 		require.Equal(t, 7*time.Second, again.Server.Timeout)
 		require.Equal(t, 5, again.Server.HTTPPort)
 		require.True(t, again.Server.TLS)
-		require.Equal(t, 2*time.Second, run.Config.Server.Timeout, "the first configuration is left alone")
+		require.Equal(t, 2*time.Second, run.Config.Server.Timeout, "the first configuration does not change")
 		require.NoError(t, os.WriteFile(file, []byte("Server: {Timeout: soon}"), 0o600))
 		_, err = run.Reload()
 		require.ErrorContains(t, err, "Server.Timeout")
@@ -134,7 +134,7 @@ func TestReload(t *testing.T) {
 	require.Equal(t, 0, r.code, r.stderr)
 }
 
-func TestMistakesGetOneLine(t *testing.T) {
+func TestErrorsHaveOneLine(t *testing.T) {
 	const commands = "healthcheck, help, migrate, serve, version"
 	for name, test := range map[string]struct {
 		args []string
@@ -166,7 +166,7 @@ func TestMistakesGetOneLine(t *testing.T) {
 	}
 }
 
-func TestErrorsHaveTheNameOnEveryLine(t *testing.T) {
+func TestErrorsHaveTheNameOnEachLine(t *testing.T) {
 	r := runMain([]string{"serve", "--server.httpport=http"}, []string{"ACHILLES_SERVER_TLS=maybe"}, nil)
 	require.Equal(t, result{code: 1, stderr: `tag: Server.HttpPort: "http" is not allowed: a whole number (from flag --server.httpport)
 tag: Server.TLS: "maybe" is not allowed: true or false (from environment variable ACHILLES_SERVER_TLS)

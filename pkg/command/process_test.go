@@ -26,7 +26,7 @@ func buildTiny(t *testing.T) string {
 	return program
 }
 
-// process is a running program whose lines are read one by one.
+// process is a running program.
 type process struct {
 	*exec.Cmd
 	lines  *bufio.Scanner
@@ -57,7 +57,7 @@ func (p *process) expect(t *testing.T, line string) {
 	require.Equal(t, line, p.lines.Text())
 }
 
-// end waits for the process and returns its exit code, -1 when a signal ended it.
+// end waits for the process and returns its exit code, or -1 if a signal ended it.
 func (p *process) end(t *testing.T) int {
 	t.Helper()
 	require.False(t, p.lines.Scan(), "unexpected line %q", p.lines.Text())
@@ -111,6 +111,6 @@ func TestProcess(t *testing.T) {
 		p.expect(t, "ending")
 		require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 		require.Equal(t, -1, p.end(t))
-		require.Equal(t, syscall.SIGTERM, p.ProcessState.Sys().(syscall.WaitStatus).Signal(), "and not by the test's own timeout")
+		require.Equal(t, syscall.SIGTERM, p.ProcessState.Sys().(syscall.WaitStatus).Signal(), "and not SIGKILL of the test's timeout")
 	})
 }

@@ -17,7 +17,7 @@ func TestValidate(t *testing.T) {
 	cases := map[string]struct {
 		base   database.Config
 		change func(*database.Config)
-		want   string // the key that is refused; "" for none
+		want   string // the key that is rejected; "" for none
 	}{
 		"mysql":                  {mysql, func(*database.Config) {}, ""},
 		"sqlite":                 {sqlite, func(*database.Config) {}, ""},

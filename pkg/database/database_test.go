@@ -24,7 +24,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 )
 
-// slowStatement keeps the database busy for much longer than any test waits.
+// slowStatement runs for much longer than any test waits.
 func slowStatement(dialect string) string {
 	if dialect == database.SQLite {
 		return "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000000) SELECT MAX(x) FROM n"
@@ -47,7 +47,7 @@ func TestInTx(t *testing.T) {
 			})
 		})
 		require.Zero(t, count(t, db))
-		require.NoError(t, insert(t.Context(), db, "kept"), "neither lock nor connection is left behind")
+		require.NoError(t, insert(t.Context(), db, "kept"), "no lock or connection is leaked")
 		require.EqualValues(t, 1, count(t, db))
 	})
 }
@@ -56,7 +56,7 @@ func TestInTxUnderContention(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
 		require.NoError(t, insert(t.Context(), db, "0"))
-		other := dbtest.Open(t, cfg) // as a second process
+		other := dbtest.Open(t, cfg) // like a second process
 		const writers, rounds = 8, 20
 		errs := make(chan error, writers)
 		for i := range writers {
@@ -90,8 +90,8 @@ func increment(tx *gorm.DB) error {
 	return tx.Exec("UPDATE blog_note SET name = ? WHERE id = 1", fmt.Sprint(n+1)).Error
 }
 
-// Two transactions take two rows in opposite orders, and meet in between.
-func TestInTxAgainAfterADeadlock(t *testing.T) {
+// Two transactions lock two rows in opposite order.
+func TestInTxRetriesDeadlocks(t *testing.T) {
 	db := withNotes(t, dbtest.MySQL(t))
 	for _, name := range []string{"a", "b"} {
 		require.NoError(t, insert(t.Context(), db, name))
@@ -118,15 +118,15 @@ func TestInTxAgainAfterADeadlock(t *testing.T) {
 	go func() { failed <- run(1, 2) }()
 	require.NoError(t, run(2, 1))
 	require.NoError(t, <-failed)
-	require.EqualValues(t, 3, attempts.Load(), "one of the two had to run again")
+	require.EqualValues(t, 3, attempts.Load(), "one transaction was retried")
 	var notes []note
 	require.NoError(t, db.Gorm(t.Context()).Find(&notes).Error)
 	for _, n := range notes {
-		require.Equal(t, "xx", n.Body, "each transaction counts once")
+		require.Equal(t, "xx", n.Body, "each transaction is applied once")
 	}
 }
 
-// Another process holds what the transaction needs, and does not let go.
+// Another process holds the lock until the timeout.
 func TestInTxWithoutTheLock(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short leaves out what takes seconds")
@@ -148,14 +148,14 @@ func TestInTxWithoutTheLock(t *testing.T) {
 	})
 }
 
-func TestSnapshotAgreesWithItself(t *testing.T) {
+func TestSnapshotIsConsistent(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
 		require.NoError(t, insert(t.Context(), db, "one"))
 		require.NoError(t, db.Snapshot(t.Context(), func(tx *gorm.DB) error {
 			var before, after int64
 			require.NoError(t, tx.Model(&note{}).Count(&before).Error)
-			require.NoError(t, insert(t.Context(), db, "two"), "a reader does not hold writers up")
+			require.NoError(t, insert(t.Context(), db, "two"), "readers do not block writers")
 			require.NoError(t, tx.Model(&note{}).Count(&after).Error)
 			require.Equal(t, before, after)
 			return nil
@@ -164,7 +164,7 @@ func TestSnapshotAgreesWithItself(t *testing.T) {
 	})
 }
 
-func TestASlowStatementIsEnded(t *testing.T) {
+func TestTimeoutOfStatements(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short leaves out what takes seconds")
 	}
@@ -216,11 +216,11 @@ func TestASlowStatementIsEnded(t *testing.T) {
 	})
 }
 
-func TestAnotherBoundForAUnit(t *testing.T) {
+func TestWithTimeout(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		const limit = 200 * time.Millisecond
 		db := withNotes(t, cfg).WithTimeout(limit)
-		// Many statements, each of them short.
+		// Many short statements.
 		long := func(tx *gorm.DB) error {
 			for began := time.Now(); time.Since(began) < 2*limit; {
 				if err := tx.Exec("UPDATE blog_note SET name = 'x' WHERE id = 0").Error; err != nil {
@@ -235,8 +235,8 @@ func TestAnotherBoundForAUnit(t *testing.T) {
 	})
 }
 
-// A request that was over before its work began must not count as done.
-func TestNothingHappensAfterTheEndOfTheContext(t *testing.T) {
+// Work must not begin after the request has ended.
+func TestContextThatHasEnded(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -251,9 +251,8 @@ func TestNothingHappensAfterTheEndOfTheContext(t *testing.T) {
 	})
 }
 
-// The SQLite driver by itself reports success for a statement that it never
-// began.
-func TestAStatementIsNotDoneWhenItsContextIsOver(t *testing.T) {
+// The SQLite driver itself reports success for a statement that it did not begin.
+func TestSQLiteStatementAfterItsContext(t *testing.T) {
 	db := withNotes(t, dbtest.SQLite(t))
 	conn, err := db.SQL().Conn(t.Context())
 	require.NoError(t, err)
@@ -270,9 +269,8 @@ func TestAStatementIsNotDoneWhenItsContextIsOver(t *testing.T) {
 	require.Zero(t, count(t, db))
 }
 
-// What a request left undone must not become part of the next one's work on the
-// same connection.
-func TestNobodyInheritsATransaction(t *testing.T) {
+// A cancelled transaction must not continue in the next one on its connection.
+func TestCancelledTransactionIsRolledBack(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		cfg.MaxOpenConns, cfg.MaxIdleConns = 1, 1
 		db := withNotes(t, cfg)
@@ -286,12 +284,12 @@ func TestNobodyInheritsATransaction(t *testing.T) {
 			require.Zero(t, count(t, db))
 		}
 		require.NoError(t, insert(t.Context(), db, "done"))
-		require.EqualValues(t, 1, count(t, dbtest.Open(t, cfg)), "and is seen by others")
+		require.EqualValues(t, 1, count(t, dbtest.Open(t, cfg)), "other connections see it")
 	})
 }
 
-// Interrupts that come late must not hit the next one on the connection.
-func TestCancelHitsItsOwnStatementOnly(t *testing.T) {
+// A late interrupt must not affect the next statement on the connection.
+func TestCancelAffectsOneStatement(t *testing.T) {
 	cfg := dbtest.SQLite(t)
 	cfg.MaxOpenConns, cfg.MaxIdleConns = 1, 1
 	db := withNotes(t, cfg)
@@ -319,16 +317,16 @@ func TestPoolSettingsTakeEffect(t *testing.T) {
 		require.Eventually(t, func() bool {
 			stats := db.SQL().Stats()
 			return stats.InUse == 3 && stats.WaitCount == 7
-		}, patience, time.Millisecond, "three work, and seven wait")
+		}, patience, time.Millisecond, "three are in use, and seven wait")
 		close(release)
 		group.Wait()
 		stats := db.SQL().Stats()
 		require.Equal(t, 3, stats.MaxOpenConnections)
-		require.Positive(t, stats.MaxIdleClosed, "the third of three connections is too many when all are idle")
+		require.Positive(t, stats.MaxIdleClosed, "more than MaxIdleConns are closed")
 	})
 }
 
-func TestIdleConnectionsAreClosed(t *testing.T) {
+func TestConnMaxIdleTime(t *testing.T) {
 	cfg := dbtest.SQLite(t)
 	cfg.ConnMaxIdleTime = time.Millisecond
 	db := dbtest.Open(t, cfg)
@@ -337,7 +335,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	}, patience, 10*time.Millisecond)
 }
 
-func TestConnectionsAreReplacedAtTheirAge(t *testing.T) {
+func TestConnMaxLifetime(t *testing.T) {
 	cfg := dbtest.SQLite(t)
 	cfg.ConnMaxLifetime = 50 * time.Millisecond
 	db := dbtest.Open(t, cfg)
@@ -367,7 +365,7 @@ func TestTimesAreUTC(t *testing.T) {
 		for _, moment := range []time.Time{at.Truncate(time.Millisecond), at.Truncate(time.Millisecond).UTC()} {
 			var rows int64
 			require.NoError(t, db.Gorm(t.Context()).Model(&note{}).Where("at = ?", moment).Count(&rows).Error)
-			require.EqualValues(t, 1, rows, "found by the time in any zone")
+			require.EqualValues(t, 1, rows, "the time zone does not matter")
 		}
 	})
 }
@@ -398,7 +396,7 @@ func TestSoftDelete(t *testing.T) {
 	})
 }
 
-// An UPDATE that finds its row and changes nothing is not a missing row.
+// An UPDATE that changes nothing has found its row.
 func TestRowsFoundNotRowsChanged(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
@@ -446,7 +444,7 @@ func TestMetrics(t *testing.T) {
 		for _, line := range []string{
 			`achilles_database_query_duration_seconds_count{operation="create",status="ok"} 1`,
 			`achilles_database_query_duration_seconds_count{operation="create",status="error"} 1`,
-			`achilles_database_query_duration_seconds_count{operation="query",status="ok"} 1`, // finding nothing is no failure
+			`achilles_database_query_duration_seconds_count{operation="query",status="ok"} 1`, // "not found" is not an error
 			`achilles_database_query_duration_seconds_count{operation="raw",status="ok"} 1`,
 			`go_sql_max_open_connections{db_name="` + filepath.Base(cfg.DBName) + `"} 30`,
 		} {
@@ -455,7 +453,7 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-func TestSlowStatementsAreLoggedWithoutTheirValues(t *testing.T) {
+func TestSlowStatementsAreLoggedWithoutValues(t *testing.T) {
 	cfg := dbtest.SQLite(t)
 	withNotes(t, cfg)
 	cfg.Timeout = 300 * time.Millisecond

@@ -18,7 +18,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-func TestClassifyGoesByNumber(t *testing.T) {
+func TestClassifyByNumber(t *testing.T) {
 	sentinels := map[error][]uint16{
 		database.ErrDuplicate:  {1022, 1062, 1586},
 		database.ErrForeignKey: {1216, 1217, 1451, 1452},
@@ -28,7 +28,7 @@ func TestClassifyGoesByNumber(t *testing.T) {
 			cause := fmt.Errorf("outer: %w", &mysql.MySQLError{Number: number, Message: "no such table"})
 			err := database.Classify(cause)
 			require.ErrorIs(t, err, want)
-			require.ErrorIs(t, err, cause, "the cause is for the log")
+			require.ErrorIs(t, err, cause, "it wraps the cause")
 			require.Equal(t, err, database.Classify(err), "classified twice")
 		}
 	}
@@ -58,7 +58,7 @@ func TestClassifyWithoutANumber(t *testing.T) {
 	}
 }
 
-func TestErrorsOfTheDatabaseItself(t *testing.T) {
+func TestErrorsOfTheServer(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
 		require.NoError(t, insert(t.Context(), db, "one"))
@@ -84,8 +84,8 @@ func TestErrorsOfTheDatabaseItself(t *testing.T) {
 	})
 }
 
-// What fn says itself is not changed, even when it kept the driver's error.
-func TestErrorsOfTheCaller(t *testing.T) {
+// Errors of fn are returned unchanged, even if they wrap a driver's error.
+func TestErrorsOfTheUnitOfWork(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
 		require.NoError(t, insert(t.Context(), db, "one"))

@@ -21,11 +21,10 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// patience bounds every wait for something that is bound to happen.
+// patience is the timeout of every wait that a passing test does not reach.
 const patience = time.Minute
 
-// The test binary is also the process that gets killed in the middle of a
-// migration: see TestMigrateKilled.
+// The test binary is also the process that TestMigrateKilled kills.
 const envKilled = "DATABASE_TEST_MIGRATE"
 
 func TestMain(m *testing.M) {
@@ -50,12 +49,12 @@ type remark struct {
 	NoteID uint64
 }
 
-// up is the text of a migration.
+// up returns a file with a migration.
 func up(statements string) *fstest.MapFile {
 	return &fstest.MapFile{Data: []byte("-- +goose Up\n" + statements)}
 }
 
-// notes are migrations to version 1, or further with more files.
+// notes returns migrations to version 1, and the given further ones.
 func notes(more ...fstest.MapFS) database.Migrations {
 	files := fstest.MapFS{
 		"mysql/0001_notes.sql": up(`
@@ -89,12 +88,12 @@ CREATE TABLE blog_remark (
 	return database.Migrations{Service: "notes", Files: files}
 }
 
-// both is a migration that is the same on both dialects.
+// both returns a migration that is the same in both dialects.
 func both(name, statements string) fstest.MapFS {
 	return fstest.MapFS{"mysql/" + name: up(statements), "sqlite/" + name: up(statements)}
 }
 
-// withNotes opens a database that has the tables.
+// withNotes opens a migrated database.
 func withNotes(t *testing.T, cfg database.Config) *database.DB {
 	t.Helper()
 	db := dbtest.Open(t, cfg)
@@ -122,8 +121,8 @@ func requireUnavailable(t *testing.T, err error) {
 	require.Error(t, coded.Cause)
 }
 
-// requireEnded expects the error of the request's own context, which is not the
-// database's fault and must not look like it.
+// requireEnded requires the error of the request's context, and not
+// errcode.Unavailable.
 func requireEnded(t *testing.T, err, want error) {
 	t.Helper()
 	require.ErrorIs(t, err, want)
@@ -131,8 +130,7 @@ func requireEnded(t *testing.T, err, want error) {
 	require.False(t, errors.As(err, &coded), "%v", err)
 }
 
-// blockMigrations lets slow migrations of a MySQL database begin and not end,
-// until release.
+// blockMigrations makes slow migrations of a MySQL database wait until release.
 func blockMigrations(t *testing.T, cfg database.Config) (release func()) {
 	t.Helper()
 	if cfg.DBType == database.SQLite {
@@ -149,7 +147,7 @@ func blockMigrations(t *testing.T, cfg database.Config) (release func()) {
 	})
 }
 
-// slowMigration takes with MySQL until blockMigrations releases it; with SQLite
+// slowMigration runs on MySQL until blockMigrations releases it, and on SQLite for
 // as long as it takes to count that far.
 func slowMigration(count int) fstest.MapFS {
 	return fstest.MapFS{
@@ -158,8 +156,8 @@ CREATE TABLE IF NOT EXISTS blog_begun (id int);
 DO GET_LOCK(CONCAT(DATABASE(), '.slow'), 3600);
 CREATE TABLE IF NOT EXISTS blog_ended (id int);
 `),
-		// SQLite takes a migration back as a whole, so the begun one shows in a
-		// migration of its own.
+		// SQLite rolls back a whole migration, so a migration before it shows that
+		// it has begun.
 		"sqlite/0002_begun.sql": up(`CREATE TABLE blog_begun (id int);`),
 		"sqlite/0003_slow.sql": up(fmt.Sprintf(`
 CREATE TABLE blog_numbers (n int);

@@ -19,7 +19,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 )
 
-// tables are the names of all tables in the database.
+// tables returns the names of all tables in the database.
 func tables(t *testing.T, db *database.DB) []string {
 	t.Helper()
 	query := "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
@@ -39,7 +39,7 @@ func TestMigrate(t *testing.T) {
 		err := database.SchemaCurrent(t.Context(), db, older)
 		require.ErrorIs(t, err, database.ErrSchemaBehind)
 		require.ErrorContains(t, err, "run the command migrate")
-		require.Empty(t, tables(t, db), "looking must not change anything")
+		require.Empty(t, tables(t, db), "SchemaCurrent changes nothing")
 
 		steps := []struct {
 			name     string
@@ -77,8 +77,8 @@ func TestMigrateTwoServicesInOneDatabase(t *testing.T) {
 	})
 }
 
-// The second migration cannot be applied twice, and takes long enough that all
-// callers are there before it is done.
+// The second migration cannot be applied twice, and is slow enough that all calls
+// begin before it ends.
 func TestMigrateConcurrently(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		m := notes(fstest.MapFS{
@@ -88,7 +88,7 @@ func TestMigrateConcurrently(t *testing.T) {
 		var group sync.WaitGroup
 		errs := make([]error, 4)
 		for i := range errs {
-			db := dbtest.Open(t, cfg) // a pool of its own, as another process has
+			db := dbtest.Open(t, cfg) // its own pool, like another process
 			group.Go(func() {
 				var to int64
 				if _, to, errs[i] = database.Migrate(t.Context(), db, m); errs[i] == nil && to != 2 {
@@ -113,7 +113,7 @@ func TestMigrateReplacesThePrefix(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		withNotes(t, cfg)
 		cfg.TablePrefix = "shop_"
-		db := withNotes(t, cfg) // in the same database: indexes must not collide either
+		db := withNotes(t, cfg) // in the same database: names of indexes must differ, too
 		require.NoError(t, insert(t.Context(), db, "in the shop"))
 		require.Subset(t, tables(t, db), []string{"shop_note", "shop_remark", "shop_notes_migration"})
 		require.Equal(t, "shop_note", db.Table("note"))
@@ -126,7 +126,7 @@ func TestMigrateReplacesThePrefix(t *testing.T) {
 }
 
 // A process may die between the table of versions and its first row.
-func TestMigrateAfterAHalfMadeVersionTable(t *testing.T) {
+func TestMigrateWithEmptyVersionTable(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
 		for _, statement := range []string{"DELETE FROM blog_notes_migration", "DROP TABLE blog_remark", "DROP TABLE blog_note"} {
@@ -138,7 +138,7 @@ func TestMigrateAfterAHalfMadeVersionTable(t *testing.T) {
 	})
 }
 
-func TestMigrateGoesOnAfterAFailure(t *testing.T) {
+func TestMigrateContinuesAfterAFailure(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := dbtest.Open(t, cfg)
 		_, _, err := database.Migrate(t.Context(), db, notes(both("0002_bad.sql", "CREATE TABLE nonsense;")))
@@ -154,7 +154,7 @@ func TestMigrateKilled(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := dbtest.Open(t, cfg)
 		release := blockMigrations(t, cfg)
-		process := exec.Command(os.Args[0]) // #nosec G204 -- this very program
+		process := exec.Command(os.Args[0]) // #nosec G204 -- this test binary
 		process.Env = append(os.Environ(), envKilled+"="+cfg.DBType, "DATABASE_TEST_NAME="+cfg.DBName,
 			"DATABASE_TEST_HOST="+cfg.Host, "DATABASE_TEST_USER="+cfg.Username, "DATABASE_TEST_PASSWORD="+cfg.Password.Reveal())
 		var output strings.Builder
@@ -165,7 +165,7 @@ func TestMigrateKilled(t *testing.T) {
 		require.NoError(t, process.Process.Kill())
 		require.Error(t, process.Wait())
 		require.Empty(t, output.String())
-		release() // the server goes on with the statement until it has ended
+		release() // the server finishes the statement
 
 		m := notes(slowMigration(1000))
 		require.ErrorIs(t, database.SchemaCurrent(t.Context(), db, m), database.ErrSchemaBehind)
@@ -176,7 +176,7 @@ func TestMigrateKilled(t *testing.T) {
 	})
 }
 
-// hold keeps a migration of the database under way until the test has ended.
+// hold runs a migration that ends with the test.
 func hold(t *testing.T, cfg database.Config) {
 	t.Helper()
 	db := dbtest.Open(t, cfg)
@@ -196,7 +196,7 @@ func hold(t *testing.T, cfg database.Config) {
 		patience, 10*time.Millisecond)
 }
 
-func TestMigrateWaitsForTheLockWithinItsBound(t *testing.T) {
+func TestMigrateLockTimeout(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		hold(t, cfg)
 		m := notes().WithLockWait(200 * time.Millisecond)
@@ -205,7 +205,7 @@ func TestMigrateWaitsForTheLockWithinItsBound(t *testing.T) {
 	})
 }
 
-func TestMigrateStopsWaitingWithItsContext(t *testing.T) {
+func TestMigrateLockContext(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		hold(t, cfg)
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -215,7 +215,7 @@ func TestMigrateStopsWaitingWithItsContext(t *testing.T) {
 	})
 }
 
-func TestMigrateRefusesBadFiles(t *testing.T) {
+func TestMigrateRejectsInvalidFiles(t *testing.T) {
 	db := dbtest.Open(t, dbtest.SQLite(t))
 	cases := map[string]struct {
 		m    database.Migrations
@@ -263,7 +263,7 @@ func TestMigrateWithoutTheRightToCreateTheDatabase(t *testing.T) {
 	require.NotContains(t, err.Error(), "pass'")
 }
 
-func TestMigrateNamesAServerThatIsNotThere(t *testing.T) {
+func TestMigrateWithoutServer(t *testing.T) {
 	cfg := database.Default()
 	cfg.Username, cfg.DBName, cfg.Host = "root", "blog", "127.0.0.1:1"
 	_, _, err := database.Migrate(t.Context(), dbtest.Open(t, cfg), notes())
@@ -271,7 +271,7 @@ func TestMigrateNamesAServerThatIsNotThere(t *testing.T) {
 	require.ErrorContains(t, err, "check the section Database")
 }
 
-func TestOpenNamesAPathThatCannotBeUsed(t *testing.T) {
+func TestOpenWithInvalidPath(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, []byte("this is text and no database at all, by its first bytes"), 0o600))
 	for _, path := range []string{filepath.Join(file, "below", "a.db"), file, t.TempDir()} {
@@ -283,7 +283,7 @@ func TestOpenNamesAPathThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// While a release is being replaced, its writers go on during the migration.
+// The previous release writes during the migration.
 func TestMigrateWhileServing(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)

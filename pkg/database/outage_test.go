@@ -16,10 +16,10 @@ import (
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 )
 
-// promised is how soon a client has its 503.
+// promised is the maximum time until a client gets 503.
 const promised = 2 * time.Second
 
-// requireUnusable asks in each way there is, all at once.
+// requireUnusable requires that all methods fail in time, concurrently.
 func requireUnusable(t *testing.T, db *database.DB) {
 	t.Helper()
 	read := func(tx *gorm.DB) error { var n []note; return tx.Find(&n).Error }
@@ -43,8 +43,8 @@ func requireUnusable(t *testing.T, db *database.DB) {
 	}
 }
 
-// requireRecovery expects that nothing but the server had to come back. A db
-// that is patient tells a trap in its pool from a machine that stands still.
+// requireRecovery requires that the database works as soon as the server is
+// available again. Its timeout must be long, because the machine may be suspended.
 func requireRecovery(t *testing.T, db *database.DB) {
 	t.Helper()
 	require.Eventually(t, func() bool { return db.Ping(t.Context()) == nil }, patience, 10*time.Millisecond)
@@ -63,7 +63,7 @@ func TestOutages(t *testing.T) {
 	cfg := server.Config(t)
 	patient := withNotes(t, cfg)
 	db := patient.WithTimeout(database.Default().Timeout) // the same pool
-	// Several connections in the pool, none of which may be a trap afterwards.
+	// Open several connections, which will be broken after the outage.
 	warm := func() {
 		var group sync.WaitGroup
 		for range 5 {
@@ -79,7 +79,7 @@ func TestOutages(t *testing.T) {
 		server.Kill(t)
 		requireUnusable(t, db)
 		late, err := database.Open(cfg, nopLog())
-		require.NoError(t, err, "the service starts before its server does")
+		require.NoError(t, err, "the server may start after the service")
 		defer func() { require.NoError(t, late.Close()) }()
 		requireUnusable(t, late.WithTimeout(database.Default().Timeout))
 		server.Start(t)
@@ -90,7 +90,7 @@ func TestOutages(t *testing.T) {
 		warm()
 		server.Stop(t)
 		server.Start(t)
-		// Not even one request may find a connection from before.
+		// No request may fail because of a connection from before the outage.
 		require.NoError(t, insert(t.Context(), patient, "right after"))
 		requireRecovery(t, patient)
 	})
@@ -126,7 +126,7 @@ func TestOutages(t *testing.T) {
 				paused := false
 				err := db.InTx(t.Context(), func(tx *gorm.DB) error {
 					if err := tx.Exec("UPDATE blog_note SET body = 'in doubt'").Error; err != nil {
-						return err // the machine stood still
+						return err // the machine was suspended
 					}
 					server.Pause(t)
 					paused = true
@@ -155,10 +155,10 @@ func TestOutages(t *testing.T) {
 			server.Kill(t)
 			return tx.Create(&note{Name: "other half"}).Error
 		}))
-		require.Less(t, time.Since(started), cfg.Timeout/2, "at once, and not at the end of its time")
+		require.Less(t, time.Since(started), cfg.Timeout/2, "at once, not after the timeout")
 		server.Start(t)
 		requireRecovery(t, patient)
-		require.Equal(t, before+20, count(t, patient), "no half of a transaction")
+		require.Equal(t, before+20, count(t, patient), "no transaction is applied partly")
 	})
 	t.Run("connection killed by an administrator", func(t *testing.T) {
 		other := dbtest.Open(t, cfg)
@@ -197,7 +197,7 @@ func TestOutages(t *testing.T) {
 		require.NoError(t, admin.Gorm(t.Context()).Exec("CREATE USER plain@'127.0.0.1'").Error)
 		require.NoError(t, admin.Gorm(t.Context()).Exec("GRANT ALL ON "+cfg.DBName+".* TO plain@'127.0.0.1'").Error)
 		plain := cfg
-		plain.Username = "plain" // root may write all the same
+		plain.Username = "plain" // read-only does not apply to root
 		plain.MaxOpenConns, plain.MaxIdleConns = 1, 1
 		db := dbtest.Open(t, plain)
 		require.NoError(t, insert(t.Context(), db, "before"))
@@ -206,8 +206,8 @@ func TestOutages(t *testing.T) {
 		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT CONNECTION_ID()").Scan(&before).Error)
 		requireUnavailable(t, insert(t.Context(), db, "during"))
 		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT CONNECTION_ID()").Scan(&after).Error)
-		require.NotEqual(t, before, after, "a new connection may find the new primary")
-		count(t, db) // reading goes on
+		require.NotEqual(t, before, after, "a new connection may reach the new primary")
+		count(t, db) // reads work
 		require.NoError(t, admin.Gorm(t.Context()).Exec("SET GLOBAL read_only = OFF").Error)
 		requireRecovery(t, db)
 	})
@@ -221,7 +221,7 @@ func TestOutages(t *testing.T) {
 	})
 }
 
-// The address answers nothing at all, not even a refusal.
+// Nothing answers at this address.
 func TestUnreachableHost(t *testing.T) {
 	cfg := database.Default()
 	cfg.Username, cfg.DBName, cfg.Host = "root", "blog", "192.0.2.1:3306" // reserved for documentation
@@ -230,8 +230,8 @@ func TestUnreachableHost(t *testing.T) {
 	requireUnusable(t, dbtest.Open(t, cfg))
 }
 
-// The server must not go on with what nobody waits for.
-func TestTheServerEndsWhatItsClientLeft(t *testing.T) {
+// The server must cancel the statements of a client that is lost.
+func TestServerCancelsStatementsOfLostClients(t *testing.T) {
 	cfg := dbtest.MySQL(t)
 	admin := dbtest.Open(t, cfg)
 	cfg.Timeout = time.Second
@@ -244,7 +244,7 @@ func TestTheServerEndsWhatItsClientLeft(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		for { // again, when the machine stands still for longer than the server's limit
+		for { // again, if the machine was suspended for longer than the server's limit
 			err := db.Read(ctx, func(tx *gorm.DB) error { return tx.Exec(slowStatement(database.MySQL)).Error })
 			if ctx.Err() != nil {
 				ended <- err
@@ -255,10 +255,10 @@ func TestTheServerEndsWhatItsClientLeft(t *testing.T) {
 	require.Eventually(t, func() bool { return running() == 1 }, patience, 5*time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)
-	require.Eventually(t, func() bool { return running() == 0 }, 15*time.Second, 10*time.Millisecond, "half of what it would take")
+	require.Eventually(t, func() bool { return running() == 0 }, 15*time.Second, 10*time.Millisecond, "half of its time without a limit")
 }
 
-// The limit of the server's own, seen through a pool that sets none.
+// The limit of the server, on a pool without one.
 func TestMaxStatementTime(t *testing.T) {
 	cfg := dbtest.MySQL(t)
 	cfg.Timeout = 300 * time.Millisecond
@@ -268,9 +268,8 @@ func TestMaxStatementTime(t *testing.T) {
 	requireUnavailable(t, database.Classify(err))
 }
 
-// A server set up by somebody else: old-looking version, odd zone, lax mode,
-// Latin letters.
-func TestTheServersSetupDoesNotMatter(t *testing.T) {
+// The server has another version string, time zone, SQL mode and character set.
+func TestServerDefaultsDoNotMatter(t *testing.T) {
 	server := dbtest.NewMySQL(t, "--version=5.5.0-odd", "--default-time-zone=+05:45", "--sql-mode=ANSI_QUOTES",
 		"--character-set-server=latin1", "--collation-server=latin1_swedish_ci", "--skip-character-set-client-handshake")
 	db := withNotes(t, server.Config(t))
@@ -288,18 +287,18 @@ func TestTheServersSetupDoesNotMatter(t *testing.T) {
 	var serverNow time.Time
 	require.NoError(t, db.Gorm(t.Context()).Raw("SELECT NOW(3)").Scan(&serverNow).Error)
 	require.WithinDuration(t, time.Now(), serverNow, time.Minute)
-	require.Error(t, db.Gorm(t.Context()).Exec("INSERT INTO blog_note (name, body) VALUES (REPEAT('x', 101), '')").Error, "nothing is cut off silently")
+	require.Error(t, db.Gorm(t.Context()).Exec("INSERT INTO blog_note (name, body) VALUES (REPEAT('x', 101), '')").Error, "values are not truncated")
 }
 
-// A client that vanishes within a transaction, as with a lost node, leaves its
-// locks behind until the server gives up on it.
-func TestLocksOfAVanishedClientAreReleased(t *testing.T) {
+// The server rolls back the transaction of a client that is lost, as with a lost
+// node, after a timeout.
+func TestLocksOfLostClientsAreReleased(t *testing.T) {
 	cfg := dbtest.MySQL(t)
 	db := withNotes(t, cfg)
 	require.NoError(t, insert(t.Context(), db, "wanted"))
 	vanished, err := db.SQL().Conn(t.Context())
 	require.NoError(t, err)
-	defer func() { // the server has closed it: the pool is not to have it back
+	defer func() { // the server has closed it: the pool must discard it
 		_ = vanished.Raw(func(any) error { return driver.ErrBadConn })
 		_ = vanished.Close()
 	}()
@@ -314,11 +313,11 @@ func TestLocksOfAVanishedClientAreReleased(t *testing.T) {
 		})
 	}
 	requireUnavailable(t, write())
-	require.Eventually(t, func() bool { return write() == nil }, patience, 100*time.Millisecond, "the lock stays for ever")
+	require.Eventually(t, func() bool { return write() == nil }, patience, 100*time.Millisecond, "the lock is not released")
 }
 
-// What Snapshot promises does not depend on the server's own default.
-func TestSnapshotOnAServerWithAnotherIsolation(t *testing.T) {
+// The isolation of Snapshot does not depend on the server's default.
+func TestSnapshotWithAnotherDefaultIsolation(t *testing.T) {
 	db := withNotes(t, dbtest.NewMySQL(t, "--transaction-isolation=READ-COMMITTED").Config(t))
 	var before, after int64
 	require.NoError(t, db.Snapshot(t.Context(), func(tx *gorm.DB) error {

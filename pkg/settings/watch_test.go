@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// watching starts a Watch and returns what it reports, with the content seen at that time. It ends with the test.
+// watching starts Watch until the end of the test, and returns a channel of the contents when it calls changed.
 func watching(t *testing.T, file string) <-chan string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -41,7 +41,7 @@ func watching(t *testing.T, file string) <-chan string {
 	return seen
 }
 
-// ready returns once the watch is in place: a change of the file before that goes unnoticed.
+// ready waits until the directory is watched. Earlier changes are not noticed.
 func ready(t *testing.T, file, probe string, seen <-chan string) {
 	t.Helper()
 	original, err := os.ReadFile(file)
@@ -59,7 +59,7 @@ func ready(t *testing.T, file, probe string, seen <-chan string) {
 	t.Fatal("the watch never began")
 }
 
-// replace swaps the content of the file behind the links in one step, as editors do.
+// replace replaces the file by a rename, as editors do.
 func replace(t *testing.T, file, probe, content string) {
 	t.Helper()
 	target, err := filepath.EvalSymlinks(file)
@@ -116,7 +116,7 @@ func TestWatchPlainFile(t *testing.T) {
 	expectNothing(t, seen)
 }
 
-func TestWatchIsNotPutOffByABusyDirectory(t *testing.T) {
+func TestWatchInABusyDirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("one"), 0o600))
 	seen := watching(t, file)
@@ -196,7 +196,7 @@ func TestWatchEnds(t *testing.T) {
 	require.ErrorContains(t, err, "watching the configuration file /nowhere/config.yaml: no such file or directory; check that its directory exists")
 }
 
-// Every reload loads everything anew: a flag still beats the file, and a bare number is still seconds.
+// A reload uses all sources: a flag overrides the file, and a bare number is seconds.
 func TestReloadKeepsPrecedenceAndUnits(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("Server: {ReadTimeout: 1, HttpPort: 1}"), 0o600))

@@ -40,7 +40,7 @@ func TestNoDefaultToken(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, 1, bootstrap.Command().Main([]string{"serve"}, nil, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "Feed.Token")
-	require.Empty(t, stdout.String(), "refused before anything began")
+	require.Empty(t, stdout.String(), "rejected before the start")
 }
 
 // Every configuration that is shipped loads, and has every key there is.
@@ -56,7 +56,7 @@ func TestShippedConfigurations(t *testing.T) {
 	}
 }
 
-func TestRefusedSettings(t *testing.T) {
+func TestInvalidSettings(t *testing.T) {
 	for _, c := range []struct{ variable, allowed string }{
 		{"APP_DEFAULTPAGESIZE=0", "App.DefaultPageSize"},
 		{"IDEMPOTENCY_RETENTION=59s", "Idempotency.Retention"},
@@ -82,7 +82,7 @@ func TestRefusedSettings(t *testing.T) {
 		t.Run(c.variable, func(t *testing.T) {
 			_, err := load(t, "", token, "ACHILLES_"+c.variable)
 			require.ErrorContains(t, err, c.allowed)
-			require.ErrorContains(t, err, "ACHILLES_"+strings.Split(c.variable, "=")[0], "it says where the value came from")
+			require.ErrorContains(t, err, "ACHILLES_"+strings.Split(c.variable, "=")[0], "it names the source")
 			require.NotContains(t, err.Error(), "secret")
 		})
 	}

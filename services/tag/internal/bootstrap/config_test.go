@@ -49,8 +49,8 @@ func TestShippedConfigurations(t *testing.T) {
 	}
 }
 
-func TestRefusedSettings(t *testing.T) {
-	for _, c := range []struct{ variable, says string }{
+func TestInvalidSettings(t *testing.T) {
+	for _, c := range []struct{ variable, message string }{
 		{"APP_DEFAULTPAGESIZE=0", "App.DefaultPageSize"},
 		{"IDEMPOTENCY_RETENTION=59s", "Idempotency.Retention"},
 		{"IDEMPOTENCY_SWEEPINTERVAL=0s", "Idempotency.SweepInterval"},
@@ -71,7 +71,7 @@ func TestRefusedSettings(t *testing.T) {
 	} {
 		t.Run(c.variable, func(t *testing.T) {
 			_, err := load(t, "", "ACHILLES_"+c.variable, "ACHILLES_FEED_TOKEN=hunter2")
-			require.ErrorContains(t, err, c.says)
+			require.ErrorContains(t, err, c.message)
 			require.NotContains(t, err.Error(), "hunter2")
 		})
 	}

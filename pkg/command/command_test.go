@@ -156,7 +156,7 @@ func TestErrorsHaveOneLine(t *testing.T) {
 		"setting elsewhere": {[]string{"version", "--server.httpport=1"}, "unknown flag --server.httpport; see tag version --help"},
 		"argument": {[]string{"migrate", "--database.password=hunter", "2"},
 			"tag migrate takes flags only, but got 1 further argument(s); write a flag as --name=value, a value with spaces in quotes"},
-		"wrong value": {[]string{"serve", "--server.httpport=http"}, `Server.HttpPort: "http" is not allowed: a whole number (from flag --server.httpport)`},
+		"wrong value": {[]string{"serve", "--server.httpport=http"}, `Server.HttpPort: "http" is not allowed; it must be a whole number (from flag --server.httpport)`},
 		"no file": {[]string{"migrate", "--config", "/nowhere.yaml"},
 			"configuration file /nowhere.yaml: does not exist; check --config and ACHILLES_CONFIG, or leave both out to run on the defaults"},
 	} {
@@ -168,8 +168,8 @@ func TestErrorsHaveOneLine(t *testing.T) {
 
 func TestErrorsHaveTheNameOnEachLine(t *testing.T) {
 	r := runMain([]string{"serve", "--server.httpport=http"}, []string{"ACHILLES_SERVER_TLS=maybe"}, nil)
-	require.Equal(t, result{code: 1, stderr: `tag: Server.HttpPort: "http" is not allowed: a whole number (from flag --server.httpport)
-tag: Server.TLS: "maybe" is not allowed: true or false (from environment variable ACHILLES_SERVER_TLS)
+	require.Equal(t, result{code: 1, stderr: `tag: Server.HttpPort: "http" is not allowed; it must be a whole number (from flag --server.httpport)
+tag: Server.TLS: "maybe" is not allowed; it must be true or false (from environment variable ACHILLES_SERVER_TLS)
 `}, r)
 	const text = "one\ntwo\n\n"
 	for _, name := range []string{"serve", "migrate"} {

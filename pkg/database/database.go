@@ -137,7 +137,7 @@ func (db *DB) Snapshot(ctx context.Context, fn func(tx *gorm.DB) error) error {
 // InTx runs fn in a transaction that writes, and commits it unless fn returns an
 // error. Timeout and errors are those of Read. After a deadlock or another conflict
 // with a concurrent transaction it rolls back and runs fn again until the timeout,
-// so fn must have no other effects than those of tx. fn must not call InTx.
+// so fn must have no side effects outside tx. fn must not call InTx.
 //
 // If the connection is lost during the commit, the error is errcode.Unavailable,
 // and the transaction may have been committed or not.

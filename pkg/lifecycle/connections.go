@@ -47,9 +47,9 @@ type conn struct {
 		n    int
 		err  error
 	}
-	// used reports whether anything was ever read. Only the reader uses it.
+	// used is set by the first read. Only Read accesses it, so it needs no lock.
+	used bool
 	// received reports whether anything was read since the connection was last idle.
-	used     bool
 	received atomic.Bool
 	// waiting reports whether the server waits for the first byte of a request.
 	// It is cleared before bytes are read from the kernel, so at any time either the

@@ -19,8 +19,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/failpoint"
 )
 
-// A grace period must be longer than Config.DrainDelay, Config.ShutdownTimeout,
-// these and the timeouts of the hooks together.
+// A pod's grace period must exceed Config.DrainDelay + Config.ShutdownTimeout +
+// workerTimeout + lastAnswerTimeout + the timeouts of all hooks.
 const (
 	// workerTimeout is how long the stop waits for the workers.
 	workerTimeout = 5 * time.Second
@@ -55,8 +55,8 @@ type Process struct {
 	drainOnce sync.Once
 	failed    chan struct{} // closed at the first failure
 
-	// workers is cancelled after the last request, requests when ShutdownTimeout
-	// has passed, and alive, the parent of both, by a second signal.
+	// workers is cancelled after the last request, and requests when ShutdownTimeout
+	// has passed. alive is their parent; a second signal cancels it.
 	workers, requests, alive         context.Context
 	stopWorkers, cutRequestsOff, end context.CancelFunc
 
@@ -86,7 +86,8 @@ type hook struct {
 	stop    func(ctx context.Context) error
 }
 
-// New returns a process that the first of signals stops; see Notify.
+// New returns a Process that stops at the first value received from signals; see
+// Notify.
 func New(cfg Config, signals <-chan os.Signal, log *zap.Logger) *Process {
 	p := &Process{
 		cfg: cfg, signals: signals, log: log,

@@ -15,9 +15,9 @@ import (
 const (
 	// redisTimeout is how long a request waits for Redis.
 	redisTimeout = 50 * time.Millisecond
-	// maxSlowness is how long every request may time out before Redis counts as
-	// unavailable. A burst of one client can make Redis slow for a moment, and
-	// must not be rewarded.
+	// maxSlowness is how long all requests to Redis must have timed out before it
+	// counts as unavailable. Otherwise a client could slow Redis down by a burst, and
+	// then be limited by each replica only.
 	maxSlowness = 300 * time.Millisecond
 	// retryInterval is the interval at which an unavailable Redis is tried again.
 	retryInterval = time.Second

@@ -116,7 +116,7 @@ func TestBodyRefuses(t *testing.T) {
 		"two objects":             {asJSON, `{"title":"a"}{"title":"b"}`, errcode.InvalidParams, []string{"the body is not valid JSON"}},
 		"not UTF-8":               {asJSON, "{\"title\":\"\xff\"}", errcode.InvalidParams, []string{"the content must be UTF-8"}},
 		"form not UTF-8":          {asForm, "title=%ff", errcode.InvalidParams, []string{"the content must be UTF-8"}},
-		"form badly encoded":      {asForm, "title=%zz", errcode.InvalidParams, []string{"the form or query is not well encoded"}},
+		"form badly encoded":      {asForm, "title=%zz", errcode.InvalidParams, []string{"the form or query is not valid URL encoding"}},
 		"XML":                     {"application/xml", `<a/>`, errcode.UnsupportedMediaType, nil},
 		"another charset":         {asJSON + "; charset=gbk", `{"title":"a"}`, errcode.UnsupportedMediaType, nil},
 		"no content type":         {"", `{"title":"a"}`, errcode.UnsupportedMediaType, nil},

@@ -77,7 +77,7 @@ func (r *rules) check(dst any, invalid map[string]errcode.Text) error {
 	var details []errcode.Text
 	for field := range fields(reflect.TypeOf(dst)) {
 		if text, ok := invalid[jsonName(field)]; ok {
-			details = append(details, text) // and what the rules say of it follows from that
+			details = append(details, text) // its other errors follow from this one
 			continue
 		}
 		for _, f := range broken {

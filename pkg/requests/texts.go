@@ -8,7 +8,7 @@ import (
 
 var (
 	bodyUnreadable = errcode.Text{ZH: "无法读取请求体", EN: "the body could not be read", ZHHantTW: "無法讀取請求內容"}
-	formMalformed  = errcode.Text{ZH: "表单或查询参数的编码有误", EN: "the form or query is not well encoded", ZHHantTW: "表單或查詢參數的編碼有誤"}
+	formMalformed  = errcode.Text{ZH: "表单或查询参数的编码有误", EN: "the form or query is not valid URL encoding", ZHHantTW: "表單或查詢參數的編碼有誤"}
 	malformedJSON  = errcode.Text{ZH: "请求体不是合法的 JSON", EN: "the body is not valid JSON", ZHHantTW: "請求內容不是合法的 JSON"}
 	notAnObject    = errcode.Text{ZH: "请求体必须是一个 JSON 对象", EN: "the body must be a JSON object", ZHHantTW: "請求內容必須是一個 JSON 物件"}
 	otherMediaType = errcode.Text{

@@ -23,8 +23,8 @@ type ETag struct {
 	Shape   Shape
 }
 
-// Shape identifies the JSON of a type: the names and types of its fields. Two
-// releases that render the same version of an object differently have two shapes.
+// Shape identifies the names and types of the fields of a response. A release that
+// adds a field has another shape, and so another ETag for the same version.
 type Shape string
 
 // ShapeOf returns the shape of T.
@@ -71,12 +71,12 @@ func versionOf(tag string) string {
 var (
 	changedMeanwhile = errcode.Text{
 		ZH:       "对象已被修改 (If-Match 与当前 ETag 不符), 请用同一个 Token 重新获取后再试",
-		EN:       "the object has changed (If-Match is not its current ETag); get it again, with the same token, then try again",
+		EN:       "the object has changed since (If-Match does not match its current ETag); read it again with the token that you write with",
 		ZHHantTW: "物件已被修改 (If-Match 與目前 ETag 不符), 請用同一個 Token 重新取得後再試",
 	}
 	notWanted = errcode.Text{
 		ZH:       "If-None-Match 与该对象相符, 因此不作更改",
-		EN:       "If-None-Match is met by the object, so it is left as it is",
+		EN:       "If-None-Match matches the object's current ETag, so nothing was changed",
 		ZHHantTW: "If-None-Match 與該物件相符, 因此不作變更",
 	}
 )
@@ -132,7 +132,8 @@ func entityTags(header http.Header, name string) (tags []string, all bool) {
 	if len(lines) == 0 {
 		return nil, false
 	}
-	// Our own tags have no commas; others match nothing, whole or cut in two.
+	// Splitting at commas is safe: our tags contain none, and foreign tags match
+	// nothing anyway.
 	tags = strings.Split(strings.Join(lines, ","), ",")
 	for i := range tags {
 		tags[i] = strings.TrimSpace(tags[i])

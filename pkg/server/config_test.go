@@ -24,19 +24,19 @@ func TestValidate(t *testing.T) {
 		change func(*server.Config)
 		want   string // "" where it is allowed
 	}{
-		"run mode":                  {func(c *server.Config) { c.RunMode = "prod" }, "RunMode: prod is not allowed: debug, release or test"},
+		"run mode":                  {func(c *server.Config) { c.RunMode = "prod" }, "RunMode: prod is not allowed; it must be debug, release or test"},
 		"debug":                     {func(c *server.Config) { c.RunMode = server.Debug }, ""},
-		"port too large":            {func(c *server.Config) { c.HTTPPort = 65536 }, "HttpPort: 65536 is not allowed: a port from 0 to 65535"},
+		"port too large":            {func(c *server.Config) { c.HTTPPort = 65536 }, "HttpPort: 65536 is not allowed; it must be a port from 0 to 65535"},
 		"port negative":             {func(c *server.Config) { c.AdminPort = -1 }, "AdminPort: -1 is not allowed"},
 		"free ports":                {func(c *server.Config) { c.HTTPPort, c.AdminPort = 0, 0 }, ""},
-		"same port":                 {func(c *server.Config) { c.AdminPort = c.HTTPPort }, "AdminPort: 8080 is not allowed: another port than HttpPort"},
+		"same port":                 {func(c *server.Config) { c.AdminPort = c.HTTPPort }, "AdminPort: 8080 is not allowed; it must be another port than HttpPort"},
 		"no header timeout":         {func(c *server.Config) { c.ReadHeaderTimeout = 0 }, "ReadHeaderTimeout: 0s"},
 		"no read timeout":           {func(c *server.Config) { c.ReadTimeout = 0 }, "ReadTimeout: 0s"},
 		"no request timeout":        {func(c *server.Config) { c.RequestTimeout = 0 }, "RequestTimeout: 0s"},
 		"no idle timeout":           {func(c *server.Config) { c.IdleTimeout = 0 }, "IdleTimeout: 0s"},
-		"WriteTimeout too short":    {func(c *server.Config) { c.WriteTimeout = 15 * time.Second }, "WriteTimeout: 15s is not allowed: more than RequestTimeout (15s)"},
+		"WriteTimeout too short":    {func(c *server.Config) { c.WriteTimeout = 15 * time.Second }, "WriteTimeout: 15s is not allowed; it must be more than RequestTimeout (15s)"},
 		"ReadTimeout too long":      {func(c *server.Config) { c.ReadTimeout = 18 * time.Second }, "WriteTimeout: 18s"},
-		"ShutdownTimeout too short": {func(c *server.Config) { c.ShutdownTimeout = 17 * time.Second }, "ShutdownTimeout: 17s is not allowed: at least WriteTimeout (18s)"},
+		"ShutdownTimeout too short": {func(c *server.Config) { c.ShutdownTimeout = 17 * time.Second }, "ShutdownTimeout: 17s is not allowed; it must be at least WriteTimeout (18s)"},
 		"ShutdownTimeout too short for new connections": {func(c *server.Config) {
 			c.ReadTimeout, c.RequestTimeout, c.WriteTimeout, c.ShutdownTimeout = 5*time.Second, time.Second, 5*time.Second+1, 5*time.Second
 		}, "ShutdownTimeout: 5s"},

@@ -74,8 +74,8 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Service holds what every service has. A service of its own adds routes to
-// Engine, and workers and stop hooks to Process.
+// Service holds the parts that all services share. A concrete service adds its
+// routes to Engine, and its workers and stop hooks to Process.
 type Service struct {
 	Log     *zap.Logger
 	Metrics *metrics.Metrics
@@ -98,11 +98,11 @@ type Service struct {
 }
 
 // Run starts a service, serves until a signal or a failure, and stops
-// everything in the reverse order of its start. shared returns the shared settings
-// of the service's own, and register adds the service's own parts. If the start
-// fails, in register or elsewhere, what has been started is stopped in the same
-// way. Run returns an error unless everything was served and stopped as it should
-// be. The service is not ready until its database is reachable and migrated.
+// everything in the reverse order of its start. shared extracts the common settings
+// from the service's Config, and register adds the service's own parts. A start that
+// fails, in register or elsewhere, stops what has been started in the same way. Run
+// returns nil only after a complete, graceful stop. The service is not ready until
+// its database is reachable and migrated.
 func Run[C any](ctx context.Context, run command.Run[C], shared func(C) Config, migrations database.Migrations,
 	register func(*Service, C) error) error {
 	if failpoint.Enabled(failpoint.StartLate) {

@@ -20,7 +20,7 @@ type problem struct {
 func (p *problem) Error() string {
 	text := p.note
 	if text == "" {
-		text = fmt.Sprintf("%s is not allowed: %s", shown(p.got), p.allowed)
+		text = fmt.Sprintf("%s is not allowed; it must be %s", shown(p.got), p.allowed)
 	}
 	if p.key != "" {
 		text = p.key + ": " + text
@@ -33,7 +33,7 @@ func (p *problem) Error() string {
 
 // Invalid returns the error for an invalid value: got is the value, allowed describes the valid ones, as in
 //
-//	Server.HttpPort: 70000 is not allowed: a port from 0 to 65535
+//	Server.HttpPort: 70000 is not allowed; it must be a port from 0 to 65535
 //
 // In the Validate method of a section, key is relative to the section ("HttpPort"). [Load] adds the section and the source of
 // the value.

@@ -143,11 +143,11 @@ func TestPrecedence(t *testing.T) {
 func TestErrorNamesTheSourceThatCounts(t *testing.T) {
 	const content, env, flag = "Server: {HttpPort: a}", "ACHILLES_SERVER_HTTPPORT=b", "--server.httpport=c"
 	_, _, err := load(t, content, []string{env}, []string{flag})
-	require.EqualError(t, err, `Server.HttpPort: "c" is not allowed: a whole number (from flag --server.httpport)`)
+	require.EqualError(t, err, `Server.HttpPort: "c" is not allowed; it must be a whole number (from flag --server.httpport)`)
 	_, _, err = load(t, content, []string{env}, nil)
-	require.EqualError(t, err, `Server.HttpPort: "b" is not allowed: a whole number (from environment variable ACHILLES_SERVER_HTTPPORT)`)
+	require.EqualError(t, err, `Server.HttpPort: "b" is not allowed; it must be a whole number (from environment variable ACHILLES_SERVER_HTTPPORT)`)
 	_, file, err := load(t, "Server: {HttpPort: {a: 1}}", []string{"ACHILLES_SERVER_HTTPPORT=1"}, nil)
-	require.EqualError(t, err, "Server.HttpPort: a section is not allowed: a whole number (from "+file+" line 1)")
+	require.EqualError(t, err, "Server.HttpPort: a section is not allowed; it must be a whole number (from "+file+" line 1)")
 }
 
 func TestZeroOverridesDefault(t *testing.T) {
@@ -168,7 +168,7 @@ func TestEmptyValues(t *testing.T) {
 	require.Empty(t, c.Redis.Host, "an empty flag does set")
 	require.Empty(t, c.Server.Origins)
 	_, _, err = load(t, "-", nil, []string{"--server.httpport="})
-	require.EqualError(t, err, `Server.HttpPort: "" is not allowed: a whole number (from flag --server.httpport)`)
+	require.EqualError(t, err, `Server.HttpPort: "" is not allowed; it must be a whole number (from flag --server.httpport)`)
 }
 
 func TestCase(t *testing.T) {
@@ -203,7 +203,7 @@ func TestDuration(t *testing.T) {
 	for _, text := range []string{"-5", "-5s", "5 s", "soon", "1e400", "NaN", "Inf", "9223372037", "5x", "[5]", "{a: 1}", "true", "''", "2024-01-01"} {
 		_, _, err := load(t, "Server: {ReadTimeout: "+text+"}", nil, nil)
 		require.ErrorContains(t, err, "Server.ReadTimeout: ", text)
-		require.ErrorContains(t, err, "is not allowed: a duration such as 1m30s, not negative; a bare number is seconds", text)
+		require.ErrorContains(t, err, "is not allowed; it must be a duration such as 1m30s, not negative; a bare number is seconds", text)
 	}
 	c, _, err := load(t, "Server: {Offset: -5}", nil, nil)
 	require.NoError(t, err)
@@ -217,25 +217,25 @@ func TestTypes(t *testing.T) {
 		Ratio: 100, TLS: true, Origins: []string{"a", "b"}}, c.Server)
 
 	for name, test := range map[string]struct{ yaml, want string }{
-		"text for int":     {"Server: {HttpPort: http}", `Server.HttpPort: "http" is not allowed: a whole number (from FILE line 1)`},
-		"fraction for int": {"Server: {HttpPort: 80.5}", `Server.HttpPort: 80.5 is not allowed: a whole number (from FILE line 1)`},
-		"list for int":     {"Server: {HttpPort: [1]}", `Server.HttpPort: a list is not allowed: a whole number (from FILE line 1)`},
-		"section for int":  {"Server:\n  HttpPort:\n    a: 1", `Server.HttpPort: a section is not allowed: a whole number (from FILE line 2)`},
-		"bool for int":     {"Server: {HttpPort: true}", `Server.HttpPort: true is not allowed: a whole number (from FILE line 1)`},
-		"too large":        {"Server: {Small: 128}", `Server.Small: 128 is not allowed: a whole number from -128 to 127 (from FILE line 1)`},
-		"negative uint":    {"Server: {Size: -1}", `Server.Size: -1 is not allowed: a whole number from 0 to 65535 (from FILE line 1)`},
-		"huge":             {"Server: {HttpPort: 99999999999999999999}", `Server.HttpPort: 1e+20 is not allowed: a whole number (from FILE line 1)`},
-		"text for number":  {"Server: {Ratio: half}", `Server.Ratio: "half" is not allowed: a number (from FILE line 1)`},
-		"no number":        {"Server: {Ratio: .nan}", `Server.Ratio: NaN is not allowed: a number (from FILE line 1)`},
-		"infinite":         {"Server: {Ratio: .inf}", `Server.Ratio: +Inf is not allowed: a number (from FILE line 1)`},
-		"yes for bool":     {"Server: {TLS: yes}", `Server.TLS: "yes" is not allowed: true or false (from FILE line 1)`},
-		"number for text":  {"Server: {RunMode: 1}", `Server.RunMode: 1 is not allowed: a text; numbers, dates and the like in quotes (from FILE line 1)`},
-		"list for text":    {"Server: {RunMode: [a]}", `Server.RunMode: a list is not allowed: a text; numbers, dates and the like in quotes (from FILE line 1)`},
-		"number in list":   {"Server: {Origins: [1]}", `Server.Origins: 1 is not allowed: a list of texts, or one text separated by commas; numbers and the like in quotes (from FILE line 1)`},
-		"number for list":  {"Server: {Origins: 1}", `Server.Origins: 1 is not allowed: a list of texts, or one text separated by commas; numbers and the like in quotes (from FILE line 1)`},
+		"text for int":     {"Server: {HttpPort: http}", `Server.HttpPort: "http" is not allowed; it must be a whole number (from FILE line 1)`},
+		"fraction for int": {"Server: {HttpPort: 80.5}", `Server.HttpPort: 80.5 is not allowed; it must be a whole number (from FILE line 1)`},
+		"list for int":     {"Server: {HttpPort: [1]}", `Server.HttpPort: a list is not allowed; it must be a whole number (from FILE line 1)`},
+		"section for int":  {"Server:\n  HttpPort:\n    a: 1", `Server.HttpPort: a section is not allowed; it must be a whole number (from FILE line 2)`},
+		"bool for int":     {"Server: {HttpPort: true}", `Server.HttpPort: true is not allowed; it must be a whole number (from FILE line 1)`},
+		"too large":        {"Server: {Small: 128}", `Server.Small: 128 is not allowed; it must be a whole number from -128 to 127 (from FILE line 1)`},
+		"negative uint":    {"Server: {Size: -1}", `Server.Size: -1 is not allowed; it must be a whole number from 0 to 65535 (from FILE line 1)`},
+		"huge":             {"Server: {HttpPort: 99999999999999999999}", `Server.HttpPort: 1e+20 is not allowed; it must be a whole number (from FILE line 1)`},
+		"text for number":  {"Server: {Ratio: half}", `Server.Ratio: "half" is not allowed; it must be a number (from FILE line 1)`},
+		"no number":        {"Server: {Ratio: .nan}", `Server.Ratio: NaN is not allowed; it must be a number (from FILE line 1)`},
+		"infinite":         {"Server: {Ratio: .inf}", `Server.Ratio: +Inf is not allowed; it must be a number (from FILE line 1)`},
+		"yes for bool":     {"Server: {TLS: yes}", `Server.TLS: "yes" is not allowed; it must be true or false (from FILE line 1)`},
+		"number for text":  {"Server: {RunMode: 1}", `Server.RunMode: 1 is not allowed; it must be a text; numbers, dates and the like in quotes (from FILE line 1)`},
+		"list for text":    {"Server: {RunMode: [a]}", `Server.RunMode: a list is not allowed; it must be a text; numbers, dates and the like in quotes (from FILE line 1)`},
+		"number in list":   {"Server: {Origins: [1]}", `Server.Origins: 1 is not allowed; it must be a list of texts, or one text separated by commas; numbers and the like in quotes (from FILE line 1)`},
+		"number for list":  {"Server: {Origins: 1}", `Server.Origins: 1 is not allowed; it must be a list of texts, or one text separated by commas; numbers and the like in quotes (from FILE line 1)`},
 		"scalar section":   {"Redis: 5", `Redis: is a section: write its settings on the lines below it, indented: Host, Port (from FILE line 1)`},
 		"list section":     {"Redis: [a]", `Redis: is a section: write its settings on the lines below it, indented: Host, Port (from FILE line 1)`},
-		"line breaks":      {`Server: {HttpPort: "a\nb"}`, `Server.HttpPort: "a\nb" is not allowed: a whole number (from FILE line 1)`},
+		"line breaks":      {`Server: {HttpPort: "a\nb"}`, `Server.HttpPort: "a\nb" is not allowed; it must be a whole number (from FILE line 1)`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, file, err := load(t, test.yaml, nil, nil)
@@ -295,15 +295,15 @@ func TestValidation(t *testing.T) {
 		args []string
 		want string
 	}{
-		"in a section": {yaml: "Server:\n  HttpPort: 70000", want: "Server.HttpPort: 70000 is not allowed: a port from 0 to 65535 (from FILE line 2)"},
-		"from flag":    {args: []string{"--server.httpport=-1"}, want: "Server.HttpPort: -1 is not allowed: a port from 0 to 65535 (from flag --server.httpport)"},
+		"in a section": {yaml: "Server:\n  HttpPort: 70000", want: "Server.HttpPort: 70000 is not allowed; it must be a port from 0 to 65535 (from FILE line 2)"},
+		"from flag":    {args: []string{"--server.httpport=-1"}, want: "Server.HttpPort: -1 is not allowed; it must be a port from 0 to 65535 (from flag --server.httpport)"},
 		"from env": {env: []string{"ACHILLES_SERVER_RUNMODE=fast"},
-			want: "Server.RunMode: fast is not allowed: debug or release (from environment variable ACHILLES_SERVER_RUNMODE)"},
-		"empty":           {yaml: "Server: {RunMode: ''}", want: `Server.RunMode: "" is not allowed: debug or release (from FILE line 1)`},
-		"whole":           {yaml: "Server: {ReadTimeout: 2h}", want: "Server.ReadTimeout: 2h0m0s is not allowed: at most 1h (from FILE line 1)"},
+			want: "Server.RunMode: fast is not allowed; it must be debug or release (from environment variable ACHILLES_SERVER_RUNMODE)"},
+		"empty":           {yaml: "Server: {RunMode: ''}", want: `Server.RunMode: "" is not allowed; it must be debug or release (from FILE line 1)`},
+		"whole":           {yaml: "Server: {ReadTimeout: 2h}", want: "Server.ReadTimeout: 2h0m0s is not allowed; it must be at most 1h (from FILE line 1)"},
 		"other error":     {yaml: "Database: {Username: odd}", want: "Database: is odd: one and two"},
-		"secret":          {yaml: "Database: {Password: forbidden}", want: "Database.Password: ****** is not allowed: another one (from FILE line 1)"},
-		"through anchors": {yaml: "Redis: &r {}\nServer:\n  <<: {HttpPort: 70000}", want: "Server.HttpPort: 70000 is not allowed: a port from 0 to 65535 (from FILE)"},
+		"secret":          {yaml: "Database: {Password: forbidden}", want: "Database.Password: ****** is not allowed; it must be another one (from FILE line 1)"},
+		"through anchors": {yaml: "Redis: &r {}\nServer:\n  <<: {HttpPort: 70000}", want: "Server.HttpPort: 70000 is not allowed; it must be a port from 0 to 65535 (from FILE)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, file, err := load(t, test.yaml, test.env, test.args)
@@ -338,17 +338,17 @@ func TestRules(t *testing.T) {
 		want   string
 	}{
 		"valid":        {func(*ruledConfig) {}, ""},
-		"minimum":      {func(c *ruledConfig) { c.Count = 0 }, "Count: 0 is not allowed: 1 or more"},
-		"range":        {func(c *ruledConfig) { c.Size = 101 }, "Size: 101 is not allowed: 0 to 100"},
-		"above":        {func(c *ruledConfig) { c.Timeout = 0 }, "Timeout: 0s is not allowed: more than 0"},
-		"duration":     {func(c *ruledConfig) { c.Period = 99 * time.Millisecond }, "Period: 99ms is not allowed: 100ms to 1h"},
-		"one of":       {func(c *ruledConfig) { c.Mode = "" }, `Mode: "" is not allowed: a, b or c`},
-		"own words":    {func(c *ruledConfig) { c.URL = "a:80" }, "URL: a:80 is not allowed: a URL such as http://host:80"},
-		"secret":       {func(c *ruledConfig) { c.Key = hidden }, "Key: ****** is not allowed: 8 bytes or more"},
-		"list":         {func(c *ruledConfig) { c.Names = []string{"x", "1"} }, "Names: 1 is not allowed: letters"},
-		"not a number": {func(c *ruledConfig) { c.Ratio = math.NaN() }, "Ratio: NaN is not allowed: 0 to 1"},
+		"minimum":      {func(c *ruledConfig) { c.Count = 0 }, "Count: 0 is not allowed; it must be 1 or more"},
+		"range":        {func(c *ruledConfig) { c.Size = 101 }, "Size: 101 is not allowed; it must be 0 to 100"},
+		"above":        {func(c *ruledConfig) { c.Timeout = 0 }, "Timeout: 0s is not allowed; it must be more than 0"},
+		"duration":     {func(c *ruledConfig) { c.Period = 99 * time.Millisecond }, "Period: 99ms is not allowed; it must be 100ms to 1h"},
+		"one of":       {func(c *ruledConfig) { c.Mode = "" }, `Mode: "" is not allowed; it must be a, b or c`},
+		"own words":    {func(c *ruledConfig) { c.URL = "a:80" }, "URL: a:80 is not allowed; it must be a URL such as http://host:80"},
+		"secret":       {func(c *ruledConfig) { c.Key = hidden }, "Key: ****** is not allowed; it must be 8 bytes or more"},
+		"list":         {func(c *ruledConfig) { c.Names = []string{"x", "1"} }, "Names: 1 is not allowed; it must be letters"},
+		"not a number": {func(c *ruledConfig) { c.Ratio = math.NaN() }, "Ratio: NaN is not allowed; it must be 0 to 1"},
 		"rule and method": {func(c *ruledConfig) { c.Mode, c.Count = "d", 2 },
-			"Mode: d is not allowed: a, b or c\nCount: 2 is not allowed: at most Size"},
+			"Mode: d is not allowed; it must be a, b or c\nCount: 2 is not allowed; it must be at most Size"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := struct{ Section ruledConfig }{valid}
@@ -370,7 +370,7 @@ func TestRules(t *testing.T) {
 
 func TestDefaultsAreValidatedToo(t *testing.T) {
 	c := config{}
-	require.EqualError(t, Load(&c, Source{}), `Server.RunMode: "" is not allowed: debug or release (from the defaults)`)
+	require.EqualError(t, Load(&c, Source{}), `Server.RunMode: "" is not allowed; it must be debug or release (from the defaults)`)
 }
 
 func TestAllProblemsAtOnce(t *testing.T) {
@@ -380,9 +380,9 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		"Redis.Hots: no such setting; did you mean Redis.Host?; the keys of Redis are Host, Port (from " + file + " line 6)",
 		"Server.Port: no such setting; the keys of Server are RunMode, HttpPort, ReadTimeout, Offset, Origins, Small, Size, Ratio, TLS (from " + file + " line 4)",
 		"Redis.PORTT: no such setting; did you mean Redis.Port?; the keys of Redis are Host, Port (from environment variable ACHILLES_REDIS_PORTT)",
-		`Server.HttpPort: "x" is not allowed: a whole number (from ` + file + " line 2)",
-		`Server.ReadTimeout: "soon" is not allowed: a duration such as 1m30s, not negative; a bare number is seconds (from flag --server.readtimeout)`,
-		`Server.Size: "-1" is not allowed: a whole number from 0 to 65535 (from environment variable ACHILLES_SERVER_SIZE)`,
+		`Server.HttpPort: "x" is not allowed; it must be a whole number (from ` + file + " line 2)",
+		`Server.ReadTimeout: "soon" is not allowed; it must be a duration such as 1m30s, not negative; a bare number is seconds (from flag --server.readtimeout)`,
+		`Server.Size: "-1" is not allowed; it must be a whole number from 0 to 65535 (from environment variable ACHILLES_SERVER_SIZE)`,
 		"Database: is odd: one and two",
 	}, strings.Split(err.Error(), "\n"))
 
@@ -423,7 +423,7 @@ func TestFiles(t *testing.T) {
 			// Errors that do not depend on the file are reported, too.
 			_, _, err := loadFile(t, test.file, []string{"ACHILLES_SERVER_SMALL=x", "ACHILLES_DATABASE_USERNAME=odd"}, nil)
 			require.EqualError(t, err, "configuration file "+test.file+": "+test.want+"\n"+
-				`Server.Small: "x" is not allowed: a whole number from -128 to 127 (from environment variable ACHILLES_SERVER_SMALL)`)
+				`Server.Small: "x" is not allowed; it must be a whole number from -128 to 127 (from environment variable ACHILLES_SERVER_SMALL)`)
 		})
 	}
 }
@@ -459,7 +459,7 @@ func TestEmbeddedConfiguration(t *testing.T) {
 	require.Equal(t, 1, c.Server.HTTPPort)
 	require.Equal(t, "b", c.App.Name)
 	require.EqualError(t, Load(&c, Source{Environ: []string{"ACHILLES_SERVER_READTIMEOUT=2h"}}),
-		"Server.ReadTimeout: 2h0m0s is not allowed: at most 1h (from environment variable ACHILLES_SERVER_READTIMEOUT)")
+		"Server.ReadTimeout: 2h0m0s is not allowed; it must be at most 1h (from environment variable ACHILLES_SERVER_READTIMEOUT)")
 }
 
 func TestHelp(t *testing.T) {

@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// lookTimeout bounds the query for a key that a transaction has waited for
-	// in vain. Together they leave a client its answer within 2 s.
+	// lookTimeout is the timeout of the query of claimed, which runs after the
+	// transaction has timed out. Database.Timeout and lookTimeout together are below
+	// 2 s.
 	lookTimeout = 200 * time.Millisecond
 	// retryAfter is what a client is told while the first request runs.
 	retryAfter = time.Second
@@ -49,8 +50,8 @@ func Create[T any](ctx context.Context, db *database.DB, key idempotency.Key, re
 	}
 	claiming := false
 	err = db.InTx(ctx, func(tx *gorm.DB) error {
-		// The key is claimed first, so that a transaction that had to wait has not
-		// read any data that is older than the first request's.
+		// Claim the key first: a transaction that waits for it must not have taken its
+		// snapshot before the first request committed.
 		row := newRow(key, tx.NowFunc().Add(retention))
 		claiming = true
 		stored, err := row.claim(tx)
@@ -73,8 +74,8 @@ func Create[T any](ctx context.Context, db *database.DB, key idempotency.Key, re
 	return created, replayed, err
 }
 
-// claimed distinguishes a wait for the key from one for a database that hangs:
-// it reports whether there is a row for the key, committed or not.
+// claimed reports whether a row for the key exists, committed or not. If so, the
+// transaction waited for the key and not for a database that hangs.
 func claimed(ctx context.Context, db *database.DB, key idempotency.Key) bool {
 	var rows int64
 	id := key.ID()

@@ -26,8 +26,8 @@ var files embed.FS
 func Schema() fs.FS { return files }
 
 // compressFrom is the size in bytes from which an object is stored compressed.
-// JSON may write one byte as six, which would exceed the largest packet that a
-// server accepts (16 MiB).
+// JSON may escape one byte as six (\u0000), which would exceed the largest packet
+// that a server accepts (16 MiB).
 const compressFrom = 4 << 10
 
 type keyRow struct {
@@ -66,7 +66,7 @@ func (r *keyRow) claim(tx *gorm.DB) (stored *keyRow, err error) {
 	case !bytes.Equal(stored.Fingerprint, r.Fingerprint):
 		return nil, errcode.New(errcode.KeyReused, errcode.Text{
 			ZH:       "请原样重发第一个请求, 或为新的请求使用新的 Idempotency-Key",
-			EN:       "send the first request as it was, or take a new Idempotency-Key for a new request",
+			EN:       "repeat the first request unchanged, or use a new Idempotency-Key",
 			ZHHantTW: "請原樣重送第一個請求, 或為新的請求使用新的 Idempotency-Key",
 		})
 	}

@@ -21,7 +21,7 @@ import (
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		article			body		CreateRequest				true	"the article"
-//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID, and this header once: a repeat under the same key by the same app within a day gets the article as it was created. A request that failed leaves the key free"	minLength(1)	maxLength(255)
+//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID; send the header once. A repeat by the same client with the same key within a day returns the article as it was created. A failed request does not use up its key"	minLength(1)	maxLength(255)
 //	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success	201				{object}	responses.Envelope[Article]	"created"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
@@ -61,7 +61,7 @@ func (a *API) createArticle(c *gin.Context) {
 //	@Param		page		query		integer							false	"page; below 1 or not a number means 1"
 //	@Param		page_size	query		integer							false	"articles on a page; below 1 means the default, above the maximum the maximum"
 //	@Param		locale		header		string							false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
+//	@Param		If-None-Match	header	string	false	"ETag of the client's copy; 304 if it is still current"
 //	@Success	200			{object}	responses.ListEnvelope[Article]	"a page; the pager echoes what was used"
 //	@Failure	400	{object}	responses.Problem	"invalid filter (10000001)"
 //	@Security	AppToken
@@ -99,7 +99,7 @@ func (a *API) listArticles(c *gin.Context) {
 //	@Produce	json
 //	@Param		id		path		integer						true	"id of the article"	minimum(1)
 //	@Param		locale	header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
+//	@Param		If-None-Match	header	string	false	"ETag of the client's copy; 304 if it is still current"
 //	@Success	200		{object}	responses.Envelope[Article]	"the article"
 //	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
@@ -122,7 +122,7 @@ func (a *API) getArticle(c *gin.Context) {
 
 // updateArticle changes an article.
 //
-//	@Summary	Replace what is sent of an article; tag_ids as a set
+//	@Summary	Replace the fields that are sent; tag_ids replaces all tags
 //	@ID	updateArticle
 //	@Tags		articles
 //	@Accept		json,x-www-form-urlencoded
@@ -164,9 +164,9 @@ func (a *API) setState(c *gin.Context) {
 	a.update(c, &request, func() article.Draft { return article.Draft{State: newState(request.State)} })
 }
 
-// update decodes the body into request, then changes the article by the draft that
-// draft makes of it.
-func (a *API) update(c *gin.Context, request any, draft func() article.Draft) {
+// update decodes the body into request, calls toDraft to convert it, and applies the
+// result.
+func (a *API) update(c *gin.Context, request any, toDraft func() article.Draft) {
 	id, err := requests.ID(c, errcode.ArticleNotFound)
 	if err != nil {
 		responses.Error(c, err)
@@ -176,9 +176,9 @@ func (a *API) update(c *gin.Context, request any, draft func() article.Draft) {
 		responses.Error(c, err)
 		return
 	}
-	change := draft()
-	change.Actor = auth.PrincipalOf(c).AppKey
-	updated, err := a.Articles.Update(c.Request.Context(), id, change, responses.Precondition(c))
+	draft := toDraft()
+	draft.Actor = auth.PrincipalOf(c).AppKey
+	updated, err := a.Articles.Update(c.Request.Context(), id, draft, responses.Precondition(c))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateArticleFailed)
 		return

@@ -42,7 +42,7 @@ type Token struct {
 //
 //	@Summary		Get a token
 //	@ID				createToken
-//	@Description	Show it in the header `Authorization`, behind `Bearer `, or in the header `token`.
+//	@Description	Send the token as `Authorization: Bearer TOKEN` or in the header `token`.
 //	@Tags			auth
 //	@Accept			json,x-www-form-urlencoded
 //	@Produce		json

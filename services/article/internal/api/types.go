@@ -78,7 +78,7 @@ type CreateRequest struct {
 	State *int `json:"state" validate:"omitempty,oneof=0 1" enums:"0,1" example:"1"`
 	// ids of the article's tags, at most 20
 	TagIDs *[]uint64 `json:"tag_ids" validate:"omitempty,max=20,dive,min=1" maxLength:"20"`
-	// one more tag, for clients that know only one
+	// id of a single tag, added to tag_ids if both are sent
 	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1"`
 }
 
@@ -103,9 +103,9 @@ type UpdateRequest struct {
 	Content *string `json:"content" example:"# Rolling restarts"`
 	// 1 enabled, 0 disabled
 	State *int `json:"state" validate:"omitempty,oneof=0 1" enums:"0,1" example:"1"`
-	// ids of all tags that the article is to have, at most 20; [] takes all off
+	// ids of all tags of the article, at most 20; [] removes all
 	TagIDs *[]uint64 `json:"tag_ids" validate:"omitempty,max=20,dive,min=1" maxLength:"20"`
-	// the one tag, or one more, for clients that know only one
+	// id of a single tag, added to tag_ids if both are sent
 	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1"`
 }
 

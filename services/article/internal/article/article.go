@@ -92,8 +92,8 @@ type Tag struct {
 	State State
 }
 
-// Draft is what a client wants an article to be. A nil field is the default of a
-// new article and leaves that of an existing one.
+// Draft is what a client wants an article to be. If a field is nil, a new article has
+// the default and an existing article keeps its value.
 type Draft struct {
 	Title         *string
 	Desc          *string
@@ -106,8 +106,8 @@ type Draft struct {
 	Actor string
 }
 
-// Precondition returns an error if the change must not be applied to the version
-// that the article has. A nil Precondition allows every change.
+// Precondition returns an error if an article with this version must not be changed.
+// A nil Precondition allows every change.
 type Precondition func(version string) error
 
 // Filter selects the articles of a list; a nil field selects all.
@@ -127,9 +127,9 @@ type Page struct {
 	WithContent bool
 }
 
-// Store stores articles. Errors carry a code (ArticleNotFound, Unavailable, or one
-// of a POST under an Idempotency-Key), or are an *UnknownTagsError, or those of the
-// context or a Precondition.
+// Store stores articles. Its errors are those of the context or the Precondition, an
+// *UnknownTagsError, or an errcode.Error with ArticleNotFound, Unavailable, and for
+// Create KeyReused or RequestInProgress.
 type Store interface {
 	// Create inserts an article with its tags, all or nothing. If a request with the
 	// same key has created an article before, Create returns that article, as it was

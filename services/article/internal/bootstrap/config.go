@@ -55,8 +55,8 @@ func (c APIConfig) paging() requests.Paging {
 	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize}
 }
 
-// maxBodyBytes returns the maximum size of a request body. JSON may encode a byte
-// of the content in six, and the other fields are small.
+// maxBodyBytes returns the maximum size of a request body. JSON may escape one byte
+// of the content as six (\u0000), and the other fields are small.
 func (c APIConfig) maxBodyBytes() int64 {
 	return 6*int64(c.MaxContentBytes) + 64<<10
 }

@@ -44,7 +44,7 @@ func (s *Store) Create(ctx context.Context, draft article.Draft, key idempotency
 		if err := tx.Create(&row).Error; err != nil {
 			return article.Article{}, err
 		}
-		return s.tagged(tx, row, draft)
+		return s.withTags(tx, row, draft)
 	})
 	return created, replayed, s.unknownTags(ctx, draft, err)
 }
@@ -59,14 +59,14 @@ func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, prec
 		if err := tx.Select(row.apply(draft)).Updates(&row).Error; err != nil {
 			return err
 		}
-		updated, err = s.tagged(tx, row, draft)
+		updated, err = s.withTags(tx, row, draft)
 		return err
 	})
 	return updated, s.unknownTags(ctx, draft, err)
 }
 
-// tagged gives the article of a row the tags of the draft, and returns it.
-func (s *Store) tagged(tx *gorm.DB, row articleRow, draft article.Draft) (article.Article, error) {
+// withTags stores the draft's tags for the row and returns the article.
+func (s *Store) withTags(tx *gorm.DB, row articleRow, draft article.Draft) (article.Article, error) {
 	if err := setTags(tx, row.ID, draft.TagIDs); err != nil {
 		return article.Article{}, err
 	}
@@ -133,15 +133,15 @@ func missing(tx *gorm.DB, ids []uint64) error {
 	return nil
 }
 
-// unknownTags replaces the error of a foreign key by the one that it stands for: a
-// tag of the draft was deleted during the write.
+// unknownTags converts the error of a foreign key to an UnknownTagsError: a tag of
+// the draft was deleted during the write. If the tag exists again, it is Conflict.
 func (s *Store) unknownTags(ctx context.Context, draft article.Draft, err error) error {
 	if !errors.Is(err, database.ErrForeignKey) {
 		return err
 	}
 	unknown := s.db.Read(ctx, func(db *gorm.DB) error { return missing(db, *draft.TagIDs) })
 	if unknown == nil {
-		return &errcode.Error{Code: errcode.Conflict, Cause: err} // it was created again
+		return &errcode.Error{Code: errcode.Conflict, Cause: err}
 	}
 	return unknown
 }

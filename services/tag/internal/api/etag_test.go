@@ -116,7 +116,7 @@ func TestIfMatch(t *testing.T) {
 		for _, stale := range []string{old, `"other"`, "W/" + now, "", ",", strings.Trim(now, `"`)} {
 			for language, detail := range map[string]string{
 				"zh":         "对象已被修改 (If-Match 与当前 ETag 不符), 请用同一个 Token 重新获取后再试",
-				"en":         "the object has changed (If-Match is not its current ETag); get it again, with the same token, then try again",
+				"en":         "the object has changed since (If-Match does not match its current ETag); read it again with the token that you write with",
 				"zh_Hant_TW": "物件已被修改 (If-Match 與目前 ETag 不符), 請用同一個 Token 重新取得後再試",
 			} {
 				header := onlyIf(stale)

@@ -57,7 +57,7 @@ func TestKeyOfAnotherRequest(t *testing.T) {
 		s.post(t, under("k", "en"), fields{"name": "a"})
 		for language, detail := range map[string]string{
 			"zh":         "请原样重发第一个请求, 或为新的请求使用新的 Idempotency-Key",
-			"en":         "send the first request as it was, or take a new Idempotency-Key for a new request",
+			"en":         "repeat the first request unchanged, or use a new Idempotency-Key",
 			"zh_Hant_TW": "請原樣重送第一個請求, 或為新的請求使用新的 Idempotency-Key",
 		} {
 			for _, other := range []fields{{"name": "b"}, {"name": "a", "state": 0}} {

@@ -158,8 +158,8 @@ func TestRefusedFilters(t *testing.T) {
 			{"name=" + url.QueryEscape(long), "name长度不能超过100个字符", "name must be a maximum of 100 characters in length", "name長度不能超過100個字元"},
 			{"name=a&name=b", "name只能出现一次", "name must be given only once", "name只能出現一次"},
 			{"name=%FF", "内容必须是 UTF-8 编码", "the content must be UTF-8", "內容必須是 UTF-8 編碼"},
-			{"name=%zz", "表单或查询参数的编码有误", "the form or query is not well encoded", "表單或查詢參數的編碼有誤"},
-			{"state=1;name=a", "表单或查询参数的编码有误", "the form or query is not well encoded", "表單或查詢參數的編碼有誤"},
+			{"name=%zz", "表单或查询参数的编码有误", "the form or query is not valid URL encoding", "表單或查詢參數的編碼有誤"},
+			{"state=1;name=a", "表单或查询参数的编码有误", "the form or query is not valid URL encoding", "表單或查詢參數的編碼有誤"},
 		} {
 			for language, want := range map[string]string{"zh": c.zh, "en": c.en, "zh_Hant_TW": c.tw} {
 				t.Run(c.query+" "+language, func(t *testing.T) {

@@ -84,7 +84,7 @@ func newState(given *int) *tag.State {
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		tag				body		TagRequest				true	"the tag"
-//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID, and this header once: a repeat under the same key by the same app within a day gets the tag as it was created. A request that failed leaves the key free"	minLength(1)	maxLength(255)
+//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID; send the header once. A repeat by the same client with the same key within a day returns the tag as it was created. A failed request does not use up its key"	minLength(1)	maxLength(255)
 //	@Param		locale			header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success	201				{object}	responses.Envelope[Tag]	"created"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
@@ -136,7 +136,7 @@ func (f *TagFilter) Normalize() {
 //	@Param		page		query		integer						false	"page; below 1 or not a number means 1"
 //	@Param		page_size	query		integer						false	"tags on a page; below 1 means the default, above the maximum the maximum"
 //	@Param		locale		header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
+//	@Param		If-None-Match	header	string	false	"ETag of the client's copy; 304 if it is still current"
 //	@Success	200			{object}	responses.ListEnvelope[Tag]	"a page; the pager echoes what was used"
 //	@Failure	400	{object}	responses.Problem	"invalid filter (10000001)"
 //	@Security	AppToken
@@ -174,7 +174,7 @@ func (a *API) listTags(c *gin.Context) {
 //	@Produce	json
 //	@Param		id		path		integer					true	"id of the tag"	minimum(1)
 //	@Param		locale	header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-None-Match	header	string	false	"ETag that the client has; 304 when it is the answer's"
+//	@Param		If-None-Match	header	string	false	"ETag of the client's copy; 304 if it is still current"
 //	@Success	200		{object}	responses.Envelope[Tag]	"the tag"
 //	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such tag (20010007)"
@@ -233,7 +233,7 @@ func (a *API) updateTag(c *gin.Context) {
 
 // deleteTag deletes a tag.
 //
-//	@Summary	Delete a tag; its name is free again, and articles lose it
+//	@Summary	Delete a tag. Its name can be used again, and it is removed from all articles
 //	@ID	deleteTag
 //	@Tags		tags
 //	@Produce	json

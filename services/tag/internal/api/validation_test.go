@@ -41,7 +41,7 @@ var (
 	notObject    = one("请求体必须是一个 JSON 对象", "the body must be a JSON object", "請求內容必須是一個 JSON 物件")
 	notJSON      = one("请求体不是合法的 JSON", "the body is not valid JSON", "請求內容不是合法的 JSON")
 	notUTF8      = one("内容必须是 UTF-8 编码", "the content must be UTF-8", "內容必須是 UTF-8 編碼")
-	notForm      = one("表单或查询参数的编码有误", "the form or query is not well encoded", "表單或查詢參數的編碼有誤")
+	notForm      = one("表单或查询参数的编码有误", "the form or query is not valid URL encoding", "表單或查詢參數的編碼有誤")
 )
 
 func both(first, second said) said {

@@ -18,9 +18,9 @@ func sequence(tx *gorm.DB) (sequenceRow, error) {
 }
 
 // appendChange appends a change to the feed. The lock of the sequence's row is the
-// last that a write takes, so writes hold it only for the rest of their
-// transaction, and each commits before the next one gets its number. Hence numbers
-// are committed in order, and a rollback leaves no gap.
+// last that a write takes, and it is held until the commit, so the next write gets
+// its number only after that. Hence numbers are committed in order, and a rollback
+// leaves no gap.
 func (s *Store) appendChange(tx *gorm.DB, kind tag.Kind, row tagRow) error {
 	if err := tx.Model(&sequenceRow{ID: 1}).Update("value", gorm.Expr("value + 1")).Error; err != nil {
 		return err
@@ -45,7 +45,7 @@ func (s *Store) Changes(ctx context.Context, after uint64, limit int) (tag.Chang
 		if err != nil {
 			return err
 		}
-		// This also keeps numbers from the driver that SQL's integers can't hold.
+		// This also rejects values above math.MaxInt64, which the driver can't pass.
 		if after > counter.Value {
 			return errcode.New(errcode.ChangesTrimmed)
 		}
@@ -93,9 +93,9 @@ func (s *Store) Snapshot(ctx context.Context) (tag.Snapshot, error) {
 	return snapshot, err
 }
 
-// Trim implements tag.Store. It removes up to a sequence number, not a time,
-// because the clocks of replicas differ and a gap must not appear. Each of its
-// queries reads one entry of an index.
+// Trim implements tag.Store. It finds the newest change before the given time and
+// deletes by sequence, not by created_at: the clocks of replicas differ, and deleting
+// by time could leave a gap. Each of its queries reads one entry of an index.
 func (s *Store) Trim(ctx context.Context, before time.Time, limit int) (int64, error) {
 	var removed int64
 	err := s.db.InTx(ctx, func(tx *gorm.DB) error {

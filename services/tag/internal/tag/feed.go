@@ -50,8 +50,9 @@ func NewBroadcaster() *Broadcaster {
 	return &Broadcaster{next: make(chan struct{})}
 }
 
-// Next returns a channel that the next Broadcast closes. It must be called before
-// the check for what to wait for, or a Broadcast in between is missed.
+// Next returns a channel that the next Broadcast closes. Call Next before checking
+// whether there is something to wait for; otherwise a Broadcast between the check
+// and the call is missed.
 func (b *Broadcaster) Next() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()

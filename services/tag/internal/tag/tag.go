@@ -51,8 +51,8 @@ type Tag struct {
 // Version identifies what clients see of the tag.
 func (t Tag) Version() string { return strconv.FormatUint(t.Revision, 10) }
 
-// Draft is what a client wants a tag to be. A nil State is the default of a new
-// tag and leaves that of an existing one.
+// Draft is what a client wants a tag to be. If State is nil, a new tag is enabled
+// and an existing tag keeps its state.
 type Draft struct {
 	Name  string
 	State *State
@@ -60,8 +60,8 @@ type Draft struct {
 	Actor string
 }
 
-// Precondition returns an error if the change must not be applied to the version
-// that the tag has. A nil Precondition allows every change.
+// Precondition returns an error if a tag with this version must not be changed. A
+// nil Precondition allows every change.
 type Precondition func(version string) error
 
 // Filter selects the tags of a list; a nil field selects all.
@@ -75,9 +75,9 @@ type Page struct {
 	Offset, Limit int
 }
 
-// Store stores tags and their changes. Errors carry a code (TagNotFound,
-// TagNameExists, ChangesTrimmed, Unavailable, or one of a POST under an
-// Idempotency-Key), or are those of the context or a Precondition.
+// Store stores tags and their changes. Its errors are those of the context or the
+// Precondition, or an errcode.Error with TagNotFound, TagNameExists,
+// ChangesTrimmed, Unavailable, and for Create KeyReused or RequestInProgress.
 type Store interface {
 	// Create inserts a tag and appends its change, both or neither. If a request
 	// with the same key has created a tag before, Create returns that tag, as it was

@@ -8,8 +8,8 @@ import (
 // trimBatch keeps each deletion short, because it holds locks.
 const trimBatch = 1000
 
-// Trimmer removes changes that are older than Retention. A reader that was away
-// for longer begins with a snapshot.
+// Trimmer removes changes that are older than Retention. A reader whose offset is
+// older starts from a snapshot.
 type Trimmer struct {
 	Store     Store
 	Retention time.Duration

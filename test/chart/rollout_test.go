@@ -22,13 +22,13 @@ func TestTimeouts(t *testing.T) {
 		preStop, grace                        int64
 		drain, shutdown, request, read, write string
 	}{
-		{"default", ``, 3, 43, "5s", "20s", "15s", "15s", "18s"},
-		{"others", `rollout: {preStopSeconds: 4, drainSeconds: 6, shutdownSeconds: 40, requestSeconds: 30, marginSeconds: 16}`,
-			4, 66, "6s", "40s", "30s", "30s", "33s"},
+		{"default", ``, 3, 46, "5s", "20s", "15s", "15s", "18s"},
+		{"others", `rollout: {preStopSeconds: 4, drainSeconds: 6, shutdownSeconds: 40, requestSeconds: 30, marginSeconds: 19}`,
+			4, 69, "6s", "40s", "30s", "30s", "33s"},
 		{"more than the sum", `rollout: {terminationGracePeriodSeconds: 100}`, 3, 100, "5s", "20s", "15s", "15s", "18s"},
-		{"the sum", `rollout: {terminationGracePeriodSeconds: 43}`, 3, 43, "5s", "20s", "15s", "15s", "18s"},
+		{"the sum", `rollout: {terminationGracePeriodSeconds: 46}`, 3, 46, "5s", "20s", "15s", "15s", "18s"},
 		{"the least", `rollout: {preStopSeconds: 1, drainSeconds: 0, propagationSeconds: 0, shutdownSeconds: 6, requestSeconds: 2}`,
-			1, 22, "0s", "6s", "2s", "2s", "5s"},
+			1, 25, "0s", "6s", "2s", "2s", "5s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all := render(t, c.values)
@@ -110,7 +110,7 @@ func TestSafeRollouts(t *testing.T) {
 				require.Zero(t, d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue(), key)
 				require.NotEqual(t, "0", d.Spec.Strategy.RollingUpdate.MaxSurge.String(), key)
 				require.Positive(t, main.Lifecycle.PreStop.Sleep.Seconds, key)
-				require.Greater(t, *pod.TerminationGracePeriodSeconds, main.Lifecycle.PreStop.Sleep.Seconds+15, key)
+				require.Greater(t, *pod.TerminationGracePeriodSeconds, main.Lifecycle.PreStop.Sleep.Seconds+18, key)
 				require.Contains(t, d.Spec.Template.Annotations, "checksum/settings", key)
 				require.Contains(t, d.Spec.Template.Annotations, "checksum/secrets", key)
 				require.NotNil(t, main.StartupProbe, key)

@@ -23,12 +23,12 @@ func TestRejectedValues(t *testing.T) {
 		says   []string
 	}{
 		// Timeouts.
-		{`rollout: {terminationGracePeriodSeconds: 42}`, []string{"terminationGracePeriodSeconds is 42", "add up to 43", "at least 43"}},
-		{`rollout: {terminationGracePeriodSeconds: 0}`, []string{"terminationGracePeriodSeconds is 0", "at least 43"}},
-		{`rollout: {terminationGracePeriodSeconds: 43, drainSeconds: 6}`, []string{"drainSeconds 6", "at least 44"}},
+		{`rollout: {terminationGracePeriodSeconds: 45}`, []string{"terminationGracePeriodSeconds is 45", "add up to 46", "at least 46"}},
+		{`rollout: {terminationGracePeriodSeconds: 0}`, []string{"terminationGracePeriodSeconds is 0", "at least 46"}},
+		{`rollout: {terminationGracePeriodSeconds: 46, drainSeconds: 6}`, []string{"drainSeconds 6", "at least 47"}},
 		{`rollout: {drainSeconds: 2}`, []string{"drainSeconds is 2", "propagationSeconds", "at least 3"}},
 		{`rollout: {propagationSeconds: 6}`, []string{"drainSeconds is 5", "at least 6"}},
-		{`rollout: {marginSeconds: 14}`, []string{"rollout/marginSeconds", "minimum", "15"}},
+		{`rollout: {marginSeconds: 17}`, []string{"rollout/marginSeconds", "minimum", "18"}},
 		{`rollout: {preStopSeconds: 0}`, []string{"rollout/preStopSeconds", "minimum", "1"}},
 		{`rollout: {requestSeconds: 1}`, []string{"rollout/requestSeconds", "minimum"}},
 		{`rollout: {maxSurge: 0}`, []string{"rollout/maxSurge", "minimum"}},

@@ -136,7 +136,7 @@ func TestTheGracePeriodsFitTheDrain(t *testing.T) {
 		for variable := range s.Environment {
 			require.NotRegexp(t, `DRAINDELAY|SHUTDOWNTIMEOUT`, variable, "this test compares with the defaults")
 		}
-		require.GreaterOrEqual(t, time.Duration(*s.StopGracePeriod), windows.DrainDelay+windows.ShutdownTimeout+15*time.Second, name)
+		require.GreaterOrEqual(t, time.Duration(*s.StopGracePeriod), windows.DrainDelay+windows.ShutdownTimeout+18*time.Second, name)
 		require.Empty(t, s.StopSignal, "%s drains on SIGTERM", name)
 		require.GreaterOrEqual(t, s.GetScale(), 2, "one replica cannot be restarted without a gap")
 	}

@@ -1,4 +1,4 @@
-// Package command implements the command line of a service: serve, migrate, healthcheck, version and help, with a flag for each
+// Package command implements the command line of a service: serve, migrate, config, healthcheck, version and help, with a flag for each
 // setting.
 package command
 
@@ -81,7 +81,7 @@ func (p program[C]) root() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(p.serve(), versionCommand(), healthcheckCommand())
+	root.AddCommand(p.serve(), p.exampleConfig(), versionCommand(), healthcheckCommand())
 	if p.Migrate != nil {
 		root.AddCommand(p.migrate())
 	}
@@ -206,6 +206,21 @@ func versionCommand() *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+func (p program[C]) exampleConfig() *cobra.Command {
+	return &cobra.Command{
+		Use: "config", Short: "Print every setting, its meaning and its default as a YAML file", Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config := p.Defaults()
+			text, err := settings.Example(&config)
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {

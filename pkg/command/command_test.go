@@ -76,6 +76,17 @@ func runMain(args, environ []string, check func(ctx context.Context, run run) er
 	return r
 }
 
+// What the command config prints is the configuration that serve has without it.
+func TestConfigPrintsTheDefaults(t *testing.T) {
+	printed := runMain([]string{"config"}, []string{"ACHILLES_SERVER_HTTPPORT=3"}, nil)
+	require.Zero(t, printed.code, printed.stderr)
+	file := filepath.Join(t.TempDir(), "tag.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(printed.stdout), 0o600))
+	r := runMain([]string{"serve", "--config", file}, nil, nil)
+	require.Zero(t, r.code, r.stderr)
+	require.Equal(t, defaults(), r.served.Config)
+}
+
 func TestServeAndMigrateGetTheSettings(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tag.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("Server: {HttpPort: 1, Timeout: 2}"), 0o600))
@@ -135,7 +146,7 @@ func TestReload(t *testing.T) {
 }
 
 func TestErrorsHaveOneLine(t *testing.T) {
-	const commands = "healthcheck, help, migrate, serve, version"
+	const commands = "config, healthcheck, help, migrate, serve, version"
 	for name, test := range map[string]struct {
 		args []string
 		want string
@@ -218,7 +229,7 @@ func TestServiceWithoutMigrate(t *testing.T) {
 	service := command.Service[config]{Name: "tag", Defaults: defaults, Serve: func(context.Context, run) error { return nil }}
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, 1, service.Main([]string{"migrate"}, nil, &stdout, &stderr))
-	require.Equal(t, "tag: unknown command \"migrate\"; the commands are healthcheck, help, serve, version\n", stderr.String())
+	require.Equal(t, "tag: unknown command \"migrate\"; the commands are config, healthcheck, help, serve, version\n", stderr.String())
 }
 
 func TestBrokenOutputIsAnError(t *testing.T) {

@@ -83,7 +83,7 @@ func TestProcess(t *testing.T) {
 	t.Run("mistake", func(t *testing.T) {
 		p := start(t, program, "deploy")
 		require.Equal(t, 1, p.end(t))
-		require.Equal(t, "tiny: unknown command \"deploy\"; the commands are healthcheck, help, migrate, serve, version\n", p.stderr.String())
+		require.Equal(t, "tiny: unknown command \"deploy\"; the commands are config, healthcheck, help, migrate, serve, version\n", p.stderr.String())
 	})
 
 	for signal, name := range map[os.Signal]string{syscall.SIGTERM: "terminated", os.Interrupt: "interrupt"} {

@@ -6,8 +6,8 @@ DATA ?= var
 FUZZTIME ?= 10s
 PACKAGES ?= work
 
-MODULES  := pkg services/tag services/article test
-SERVICES := tag article
+SERVICES := $(patsubst services/%/go.mod,%,$(sort $(wildcard services/*/go.mod)))
+MODULES  := pkg $(SERVICES:%=services/%) test
 DIST     := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 # What the tests can do without, as program:Debian-package. With
@@ -49,7 +49,7 @@ BUILD_TIME = $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%d
 STAMP      = github.com/achilles-blog/achilles/pkg/buildinfo
 LDFLAGS    = -s -w -X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT) -X $(STAMP).buildTime=$(BUILD_TIME)
 # The services speak no MessagePack, and nothing is gained by inlining Redis'
-# 500 commands: 8 MB less. The Dockerfiles say the same.
+# 500 commands: 8 MB less. services/Dockerfile has the same flags.
 GO_FLAGS   = -trimpath -buildvcs=false -tags=nomsgpack -gcflags='github.com/redis/go-redis/...=-l' -ldflags='$(LDFLAGS)'
 GO_BUILD   = CGO_ENABLED=0 go build $(GO_FLAGS)
 # All that make run needs is built with the same flags, so that a package is
@@ -83,7 +83,7 @@ run: claim ## Build and run everything on http://127.0.0.1:PORT (PORT=8080), dat
 # rest is compiled.
 .PHONY: claim
 claim: go
-	@[ -x bin/devserver ] || echo 'Checking the port and the data directory.'
+	@[ -x bin/devserver ] || echo 'Checking the port and the data directory, which takes up to a minute the first time.'
 	@CGO_ENABLED=0 go build -o bin/check $(GO_FLAGS) ./test/devserver/check
 	@bin/check '$(PORT)' '$(DATA)'
 
@@ -96,7 +96,7 @@ token: bin-devserver ## Print a token for the running system, for the header "Au
 	@exec bin/devserver token --port '$(PORT)' --data '$(DATA)'
 
 .PHONY: build
-build: go ## Build both services, static and stamped, and the program behind make run, into bin/
+build: go ## Build the services, static and stamped, and the devserver behind make run, into bin/
 	@$(BUILD) bin/ $(GO_FLAGS) $(SERVICES:%=./services/%) ./test/devserver
 
 .PHONY: bin-devserver
@@ -166,22 +166,26 @@ $(GOVULNCHECK):
 	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
 	mv bin/govulncheck $@
 
+.PHONY: generate
+generate: build ## Bring all generated files up to date, as after a change of services/services.yaml
+	@cd test && go run ./generate && go run ./chart && go run ./apidocs
+
 .PHONY: docs
 docs: go ## Generate the API descriptions from the handlers' annotations
 	@cd test && go run ./apidocs
 
-.PHONY: docs-check
-docs-check: go ## Fail if the committed API descriptions are stale (and bring them up to date)
-	@old=$$(mktemp -d) && trap 'rm -rf "$$old"' EXIT && \
-	for service in $(SERVICES); do cp services/$$service/docs/openapi.json "$$old/$$service.json" || exit 1; done && \
-	$(MAKE) --no-print-directory docs && \
-	for service in $(SERVICES); do \
-		diff -u "$$old/$$service.json" services/$$service/docs/openapi.json || { \
-		echo "services/$$service/docs was stale: commit what make docs has made of it" >&2; exit 1; }; done
-
 .PHONY: chart
-chart: go ## Bring the Helm chart's README, schema and copied files up to date
+chart: go ## Generate the Helm chart's README, schema and copied files
 	@cd test && go run ./chart
+
+# sums prints the checksum of every file of the repository.
+sums = git ls-files -z --cached --others --exclude-standard | xargs -0 cksum 2>/dev/null
+
+.PHONY: docs-check
+docs-check: go ## Fail if a generated file is stale (and bring it up to date)
+	@old=$$(mktemp) && trap 'rm -f "$$old"' EXIT; $(sums) >"$$old"; \
+	$(MAKE) --no-print-directory generate || exit 1; \
+	$(sums) | diff "$$old" - >&2 || { echo 'Generated files were stale: commit what make generate has made of them.' >&2; exit 1; }
 
 .PHONY: chart-test
 chart-test: go $(HELM3) $(HELM4) ## Test the Helm chart with Helm 3 and 4, the overlays, and both on an API server (KUBECONFIG, or CLUSTER=path)
@@ -234,7 +238,7 @@ bench: go ## Run the benchmarks
 	@go test -run='^$$' -bench=. -benchmem -timeout=20m work
 
 # program builds a service as it is released, $$service for $$platform, into the
-# given file. Each module is built by itself, as in the Dockerfiles.
+# given file. Each module is built by itself, as in services/Dockerfile.
 program = (cd services/$$service && GOWORK=off GOOS=$${platform%/*} GOARCH=$${platform\#*/} $(GO_BUILD) -o "$(abspath $(1))" .)
 
 # checksums writes the SHA256SUMS of files of a directory.
@@ -277,7 +281,7 @@ images-docker:
 		name='$(or $(PUSH),achilles-blog)'/$$service:$(IMAGE_TAG); \
 		built=$$((built + 1)); echo "[$$built/$(words $(SERVICES))] $$name"; \
 		case '$(PUSH):$(PLATFORMS)' in :*,*) to="--output=type=oci,dest=$(IMAGE_DIR)/$$service.tar" ;; :*) to=--load ;; *) to=--push ;; esac; \
-		docker buildx build --file services/$$service/Dockerfile --tag "$$name" $(if $(PLATFORMS),--platform '$(PLATFORMS)') "$$to" \
+		docker buildx build --file services/Dockerfile --build-arg SERVICE=$$service --tag "$$name" $(if $(PLATFORMS),--platform '$(PLATFORMS)') "$$to" \
 			--build-arg VERSION='$(VERSION)' --build-arg COMMIT='$(COMMIT)' --build-arg BUILD_TIME='$(BUILD_TIME)' . || exit 1; done
 	@case '$(PUSH):$(PLATFORMS)' in :*,*) $(call checksums,$(IMAGE_DIR),*.tar) ;; esac
 

@@ -1,3 +1,2 @@
--- The account of both services, each of which makes its own database: "migrate" does.
-GRANT ALL PRIVILEGES ON `achilles\_tag`.* TO 'achilles'@'%';
-GRANT ALL PRIVILEGES ON `achilles\_article`.* TO 'achilles'@'%';
+-- The account of all services, each of which makes its own database: "migrate" does.
+GRANT ALL PRIVILEGES ON `achilles\_%`.* TO 'achilles'@'%';

@@ -1,12 +1,11 @@
 #!/bin/sh
 # Makes the secrets of docker-compose.yaml, each a random one in a file of its own.
-# What is there already is kept: the database remembers its passwords, and clients
-# have tokens.
+# Existing files are kept: the database has these passwords, and clients have tokens.
 set -eu
 
 dir=$(dirname "$0")/secrets
 mkdir -p "$dir"
-# The containers' users have to read the files; this keeps everybody else out.
+# The files are readable for the users of the containers; the folder is not for others.
 chmod 700 "$dir"
 for name in database database-root redis feed; do
   if [ ! -s "$dir/$name" ]; then

@@ -1,6 +1,7 @@
 package compose_test
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,7 +22,10 @@ import (
 const observability = "observability"
 
 func TestProfiles(t *testing.T) {
-	without := []string{"article", "article-migrate", "mariadb", "proxy", "redis", "tag", "tag-migrate"}
+	without := []string{"mariadb", "proxy", "redis"}
+	for _, name := range names(t) {
+		without = append(without, name, name+"-migrate")
+	}
 	require.ElementsMatch(t, without, load(t).ServiceNames())
 	require.ElementsMatch(t, append(without, "prometheus", "grafana", "jaeger"), load(t, observability).ServiceNames())
 }
@@ -52,8 +56,7 @@ func TestEveryContainerIsHardened(t *testing.T) {
 	}
 }
 
-// The front door is the one way in; what is there to look at listens on the
-// loopback alone.
+// Only the gateway is published, and for monitoring ports of the loopback.
 func TestPublishedPorts(t *testing.T) {
 	ports := map[string][]string{}
 	for name, s := range load(t, observability).Services {
@@ -76,7 +79,7 @@ func TestNetworks(t *testing.T) {
 	require.True(t, project.Networks["front"].Internal)
 	require.True(t, project.Networks["back"].Internal)
 	require.Equal(t, []string{"proxy"}, members["edge"])
-	require.ElementsMatch(t, []string{"proxy", "tag", "article"}, members["front"])
+	require.ElementsMatch(t, append(names(t), "proxy"), members["front"])
 	require.NotContains(t, members["back"], "proxy", "the proxy would reach the databases")
 	require.ElementsMatch(t, []string{"prometheus", "grafana", "jaeger"}, members["monitoring"])
 }
@@ -99,19 +102,18 @@ func TestSecretsAreFilesThatNobodyCommits(t *testing.T) {
 	}
 }
 
-// What one service signs the other has to take, and both have to count where the
-// other replicas do.
-func TestBothServicesHaveTheSameAccess(t *testing.T) {
+// The services accept the tokens of each other's key set, and all replicas share
+// one count for the rate limits.
+func TestServicesHaveTheSameAccess(t *testing.T) {
 	project := load(t)
-	tag, article := service(t, project, "tag"), service(t, project, "article")
-	for variable, value := range map[string]string{
-		"ACHILLES_AUTH_KEYSFILE": "/run/secrets/keys.yaml", "ACHILLES_REDIS_HOST": "redis:6379", "ACHILLES_REDIS_PASSWORDFILE": "/run/secrets/redis",
-	} {
-		require.Equal(t, value, *tag.Environment[variable])
-		require.Equal(t, value, *article.Environment[variable])
-	}
-	require.Equal(t, tag.Secrets, article.Secrets)
-	for _, s := range []types.ServiceConfig{tag, article} {
+	for _, name := range names(t) {
+		s := service(t, project, name)
+		for variable, value := range map[string]string{
+			"ACHILLES_AUTH_KEYSFILE": "/run/secrets/keys.yaml", "ACHILLES_REDIS_HOST": "redis:6379", "ACHILLES_REDIS_PASSWORDFILE": "/run/secrets/redis",
+		} {
+			require.Equal(t, value, *s.Environment[variable])
+		}
+		require.Equal(t, service(t, project, "article").Secrets, s.Secrets)
 		require.Contains(t, s.DependsOn, "redis")
 		require.NotEmpty(t, *s.Environment["ACHILLES_SERVER_TRUSTEDPROXIES"], "all clients would be the proxy")
 	}
@@ -127,11 +129,11 @@ func requireSecret(t *testing.T, s types.ServiceConfig, name string) {
 	t.Errorf("%s reads the secret %s, but does not get it", s.Name, name)
 }
 
-// What is stopped too early loses requests.
+// A service that is stopped too early loses requests.
 func TestTheGracePeriodsFitTheDrain(t *testing.T) {
 	windows := server.Default().Lifecycle()
 	project := load(t)
-	for _, name := range []string{"tag", "article"} {
+	for _, name := range names(t) {
 		s := service(t, project, name)
 		for variable := range s.Environment {
 			require.NotRegexp(t, `DRAINDELAY|SHUTDOWNTIMEOUT`, variable, "this test compares with the defaults")
@@ -151,7 +153,7 @@ func TestTheGracePeriodsFitTheDrain(t *testing.T) {
 
 func TestMigrationsComeFirst(t *testing.T) {
 	project := load(t)
-	for _, name := range []string{"tag", "article"} {
+	for _, name := range names(t) {
 		migrate, serve := service(t, project, name+"-migrate"), service(t, project, name)
 		require.Equal(t, types.ServiceConditionHealthy, migrate.DependsOn["mariadb"].Condition)
 		require.Equal(t, types.ServiceConditionCompletedSuccessfully, serve.DependsOn[name+"-migrate"].Condition)
@@ -174,12 +176,12 @@ func TestImages(t *testing.T) {
 	}
 	require.NoError(t, yaml.Unmarshal([]byte(read(t, "../../deploy/helm/achilles/Chart.yaml")), &chart))
 	project := load(t)
-	for _, name := range []string{"tag", "article"} {
+	for _, name := range names(t) {
 		s := service(t, project, name)
 		require.Equal(t, "achilles-blog/"+name+":"+chart.AppVersion, s.Image)
-		require.FileExists(t, filepath.Join(s.Build.Context, s.Build.Dockerfile))
-		require.Regexp(t, regexp.MustCompile(`(?m)^ENTRYPOINT \["/`+name+`"\]$`), read(t, filepath.Join(s.Build.Context, s.Build.Dockerfile)))
-		require.Equal(t, "/"+name, s.HealthCheck.Test[1])
+		require.Equal(t, name, *s.Build.Args["SERVICE"])
+		require.Contains(t, read(t, filepath.Join(s.Build.Context, s.Build.Dockerfile)), "\nENTRYPOINT [\"/service\"]\n")
+		require.Equal(t, "/service", s.HealthCheck.Test[1])
 	}
 }
 
@@ -187,7 +189,7 @@ func TestImages(t *testing.T) {
 func TestThereIsRoomForAnUpdate(t *testing.T) {
 	project := load(t)
 	replicas := 0
-	for _, name := range []string{"tag", "article"} {
+	for _, name := range names(t) {
 		s := service(t, project, name)
 		scale := s.GetScale()
 		replicas += scale
@@ -226,7 +228,6 @@ func TestObservability(t *testing.T) {
 	var config struct {
 		RuleFiles []string `yaml:"rule_files"`
 		Scrape    []struct {
-			Job   string                     `yaml:"job_name"`
 			DNS   []struct{ Names []string } `yaml:"dns_sd_configs"`
 			Rules []map[string]any           `yaml:"relabel_configs"`
 		} `yaml:"scrape_configs"`
@@ -235,15 +236,13 @@ func TestObservability(t *testing.T) {
 	for _, file := range config.RuleFiles {
 		require.NotEmpty(t, mounts["/etc/prometheus/"+file])
 	}
-	require.Len(t, config.Scrape, 2)
-	for _, job := range config.Scrape {
-		labels := map[any]any{}
-		for _, rule := range job.Rules {
-			labels[rule["target_label"]] = rule["replacement"]
-		}
-		require.Equal(t, []string{job.Job}, job.DNS[0].Names)
-		require.Equal(t, map[any]any{"namespace": "compose", "service": job.Job, "pod": nil}, labels)
+	require.Len(t, config.Scrape, 1)
+	require.Equal(t, names(t), config.Scrape[0].DNS[0].Names)
+	labels := map[any]any{}
+	for _, rule := range config.Scrape[0].Rules {
+		labels[rule["target_label"]] = cmp.Or(rule["replacement"], rule["source_labels"])
 	}
+	require.Equal(t, map[any]any{"namespace": "compose", "service": []any{"__meta_dns_name"}, "pod": []any{"__address__"}}, labels)
 	dir := t.TempDir()
 	for _, file := range []string{"prometheus.yaml", "alerts.yaml"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(read(t, mounts["/etc/prometheus/"+file])), 0o600))

@@ -12,52 +12,52 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// names are what Docker's DNS is: the addresses of the replicas that run, by
-// the name of their service.
-type names struct {
+// dns is a name server like Docker's: it has the addresses of the running
+// replicas by the name of their service.
+type dns struct {
 	net.PacketConn
 
 	mu    sync.Mutex
 	known map[string][]netip.Addr
 }
 
-func newNames(t *testing.T) *names {
+func newDNS(t *testing.T) *dns {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
-	n := &names{PacketConn: conn, known: map[string][]netip.Addr{}}
+	d := &dns{PacketConn: conn, known: map[string][]netip.Addr{}}
 	done := make(chan struct{})
-	go func() { defer close(done); n.serve() }()
+	go func() { defer close(done); d.serve() }()
 	t.Cleanup(func() { _ = conn.Close(); <-done })
-	return n
+	return d
 }
 
-func (n *names) add(name, addr string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.known[name] = append(n.known[name], netip.MustParseAddr(addr))
+func (d *dns) add(name, addr string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known[name] = append(d.known[name], netip.MustParseAddr(addr))
 }
 
-func (n *names) remove(name, addr string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.known[name] = slices.DeleteFunc(n.known[name], func(a netip.Addr) bool { return a.String() == addr })
+func (d *dns) remove(name, addr string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known[name] = slices.DeleteFunc(d.known[name], func(a netip.Addr) bool { return a.String() == addr })
 }
 
-func (n *names) serve() {
+func (d *dns) serve() {
 	buffer := make([]byte, 4096)
 	for {
-		length, from, err := n.ReadFrom(buffer)
+		length, from, err := d.ReadFrom(buffer)
 		if err != nil {
 			return
 		}
-		if answer, err := n.answer(buffer[:length]); err == nil {
-			_, _ = n.WriteTo(answer, from)
+		if answer, err := d.answer(buffer[:length]); err == nil {
+			_, _ = d.WriteTo(answer, from)
 		}
 	}
 }
 
-func (n *names) answer(query []byte) ([]byte, error) {
+func (d *dns) answer(query []byte) ([]byte, error) {
 	var asked dnsmessage.Message
 	if err := asked.Unpack(query); err != nil {
 		return nil, err
@@ -67,9 +67,9 @@ func (n *names) answer(query []byte) ([]byte, error) {
 		Header:    dnsmessage.Header{ID: asked.ID, Response: true, RecursionAvailable: true},
 		Questions: asked.Questions,
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	found := n.known[strings.TrimSuffix(question.Name.String(), ".")]
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	found := d.known[strings.TrimSuffix(question.Name.String(), ".")]
 	if len(found) == 0 {
 		answer.RCode = dnsmessage.RCodeNameError
 	}

@@ -20,52 +20,57 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/test/process"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
-// door is the real proxy with the real configuration, in which only addresses
-// are others.
-type door struct {
+// gateway is the real proxy with the real configuration, in which only the
+// addresses are replaced.
+type gateway struct {
 	*process.Process
-	*names
+	*dns
 	addr   string
 	ports  map[string]int // of the services, each on all of its addresses
-	socket string         // where the proxy tells what it knows
+	socket string         // of the proxy's runtime API
 	// trusts says that the proxy believes a replica as soon as it has a name.
 	trusts bool
 }
 
-func newDoor(t *testing.T) *door {
+func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	program := process.Installed(t, "haproxy")
 	version := regexp.MustCompile(`version (\d+)\.(\d+)`).FindStringSubmatch(process.Tool(t, ".", nil, "haproxy", "-v"))
 	require.NotNil(t, version)
 	dir := t.TempDir()
 	listener, health := listen(t), listen(t)
-	d := &door{
-		names: newNames(t), addr: listener.Addr().String(), socket: filepath.Join(dir, "socket"),
-		ports:  map[string]int{"tag": reservePort(t), "article": reservePort(t)},
+	g := &gateway{
+		dns: newDNS(t), addr: listener.Addr().String(), socket: filepath.Join(dir, "socket"),
+		ports:  map[string]int{},
 		trusts: version[1] < "3" || version[1] == "3" && version[2] == "0",
 	}
-	config := strings.NewReplacer(
-		"127.0.0.11:53", d.LocalAddr().String(), "bind :8080", "bind fd@3", "bind 127.0.0.1:8404", "bind fd@4",
-		" tag:8080", fmt.Sprintf(" tag:%d", d.ports["tag"]), " article:8080", fmt.Sprintf(" article:%d", d.ports["article"]),
-		"\nglobal\n", "\nglobal\n  stats socket "+d.socket+"\n",
-		"timeout check 1s", "timeout check 30s", // on a busy machine a slow replica is no dead one
-	).Replace(read(t, folder+"/haproxy.cfg"))
-	if d.trusts { // HAProxy knows the setting from 3.1 on
+	replace := []string{
+		"127.0.0.11:53", g.LocalAddr().String(), "bind :8080", "bind fd@3", "bind 127.0.0.1:8404", "bind fd@4",
+		"\nglobal\n", "\nglobal\n  stats socket " + g.socket + "\n",
+		"timeout check 1s", "timeout check 30s", // on a busy machine a slow replica is not dead
+	}
+	for _, name := range names(t) {
+		g.ports[name] = reservePort(t)
+		replace = append(replace, " "+name+":8080", fmt.Sprintf(" %s:%d", name, g.ports[name]))
+	}
+	config := strings.NewReplacer(replace...).Replace(read(t, folder+"/haproxy.cfg"))
+	if g.trusts { // HAProxy knows the setting from 3.1 on
 		config = strings.Replace(config, " init-state down", "", 1)
 	}
 	file := filepath.Join(dir, "haproxy.cfg")
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 	command := exec.Command(program, "-db", "-f", file)
 	command.ExtraFiles = []*os.File{handOver(t, listener), handOver(t, health)} // 3 and 4
-	d.Process = process.StartCommand(t, command)
+	g.Process = process.StartCommand(t, command)
 	process.Await(t, "the proxy to listen", func() bool {
 		answer, err := process.Ask("GET", "http://"+health.Addr().String()+"/", nil)
-		return err == nil && answer.Status == 503 || d.Ended() // no replica is there yet
+		return err == nil && answer.Status == 503 || g.Ended() // no replica is there yet
 	})
-	require.False(t, d.Ended(), d.Stderr())
-	return d
+	require.False(t, g.Ended(), g.Stderr())
+	return g
 }
 
 func listen(t *testing.T) *net.TCPListener {
@@ -95,11 +100,11 @@ func reservePort(t *testing.T) int {
 }
 
 // awaitServing waits until the proxy sends requests for a service to an address.
-func (d *door) awaitServing(t *testing.T, name, addr string) {
+func (g *gateway) awaitServing(t *testing.T, name, addr string) {
 	t.Helper()
 	const running = "2"
 	process.Await(t, "the proxy to use "+addr+" for "+name, func() bool {
-		conn, err := net.Dial("unix", d.socket)
+		conn, err := net.Dial("unix", g.socket)
 		require.NoError(t, err)
 		defer func() { _ = conn.Close() }()
 		_, err = fmt.Fprintf(conn, "show servers state %s\n", name)
@@ -116,18 +121,18 @@ func (d *door) awaitServing(t *testing.T, name, addr string) {
 }
 
 // awaitOpen waits until requests for the path are answered.
-func (d *door) awaitOpen(t *testing.T, path string) {
+func (g *gateway) awaitOpen(t *testing.T, path string) {
 	t.Helper()
-	process.Await(t, "an answer behind the door", func() bool {
-		answer, err := process.Ask("GET", "http://"+d.addr+path, nil)
+	process.Await(t, "an answer through the gateway", func() bool {
+		answer, err := process.Ask("GET", "http://"+g.addr+path, nil)
 		return err == nil && answer.Status < 500
 	})
 }
 
-// fake is a replica that does with its requests what the test wants.
-func (d *door) fake(t *testing.T, name string, handle http.HandlerFunc) {
+// fake starts a replica that answers with handle.
+func (g *gateway) fake(t *testing.T, name string, handle http.HandlerFunc) {
 	t.Helper()
-	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", d.ports[name]))
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", g.ports[name]))
 	require.NoError(t, err)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/readyz", func(http.ResponseWriter, *http.Request) {})
@@ -136,12 +141,12 @@ func (d *door) fake(t *testing.T, name string, handle http.HandlerFunc) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close(); <-done })
-	d.add(name, "127.0.0.2")
+	g.add(name, "127.0.0.2")
 }
 
-func (d *door) ask(t *testing.T, method, path string, header http.Header) process.Answer {
+func (g *gateway) ask(t *testing.T, method, path string, header http.Header) process.Answer {
 	t.Helper()
-	conn, err := process.Dial(d.addr)
+	conn, err := process.Dial(g.addr)
 	require.NoError(t, err)
 	defer func() { _ = conn.Close() }()
 	_, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: test\r\n", method, path)
@@ -163,23 +168,25 @@ func requireProblem(t *testing.T, answer process.Answer, code errcode.Code) {
 	require.Equal(t, string(want), string(answer.Body))
 }
 
-func TestTheDoorLeadsToTheAPIAlone(t *testing.T) {
-	d := newDoor(t)
-	requireProblem(t, d.ask(t, "GET", "/api/v1/tags", nil), errcode.Unavailable)
-	for _, name := range []string{"tag", "article"} {
-		d.fake(t, name, func(w http.ResponseWriter, r *http.Request) {
+func TestGatewayPassesOnTheAPIAlone(t *testing.T) {
+	g := newGateway(t)
+	requireProblem(t, g.ask(t, "GET", "/api/v1/tags", nil), errcode.Unavailable)
+	for _, name := range names(t) {
+		g.fake(t, name, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = fmt.Fprintf(w, "%s of %v at %s", r.URL.Path, r.Header.Values("X-Forwarded-For"), name)
 		})
 	}
-	d.awaitOpen(t, "/api/v1/tags")
-	d.awaitOpen(t, "/api/v1/articles")
-
-	for path, name := range map[string]string{
-		"/api/v1/tags": "tag", "/api/v1/tags?page=1": "tag", "/api/v1/tags/7": "tag", "/swagger/tag/": "tag",
-		"/api/v1/articles": "article", "/api/v1/articles/7/state": "article", "/swagger/article/index.html": "article",
-		"/auth": "article",
-	} {
-		answer := d.ask(t, "GET", path, http.Header{"X-Forwarded-For": {"6.6.6.6", "7.7.7.7"}, "Connection": {"X-Forwarded-For"}})
+	routes := map[string]string{"/api/v1/tags?page=1": "tag", "/api/v1/tags/7": "tag", "/api/v1/articles/7/state": "article", "/swagger/article/index.html": "article"}
+	all, err := services.Read(root)
+	require.NoError(t, err)
+	for _, s := range all {
+		g.awaitOpen(t, s.Paths[0])
+		for _, path := range append(s.Paths, "/swagger/"+s.Name+"/") {
+			routes[path] = s.Name
+		}
+	}
+	for path, name := range routes {
+		answer := g.ask(t, "GET", path, http.Header{"X-Forwarded-For": {"6.6.6.6", "7.7.7.7"}, "Connection": {"X-Forwarded-For"}})
 		plain, _, _ := strings.Cut(path, "?")
 		require.Equal(t, fmt.Sprintf("%s of [127.0.0.1] at %s", plain, name), string(answer.Body))
 	}
@@ -190,15 +197,15 @@ func TestTheDoorLeadsToTheAPIAlone(t *testing.T) {
 		"/api/v1/tags/%2e%2e/%2E%2E/%2e%2e/internal/v1/tag-snapshot", "/api/v1/tags/.", "/api/v1/tags//1", "//internal/v1/tag-snapshot",
 		"http://test/internal/v1/tag-snapshot",
 	} {
-		requireProblem(t, d.ask(t, "GET", path, nil), errcode.NotFound)
+		requireProblem(t, g.ask(t, "GET", path, nil), errcode.NotFound)
 	}
-	answer := d.ask(t, "GET", "/", nil)
+	answer := g.ask(t, "GET", "/", nil)
 	require.Equal(t, 302, answer.Status)
 	require.Equal(t, "/swagger/article/", answer.Header.Get("Location"))
 }
 
-// What the proxy says by itself has the form, and the codes, of the API.
-func TestTheDoorSpeaksLikeTheServices(t *testing.T) {
+// The proxy's own errors have the envelope and the codes of the API.
+func TestGatewayErrorsAreThoseOfTheAPI(t *testing.T) {
 	said := 0
 	for _, line := range regexp.MustCompile(`status (\d+) .* string '([^']+)'`).FindAllStringSubmatch(read(t, folder+"/haproxy.cfg"), -1) {
 		said++
@@ -214,45 +221,45 @@ func TestTheDoorSpeaksLikeTheServices(t *testing.T) {
 	require.Equal(t, 7, said)
 }
 
-// Whether a request that got no answer took effect nobody knows: it must reach
-// a service once, and the client has to be told.
-func TestTheDoorRepeatsNothing(t *testing.T) {
-	d := newDoor(t)
+// A request that got no answer may have taken effect: it must reach a service
+// once, and the client gets an error.
+func TestGatewayRepeatsNothing(t *testing.T) {
+	g := newGateway(t)
 	var seen atomic.Int64
-	d.fake(t, "tag", func(_ http.ResponseWriter, r *http.Request) {
+	g.fake(t, "tag", func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/api/v1/tags/1" {
 			seen.Add(1)
 			panic(http.ErrAbortHandler)
 		}
 	})
-	d.awaitOpen(t, "/api/v1/tags")
+	g.awaitOpen(t, "/api/v1/tags")
 	for _, method := range []string{"POST", "GET"} {
 		seen.Store(0)
-		requireProblem(t, d.ask(t, method, "/api/v1/tags/1", nil), errcode.Unavailable)
+		requireProblem(t, g.ask(t, method, "/api/v1/tags/1", nil), errcode.Unavailable)
 		require.EqualValues(t, 1, seen.Load(), method)
 	}
 }
 
-// When the proxy itself is told to stop, what is under way is finished.
-func TestTheDoorFinishesWhatIsUnderWay(t *testing.T) {
-	d := newDoor(t)
+// The proxy finishes the requests in progress before it stops.
+func TestGatewayFinishesRequestsInProgress(t *testing.T) {
+	g := newGateway(t)
 	arrived, finish := make(chan struct{}), make(chan struct{})
-	d.fake(t, "tag", func(w http.ResponseWriter, r *http.Request) {
+	g.fake(t, "tag", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			close(arrived)
 			<-finish
 			w.WriteHeader(http.StatusCreated)
 		}
 	})
-	d.awaitOpen(t, "/api/v1/tags")
-	conn, err := process.Dial(d.addr)
+	g.awaitOpen(t, "/api/v1/tags")
+	conn, err := process.Dial(g.addr)
 	require.NoError(t, err)
 	defer func() { _ = conn.Close() }()
 	require.NoError(t, conn.Send("POST", "/api/v1/tags", []byte("x"), 1))
 	<-arrived
-	d.Signal(t, syscall.SIGUSR1) // as stop_signal says
-	process.Await(t, "the door to be closed", func() bool {
-		conn, err := process.Dial(d.addr)
+	g.Signal(t, syscall.SIGUSR1) // as stop_signal says
+	process.Await(t, "the gateway to be closed", func() bool {
+		conn, err := process.Dial(g.addr)
 		if err == nil {
 			_ = conn.Close()
 		}
@@ -262,5 +269,5 @@ func TestTheDoorFinishesWhatIsUnderWay(t *testing.T) {
 	answer, err := conn.Receive(http.MethodPost)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusCreated, answer.Status)
-	require.Zero(t, d.Exit(t))
+	require.Zero(t, g.Exit(t))
 }

@@ -1,6 +1,6 @@
-// Package compose_test checks docker-compose.yaml and what belongs to it
+// Package compose_test checks docker-compose.yaml and the files that it mounts
 // without Docker: by Compose's own loader, and by running the services, their
-// proxy and their servers with the settings that stand there.
+// proxy and their servers with the settings of the file.
 package compose_test
 
 import (
@@ -13,17 +13,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/test/process"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 func TestMain(m *testing.M) { process.Main(m) }
 
 const (
-	composeFile = "../../docker-compose.yaml"
-	folder      = "../../deploy/compose"
+	root        = "../.."
+	composeFile = root + "/docker-compose.yaml"
+	folder      = root + "/deploy/compose"
 )
 
-// load reads the file as Compose does, with nothing of the tester's own
-// environment.
+// names returns the names of the services.
+func names(t *testing.T) []string {
+	t.Helper()
+	all, err := services.Read(root)
+	require.NoError(t, err)
+	return services.Names(all)
+}
+
+// load reads the file as Compose does, with an empty environment.
 func load(t *testing.T, profiles ...string) *types.Project {
 	t.Helper()
 	options, err := cli.NewProjectOptions([]string{composeFile}, cli.WithProfiles(profiles), cli.WithEnv(nil), cli.WithResolvedPaths(true))

@@ -17,19 +17,19 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// fleet are the replicas of a service behind the door.
+// fleet are the replicas of a service behind the gateway.
 type fleet struct {
-	*door
+	*gateway
 	name, program string
 	settings      process.Settings
 	replicas      map[string]*process.Process // by address
 }
 
-func newFleet(t *testing.T, d *door, name string, settings process.Settings, addrs ...string) *fleet {
+func newFleet(t *testing.T, g *gateway, name string, settings process.Settings, addrs ...string) *fleet {
 	t.Helper()
 	f := &fleet{
-		door: d, name: name, program: process.Service(t, name), replicas: map[string]*process.Process{},
-		settings: settings.With(process.Settings{"Server.HttpPort": fmt.Sprint(d.ports[name]), "Server.DrainDelay": "5s"}),
+		gateway: g, name: name, program: process.Service(t, name), replicas: map[string]*process.Process{},
+		settings: settings.With(process.Settings{"Server.HttpPort": fmt.Sprint(g.ports[name]), "Server.DrainDelay": "5s"}),
 	}
 	process.Migrate(t, f.program, f.settings)
 	for _, addr := range addrs {
@@ -40,7 +40,7 @@ func newFleet(t *testing.T, d *door, name string, settings process.Settings, add
 
 // start starts a replica and returns when the proxy uses it, for which roll.sh
 // has a pause. Docker's DNS has its address from the beginning; a proxy that
-// trusts whatever has a name must not know of it before it is ready.
+// trusts every name gets it when the replica is ready.
 func (f *fleet) start(t *testing.T, addr string) {
 	t.Helper()
 	f.replicas[addr] = process.Serve(t, f.program, f.settings.With(process.Settings{"Server.Host": addr}))
@@ -153,14 +153,14 @@ func (w *writers) requireOnce(t *testing.T, cfg database.Config, query string) {
 func newTag(name string) any      { return map[string]any{"name": name} }
 func newArticle(title string) any { return map[string]any{"title": title} }
 
-// What roll.sh does loses nothing, nor does one of two replicas that is started
-// again; and where there is one only, its restart is seen.
-func TestReplicasAreReplacedBehindTheDoor(t *testing.T) {
-	d := newDoor(t)
+// The steps of roll.sh lose no request, and neither does the restart of one of
+// two replicas; the restart of a single replica loses some.
+func TestReplicasAreReplacedBehindTheGateway(t *testing.T) {
+	g := newGateway(t)
 	tagDatabase, articleDatabase := dbtest.MySQL(t), dbtest.MySQL(t)
-	tags := newFleet(t, d, "tag", process.On(tagDatabase), "127.0.0.2", "127.0.0.3")
-	feed := fmt.Sprintf("127.0.0.2:%d", d.ports["tag"])
-	articles := newFleet(t, d, "article", process.Follow(articleDatabase, feed), "127.0.0.2", "127.0.0.3")
+	tags := newFleet(t, g, "tag", process.On(tagDatabase), "127.0.0.2", "127.0.0.3")
+	feed := fmt.Sprintf("127.0.0.2:%d", g.ports["tag"])
+	articles := newFleet(t, g, "article", process.Follow(articleDatabase, feed), "127.0.0.2", "127.0.0.3")
 
 	tagWriters, articleWriters := tags.write(6, newTag), articles.write(6, newArticle)
 	start(t, "127.0.0.4", tags, articles)

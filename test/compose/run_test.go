@@ -18,7 +18,7 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// newSecrets are those that secrets.sh makes, and the folder that holds them.
+// newSecrets runs secrets.sh and returns the folder of the secrets.
 func newSecrets(t *testing.T) (dir string) {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "secrets.sh")
@@ -27,8 +27,8 @@ func newSecrets(t *testing.T) (dir string) {
 	return filepath.Join(filepath.Dir(script), "secrets")
 }
 
-// configured are the settings of a service as they stand in the file, with
-// what is only to be found in the containers replaced.
+// configured returns the settings of a service in the file, with those replaced
+// that only work in a container.
 func configured(t *testing.T, s types.ServiceConfig, secrets string, instead process.Settings) process.Settings {
 	t.Helper()
 	found := process.Settings{}
@@ -49,8 +49,8 @@ func configured(t *testing.T, s types.ServiceConfig, secrets string, instead pro
 	return found.With(instead)
 }
 
-// The services take every setting in the file, grants in mariadb.sql are enough
-// to migrate, and the health check tells what is so.
+// The services accept every setting of the file, the grants of mariadb.sql are
+// enough to migrate, and the health check works.
 func TestTheServicesRunOnTheseSettings(t *testing.T) {
 	project := load(t)
 	secrets := newSecrets(t)
@@ -66,7 +66,7 @@ func TestTheServicesRunOnTheseSettings(t *testing.T) {
 	article := serve(t, project, "article", onArticle)
 	for name, p := range map[string]*process.Process{"tag": tag, "article": article} {
 		check := service(t, project, name).HealthCheck.Test
-		require.Equal(t, types.HealthCheckTest{"CMD", "/" + name, "healthcheck", "http://127.0.0.1:8080/readyz"}, check)
+		require.Equal(t, types.HealthCheckTest{"CMD", "/service", "healthcheck", "http://127.0.0.1:8080/readyz"}, check)
 		_, exit := process.Run(t, process.Service(t, name), nil, check[2], p.URL(t, "/readyz"))
 		require.Zero(t, exit)
 	}
@@ -103,8 +103,8 @@ func writesByTheReadme(t *testing.T, tag, article *process.Process, on process.S
 	}
 }
 
-// serve migrates and serves as the file says. An unknown or a wrong setting
-// would end either at once.
+// serve runs the commands of the file, which an unknown or an invalid setting
+// would end at once.
 func serve(t *testing.T, project *types.Project, name string, s process.Settings) *process.Process {
 	t.Helper()
 	program := process.Service(t, name)
@@ -127,8 +127,8 @@ func execute(t *testing.T, mysql *dbtest.Server, statements string) {
 	}
 }
 
-// The command of redis is a shell's, which has to hand the password over and
-// then be gone: it would keep the signals to itself.
+// The shell that starts redis must pass the password on and then replace itself:
+// it would not pass signals on.
 func TestRedisAsItIsStarted(t *testing.T) {
 	process.Installed(t, "redis-server")
 	redis := service(t, load(t), "redis")
@@ -179,13 +179,16 @@ func TestSecretsAreMadeOnce(t *testing.T) {
 	require.NotEqual(t, read(t, filepath.Join(dir, "keys.yaml")), read(t, filepath.Join(newSecrets(t), "keys.yaml")))
 }
 
-// roll.sh with a docker and a sleep that only note what they are asked to do.
+// roll.sh runs with a docker and a sleep that only record their arguments.
 func TestRollReplacesOneByOne(t *testing.T) {
 	dir := t.TempDir()
 	for _, program := range []string{"docker", "sleep"} {
 		const note = `#!/bin/sh
 echo "${0##*/} $*" >>"$NOTES"
-case "$*" in "compose ps "*) printf 'one\ntwo\n' ;; esac
+case "$*" in
+"compose ps "*) printf 'one\ntwo\n' ;;
+"compose config --services") printf '%s\n' proxy tag tag-migrate article-migrate article ;;
+esac
 `
 		require.NoError(t, os.WriteFile(filepath.Join(dir, program), []byte(note), 0o700))
 	}
@@ -193,12 +196,18 @@ case "$*" in "compose ps "*) printf 'one\ntwo\n' ;; esac
 	environ := []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "NOTES=" + notes}
 	process.Tool(t, ".", environ, "sh", folder+"/roll.sh", "article")
 	require.Equal(t, []string{
+		"docker compose config --services",
 		"docker compose ps --quiet article",
 		"docker compose run --rm --no-deps article-migrate",
 		"docker compose up --detach --wait --no-deps --no-recreate --scale article=4 article",
 		"sleep 3",
 		"docker stop one", "docker rm one", "docker stop two", "docker rm two",
 	}, strings.Split(strings.TrimSpace(read(t, notes)), "\n"))
+	for _, name := range []string{"", "proxy", "tag-migrate", "comment"} {
+		_, said, err := process.Outputs("", "env", append(environ, "sh", folder+"/roll.sh", name)...)
+		require.Error(t, err)
+		require.Equal(t, "roll.sh: name the service to replace, one of: article tag \n", said)
+	}
 	for _, within := range []string{"timeout resolve 1s\n", "check inter 1s "} {
 		require.Contains(t, read(t, folder+"/haproxy.cfg"), within, "the proxy knows of new replicas, and trusts them, before the old ones stop")
 	}

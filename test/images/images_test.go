@@ -28,6 +28,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 const (
@@ -40,8 +42,6 @@ const (
 	limit = 40_000_000
 )
 
-var services = []string{"tag", "article"}
-
 func stamp() map[string]string {
 	return map[string]string{"VERSION": version, "COMMIT": commit, "BUILD_TIME": buildTime}
 }
@@ -51,8 +51,11 @@ func TestMakeImages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("programs are compiled for two platforms")
 	}
+	all, err := services.Read(repository)
+	require.NoError(t, err)
+	names := services.Names(all)
 	dir := makeImages(t)
-	for _, service := range services {
+	for _, service := range names {
 		t.Run(service, func(t *testing.T) {
 			archive := filepath.Join(dir, service+".tar")
 			index := open(t, archive, service)
@@ -66,7 +69,7 @@ func TestMakeImages(t *testing.T) {
 			}
 		})
 	}
-	checkRepeatable(t, dir)
+	checkRepeatable(t, dir, names)
 }
 
 func makeImages(t *testing.T) string {
@@ -149,7 +152,7 @@ func find(t *testing.T, index v1.ImageIndex, platform v1.Platform) v1.Image {
 // entry is a file of an image.
 type entry struct {
 	mode fs.FileMode
-	body []byte
+	body []byte // a link's target
 }
 
 func entries(t *testing.T, stream io.Reader) map[string]entry {
@@ -161,7 +164,7 @@ func entries(t *testing.T, stream io.Reader) map[string]entry {
 			return found
 		}
 		require.NoError(t, err)
-		body, err := io.ReadAll(in)
+		body, err := io.ReadAll(io.MultiReader(strings.NewReader(header.Linkname), in))
 		require.NoError(t, err)
 		assert.Zero(t, header.Uid+header.Gid, "%s is root's, so that the service cannot change it", header.Name)
 		found[strings.TrimSuffix(header.Name, "/")] = entry{mode: header.FileInfo().Mode(), body: body}
@@ -183,7 +186,7 @@ func checkImage(t *testing.T, index v1.ImageIndex, service string, platform v1.P
 	require.NoError(t, err)
 	assert.Equal(t, dockerConfig(t, service, platform), config.Config, "Docker and make images ENGINE=oci disagree")
 	assert.Equal(t, "65532:65532", config.Config.User)
-	assert.Equal(t, []string{"/" + service}, config.Config.Entrypoint)
+	assert.Equal(t, []string{"/service"}, config.Config.Entrypoint)
 	assert.Equal(t, []string{"serve"}, config.Config.Cmd)
 	assert.Equal(t, map[string]string{
 		"org.opencontainers.image.title":       "achilles-" + service,
@@ -202,7 +205,9 @@ func checkImage(t *testing.T, index v1.ImageIndex, service string, platform v1.P
 		names = append(names, name)
 		size += len(entry.body)
 	}
-	assert.ElementsMatch(t, []string{service, "etc", "etc/ssl", "etc/ssl/certs", "etc/ssl/certs/ca-certificates.crt", "tmp"}, names,
+	assert.Equal(t, fs.ModeSymlink, inside["service"].mode.Type())
+	assert.Equal(t, service, string(inside["service"].body))
+	assert.ElementsMatch(t, []string{service, "service", "etc", "etc/ssl", "etc/ssl/certs", "etc/ssl/certs/ca-certificates.crt", "tmp"}, names,
 		"one program, no shell")
 	assert.Less(t, size, limit)
 	t.Logf("%s for %s: %.1f MB", service, platform, float64(size)/1e6)
@@ -243,21 +248,21 @@ func checkDocker(t *testing.T, want map[string]entry, service string) {
 	assert.Len(t, names, len(want))
 	body, err := os.ReadFile(filepath.Join(root, service)) // #nosec G304 -- what was just compiled
 	require.NoError(t, err)
-	assert.True(t, bytes.Equal(want[service].body, body), "the Dockerfile compiles otherwise than the Makefile: compare GO_BUILD")
+	assert.True(t, bytes.Equal(want[service].body, body), "the Dockerfile does not compile as the Makefile does: compare GO_BUILD")
 }
 
 // checkRepeatable makes the archives of the same programs again.
-func checkRepeatable(t *testing.T, dir string) {
+func checkRepeatable(t *testing.T, dir string, names []string) {
 	t.Helper()
 	before := map[string][sha256.Size]byte{}
-	for _, service := range services {
+	for _, service := range names {
 		before[service] = sum(t, filepath.Join(dir, service+".tar"))
 	}
 	require.NoError(t, images(t.Context(), append([]string{
 		"--dir", dir, "--platforms", "linux/amd64,linux/arm64", "--tag", imageTag,
 		"--version", version, "--commit", commit, "--created", buildTime,
-	}, services...), io.Discard))
-	for _, service := range services {
+	}, names...), io.Discard))
+	for _, service := range names {
 		assert.Equal(t, before[service], sum(t, filepath.Join(dir, service+".tar")), "the same %s makes another archive", service)
 	}
 }

@@ -1,9 +1,7 @@
 package observability_test
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -14,9 +12,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/test/observability"
 	"github.com/achilles-blog/achilles/test/process"
+	"github.com/achilles-blog/achilles/test/services"
 )
-
-var update = flag.Bool("update", false, "write prometheusrule.yaml anew")
 
 func rules(t *testing.T) []observability.Rule {
 	t.Helper()
@@ -137,24 +134,23 @@ func TestTheStopWindowIsThatOfTheServices(t *testing.T) {
 	}
 }
 
-func TestPrometheusRuleHasTheSameRules(t *testing.T) {
-	const head = `# alerts.yaml as a resource of the Prometheus operator. Made from it:
-#   cd test && go test ./observability -run PrometheusRule -update
-apiVersion: monitoring.coreos.com/v1
-kind: PrometheusRule
-metadata:
-  name: achilles
-  labels:
-    app.kubernetes.io/name: achilles
-    app.kubernetes.io/part-of: achilles
-spec:
-`
-	_, groups, ok := strings.Cut(read(t, alerts), "\ngroups:")
-	require.True(t, ok)
-	want := head + regexp.MustCompile(`(?m)^(.)`).ReplaceAllString("groups:"+groups, "  $1")
-	file := folder + "/prometheusrule.yaml"
-	if *update {
-		require.NoError(t, os.WriteFile(file, []byte(want), 0o600))
+// The rules judge the requests to every public route, and no service by its name.
+func TestRulesCoverEveryService(t *testing.T) {
+	all, err := services.Read("../..")
+	require.NoError(t, err)
+	routes := regexp.MustCompile(`route=~"([^"]+)"`)
+	found := 0
+	for _, expr := range expressions(t) {
+		for _, selector := range routes.FindAllStringSubmatch(expr, -1) {
+			found++
+			public := regexp.MustCompile("^(" + selector[1] + ")$")
+			for _, s := range all {
+				for _, path := range s.Paths {
+					require.True(t, public.MatchString(path), "the public route %s is not in %s", path, selector[0])
+				}
+			}
+		}
+		require.NotRegexp(t, `service=~?"[a-z]`, expr, "the list of services is in services/services.yaml")
 	}
-	require.Equal(t, want, read(t, file), "prometheusrule.yaml is stale: run the command at its top")
+	require.Greater(t, found, 20)
 }

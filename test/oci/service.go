@@ -1,6 +1,6 @@
-// Package oci makes container images without a container engine: of a static
-// program, as the services' Dockerfiles make them, and stand-ins for the
-// official images of MariaDB and Redis from the programs of this machine.
+// Package oci makes container images without a container engine: those of the
+// services, as services/Dockerfile makes them, and stand-ins for the official
+// images of MariaDB and Redis from the programs of this machine.
 package oci
 
 import (
@@ -31,8 +31,8 @@ type Build struct {
 	Created time.Time
 }
 
-// Service returns the image of one static program, which becomes /name: what
-// services/name/Dockerfile makes of the same source.
+// Service returns the image of a service's static program, which becomes /name:
+// the image that services/Dockerfile makes of the same source.
 func Service(program, name string, platform v1.Platform, build Build) (v1.Image, error) {
 	body, err := os.ReadFile(program)
 	if err != nil {
@@ -45,10 +45,10 @@ func Service(program, name string, platform v1.Platform, build Build) (v1.Image,
 		{path: "etc/ssl/certs/ca-certificates.crt", mode: 0o644, body: certificates()},
 		{path: "tmp", mode: fs.ModeDir | fs.ModeSticky | 0o777},
 		{path: name, mode: 0o755, body: body},
+		{path: "service", mode: fs.ModeSymlink | 0o777, body: []byte(name)},
 	}, platform, v1.Config{
 		User: "65532:65532", WorkingDir: "/", Env: []string{searchPath},
-		Entrypoint: []string{"/" + name}, Cmd: []string{"serve"},
-		ExposedPorts: ports(name), Labels: build.labels(name),
+		Entrypoint: []string{"/service"}, Cmd: []string{"serve"}, Labels: build.labels(name),
 		ArgsEscaped: true, // of no meaning on Linux, but BuildKit says it, and the two are held equal
 	}, build.Created)
 }
@@ -79,17 +79,6 @@ func (b Build) labels(name string) map[string]string {
 		prefix + "source":      "https://github.com/achilles-blog/achilles",
 		prefix + "licenses":    "Apache-2.0",
 	}
-}
-
-// ports are those that a service listens on unless it is told otherwise.
-func ports(name string) map[string]struct{} {
-	switch name {
-	case "tag":
-		return map[string]struct{}{"8081/tcp": {}, "9081/tcp": {}}
-	case "article":
-		return map[string]struct{}{"8082/tcp": {}, "9082/tcp": {}}
-	}
-	return nil
 }
 
 // checkStatic refuses what could not start alone on the platform.

@@ -1,0 +1,49 @@
+package services
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestRead(t *testing.T) {
+	all, err := Read(writeList(t, `
+- {name: tag, port: 1, adminPort: 2, paths: [/tags]}
+- {name: article, port: 3, adminPort: 4, paths: [/articles, /auth], follows: [tag]}
+`))
+	require.NoError(t, err)
+	require.Equal(t, []Service{
+		{Name: "tag", Port: 1, AdminPort: 2, Paths: []string{"/tags"}},
+		{Name: "article", Port: 3, AdminPort: 4, Paths: []string{"/articles", "/auth"}, Follows: []string{"tag"}},
+	}, all)
+	require.Equal(t, []string{"tag", "article"}, Names(all))
+	require.Empty(t, all[0].Feed())
+	require.Equal(t, "tag", all[1].Feed())
+}
+
+func TestReadRejects(t *testing.T) {
+	for list, want := range map[string]string{
+		`- {name: tag, port: 1, adminPort: 2}`:                                      "paths are required",
+		`- {name: tag, port: 1, paths: [/tags]}`:                                    "are required",
+		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], path: x}`:             "field path not found",
+		`- {name: article, port: 1, adminPort: 2, paths: [/a], follows: [tag]}`:     "follows tag, which must be listed before it",
+		`- {name: article, port: 1, adminPort: 2, paths: [/a], follows: [article]}`: "must be listed before it",
+		`- {name: article, port: 1, adminPort: 2, paths: [/a], follows: [b, c]}`:    "Feed.URL names one service",
+		"- &tag {name: tag, port: 1, adminPort: 2, paths: [/tags]}\n- *tag":         "listed twice",
+	} {
+		_, err := Read(writeList(t, list))
+		require.ErrorContains(t, err, want)
+	}
+	_, err := Read(t.TempDir())
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func writeList(t *testing.T, text string) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(root, "services"), 0o750))
+	require.NoError(t, os.WriteFile(filepath.Join(root, File), []byte(text), 0o600))
+	return root
+}

@@ -21,17 +21,16 @@ import (
 	"github.com/achilles-blog/achilles/test/devserver/claim"
 )
 
-// app is the client that make run lets in: what a token is given for.
+// app is the key and secret of the client that make run gives tokens to.
 type app struct{ key, secret string }
 
-// The files of DATA that say who is let in. The second holds the form that
-// POST /auth takes.
+// The files of DATA for authentication. The second holds the form of POST /auth.
 const (
 	keysFile = "keys.yaml"
 	appFile  = "app"
 )
 
-// key set returns the file of the key set, which it makes at the first start.
+// keySet returns the file of the key set, which it makes at the first start.
 func keySet(d *claim.Data) (string, error) {
 	path := d.Path(keysFile)
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -68,9 +67,9 @@ func readApp(dir string) (app, error) {
 	return kept, nil
 }
 
-// enter returns a client of the system that may write, by the app that the
-// directory keeps. Where no port is given it is that of the make run that uses
-// the directory.
+// enter returns a client of the system that may write, as the app that the
+// directory keeps. Without a port it is the one of the make run that uses the
+// directory.
 func enter(ctx context.Context, portText, dir string) (*api, error) {
 	port, err := claim.ParsePort(portText)
 	if err != nil {
@@ -108,16 +107,16 @@ func token(portText, dir string, stdout io.Writer) error {
 	return err
 }
 
-// admit sees to it that the app gets tokens, and lets the client in. At the
-// first start, or on a new database, the app is not known; on the database of
-// another DATA/app it is known by another secret.
+// admit logs the client in as the app, which it adds to the article service at the
+// first start or on a new database. On the database of another DATA/app it
+// replaces the secret.
 func (s *system) admit(ctx context.Context, client *api) error {
 	err := client.login(ctx, s.app)
 	if !errors.Is(err, errUnknownApp) {
 		return err
 	}
-	if s.article.manage(ctx, "add", s.app) != nil {
-		if err := s.article.manage(ctx, "rotate", s.app); err != nil {
+	if s.service("article").manage(ctx, "add", s.app) != nil {
+		if err := s.service("article").manage(ctx, "rotate", s.app); err != nil {
 			return err
 		}
 	}

@@ -128,7 +128,7 @@ func TestDemoFillsOnce(t *testing.T) {
 	dir := appDir(t)
 	for _, want := range []string{"Added 59 tags and 1000 articles (", "Nothing to add: the 60 tags and 1000 articles of the demo are there already."} {
 		var stdout, stderr strings.Builder
-		require.Zero(t, local([]string{"demo", "--port", port, "--data", dir}, nil, &stdout, &stderr), stderr.String())
+		require.Zero(t, devserver([]string{"demo", "--port", port, "--data", dir}, nil, &stdout, &stderr), stderr.String())
 		require.Contains(t, stdout.String(), want)
 		require.Len(t, b.articles, 1000)
 		require.Len(t, b.tags, 61)

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,10 +26,11 @@ import (
 	"github.com/achilles-blog/achilles/pkg/swagger"
 )
 
-// gateway is the one address in front of both services. It routes what the
-// ingress routes, and a page with the descriptions of both.
+// gateway is the reverse proxy in front of the services. It has the routes of the
+// ingress, and a page with the API descriptions of all services.
 type gateway struct {
 	routes     map[string]http.Handler // by path prefix
+	index      []string                // the links of the page at "/"
 	opened     chan struct{}           // closed once the services are ready
 	negotiator *locale.Negotiator
 }
@@ -37,23 +39,22 @@ type gateway struct {
 // are lower.
 const maxBody = 16 << 20
 
-// newGateway returns a gateway that answers 503 until open is called. tag and
-// article are the base addresses of the services.
-func newGateway(tag, article *url.URL, log *log.Logger) *gateway {
-	g := &gateway{opened: make(chan struct{}), negotiator: locale.NewNegotiator()}
+// newGateway returns a gateway that answers 503 until open is called.
+func newGateway(all []*service, log *log.Logger) *gateway {
+	g := &gateway{routes: map[string]http.Handler{}, opened: make(chan struct{}), negotiator: locale.NewNegotiator()}
 	transport := &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, DisableCompression: true,
 		ExpectContinueTimeout: time.Second}
-	toTag, toArticle := g.proxy(tag, transport, log), g.proxy(article, transport, log)
-	g.routes = map[string]http.Handler{
-		"/api/v1/tags":     toTag,
-		"/swagger/tag":     toTag,
-		"/api/v1/articles": toArticle,
-		"/auth":            toArticle,
-		"/swagger/article": toArticle,
-		"/swagger": swagger.Page("/swagger",
-			swagger.Description{Name: "tag", URL: "tag/openapi.json"},
-			swagger.Description{Name: "article", URL: "article/openapi.json"}),
+	var descriptions []swagger.Description
+	for _, svc := range all {
+		proxy := g.proxy(svc.url, transport, log)
+		for _, prefix := range slices.Concat(svc.Paths, []string{"/swagger/" + svc.Name}) {
+			g.routes[prefix] = proxy
+		}
+		descriptions = append(descriptions, swagger.Description{Name: svc.Name, URL: svc.Name + "/openapi.json"})
+		g.index = append(g.index, svc.Paths[0])
 	}
+	g.routes["/swagger"] = swagger.Page("/swagger", descriptions...)
+	g.index = append(g.index, "/swagger/")
 	return g
 }
 
@@ -67,7 +68,7 @@ func (g *gateway) proxy(target *url.URL, transport http.RoundTripper, log *log.L
 			r.SetURL(target)
 			r.SetXForwarded()
 			r.Out.Host = r.In.Host
-			// What is wrong with a query is the service's to say.
+			// The service rejects an invalid query.
 			r.Out.URL.RawQuery = r.In.URL.RawQuery
 			if r.Out.ContentLength > waitForConsent {
 				r.Out.Header.Set("Expect", "100-continue")
@@ -75,7 +76,7 @@ func (g *gateway) proxy(target *url.URL, transport http.RoundTripper, log *log.L
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if errors.Is(err, context.Canceled) {
-				panic(http.ErrAbortHandler) // the client has gone
+				panic(http.ErrAbortHandler) // the client has closed the connection
 			}
 			log.Printf("%s %s: %v", r.Method, r.URL.Path, err)
 			g.problem(w, r, errcode.Unavailable)
@@ -83,13 +84,13 @@ func (g *gateway) proxy(target *url.URL, transport http.RoundTripper, log *log.L
 	}
 }
 
-// waitForConsent is the size from which a service is asked before a body is
-// sent: it may refuse the size and close the connection while the gateway is still
-// sending, which would hide the refusal.
+// waitForConsent is the size from which the gateway waits for 100 Continue before
+// it sends a body: a service may reject the size and close the connection while
+// the gateway is still sending, which would hide the answer.
 const waitForConsent = 64 << 10
 
-// takeIn reads the whole body, as proxies do, so that what is wrong with it is
-// known to be the client's fault.
+// takeIn reads the whole body, as proxies do, so that errors of the client and of
+// the service differ. It reports whether the request can go on.
 func (g *gateway) takeIn(w http.ResponseWriter, r *http.Request) bool {
 	if r.ContentLength > maxBody {
 		g.problem(w, r, errcode.TooLarge)
@@ -121,7 +122,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.URL.Path == "/" {
-		g.index(w, r)
+		g.serveIndex(w, r)
 		return
 	}
 	handler, ok := g.match(r.URL.Path)
@@ -137,7 +138,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // match returns the route of a path: the prefix itself or something below it.
 func (g *gateway) match(requested string) (http.Handler, bool) {
 	if strings.TrimSuffix(requested, "/") != path.Clean(requested) {
-		return nil, false // "..", ".", "//": nobody shall walk around the prefixes
+		return nil, false // "..", "." or "//", which would bypass the prefixes
 	}
 	// The longest prefix that ends where a segment ends.
 	for prefix := strings.TrimSuffix(requested, "/"); prefix != ""; prefix = prefix[:strings.LastIndexByte(prefix, '/')] {
@@ -157,7 +158,7 @@ var indexPage = template.Must(template.New("index").Parse(`<!doctype html>
 {{end}}</ul>
 `))
 
-func (g *gateway) index(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) serveIndex(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		g.problem(w, r, errcode.MethodNotAllowed)
@@ -166,7 +167,7 @@ func (g *gateway) index(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Request-ID", uuid.NewString())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	_ = indexPage.Execute(w, []string{"/api/v1/tags", "/api/v1/articles", "/swagger/"})
+	_ = indexPage.Execute(w, g.index)
 }
 
 // problem answers in the envelope of the API's errors.
@@ -187,7 +188,7 @@ func (g *gateway) problem(w http.ResponseWriter, r *http.Request, code errcode.C
 }
 
 // newGatewayServer returns the server of the gateway. Its timeouts are longer than
-// those of the services, whose answers tell more than a cut connection.
+// those of the services, whose answers say more than a closed connection.
 func newGatewayServer(handler http.Handler, log *log.Logger) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 // backend answers with its name and what it was asked.
@@ -33,11 +35,29 @@ func backend(t *testing.T, name string) *url.URL {
 	return target
 }
 
+// listedServices returns the services of the tests, at the addresses.
+func listedServices(t *testing.T, address func(name string) *url.URL) []*service {
+	t.Helper()
+	all, err := services.Read(listed(t))
+	require.NoError(t, err)
+	var made []*service
+	for _, entry := range all {
+		made = append(made, &service{Service: entry, url: address(entry.Name)})
+	}
+	return made
+}
+
+// closedGateway returns a gateway before open is called.
+func closedGateway(t *testing.T) *gateway {
+	t.Helper()
+	return newGateway(listedServices(t, func(name string) *url.URL { return backend(t, name) }), log.New(io.Discard, "", 0))
+}
+
 func openGateway(t *testing.T) *gateway {
 	t.Helper()
-	d := newGateway(backend(t, "tag"), backend(t, "article"), log.New(io.Discard, "", 0))
-	d.open()
-	return d
+	g := closedGateway(t)
+	g.open()
+	return g
 }
 
 func ask(h http.Handler, method, target, body string, header http.Header) (*http.Response, map[string]any) {
@@ -53,7 +73,7 @@ func ask(h http.Handler, method, target, body string, header http.Header) (*http
 }
 
 func TestGatewayRoutes(t *testing.T) {
-	d := openGateway(t)
+	g := openGateway(t)
 	for target, from := range map[string]string{
 		"/api/v1/tags":                      "tag",
 		"/api/v1/tags/":                     "tag",
@@ -62,11 +82,13 @@ func TestGatewayRoutes(t *testing.T) {
 		"/swagger/tag":                      "tag",
 		"/swagger/tag/openapi.json":         "tag",
 		"/api/v1/articles":                  "article",
+		"/api/v1/comments/7":                "comment",
+		"/swagger/comment/openapi.json":     "comment",
 		"/api/v1/articles/7/state":          "article",
 		"/swagger/article/":                 "article",
 		"/auth":                             "article",
 	} {
-		response, answer := ask(d, http.MethodPost, "http://blog.test"+target, "你好", http.Header{"Locale": {"en"}, "X-Forwarded-For": {"6.6.6.6"}})
+		response, answer := ask(g, http.MethodPost, "http://blog.test"+target, "你好", http.Header{"Locale": {"en"}, "X-Forwarded-For": {"6.6.6.6"}})
 		require.Equal(t, http.StatusCreated, response.StatusCode, target)
 		require.Equal(t, "/somewhere", response.Header.Get("Location"))
 		require.Equal(t, map[string]any{
@@ -76,7 +98,7 @@ func TestGatewayRoutes(t *testing.T) {
 }
 
 func TestGatewayRoutesNothingElse(t *testing.T) {
-	d := openGateway(t)
+	g := openGateway(t)
 	for _, target := range []string{
 		"/internal/v1/tag-changes", "/metrics", "/healthz", "/readyz", "/version", "/debug/pprof/",
 		"/api/v1", "/api/v1/", "/api/v1/tagsx", "/api/v1/Tags", "/swaggers", "/index.html", "/authority", "/Auth", "/api/v1/auth",
@@ -84,7 +106,7 @@ func TestGatewayRoutesNothingElse(t *testing.T) {
 		"/api/v1/tags//7", "//api/v1/tags", "/api/v1/tags/.",
 		"http://other.test/internal/v1/tag-changes",
 	} {
-		response, answer := ask(d, http.MethodGet, target, "", http.Header{"Accept-Language": {"en"}})
+		response, answer := ask(g, http.MethodGet, target, "", http.Header{"Accept-Language": {"en"}})
 		require.Equal(t, http.StatusNotFound, response.StatusCode, target)
 		require.Equal(t, map[string]any{"code": 10000002.0, "msg": "not found", "details": []any{}}, answer, target)
 		require.Equal(t, "application/json; charset=utf-8", response.Header.Get("Content-Type"))
@@ -92,35 +114,35 @@ func TestGatewayRoutesNothingElse(t *testing.T) {
 }
 
 func TestGatewaySpeaksThreeLanguages(t *testing.T) {
-	d := openGateway(t)
+	g := openGateway(t)
 	for locale, want := range map[string]string{"": "找不到", "en": "not found", "zh_Hant_TW": "找不到"} {
-		_, answer := ask(d, http.MethodGet, "/nowhere", "", http.Header{"Locale": {locale}})
+		_, answer := ask(g, http.MethodGet, "/nowhere", "", http.Header{"Locale": {locale}})
 		require.Equal(t, want, answer["msg"])
 	}
 }
 
 func TestGatewayIndex(t *testing.T) {
-	d := openGateway(t)
+	g := openGateway(t)
 	recorder := httptest.NewRecorder()
-	d.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
+	g.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
 	require.Equal(t, http.StatusOK, recorder.Code)
-	for _, address := range []string{"/api/v1/tags", "/api/v1/articles", "/swagger/"} {
+	for _, address := range []string{"/api/v1/tags", "/api/v1/articles", "/api/v1/comments", "/swagger/"} {
 		require.Contains(t, recorder.Body.String(), `href="`+address+`"`)
 	}
-	response, answer := ask(d, http.MethodPost, "/", "", nil)
+	response, answer := ask(g, http.MethodPost, "/", "", nil)
 	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
 	require.Equal(t, "GET, HEAD", response.Header.Get("Allow"))
 	require.InDelta(t, 10000012, answer["code"], 0)
 }
 
-func TestGatewayShowsBothDescriptions(t *testing.T) {
+func TestGatewayShowsAllDescriptions(t *testing.T) {
 	g := openGateway(t)
 	response, _ := ask(g, http.MethodGet, "/swagger", "", nil)
 	require.Equal(t, http.StatusMovedPermanently, response.StatusCode)
 	require.Equal(t, "/swagger/", response.Header.Get("Location"))
 	for target, want := range map[string]string{
 		"/swagger/":                  "swagger-ui-standalone-preset.js",
-		"/swagger/descriptions.json": `[{"name":"tag","url":"tag/openapi.json"},{"name":"article","url":"article/openapi.json"}]`,
+		"/swagger/descriptions.json": `[{"name":"tag","url":"tag/openapi.json"},{"name":"article","url":"article/openapi.json"},{"name":"comment","url":"comment/openapi.json"}]`,
 	} {
 		response, _ := ask(g, http.MethodGet, target, "", nil)
 		body, err := io.ReadAll(response.Body)
@@ -133,9 +155,9 @@ func TestGatewayShowsBothDescriptions(t *testing.T) {
 }
 
 func TestGatewayIsClosedAtFirst(t *testing.T) {
-	d := newGateway(backend(t, "tag"), backend(t, "article"), log.New(io.Discard, "", 0))
+	g := closedGateway(t)
 	for _, target := range []string{"/", "/api/v1/tags"} {
-		response, answer := ask(d, http.MethodGet, target, "", nil)
+		response, answer := ask(g, http.MethodGet, target, "", nil)
 		require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
 		require.Equal(t, "1", response.Header.Get("Retry-After"))
 		require.InDelta(t, 10000014, answer["code"], 0)
@@ -145,9 +167,9 @@ func TestGatewayIsClosedAtFirst(t *testing.T) {
 func TestGatewayToAServiceThatIsNotThere(t *testing.T) {
 	var logged strings.Builder
 	nowhere := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
-	d := newGateway(nowhere, nowhere, log.New(&logged, "", 0))
-	d.open()
-	response, answer := ask(d, http.MethodGet, "/api/v1/tags?name=private", "", nil)
+	g := newGateway(listedServices(t, func(string) *url.URL { return nowhere }), log.New(&logged, "", 0))
+	g.open()
+	response, answer := ask(g, http.MethodGet, "/api/v1/tags?name=private", "", nil)
 	require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
 	require.Equal(t, []any{}, answer["details"])
 	require.Contains(t, logged.String(), "/api/v1/tags")
@@ -173,8 +195,8 @@ func TestGatewaySpeaksCleartextHTTP2(t *testing.T) {
 	}
 }
 
-// A body that is wrong is the client's fault, and never a 503, which would
-// invite it to try again.
+// An invalid body is an error of the client, and never a 503, after which it would
+// try again.
 func TestGatewayTellsWhoseFaultABodyIs(t *testing.T) {
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > 1<<20 {
@@ -182,11 +204,11 @@ func TestGatewayTellsWhoseFaultABodyIs(t *testing.T) {
 		}
 	}))
 	defer refusing.Close()
-	service, err := url.Parse(refusing.URL)
+	target, err := url.Parse(refusing.URL)
 	require.NoError(t, err)
-	d := newGateway(service, service, log.New(io.Discard, "", 0))
-	d.open()
-	front := httptest.NewServer(d)
+	g := newGateway(listedServices(t, func(string) *url.URL { return target }), log.New(io.Discard, "", 0))
+	g.open()
+	front := httptest.NewServer(g)
 	defer front.Close()
 	cases := map[string]struct {
 		request string

@@ -4,18 +4,23 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
 // greet tells the person where everything is and what to try.
 func (s *system) greet(ctx context.Context, client *api) {
+	var routes, metrics []string
+	for _, svc := range s.services {
+		routes = append(routes, s.base+svc.Paths[0])
+		metrics = append(metrics, fmt.Sprintf("%s/metrics (%s)", svc.admin, svc.Name))
+	}
+	const indent = "\n             "
 	s.say(`Achilles is ready on %[1]s
 
-  API        %[1]s/api/v1/tags
-             %[1]s/api/v1/articles
+  API        %[2]s
   Swagger UI %[1]s/swagger/
-  Metrics    %[2]s/metrics (tag)
-             %[3]s/metrics (article)
+  Metrics    %[3]s
   Data       %[4]s (logs in log/)
   App        app_key %[5]s, app_secret %[6]s
 
@@ -26,7 +31,7 @@ Reads need no token, writes do. In another terminal:
 
 Or with curl: get a token, create a tag, create an article with that tag, list the articles.
 
-`, s.base, s.tag.admin, s.article.admin, s.data.Dir, s.app.key, s.app.secret, setData(s.data.Dir))
+`, s.base, strings.Join(routes, indent), strings.Join(metrics, indent), s.data.Dir, s.app.key, s.app.secret, setData(s.data.Dir))
 	for _, line := range curlLines(s.base, s.app, unusedName(ctx, client)) {
 		s.say("  %s\n", line)
 	}
@@ -36,7 +41,7 @@ Or with curl: get a token, create a tag, create an article with that tag, list t
 // defaultData is the directory that make takes where DATA is not given.
 const defaultData = "var"
 
-// setData is what goes in front of make for it to find the system and its app.
+// setData is the variable in front of make with which it finds the system and its app.
 func setData(dir string) string {
 	if usual, err := filepath.Abs(defaultData); err == nil && dir == usual {
 		return ""
@@ -61,7 +66,7 @@ func curlLines(base string, own app, tag string) []string {
 	}
 }
 
-// unusedName returns a tag name that no tag has yet: a conflict is no welcome.
+// unusedName returns a tag name that no tag has yet, which can be created.
 func unusedName(ctx context.Context, client *api) string {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()

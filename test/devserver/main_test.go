@@ -25,18 +25,19 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 // patience bounds every wait for something that is bound to happen.
 const patience = 30 * time.Second
 
-// The test binary is also the programs of the process tests: called by the
-// name of a service it stands in for that service, called local it is local.
+// The test binary is also the programs of the process tests: under the name of a
+// service it stands in for that service, and under devserver it is the devserver.
 func TestMain(m *testing.M) {
 	switch name := filepath.Base(os.Args[0]); name {
-	case "local":
+	case "devserver":
 		main()
-	case "tag", "article":
+	case "tag", "article", "comment":
 		os.Exit(standIn(name, os.Args[1:]))
 	}
 	goleak.VerifyTestMain(m)
@@ -94,7 +95,7 @@ func standInHelp(name string) int {
 	switch name {
 	case "tag":
 		known = append(known, "FEED_RETENTION")
-	case "article":
+	case "article", "comment":
 		known = append(known, "FEED_URL")
 	}
 	for _, setting := range known {
@@ -154,19 +155,35 @@ func standInHandler(name, database string) http.Handler {
 	return mux
 }
 
-// programs is a directory with the stand-ins and local.
+// list is the list of services of the tests.
+const list = `
+- {name: tag, port: 1, adminPort: 2, paths: [/api/v1/tags]}
+- {name: article, port: 3, adminPort: 4, paths: [/api/v1/articles, /auth], follows: [tag]}
+- {name: comment, port: 5, adminPort: 6, paths: [/api/v1/comments], follows: [article]}
+`
+
+// listed returns the directory of a repository with the list.
+func listed(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(root, "services"), 0o750))
+	require.NoError(t, os.WriteFile(filepath.Join(root, services.File), []byte(list), 0o600))
+	return root
+}
+
+// programs returns a directory with the stand-ins and the devserver.
 func programs(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir := t.TempDir()
-	for _, name := range []string{"tag", "article", "local"} {
+	for _, name := range []string{"tag", "article", "comment", "devserver"} {
 		require.NoError(t, os.Symlink(self, filepath.Join(dir, name)))
 	}
 	return dir
 }
 
-// started is local run as a process.
+// started is devserver run as a process.
 type started struct {
 	*exec.Cmd
 	bin, data string
@@ -196,7 +213,7 @@ func start(t *testing.T, data string, env ...string) *started {
 	t.Helper()
 	bin := programs(t)
 	s := &started{bin: bin, data: data, out: &buffer{}, result: make(chan error, 1)}
-	s.Cmd = exec.Command(filepath.Join(bin, "local"), "run", "--port", "0", "--data", data, "--bin", bin)
+	s.Cmd = exec.Command(filepath.Join(bin, "devserver"), "run", "--port", "0", "--data", data, "--bin", bin, "--root", listed(t))
 	// Under the race detector each of the processes would wait a second to end.
 	s.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), env...)
 	s.Stdout, s.Stderr = s.out, s.out

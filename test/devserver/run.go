@@ -10,14 +10,17 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 	"github.com/achilles-blog/achilles/pkg/logging"
 	"github.com/achilles-blog/achilles/test/devserver/claim"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 const (
@@ -29,7 +32,7 @@ const (
 
 // run starts the system and returns when it has stopped: nil if a signal asked
 // for that and nothing went wrong.
-func run(portText, dataDir, bin string, environ []string, stdout io.Writer) error {
+func run(portText, dataDir, bin, root string, environ []string, stdout io.Writer) error {
 	signals, release := notify()
 	defer release()
 	ln, err := claim.Listen(portText)
@@ -44,7 +47,7 @@ func run(portText, dataDir, bin string, environ []string, stdout io.Writer) erro
 	defer func() { _ = d.Close() }()
 	s := &system{data: d, base: "http://" + ln.Addr().String(), environ: environ, stdout: stdout, served: make(chan struct{})}
 	defer s.closeLogs()
-	if err := s.prepare(bin); err != nil {
+	if err := s.prepare(bin, root); err != nil {
 		return err
 	}
 	return s.run(signals, ln)
@@ -85,22 +88,26 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// system is both services and the gateway in front of them.
+// system is the services and the gateway in front of them.
 type system struct {
-	data         *claim.Data
-	base         string // the gateway's address as a URL
-	environ      []string
-	stdout       io.Writer
-	app          app
-	gateway      *gateway
-	tag, article *service
-	log          *zap.Logger
-	logs         []*os.File
-	served       chan struct{} // closed when serve has returned
+	data     *claim.Data
+	base     string // the gateway's address as a URL
+	environ  []string
+	stdout   io.Writer
+	app      app
+	gateway  *gateway
+	services []*service // in the order in which they start
+	log      *zap.Logger
+	logs     []*os.File
+	served   chan struct{} // closed when serve has returned
 }
 
 // prepare makes everything that needs no process.
-func (s *system) prepare(bin string) error {
+func (s *system) prepare(bin, root string) error {
+	all, err := services.Read(root)
+	if err != nil {
+		return err
+	}
 	keys, err := keySet(s.data)
 	if err != nil {
 		return err
@@ -108,11 +115,7 @@ func (s *system) prepare(bin string) error {
 	if s.app, err = openApp(s.data); err != nil {
 		return err
 	}
-	ports, err := freePorts(4)
-	if err != nil {
-		return err
-	}
-	for _, name := range []string{"gateway", "tag", "article"} {
+	for _, name := range append([]string{"gateway"}, services.Names(all)...) {
 		file, err := s.data.NewLog(name)
 		if err != nil {
 			return err
@@ -124,15 +127,33 @@ func (s *system) prepare(bin string) error {
 		return err
 	}
 	s.log = logger.Logger
-	shared := []string{"ACHILLES_FEED_TOKEN=" + rand.Text(), "ACHILLES_AUTH_KEYSFILE=" + keys}
-	s.tag = newService("tag", bin, s.data, ports[0], ports[1], s.logs[1], shared...)
-	s.article = newService("article", bin, s.data, ports[2], ports[3], s.logs[2], append(shared, "ACHILLES_FEED_URL="+s.tag.url.String())...)
-	s.gateway = newGateway(s.tag.url, s.article.url, s.errorLog())
+	if err := s.addServices(all, bin, "ACHILLES_FEED_TOKEN="+rand.Text(), "ACHILLES_AUTH_KEYSFILE="+keys); err != nil {
+		return err
+	}
+	s.gateway = newGateway(s.services, s.errorLog())
 	return nil
 }
 
-// services returns the services in the order in which they start.
-func (s *system) services() []*service { return []*service{s.tag, s.article} }
+// addServices adds the listed services on free ports; shared are settings of all.
+func (s *system) addServices(all []services.Service, bin string, shared ...string) error {
+	ports, err := freePorts(2 * len(all))
+	if err != nil {
+		return err
+	}
+	for i, listed := range all {
+		svc := newService(listed, bin, s.data, ports[2*i], ports[2*i+1], s.logs[i+1], shared...)
+		if feed := listed.Feed(); feed != "" {
+			svc.settings = append(svc.settings, "ACHILLES_FEED_URL="+s.service(feed).url.String())
+		}
+		s.services = append(s.services, svc)
+	}
+	return nil
+}
+
+// service returns the service of that name.
+func (s *system) service(name string) *service {
+	return s.services[slices.IndexFunc(s.services, func(svc *service) bool { return svc.Name == name })]
+}
 
 func (s *system) errorLog() *log.Logger { return zap.NewStdLog(s.log) }
 
@@ -143,13 +164,13 @@ func (s *system) closeLogs() {
 }
 
 // run serves until a signal or a failure. The services outlive the last request
-// that the gateway passed on to them; article stops before tag, whose feed it
-// follows.
+// that the gateway passed on to them, and stop before the one whose feed they
+// follow.
 func (s *system) run(signals <-chan os.Signal, ln net.Listener) error {
 	process := lifecycle.New(lifecycle.Config{DrainDelay: gatewayDrain, ShutdownTimeout: gatewayShutdown}, signals, s.log)
-	for _, svc := range s.services() {
+	for _, svc := range s.services {
 		// The service is killed before the hook would be left behind.
-		process.OnStop(svc.name, serviceStop+time.Second, svc.stop)
+		process.OnStop(svc.Name, serviceStop+time.Second, svc.stop)
 	}
 	process.Listen("gateway", newGatewayServer(s.gateway, s.errorLog()), ln)
 	process.Go("services", s.serve)
@@ -164,8 +185,9 @@ func (s *system) run(signals <-chan os.Signal, ln net.Listener) error {
 	_ = s.log.Sync()
 	if errors.Is(err, lifecycle.ErrForced) {
 		<-s.served
-		s.article.kill()
-		s.tag.kill()
+		for _, svc := range slices.Backward(s.services) {
+			svc.kill()
+		}
 	}
 	// Of all that followed from a service's failure, the person needs the cause.
 	if cause := failure(""); errors.As(err, &cause) {
@@ -177,7 +199,8 @@ func (s *system) run(signals <-chan os.Signal, ln net.Listener) error {
 	return err
 }
 
-// serve starts both services, opens the gateway and then watches over them.
+// serve starts the services, opens the gateway and returns when ctx ends, or with
+// an error when a service has ended by itself.
 func (s *system) serve(ctx context.Context) error {
 	defer close(s.served)
 	if err := s.start(ctx); err != nil {
@@ -193,23 +216,32 @@ func (s *system) serve(ctx context.Context) error {
 		return err
 	}
 	s.greet(ctx, client)
-	select {
-	case <-s.tag.ended:
-		return s.tag.crash()
-	case <-s.article.ended:
-		return s.article.crash()
-	case <-ctx.Done():
-		return nil
-	}
+	return s.watch(ctx)
 }
 
-// start returns when both services are ready.
+// watch returns when ctx ends, or with an error when a service has ended by itself.
+func (s *system) watch(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, svc := range s.services {
+		group.Go(func() error {
+			select {
+			case <-svc.ended:
+				return svc.crash()
+			case <-ctx.Done():
+				return nil
+			}
+		})
+	}
+	return group.Wait()
+}
+
+// start returns when all services are ready.
 func (s *system) start(ctx context.Context) error {
 	if err := s.configure(ctx); err != nil {
 		return err
 	}
 	for _, step := range []func(*service, context.Context) error{(*service).migrate, (*service).start, (*service).awaitReady} {
-		for _, svc := range s.services() {
+		for _, svc := range s.services {
 			if err := step(svc, ctx); err != nil {
 				return err
 			}

@@ -26,15 +26,18 @@ func TestRunServesAndStops(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "some where")
 			s := start(t, dir)
 			base := s.base(t)
-			_, tag := get(t, base+"/api/v1/tags")
-			_, article := get(t, base+"/api/v1/articles")
-			require.Equal(t, "tag", tag["service"])
-			require.Equal(t, "article", article["service"])
+			var pids []float64
+			for _, name := range []string{"tag", "article", "comment"} {
+				_, answer := get(t, base+"/api/v1/"+name+"s")
+				require.Equal(t, name, answer["service"])
+				require.Contains(t, s.out.String(), " "+base+"/api/v1/"+name+"s\n")
+				require.Contains(t, s.out.String(), "/metrics ("+name+")\n")
+				pids = append(pids, answer["pid"].(float64))
+			}
 			require.NoError(t, s.Process.Signal(sig))
 			require.Zero(t, s.exitCode(t), s.out)
-			require.False(t, alive(tag["pid"].(float64)))
-			require.False(t, alive(article["pid"].(float64)))
-			for _, name := range []string{"tag.db", "article.db"} {
+			for i, name := range []string{"tag.db", "article.db", "comment.db"} {
+				require.False(t, alive(pids[i]), name)
 				content, err := os.ReadFile(filepath.Join(dir, name))
 				require.NoError(t, err)
 				require.Equal(t, "migrated\nstopped\n", string(content))
@@ -64,7 +67,11 @@ func TestSettingsOfTheEnvironmentReachTheServices(t *testing.T) {
 	}
 	require.NotEmpty(t, variable(tag, "ACHILLES_FEED_TOKEN"))
 	require.Equal(t, variable(tag, "ACHILLES_FEED_TOKEN"), variable(article, "ACHILLES_FEED_TOKEN"))
-	require.Contains(t, variable(article, "ACHILLES_FEED_URL"), "http://127.0.0.1:")
+	_, comment := get(t, base+"/api/v1/comments")
+	for _, pair := range [][2]map[string]any{{tag, article}, {article, comment}} {
+		require.Equal(t, "http://127.0.0.1:"+variable(pair[0], "ACHILLES_SERVER_HTTPPORT"), variable(pair[1], "ACHILLES_FEED_URL"))
+	}
+	require.Empty(t, variable(tag, "ACHILLES_FEED_URL"))
 	require.Equal(t, "1h", variable(tag, "ACHILLES_FEED_RETENTION"))
 	require.Empty(t, variable(article, "ACHILLES_FEED_RETENTION"), "a setting that only the tag service knows")
 	require.Contains(t, s.out.String(), "Ignored, because make run sets it itself: ACHILLES_AUTH_KEYSFILE, ACHILLES_CONFIG, ACHILLES_DATABASE_HOST, ACHILLES_SERVER_HTTPPORT.\n")
@@ -105,7 +112,7 @@ func TestRunLetsItsAppIn(t *testing.T) {
 		s := start(t, dir)
 		s.base(t)
 		var stdout, stderr strings.Builder
-		require.Zero(t, local([]string{"token", "--data", dir}, nil, &stdout, &stderr), stderr.String())
+		require.Zero(t, devserver([]string{"token", "--data", dir}, nil, &stdout, &stderr), stderr.String())
 		require.Equal(t, "for demo\n", stdout.String())
 		require.NoError(t, s.Process.Signal(syscall.SIGTERM))
 		require.Zero(t, s.exitCode(t), s.out)
@@ -141,7 +148,7 @@ func TestTokenTellsWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
 	refusal := func(port string) string {
 		var stdout, stderr strings.Builder
-		require.Equal(t, 1, local([]string{"token", "--port", port, "--data", dir}, nil, &stdout, &stderr))
+		require.Equal(t, 1, devserver([]string{"token", "--port", port, "--data", dir}, nil, &stdout, &stderr))
 		require.Empty(t, stdout.String(), "nothing that a script could take for a token")
 		return stderr.String()
 	}
@@ -210,6 +217,7 @@ func TestRunTellsWhyAServiceFailed(t *testing.T) {
 	cases := map[string][]string{
 		"STANDIN_tag=migration":     {"tag migrate failed: exit status 1", "tag: the schema is from the future"},
 		"STANDIN_article=migration": {"article migrate failed"},
+		"STANDIN_comment=start":     {"the comment service ended by itself"},
 		"STANDIN_article=start":     {"the article service ended by itself", "article: cannot start"},
 	}
 	for fault, want := range cases {
@@ -281,7 +289,8 @@ func TestRunRefusesInOneLine(t *testing.T) {
 		"not writable":    {[]string{"run", "--port", "0", "--data", "/proc/achilles"}, "DATA=/proc/achilles can't be used"},
 		"no data":         {[]string{"run", "--port", "0", "--data", ""}, "DATA is empty"},
 		"data in use":     {[]string{"run", "--port", "0", "--data", used}, fmt.Sprintf("another make run (process %d)", os.Getpid())},
-		"not built":       {[]string{"run", "--port", "0", "--data", t.TempDir(), "--bin", t.TempDir()}, "make build"},
+		"not built":       {[]string{"run", "--port", "0", "--data", t.TempDir(), "--bin", t.TempDir(), "--root", listed(t)}, "make build"},
+		"no list":         {[]string{"run", "--port", "0", "--data", t.TempDir(), "--root", t.TempDir()}, "reading the list of services"},
 		"demo, bad port":  {[]string{"demo", "--port", "x"}, "PORT=x is not a port"},
 		"demo of nothing": {[]string{"demo", "--port", "1", "--data", appDir(t)}, "start make run"},
 		"no app":          {[]string{"demo", "--data", t.TempDir()}, "holds no credentials"},
@@ -293,7 +302,7 @@ func TestRunRefusesInOneLine(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr strings.Builder
-			require.Equal(t, 1, local(c.args, nil, &stdout, &stderr))
+			require.Equal(t, 1, devserver(c.args, nil, &stdout, &stderr))
 			require.Contains(t, stderr.String(), c.want)
 			require.Equal(t, 1, strings.Count(stderr.String(), "\n"), stderr.String())
 		})
@@ -322,7 +331,7 @@ func TestLastLines(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	var stdout, stderr strings.Builder
-	require.Zero(t, local([]string{"--help"}, nil, &stdout, &stderr))
+	require.Zero(t, devserver([]string{"--help"}, nil, &stdout, &stderr))
 	require.Contains(t, stdout.String(), "demo")
 	require.Empty(t, stderr.String())
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/achilles-blog/achilles/test/devserver/claim"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 const (
@@ -25,10 +26,10 @@ const (
 	commandStop = 3 * time.Second
 )
 
-// service is one of the two services: how it is started, and its process once
-// it has been.
+// service is how a service is started, and its process once it has been.
 type service struct {
-	name, path string
+	services.Service
+	path       string
 	settings   []string // the variables that make run sets
 	env        []string // all variables of its programs
 	url, admin *url.URL
@@ -38,12 +39,12 @@ type service struct {
 	ended      chan struct{}      // closed when serving has ended
 }
 
-func newService(name, bin string, d *claim.Data, port, adminPort int, log *os.File, shared ...string) *service {
+func newService(listed services.Service, bin string, d *claim.Data, port, adminPort int, log *os.File, shared ...string) *service {
 	return &service{
-		name: name, path: filepath.Join(bin, name), log: log, ended: make(chan struct{}),
+		Service: listed, path: filepath.Join(bin, listed.Name), log: log, ended: make(chan struct{}),
 		url:      &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", port)},
 		admin:    &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", adminPort)},
-		settings: slices.Concat(fixedSettings(d.Path(name+".db"), port, adminPort), shared),
+		settings: slices.Concat(fixedSettings(d.Path(listed.Name+".db"), port, adminPort), shared),
 	}
 }
 
@@ -59,7 +60,7 @@ func (s *service) command(ctx context.Context, args ...string) *exec.Cmd {
 
 func (s *service) migrate(ctx context.Context) error {
 	if err := s.command(ctx, "migrate").Run(); err != nil {
-		return s.failure("%s migrate failed: %v", s.name, err)
+		return s.failure("%s migrate failed: %v", s.Name, err)
 	}
 	return nil
 }
@@ -84,7 +85,7 @@ func (s *service) start(context.Context) error {
 	}()
 	if err := <-started; err != nil {
 		cancel()
-		return s.failure("starting the %s service failed: %v", s.name, err)
+		return s.failure("starting the %s service failed: %v", s.Name, err)
 	}
 	s.serving, s.cancel = cmd, cancel
 	return nil
@@ -100,7 +101,7 @@ func (s *service) awaitReady(ctx context.Context) error {
 		case <-s.ended:
 			return s.crash()
 		case <-ctx.Done():
-			return s.failure("the %s service was not ready within %s", s.name, readyTimeout)
+			return s.failure("the %s service was not ready within %s", s.Name, readyTimeout)
 		}
 	}
 	return nil
@@ -128,7 +129,7 @@ func (s *service) stop(context.Context) error {
 	s.cancel()
 	<-s.ended
 	if state := s.serving.ProcessState; !state.Success() {
-		return s.failure("the %s service did not stop in order: %s", s.name, state)
+		return s.failure("the %s service did not stop in order: %s", s.Name, state)
 	}
 	return nil
 }
@@ -143,7 +144,7 @@ func (s *service) kill() {
 
 // crash is the error of a service that ended without having been asked to.
 func (s *service) crash() error {
-	return s.failure("the %s service ended by itself: %s", s.name, s.serving.ProcessState)
+	return s.failure("the %s service ended by itself: %s", s.Name, s.serving.ProcessState)
 }
 
 // failure is a message to the person, with the end of the log that tells why.

@@ -39,11 +39,11 @@ func defaultSettings() []string {
 	}
 }
 
-// configure decides on the environment of the services, and names the settings
-// that they don't get because make run sets them.
+// configure sets the environment of the services, and names the settings that it
+// ignores because make run sets them.
 func (s *system) configure(ctx context.Context) error {
 	known := map[*service]string{} // the help of a service, which names its settings
-	for _, svc := range s.services() {
+	for _, svc := range s.services {
 		help, err := exec.CommandContext(ctx, svc.path, "serve", "--help").Output() // #nosec G204 -- the service that the caller names
 		if err != nil {
 			return failure(fmt.Sprintf("starting %s failed: %v; build it with: make build", svc.path, err))
@@ -51,7 +51,7 @@ func (s *system) configure(ctx context.Context) error {
 		known[svc] = string(help)
 	}
 	ignored := map[string]bool{}
-	for _, svc := range s.services() {
+	for _, svc := range s.services {
 		svc.env = defaultSettings()
 		for _, variable := range s.environ {
 			name, value, _ := strings.Cut(variable, "=")
@@ -60,8 +60,8 @@ func (s *system) configure(ctx context.Context) error {
 				if value != "" {
 					ignored[name] = true
 				}
-			case knows(known[svc], name) || !knows(known[s.tag]+known[s.article], name):
-				// The services reject one that neither of them knows.
+			case knows(known[svc], name) || !knownToAny(known, name):
+				// The services reject a setting that none of them knows.
 				svc.env = append(svc.env, variable)
 			}
 		}
@@ -71,6 +71,10 @@ func (s *system) configure(ctx context.Context) error {
 		s.say("Ignored, because make run sets it itself: %s.\n", strings.Join(slices.Sorted(maps.Keys(ignored)), ", "))
 	}
 	return nil
+}
+
+func knownToAny(known map[*service]string, setting string) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(known)), func(help string) bool { return knows(help, setting) })
 }
 
 // knows reports whether the help of a service names the setting.

@@ -206,6 +206,7 @@ func addCommon(description *openapi3.T) error {
 	for path, item := range description.Paths.Map() {
 		for method, described := range item.Operations() {
 			o := operation{path, method, described}
+			addParameters(o)
 			if err := addAnswers(o, problem); err != nil {
 				return err
 			}

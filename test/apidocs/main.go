@@ -17,6 +17,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi2conv"
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/swaggo/swag"
+
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 func main() {
@@ -24,12 +26,23 @@ func main() {
 	if len(os.Args) > 1 {
 		root = os.Args[1]
 	}
-	for _, service := range []string{"tag", "article"} {
-		if err := write(filepath.Join(root, "services", service)); err != nil {
-			fmt.Fprintf(os.Stderr, "apidocs: %s: %v\n", service, err)
-			os.Exit(1)
+	if err := writeAll(root); err != nil {
+		fmt.Fprintln(os.Stderr, "apidocs:", err)
+		os.Exit(1)
+	}
+}
+
+func writeAll(root string) error {
+	all, err := services.Read(root)
+	if err != nil {
+		return err
+	}
+	for _, name := range services.Names(all) {
+		if err := write(filepath.Join(root, "services", name)); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	return nil
 }
 
 func write(service string) error {

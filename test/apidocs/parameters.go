@@ -1,0 +1,67 @@
+package main
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+// parameter is a parameter that many operations take.
+type parameter struct {
+	in, name, description string
+	schema                *openapi3.Schema
+	takes                 func(o operation) bool
+}
+
+// lists reports whether the operation answers with a page of a list.
+func (o operation) lists() bool {
+	answer := o.Responses.Status(http.StatusOK)
+	if answer == nil {
+		return false
+	}
+	content := answer.Value.Content.Get("application/json")
+	return content != nil && content.Schema != nil && strings.HasSuffix(content.Schema.Ref, "ListEnvelope")
+}
+
+// creates reports whether the operation makes an object.
+func (o operation) creates() bool {
+	return o.method == http.MethodPost && o.Responses.Status(http.StatusCreated) != nil
+}
+
+// commonParameters are those that operations get by what they do, so that the
+// annotations need only have the others.
+func commonParameters(o operation) []parameter {
+	public := func(o operation) bool { return !o.internal() }
+	changes := func(o operation) bool { return public(o) && o.writes() && o.method != http.MethodPost }
+	reads := func(o operation) bool { return public(o) && !o.writes() }
+	noun := strings.Join(o.Tags, " and ")
+	text, number := openapi3.NewStringSchema(), openapi3.NewIntegerSchema()
+	key := openapi3.NewStringSchema().WithMinLength(1).WithMaxLength(255)
+	return []parameter{
+		{openapi3.ParameterInQuery, "page", "page; below 1 or not a number means 1", number, operation.lists},
+		{openapi3.ParameterInQuery, "page_size", noun + " on a page; below 1 means the default, above the maximum the maximum", number, operation.lists},
+		{openapi3.ParameterInHeader, "Idempotency-Key", "1 to 255 printable ASCII characters, such as a UUID, and this header once: a repeat under the same key " +
+			"by the same app within a day gets the first answer, in its language. What was refused was not done, and leaves the key free", key, operation.creates},
+		{openapi3.ParameterInHeader, "locale", "language of messages", openapi3.NewStringSchema().WithEnum("zh", "en", "zh_Hant_TW"), public},
+		{openapi3.ParameterInHeader, "If-Match", "ETag that the object must still have, with its quotes; read it with the token that you write with, since others may " +
+			"not see all of the object. A weak one (W/…) never matches, and * is no precondition", text, changes},
+		{openapi3.ParameterInHeader, "If-None-Match", "ETag that the client has; 304 when it is the answer's", text, reads},
+	}
+}
+
+// addParameters gives the operation its common parameters, after its own ones.
+func addParameters(o operation) {
+	for _, common := range commonParameters(o) {
+		if !common.takes(o) {
+			continue
+		}
+		o.Parameters = slices.DeleteFunc(o.Parameters, func(own *openapi3.ParameterRef) bool {
+			return own.Value.In == common.in && own.Value.Name == common.name
+		})
+		o.Parameters = append(o.Parameters, &openapi3.ParameterRef{Value: &openapi3.Parameter{
+			In: common.in, Name: common.name, Description: common.description, Schema: common.schema.NewRef(),
+		}})
+	}
+}

@@ -1,0 +1,59 @@
+package services
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/achilles-blog/achilles/"
+
+// Services share only the packages of pkg, and inside a service the imports go
+// main → bootstrap → {api, store, …} → domain. The linter holds the rules that do
+// not depend on a service's name.
+func TestImportsOfServices(t *testing.T) {
+	all, err := Read(root)
+	require.NoError(t, err)
+	for _, s := range all {
+		own := module + "services/" + s.Name
+		forbidden := map[string][]string{
+			own + "/internal/api":       {own + "/internal/store"},
+			own + "/internal/store":     {own + "/internal/api"},
+			own + "/internal/" + s.Name: {own + "/"},
+		}
+		packages := imports(t, s.Name)
+		require.Contains(t, packages, own)
+		require.Contains(t, packages, own+"/internal/"+s.Name, "the domain of a service is the package of its name")
+		for path, imported := range packages {
+			for _, one := range imported {
+				if strings.HasPrefix(one, module+"services/") {
+					require.True(t, one == own || strings.HasPrefix(one, own+"/"), "%s imports %s: services meet over the network only", path, one)
+				}
+				require.False(t, one == own+"/internal/bootstrap" && path != own && !strings.HasSuffix(path, "_test"), "%s imports bootstrap, which only main may", path)
+				for _, prefix := range forbidden[path] {
+					require.False(t, strings.HasPrefix(one, prefix), "%s imports %s", path, one)
+				}
+			}
+		}
+	}
+}
+
+// imports returns the imports of each package of a service, and those of its
+// tests by the path with "_test" behind it.
+func imports(t *testing.T, name string) map[string][]string {
+	t.Helper()
+	const format = `{{.ImportPath}} {{join .Imports " "}}
+{{.ImportPath}}_test {{join .TestImports " "}} {{join .XTestImports " "}}`
+	command := exec.CommandContext(t.Context(), "go", "list", "-f", format, "./services/"+name+"/...")
+	command.Dir = root
+	output, err := command.Output()
+	require.NoError(t, err)
+	found := map[string][]string{}
+	for line := range strings.Lines(string(output)) {
+		fields := strings.Fields(line)
+		found[fields[0]] = fields[1:]
+	}
+	return found
+}

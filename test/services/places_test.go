@@ -102,9 +102,11 @@ func TestThereIsAFileForEveryService(t *testing.T) {
 
 // The chart has a copy of the list, and the overlays are made of the chart.
 func TestChartAndOverlaysHaveEveryService(t *testing.T) {
-	if _, err := os.Stat(filepath.Join(root, "deploy/helm/achilles/files/services.yaml")); err == nil {
-		require.Equal(t, read(t, File), read(t, "deploy/helm/achilles/files/services.yaml"), "the chart's copy is stale: run make generate")
+	const chart = "deploy/helm/achilles/files/services.yaml"
+	if _, err := os.Stat(filepath.Join(root, chart)); err != nil {
+		return // the chart does not loop over the list yet
 	}
+	require.Equal(t, read(t, File), read(t, chart), "the chart's copy is stale: run make generate")
 	all, err := Read(root)
 	require.NoError(t, err)
 	var base strings.Builder
@@ -117,7 +119,7 @@ func TestChartAndOverlaysHaveEveryService(t *testing.T) {
 		return err
 	}))
 	for _, s := range all {
-		require.Contains(t, base.String(), "achilles-blog/"+s.Name, "run make generate")
+		require.True(t, strings.Contains(base.String(), "achilles-blog/"+s.Name), "deploy/kustomize/base lacks %s: run make generate", s.Name)
 	}
 }
 

@@ -31,8 +31,8 @@ HELM4_VERSION := v4.3.2
 HELM3         := bin/helm3-$(HELM3_VERSION)
 HELM4         := bin/helm4-$(HELM4_VERSION)
 
-# A tool that has built the components of a cluster; its API server judges the
-# chart where KUBECONFIG names none.
+# A tool that has built the components of a cluster; its API server checks the
+# chart if KUBECONFIG names none.
 CLUSTER ?= ../shared/cluster/cluster
 
 # The Go toolchain is the one that go.work names; any Go since 1.21 fetches it,

@@ -26,18 +26,18 @@ versions() {
   grep -oE "$before$semver" "${files[@]}" | sed -E "s#^([^:]*):$before#\1 #"
 }
 
-refuse() {
+fail() {
   echo "achilles: $*" >&2
   exit 1
 }
 
 check() {
-  [[ $tag =~ ^v$semver$ ]] || refuse "VERSION ${tag:+$tag }is not a version such as v1.2.3 or v1.2.3-rc.1: make release VERSION=v1.2.3"
-  [ -z "$(git status --porcelain)" ] || refuse "the working tree has changes: commit or stash them (git status lists them)"
-  branch=$(git symbolic-ref --quiet --short HEAD) || refuse "no branch is checked out: git switch main"
-  ! git rev-parse --quiet --verify "refs/tags/$tag" >/dev/null || refuse "the tag $tag exists: take the next version, or remove it if it was never pushed (git tag -d $tag)"
-  notes | grep -q '^- ' || refuse "CHANGELOG.md has nothing under [Unreleased]: write and commit what is new"
-  tar --version 2>/dev/null | grep -q 'GNU tar' || refuse "tar is not GNU tar, which makes the same archive each time: make the release on Linux"
+  [[ $tag =~ ^v$semver$ ]] || fail "VERSION ${tag:+$tag }is not a version such as v1.2.3 or v1.2.3-rc.1: make release VERSION=v1.2.3"
+  [ -z "$(git status --porcelain)" ] || fail "the working tree has changes: commit or stash them (git status lists them)"
+  branch=$(git symbolic-ref --quiet --short HEAD) || fail "no branch is checked out: git switch main"
+  ! git rev-parse --quiet --verify "refs/tags/$tag" >/dev/null || fail "the tag $tag exists: take the next version, or remove it if it was never pushed (git tag -d $tag)"
+  notes | grep -q '^- ' || fail "CHANGELOG.md has nothing under [Unreleased]: write and commit what is new"
+  tar --version 2>/dev/null | grep -q 'GNU tar' || fail "tar is not GNU tar, which makes the same archive each time: make the release on Linux"
 }
 
 # What is under [Unreleased].
@@ -105,7 +105,7 @@ archive() {
 undo() {
   git tag --delete "$tag" >/dev/null 2>&1 || true
   git reset --quiet --keep "$start" && git checkout --quiet "$start" -- "${files[@]}" CHANGELOG.md ||
-    refuse "the release failed, and its commit could not be undone: git reset --hard $start removes it"
+    fail "the release failed, and its commit could not be undone: git reset --hard $start removes it"
   echo "achilles: the release failed; its commit and its tag were undone" >&2
 }
 

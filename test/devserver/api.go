@@ -24,14 +24,14 @@ const (
 	answerTimeout = 30 * time.Second
 )
 
-// api speaks to the gateway.
+// api is a client of the gateway.
 type api struct {
 	base   string
 	client *http.Client
-	token  string // shown with every request; empty: none
+	token  string // sent with every request, unless empty
 }
 
-// errUnknownApp says that there is no such pair of key and secret.
+// errUnknownApp means that no app has this key and secret.
 var errUnknownApp = errors.New("there is no such app")
 
 func newAPI(base string) *api {
@@ -61,8 +61,8 @@ type object struct {
 	Token string
 }
 
-// login gets a token for the app, which is shown from then on. The error is
-// errUnknownApp when the two do not know each other.
+// login gets a token for the app, which later requests carry. It returns
+// errUnknownApp if the service rejects key and secret.
 func (a *api) login(ctx context.Context, own app) error {
 	got, err := a.send(ctx, http.MethodPost, "/auth", map[string]any{"app_key": own.key, "app_secret": own.secret})
 	switch {
@@ -71,14 +71,14 @@ func (a *api) login(ctx context.Context, own app) error {
 	case got.status == http.StatusUnauthorized:
 		return errUnknownApp
 	case got.status != http.StatusOK || got.Data.Token == "":
-		return got.refusal("asking for a token")
+		return got.failure("asking for a token")
 	}
 	a.token = got.Data.Token
 	return nil
 }
 
-// createTag makes a tag and returns its id; a tag that is there already is
-// taken as it is, and not added.
+// createTag creates a tag and returns its id, or returns the id of the tag that
+// has the name already.
 func (a *api) createTag(ctx context.Context, name string) (id uint64, added bool, err error) {
 	got, err := a.send(ctx, http.MethodPost, "/api/v1/tags", map[string]any{"name": name})
 	if err != nil {
@@ -94,7 +94,7 @@ func (a *api) createTag(ctx context.Context, name string) (id uint64, added bool
 		}
 		return id, false, err
 	default:
-		return 0, false, got.refusal("creating the tag " + strconv.Quote(name))
+		return 0, false, got.failure("creating the tag " + strconv.Quote(name))
 	}
 }
 
@@ -131,7 +131,7 @@ func (a *api) createArticle(ctx context.Context, p post, tags []uint64) error {
 	}
 	got, err := a.send(ctx, http.MethodPost, "/api/v1/articles", body)
 	if err == nil && got.status != http.StatusCreated {
-		err = got.refusal("creating the article " + strconv.Quote(p.Title))
+		err = got.failure("creating the article " + strconv.Quote(p.Title))
 	}
 	return err
 }
@@ -139,17 +139,17 @@ func (a *api) createArticle(ctx context.Context, p post, tags []uint64) error {
 func (a *api) list(ctx context.Context, path string) (*answer, error) {
 	got, err := a.send(ctx, http.MethodGet, path, nil)
 	if err == nil && got.status != http.StatusOK {
-		err = got.refusal("GET " + path)
+		err = got.failure("GET " + path)
 	}
 	return got, err
 }
 
-func (got *answer) refusal(what string) error {
+func (got *answer) failure(what string) error {
 	return fmt.Errorf("%s was answered with %d, code %d: %s %v", what, got.status, *got.Code, got.Msg, got.Details)
 }
 
-// send makes a request. An answer that says "not now" is waited out a few
-// times; a POST has a key, so that it counts once however often it is sent.
+// send makes a request. After 429 and 503 it waits and repeats the request a few
+// times; a POST has an idempotency key, so that it takes effect once.
 func (a *api) send(ctx context.Context, method, path string, body any) (*answer, error) {
 	var content []byte
 	if body != nil {

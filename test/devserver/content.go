@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// What the demo consists of. The same content comes out of every run, so that
-// a second run finds that of the first.
+// The size of the demo's content, which is the same in every run, so that a second
+// run finds that of the first.
 const (
 	demoTags       = 60
 	demoArticles   = 1000

@@ -28,7 +28,7 @@ func demo(portText, dir string, stdout, stderr io.Writer) error {
 	defer client.close()
 	filled, err := fill(ctx, client, stderr)
 	if err != nil && ctx.Err() != nil {
-		return errors.New("stopped; make demo goes on where it was")
+		return errors.New("stopped; make demo continues where it was")
 	}
 	if err != nil {
 		return err

@@ -106,7 +106,7 @@ func TestRunPrintsCommandsThatAShellUnderstands(t *testing.T) {
 	require.Equal(t, 2, strings.Count(string(output), "<-H><Authorization: Bearer a.b-c_d>"), string(output))
 }
 
-func TestRunLetsItsAppIn(t *testing.T) {
+func TestRunGivesItsAppTokens(t *testing.T) {
 	dir := t.TempDir()
 	greeted := func() string { // what is the same after every start
 		s := start(t, dir)
@@ -143,24 +143,24 @@ func TestRunLetsItsAppIn(t *testing.T) {
 	require.NotEqual(t, pair, greeted())
 }
 
-func TestTokenTellsWhatIsWrong(t *testing.T) {
+func TestTokenSaysWhatIsWrong(t *testing.T) {
 	_, port := serveBlog(t, &blog{})
 	dir := t.TempDir()
-	refusal := func(port string) string {
+	failure := func(port string) string {
 		var stdout, stderr strings.Builder
 		require.Equal(t, 1, devserver([]string{"token", "--port", port, "--data", dir}, nil, &stdout, &stderr))
 		require.Empty(t, stdout.String(), "nothing that a script could take for a token")
 		return stderr.String()
 	}
-	require.Contains(t, refusal(port), "DATA="+dir+" holds no credentials")
+	require.Contains(t, failure(port), "DATA="+dir+" holds no credentials")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "app"), []byte("app_key=demo"), 0o600))
-	require.Contains(t, refusal(port), "does not contain what make run wrote")
+	require.Contains(t, failure(port), "does not contain what make run wrote")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "app"), []byte("app_key=demo&app_secret=another"), 0o600))
-	require.Contains(t, refusal(port), "rejects the credentials in DATA="+dir)
-	require.Contains(t, refusal("1"), "nothing runs on http://127.0.0.1:1: start make run")
+	require.Contains(t, failure(port), "rejects the credentials in DATA="+dir)
+	require.Contains(t, failure("1"), "nothing runs on http://127.0.0.1:1: start make run")
 }
 
-func TestRunFinishesWhatIsUnderWay(t *testing.T) {
+func TestRunFinishesRequestsInProgress(t *testing.T) {
 	s := start(t, t.TempDir())
 	base := s.base(t)
 	body, sender := io.Pipe()
@@ -213,7 +213,7 @@ func TestRunEndsAtOnceOnASecondSignal(t *testing.T) {
 	require.False(t, alive(article["pid"].(float64)))
 }
 
-func TestRunTellsWhyAServiceFailed(t *testing.T) {
+func TestRunSaysWhyAServiceFailed(t *testing.T) {
 	cases := map[string][]string{
 		"STANDIN_tag=migration":     {"tag migrate failed: exit status 1", "tag: the schema is from the future"},
 		"STANDIN_article=migration": {"article migrate failed"},
@@ -265,7 +265,7 @@ func running(pid float64) bool {
 	return err == nil && !strings.Contains(string(stat), ") Z ")
 }
 
-func TestRunRefusesInOneLine(t *testing.T) {
+func TestRunFailsWithOneLine(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { _ = taken.Close() }()

@@ -10,7 +10,7 @@ import (
 )
 
 // fixedSettings are the settings that make run sets for a service, as
-// environment variables. An empty one keeps the environment's value away.
+// environment variables. An empty one overrides that of the environment.
 func fixedSettings(database string, port, adminPort int) []string {
 	return []string{
 		"ACHILLES_CONFIG=",
@@ -26,9 +26,9 @@ func fixedSettings(database string, port, adminPort int) []string {
 	}
 }
 
-// defaultSettings are those in which make run differs from the services'
-// defaults: limits that neither a person nor the demo reaches, a log for people,
-// and pages of this machine may call the API. The environment overrides them.
+// defaultSettings are those that make run sets unless the environment does: rate
+// limits that neither a person nor the demo reaches, a log for people, and CORS for
+// pages of this machine.
 func defaultSettings() []string {
 	return []string{
 		"ACHILLES_LIMITS_READPERSECOND=1000", "ACHILLES_LIMITS_READBURST=2000",

@@ -314,7 +314,7 @@ func compile(t *testing.T, arch, path string) {
 	require.NoError(t, err, "%s", output)
 }
 
-func TestRefusals(t *testing.T) {
+func TestInvalidArguments(t *testing.T) {
 	dir := t.TempDir()
 	compile(t, "amd64", filepath.Join(dir, "linux/amd64/small"))
 	compile(t, "amd64", filepath.Join(dir, "linux/arm64/small"))
@@ -331,11 +331,11 @@ func TestRefusals(t *testing.T) {
 		{"nothing", nil, "are needed. See: images --help"},
 		{"an unknown flag", []string{"--no"}, "See: images --help"},
 		{"no tag", arguments("linux/amd64", "", buildTime, "small"), "--tag"},
-		{"a tag that is none", arguments("linux/amd64", "a b", buildTime, "small"), "no name of an image"},
-		{"a tag that is two", arguments("linux/amd64", "1:2", buildTime, "small"), "no name of an image"},
-		{"no time", arguments("linux/amd64", "1", "today", "small"), `"today" is no time`},
-		{"no platform", arguments("linux/amd64,", "1", buildTime, "small"), `"", which is no platform such as linux/amd64`},
-		{"another system", arguments("darwin/arm64", "1", buildTime, "small"), `"darwin/arm64", which is no platform`},
+		{"a tag that is none", arguments("linux/amd64", "a b", buildTime, "small"), "not the name of an image"},
+		{"a tag that is two", arguments("linux/amd64", "1:2", buildTime, "small"), "not the name of an image"},
+		{"no time", arguments("linux/amd64", "1", "today", "small"), `"today" is not a time`},
+		{"no platform", arguments("linux/amd64,", "1", buildTime, "small"), `"", which is not a platform such as linux/amd64`},
+		{"another system", arguments("darwin/arm64", "1", buildTime, "small"), `"darwin/arm64", which is not a platform`},
 		{"another machine's program", arguments("linux/arm64", "1", buildTime, "small"), "build it with GOOS=linux GOARCH=arm64"},
 		{"no program", arguments("linux/amd64", "1", buildTime, "text"), "build it with GOOS=linux"},
 		{"a program that is missing", arguments("linux/amd64", "1", buildTime, "other"), "no such file"},

@@ -84,12 +84,12 @@ func parse(args []string) (options, error) {
 	}
 	var err error
 	if o.build.Created, err = time.Parse(time.RFC3339, *created); err != nil {
-		return o, fmt.Errorf("--created %q is no time such as 2026-01-02T03:04:05Z", *created)
+		return o, fmt.Errorf("--created %q is not a time such as 2026-01-02T03:04:05Z", *created)
 	}
 	for text := range strings.SplitSeq(*platforms, ",") {
 		platform, err := v1.ParsePlatform(text)
 		if err != nil || platform.OS != "linux" || platform.Architecture == "" {
-			return o, fmt.Errorf("PLATFORMS has %q, which is no platform such as linux/amd64", text)
+			return o, fmt.Errorf("PLATFORMS has %q, which is not a platform such as linux/amd64", text)
 		}
 		o.platforms = append(o.platforms, *platform)
 	}

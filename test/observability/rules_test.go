@@ -32,8 +32,8 @@ func TestRulesDoWhatTheyAreMeantTo(t *testing.T) {
 	process.Tool(t, folder, nil, "promtool", "test", "rules", "alerts_test.yaml")
 }
 
-// Each alert, and where several have one name each of them, has to be seen
-// firing, and to keep silent.
+// Each alert, and each variant of those that share a name, has a case in which it
+// fires and one in which it does not.
 func TestEveryAlertHasItsCases(t *testing.T) {
 	var file struct {
 		Tests []struct {
@@ -108,7 +108,7 @@ func TestReferencesInRunbooks(t *testing.T) {
 	}
 }
 
-// A ratio over another time than its name says would judge by the wrong window.
+// A ratio covers the time in its name.
 func TestWindowsAreWhatTheirNamesSay(t *testing.T) {
 	found := 0
 	for _, rule := range rules(t) {
@@ -124,7 +124,7 @@ func TestWindowsAreWhatTheirNamesSay(t *testing.T) {
 	require.Equal(t, 7, found)
 }
 
-// The chart puts its own windows in this place: it has to be there, and once.
+// The chart replaces the timeout in this one place.
 func TestTheStopWindowIsThatOfTheServices(t *testing.T) {
 	windows := server.Default().Lifecycle()
 	want := fmt.Sprintf("vector(%g)", (windows.DrainDelay + windows.ShutdownTimeout).Seconds())
@@ -134,7 +134,7 @@ func TestTheStopWindowIsThatOfTheServices(t *testing.T) {
 	}
 }
 
-// The rules judge the requests to every public route, and no service by its name.
+// The expressions cover every public route, and name no service.
 func TestRulesCoverEveryService(t *testing.T) {
 	all, err := services.Read("../..")
 	require.NoError(t, err)

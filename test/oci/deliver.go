@@ -28,7 +28,7 @@ func Push(ctx context.Context, artifact remote.Taggable, ref string, insecure bo
 	}
 	parsed, err := name.ParseReference(ref, options...)
 	if err != nil {
-		return fmt.Errorf("%s is no name of an image, such as registry/prefix/tag:1.2.3: %w", ref, err)
+		return fmt.Errorf("%s is not the name of an image, such as registry/prefix/tag:1.2.3: %w", ref, err)
 	}
 	if err := remote.Push(parsed, artifact, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
 		return fmt.Errorf("pushing %s: %w", ref, err)
@@ -43,7 +43,7 @@ func Push(ctx context.Context, artifact remote.Taggable, ref string, insecure bo
 func WriteArchive(path string, index v1.ImageIndex, ref string) error {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return fmt.Errorf("%s is no name of an image, such as prefix/tag:1.2.3: %w", ref, err)
+		return fmt.Errorf("%s is not the name of an image, such as prefix/tag:1.2.3: %w", ref, err)
 	}
 	tagged, ok := named.(reference.NamedTagged)
 	if !ok {

@@ -1,10 +1,10 @@
 #!/bin/bash
-# The entrypoint of the stand-ins for the official images of MariaDB and Redis: as
-# much of theirs as the chart and the overlays use. The rest it refuses.
+# The entrypoint of the stand-ins for the official images of MariaDB and Redis: the
+# part of theirs that the chart and the overlays use. It rejects the rest.
 set -euo pipefail
 shopt -s nullglob
 
-refuse() {
+reject() {
   echo "$0: this stand-in for the official image $*" >&2
   exit 1
 }
@@ -22,10 +22,10 @@ set_up() {
   for variable in $(compgen -e); do
     case $variable in
     MARIADB_USER | MARIADB_PASSWORD_FILE | MARIADB_ROOT_PASSWORD_FILE | MARIADB_ROOT_HOST | MARIADB_INITDB_SKIP_TZINFO | MARIADB_AUTO_UPGRADE) ;;
-    MARIADB_* | MYSQL_*) refuse "does not know $variable" ;;
+    MARIADB_* | MYSQL_*) reject "does not know $variable" ;;
     esac
   done
-  [ "${MARIADB_ROOT_HOST:-}" = localhost ] || refuse "has root at localhost alone: say so by MARIADB_ROOT_HOST"
+  [ "${MARIADB_ROOT_HOST:-}" = localhost ] || reject "has root at localhost alone: say so by MARIADB_ROOT_HOST"
   user=$(quoted "$MARIADB_USER")@\'%\'
   password=$(quoted "$(cat "$MARIADB_PASSWORD_FILE")")
   root=$(cat "$MARIADB_ROOT_PASSWORD_FILE")
@@ -46,7 +46,7 @@ SQL
   for file in /docker-entrypoint-initdb.d/*; do
     case $file in
     *.sql) mariadb --user=root <"$file" ;;
-    *) refuse "runs files of SQL alone, not $file" ;;
+    *) reject "runs files of SQL alone, not $file" ;;
     esac
   done
   mariadb-admin --user=root shutdown
@@ -54,10 +54,10 @@ SQL
   wait $server
 }
 
-[ "$(id -u)" != 0 ] || refuse "runs as the user of its server, not as root"
+[ "$(id -u)" != 0 ] || reject "runs as the user of its server, not as root"
 case ${1:-} in
 redis-server) ;;
 mariadbd) [ -d /var/lib/mysql/mysql ] || set_up "$@" ;;
-*) refuse "starts its server alone, not ${1:-nothing}" ;;
+*) reject "starts its server alone, not ${1:-nothing}" ;;
 esac
 exec "$@"

@@ -81,7 +81,7 @@ func (b Build) labels(name string) map[string]string {
 	}
 }
 
-// checkStatic refuses what could not start alone on the platform.
+// checkStatic returns an error unless the program is static and of the platform.
 func checkStatic(program []byte, platform v1.Platform) error {
 	parsed, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {

@@ -44,7 +44,7 @@ func compile(t *testing.T, dir string) string {
 	return program
 }
 
-func TestServiceRefusesWhatCannotStart(t *testing.T) {
+func TestServiceRejectsWhatCannotStart(t *testing.T) {
 	_, err := Service("/bin/sh", "tag", here, Build{})
 	assert.ErrorContains(t, err, "build it with CGO_ENABLED=0")
 	elsewhere := v1.Platform{OS: "linux", Architecture: "arm64"}

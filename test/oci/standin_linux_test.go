@@ -14,10 +14,10 @@ import (
 func TestMariaDBStandsIn(t *testing.T) {
 	image := madeOf(t, StandInMariaDB)
 	t.Run("in Kubernetes", func(t *testing.T) { testMariaDBInKubernetes(t, image) })
-	t.Run("refuses what it does not know", func(t *testing.T) {
-		refused := newMariaDB(t, image).start([]string{"MARIADB_DATABASE=blog"}, "mariadbd")
-		assert.Equal(t, 1, refused.Exit(t))
-		assert.Contains(t, refused.Stderr(), "does not know MARIADB_DATABASE")
+	t.Run("rejects what it does not know", func(t *testing.T) {
+		rejected := newMariaDB(t, image).start([]string{"MARIADB_DATABASE=blog"}, "mariadbd")
+		assert.Equal(t, 1, rejected.Exit(t))
+		assert.Contains(t, rejected.Stderr(), "does not know MARIADB_DATABASE")
 	})
 }
 

@@ -43,7 +43,7 @@ func commonParameters(o operation) []parameter {
 		{openapi3.ParameterInQuery, "page", "page; below 1 or not a number means 1", number, operation.lists},
 		{openapi3.ParameterInQuery, "page_size", noun + " on a page; below 1 means the default, above the maximum the maximum", number, operation.lists},
 		{openapi3.ParameterInHeader, "Idempotency-Key", "1 to 255 printable ASCII characters, such as a UUID, and this header once: a repeat under the same key " +
-			"by the same app within a day gets the first answer, in its language. What was refused was not done, and leaves the key free", key, operation.creates},
+			"by the same app within a day gets the object as it was created. A request that failed leaves the key free", key, operation.creates},
 		{openapi3.ParameterInHeader, "locale", "language of messages", openapi3.NewStringSchema().WithEnum("zh", "en", "zh_Hant_TW"), public},
 		{openapi3.ParameterInHeader, "If-Match", "ETag that the object must still have, with its quotes; read it with the token that you write with, since others may " +
 			"not see all of the object. A weak one (W/…) never matches, and * is no precondition", text, changes},

@@ -36,14 +36,14 @@ func (o operation) takesToken() bool {
 	})
 }
 
-// hasVersion is true of what answers with the version that the client then
-// shows in If-Match or If-None-Match.
+// hasVersion reports whether the operation answers with an ETag, for If-Match and
+// If-None-Match.
 func (o operation) hasVersion() bool {
 	return o.takes("If-None-Match") || o.takes("Idempotency-Key") || o.takes("If-Match") && o.method != http.MethodDelete
 }
 
-// commonAnswers are those that operations have for what they share, so that
-// their annotations need only say what is their own.
+// commonAnswers returns the descriptions of the answers that operations share, by
+// status, so that the annotations need only have the others.
 func commonAnswers(o operation) map[int]string {
 	answers := map[int]string{
 		500: "a fault of the service (10000000, or the operation's own code)",
@@ -73,9 +73,9 @@ func commonAnswers(o operation) map[int]string {
 	return answers
 }
 
-// addAnswers adds the common answers; where an operation has the status for
-// reasons of its own, too, it gets both. Each answer that is an error shows the
-// code that its description names first.
+// addAnswers adds the common answers. If the annotations have the status, too, the
+// answer has both descriptions. The example of an error has the code that its
+// description names first.
 func addAnswers(o operation, problem *openapi3.SchemaRef) error {
 	for status, description := range commonAnswers(o) {
 		if own := o.Responses.Status(status); own != nil {
@@ -97,7 +97,7 @@ func addAnswers(o operation, problem *openapi3.SchemaRef) error {
 	return nil
 }
 
-// problemExample is an answer with the first code that the description names.
+// problemExample returns an error with the first code that the description names.
 func problemExample(o operation, status, description string) (map[string]any, error) {
 	number, err := strconv.Atoi(regexp.MustCompile(`\b[12]00\d{5}\b`).FindString(description))
 	if err != nil {
@@ -114,7 +114,7 @@ func problemExample(o operation, status, description string) (map[string]any, er
 	return map[string]any{"code": float64(number), "msg": code.Message("en"), "details": details}, nil
 }
 
-// invalid is a detail as the service words it.
+// invalid returns a detail of the code InvalidParams, as the service words it.
 func (o operation) invalid() string {
 	switch {
 	case strings.Contains(o.path, "{id}"):
@@ -126,7 +126,7 @@ func (o operation) invalid() string {
 	}
 }
 
-// firstNumber is the name of the first parameter of the query that is a number.
+// firstNumber returns the name of the first query parameter that is a number.
 func (o operation) firstNumber() string {
 	for _, parameter := range o.Parameters {
 		if p := parameter.Value; p.In == openapi3.ParameterInQuery && p.Schema.Value.Type.Is("integer") {
@@ -136,10 +136,10 @@ func (o operation) firstNumber() string {
 	return ""
 }
 
-// header is a field that answers of many operations have.
+// header is a header field that many answers have.
 type header struct {
 	name, description string
-	// always is false where the answer may lack it.
+	// always is false if the answer may lack it.
 	always bool
 	in     func(o operation, status int) bool
 }
@@ -170,7 +170,7 @@ func commonHeaders() []header {
 	}
 }
 
-// addHeaders describes the common fields of all answers.
+// addHeaders adds the common header fields to all answers.
 func addHeaders(o operation, headers []header) {
 	for status, answer := range o.Responses.Map() {
 		number, err := strconv.Atoi(status)
@@ -195,7 +195,8 @@ func (h header) value() *openapi3.Header {
 	}}
 }
 
-// addCommon adds to every operation what it shares with others.
+// addCommon adds the common parameters, answers and header fields to every
+// operation.
 func addCommon(description *openapi3.T) error {
 	headers := commonHeaders()
 	description.Components.Headers = openapi3.Headers{}
@@ -222,7 +223,7 @@ func addCommon(description *openapi3.T) error {
 	return nil
 }
 
-// asHead leaves of a read what HEAD has of it.
+// asHead removes the content of the answers to a GET, which HEAD lacks.
 func asHead(o operation) {
 	o.OperationID += "Head"
 	for _, answer := range o.Responses.Map() {

@@ -96,7 +96,7 @@ func short(text []byte) []byte {
 	return packageNames.ReplaceAll(text, []byte(`$1$6$3"`))
 }
 
-// refine says what annotations cannot.
+// refine adds what annotations cannot express.
 func refine(description *openapi3.T) error {
 	// The service is wherever the page came from.
 	description.Servers = openapi3.Servers{{URL: "/"}}
@@ -114,14 +114,14 @@ func refine(description *openapi3.T) error {
 	return addCommon(description)
 }
 
-// bearer is a scheme that Swagger 2 does not know.
+// bearer returns a bearer scheme, which Swagger 2 does not have.
 func bearer(about string) *openapi3.SecuritySchemeRef {
 	scheme := openapi3.NewSecurityScheme().WithType("http").WithScheme("bearer").WithDescription(about)
 	return &openapi3.SecuritySchemeRef{Value: scheme}
 }
 
-// addFormats keeps generated clients from ids that are too short, and from
-// times that are texts.
+// addFormats adds the formats of times and integers, so that generated clients use
+// types that fit.
 func addFormats(schema *openapi3.Schema) {
 	for name, property := range schema.Properties {
 		switch {
@@ -134,8 +134,8 @@ func addFormats(schema *openapi3.Schema) {
 	}
 }
 
-// example is a request that works on an empty system: of the fields that have
-// an example, and without ids that a page would invent for the others.
+// example returns a request that works on an empty system: it has only the fields
+// with an example, because Swagger UI would make up ids for the others.
 func example(request *openapi3.Schema) map[string]any {
 	fields := map[string]any{}
 	for name, property := range request.Properties {
@@ -146,8 +146,8 @@ func example(request *openapi3.Schema) map[string]any {
 	return fields
 }
 
-// completeAnswer says that an answer has all of its fields, so that one which
-// has drifted from its schema is noticed.
+// completeAnswer marks all fields of an answer as required, so that tests notice an
+// answer that lacks one.
 func completeAnswer(answer *openapi3.Schema) {
 	for name := range answer.Properties {
 		if name != "content" { // in lists only where it was asked for

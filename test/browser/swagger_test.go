@@ -20,14 +20,14 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// seen is what a page did besides showing something.
+// seen records the requests and the errors of a page.
 type seen struct {
 	mu         sync.Mutex
 	hosts      map[string]bool
 	complaints []string
 }
 
-// listen takes down which hosts the page asks and what it complains about.
+// listen records the hosts that the page calls, and its errors and warnings.
 func (s *seen) listen(event any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,7 +53,7 @@ func (s *seen) listen(event any) {
 	}
 }
 
-// takeComplaints returns what the page has complained about since the last time.
+// takeComplaints returns the errors and warnings since the last call.
 func (s *seen) takeComplaints() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +107,7 @@ func TestSwaggerPagesCallTheAPI(t *testing.T) {
 			require.Equal(t, 0, count(ctx, t, operation("get", page.path)+lock), "a read needs no token")
 			require.Equal(t, 1, count(ctx, t, operation("post", page.path)+lock))
 			authorize(ctx, t, process.Token())
-			// The address of the page has none of the operations open.
+			// Without the fragment all operations are closed again.
 			require.NoError(t, chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](`location.hash = ""`), chromedp.Reload()))
 			require.Contains(t, try(ctx, t, "get", page.path, ""), `"list": []`)
 			require.Contains(t, try(ctx, t, "post", page.path, page.body), "from the browser")
@@ -127,7 +127,7 @@ func TestSwaggerPagesCallTheAPI(t *testing.T) {
 	}
 }
 
-// One page shows the descriptions of both services, and remembers which of them.
+// One page shows the descriptions of several services, and remembers the choice.
 func TestOnePageShowsBothServices(t *testing.T) {
 	pages := http.NewServeMux()
 	pages.Handle("/swagger/", swagger.Page("/swagger",
@@ -198,7 +198,7 @@ func execute(ctx context.Context, t *testing.T, block string) string {
 	return answer
 }
 
-// authorize gives the page what it is to show as an app's token.
+// authorize gives the page the token of a client.
 func authorize(ctx context.Context, t *testing.T, value string) {
 	t.Helper()
 	const dialog = `//div[contains(@class,"modal-ux")]`

@@ -46,7 +46,7 @@ func stamp() map[string]string {
 	return map[string]string{"VERSION": version, "COMMIT": commit, "BUILD_TIME": buildTime}
 }
 
-// Images as `make images ENGINE=oci` makes them, beside those of Docker.
+// TestMakeImages compares the images of `make images ENGINE=oci` with those of Docker.
 func TestMakeImages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("programs are compiled for two platforms")
@@ -178,7 +178,8 @@ func files(t *testing.T, image v1.Image) map[string]entry {
 	return entries(t, stream)
 }
 
-// checkImage is what is promised of an image. It returns the files inside.
+// checkImage checks the configuration and the content of an image and returns its
+// files.
 func checkImage(t *testing.T, index v1.ImageIndex, service string, platform v1.Platform) map[string]entry {
 	t.Helper()
 	image := find(t, index, platform)
@@ -230,7 +231,7 @@ func checkVersion(t *testing.T, body []byte) {
 	assert.Contains(t, string(output), fmt.Sprintf("%s (commit %s, built %s", version, commit, buildTime))
 }
 
-// checkDocker compares what the Dockerfile puts into its image.
+// checkDocker compares the files with those that the Dockerfile puts into its image.
 func checkDocker(t *testing.T, want map[string]entry, service string) {
 	t.Helper()
 	root := build(t, service)
@@ -274,7 +275,7 @@ func sum(t *testing.T, path string) [sha256.Size]byte {
 	return sha256.Sum256(body)
 }
 
-// Pushed is what is in the archive.
+// The pushed image is that of the archive.
 func TestPush(t *testing.T) {
 	host := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer host.Close()

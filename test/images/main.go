@@ -1,6 +1,6 @@
-// Command images makes the images of programs that are compiled already, for
-// several platforms, without a container engine. `make images ENGINE=oci`
-// compiles them and runs it.
+// Command images makes the images of compiled programs, for several platforms,
+// without a container engine. `make images ENGINE=oci` compiles the programs and
+// runs it.
 package main
 
 import (

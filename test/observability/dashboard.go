@@ -16,7 +16,7 @@ type Query struct {
 	Panel, Expr string
 }
 
-// Dashboard is what the tests look at of a Grafana dashboard.
+// Dashboard is the part of a Grafana dashboard that the tests check.
 type Dashboard struct {
 	UID           string
 	Title         string
@@ -75,8 +75,8 @@ func Queries(file, namespace string, scraping time.Duration) ([]Query, error) {
 	return queries, nil
 }
 
-// variables fills in what Grafana does. A rate needs four scrapes to be sure of
-// two, also when one fails.
+// variables replaces Grafana's variables. A rate covers four scrape intervals, which
+// have two samples even if a scrape fails.
 func variables(namespace string, scraping time.Duration) *strings.Replacer {
 	const everything = ".+"
 	return strings.NewReplacer(

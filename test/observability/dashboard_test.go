@@ -51,8 +51,7 @@ func TestDashboardIsInOrder(t *testing.T) {
 	}, rows)
 }
 
-// A query that asks for one namespace, or pod, whatever was chosen would mix
-// what does not belong together.
+// Every query selects the chosen namespace and pods.
 func TestEveryQueryHeedsTheChoice(t *testing.T) {
 	d, err := observability.ReadDashboard(dashboard)
 	require.NoError(t, err)

@@ -27,8 +27,8 @@ const (
 	scraping  = time.Second
 )
 
-// Both services under traffic, scraped by a real Prometheus that finds them as
-// it does in a cluster.
+// The services are under traffic, and a real Prometheus scrapes them as it does in
+// a cluster.
 func TestOnARealPrometheus(t *testing.T) {
 	prometheus := process.Installed(t, "prometheus")
 	tags, articles := start(t)
@@ -81,8 +81,7 @@ func scrape(t *testing.T, program string, services map[string]*process.Process) 
 
 type object = map[string]any
 
-// pods lists the services as kubectl does, among pods that have nothing to
-// tell.
+// pods lists the services as kubectl does, among pods without metrics.
 func pods(t *testing.T, services map[string]*process.Process) []byte {
 	t.Helper()
 	var items []object
@@ -119,8 +118,7 @@ func pod(name, component, phase, ip, port string) object {
 	}
 }
 
-// traffic goes on until the end of the test: reading and writing, mostly
-// right.
+// traffic reads and writes until the end of the test, mostly with success.
 func traffic(t *testing.T, tags, articles *process.Process) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -150,8 +148,8 @@ func ask(t *testing.T, addr, expr string) []observability.Sample {
 	return samples
 }
 
-// requireTargets checks that what has metrics is scraped once, under its
-// name, and nothing else is.
+// requireTargets checks that each pod with metrics is scraped once, under its name,
+// and no other pod.
 func requireTargets(t *testing.T, addr string) {
 	t.Helper()
 	var found struct {
@@ -187,8 +185,8 @@ func requireData(t *testing.T, addr string) {
 	}
 }
 
-// requireExported checks that the services export every metric that a rule or
-// a panel asks for, and with the labels by which it asks.
+// requireExported checks that the services export every metric of the rules and
+// panels, with the labels that they select.
 func requireExported(t *testing.T, services ...*process.Process) {
 	t.Helper()
 	exported := map[string]bool{"up": true}
@@ -246,7 +244,7 @@ func metrics(expr string) []string {
 }
 
 // requireSilence checks that all rules can be evaluated, and that no alert
-// fires, or is about to, on a system that is well.
+// fires, or is pending, on a healthy system.
 func requireSilence(t *testing.T, addr string) {
 	t.Helper()
 	var found struct {

@@ -15,10 +15,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Scraping is how a test wants the example configuration changed.
+// Scraping is how a test changes the example configuration.
 type Scraping struct {
 	// Targets is the file, as Targets writes it, from which the pods are taken
-	// in place of the Kubernetes API: Debian's Prometheus can't ask that one.
+	// instead of the Kubernetes API, which Debian's Prometheus does not support.
 	Targets string
 	// Rules is the file of rules.
 	Rules string
@@ -26,8 +26,8 @@ type Scraping struct {
 	Interval time.Duration
 }
 
-// Config returns the example configuration of a Prometheus, changed for a
-// test. How targets are relabelled, which is what is worth testing, stays.
+// Config returns the example configuration of a Prometheus, changed for a test. The
+// relabelling of the targets stays.
 func Config(file string, s Scraping) ([]byte, error) {
 	text, err := os.ReadFile(file) // #nosec G304 -- the caller's own file
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 )
 
 // Push sends a v1.Image or a v1.ImageIndex to a registry under ref, such as
-// registry/prefix/tag:1.2.3, with the credentials of docker login. An insecure
-// registry is spoken to without TLS.
+// registry/prefix/tag:1.2.3, with the credentials of docker login; with insecure
+// over plain HTTP.
 func Push(ctx context.Context, artifact remote.Taggable, ref string, insecure bool) error {
 	options := []name.Option{name.StrictValidation}
 	if insecure {
@@ -68,7 +68,7 @@ func writeLayout(dir string, index v1.ImageIndex, name reference.NamedTagged) er
 	if err != nil {
 		return err
 	}
-	// By these two the loaders find the name, which they want written out.
+	// Loaders take the full name from one annotation and the tag from the other.
 	return path.AppendIndex(index, layout.WithAnnotations(map[string]string{
 		"io.containerd.image.name":          name.String(),
 		"org.opencontainers.image.ref.name": name.Tag(),
@@ -110,7 +110,7 @@ func blob(descriptor v1.Descriptor) string {
 }
 
 // packDirectory writes the files below dir in a fixed order and without the
-// times and owners that they happen to have.
+// times and owners of the files.
 func packDirectory(dir, path string) (err error) {
 	target, err := os.Create(path) // #nosec G304 -- where the caller wants it
 	if err != nil {

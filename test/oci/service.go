@@ -23,8 +23,8 @@ import (
 // searchPath is what BuildKit gives an image that is made from scratch.
 const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Build says which build of a program an image holds. Created is also the time
-// of all in the image, so that the same build makes the same image.
+// Build identifies the build of the program in an image. Created is also the time
+// of all files in the image, so that the same build makes the same image.
 type Build struct {
 	Version string
 	Commit  string
@@ -100,8 +100,8 @@ func checkStatic(program []byte, platform v1.Platform) error {
 	return nil
 }
 
-// certificates are the authorities that browsers trust, as Go keeps them; not
-// those that are trusted in part, which this form cannot say.
+// certificates returns the root certificates that browsers trust, except those
+// that are trusted under constraints, which PEM cannot express.
 func certificates() []byte {
 	var text bytes.Buffer
 	for root := range bundle.Roots() {

@@ -15,7 +15,7 @@ import (
 
 var here = v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 
-// The service needs nothing of its root but to read it, and no rights.
+// The service runs on a read-only root and without capabilities.
 func TestServiceRunsOnAReadOnlyRoot(t *testing.T) {
 	needContainers(t)
 	image, err := Service(compile(t, "../../services/tag"), "tag", here, Build{})

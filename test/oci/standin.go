@@ -20,7 +20,7 @@ import (
 // serverUser is the user of both servers in their official images.
 const serverUser = 999
 
-// shell is what the scripts in the images count on.
+// shell lists the programs that the scripts in the images call.
 var shell = []string{
 	"sh", "bash", "cat", "chmod", "chown", "cp", "date", "dirname", "env", "grep", "head", "hostname", "id", "ls", "mkdir", "mv",
 	"printf", "rm", "sed", "sleep", "sort", "tail", "test", "touch", "tr", "true", "uname",
@@ -30,8 +30,8 @@ var shell = []string{
 var entrypoint []byte
 
 // StandInMariaDB returns an image that does what the chart and the overlays need
-// of the official mariadb image, with the server of this machine: for clusters
-// that can pull nothing. It needs Debian's mariadb-server.
+// of the official mariadb image, with the server of this machine, for clusters
+// that cannot pull images. It needs Debian's mariadb-server.
 func StandInMariaDB() (v1.Image, error) {
 	const data, run = "var/lib/mysql", "run/mysqld"
 	in := standIn{
@@ -79,7 +79,7 @@ func StandInRedis() (v1.Image, error) {
 	})
 }
 
-// standIn collects what an image is made of. A path is stored once.
+// standIn collects the files of an image. A path is stored once.
 type standIn struct {
 	name, account string
 	debian        string // the package that the programs are from
@@ -111,7 +111,7 @@ func (s *standIn) collect() error {
 	return nil
 }
 
-// base adds what every Debian has. The old places are links to those in /usr.
+// base adds the links and the users of a Debian root.
 func (s *standIn) base() {
 	for _, old := range []string{"bin", "lib", "lib64", "sbin"} {
 		s.files = append(s.files, file{path: old, mode: fs.ModeSymlink | 0o777, body: []byte("usr/" + old)})
@@ -142,8 +142,8 @@ func (s *standIn) addProgram(name string) error {
 	return s.addLibraries(path)
 }
 
-// addLibraries adds what ldd names: "libc.so.6 => /lib/… (0x…)", or the linker
-// alone. Of scripts it says that they are none of its business.
+// addLibraries adds the libraries that ldd lists: "libc.so.6 => /lib/… (0x…)", or
+// the linker alone. Scripts, which ldd rejects, have none.
 func (s *standIn) addLibraries(program string) error {
 	output, err := exec.Command("ldd", program).CombinedOutput() // #nosec G204 -- a program of this machine
 	if err != nil {
@@ -169,8 +169,8 @@ func (s *standIn) addLibraries(program string) error {
 	return nil
 }
 
-// addDirectory adds all plain files below a directory, and the libraries of
-// those that are some.
+// addDirectory adds all plain files below a directory, and the libraries that its
+// shared objects need.
 func (s *standIn) addDirectory(dir string) error {
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the targets leave that deploy/release.sh calls.
+// makefile has the targets that deploy/release.sh calls.
 const makefile = `
 dist:
 	mkdir -p dist && for file in tag-linux-amd64 article-linux-amd64; do echo $(VERSION) $(BUILD_TIME) >dist/$$file && chmod +x dist/$$file; done
@@ -79,7 +79,7 @@ func (r tree) command(name string, args ...string) (string, error) {
 	command := exec.CommandContext(r.Context(), name, args...) // #nosec G204 -- the test's own words
 	command.Dir = r.dir
 	for _, variable := range os.Environ() {
-		// A hook of git, or make test, says which repository and flags are its own.
+		// These are of the repository and the flags of a hook of git, or of make test.
 		if !strings.HasPrefix(variable, "GIT_") && !strings.HasPrefix(variable, "MAKE") {
 			command.Env = append(command.Env, variable)
 		}

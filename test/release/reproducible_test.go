@@ -45,8 +45,7 @@ func archiveSum(t *testing.T, dir string) string {
 	return sum
 }
 
-// copyRepository copies everything but what make and git have put beside the
-// source.
+// copyRepository copies the repository without the directories of make and git.
 func copyRepository(t *testing.T, dir string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(repository, func(path string, entry fs.DirEntry, err error) error {

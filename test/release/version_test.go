@@ -46,7 +46,7 @@ func TestVersionIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// Where the version stands and make release doesn't know of it, it would go stale.
+// make release sets the version in every file that has it.
 func TestReleaseSetsEveryVersion(t *testing.T) {
 	version := regexp.MustCompile(`(^|[^0-9A-Za-z.+])v?` + regexp.QuoteMeta(appVersion(t)) + `([^0-9A-Za-z.+-]|\.\s|$)`)
 	want, got := map[string]int{}, map[string]int{}

@@ -16,9 +16,9 @@ const versionStamp = "github.com/achilles-blog/achilles/pkg/buildinfo.version="
 
 // Build is one program to compile.
 type Build struct {
-	// Service is tag or article.
+	// Service is the name of a service, such as tag.
 	Service string
-	// Version is what the program says of itself, and the tag of its image.
+	// Version is the version of the program and the tag of its image.
 	Version string
 	// FailPoints compiles pkg/failpoint in.
 	FailPoints bool

@@ -11,11 +11,12 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/failpoint"
 	"github.com/achilles-blog/achilles/test/e2e/builds"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 const root = "../../.."
 
-// The newer release has the migration in it, and nothing changed in the tree.
+// The newer release contains the migration, and the source tree is unchanged.
 func TestNewer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a service")
@@ -44,7 +45,9 @@ func TestReleasedProgramsHaveNoFailPoints(t *testing.T) {
 		points = append(points, string(p))
 	}
 	found := map[string]bool{}
-	for _, service := range []string{"tag", "article"} {
+	all, err := services.Read(root)
+	require.NoError(t, err)
+	for _, service := range services.Names(all) {
 		for _, failPoints := range []bool{false, true} {
 			path, err := builds.Build{Service: service, Version: "points", FailPoints: failPoints}.Compile(t.Context(), root, t.TempDir())
 			require.NoError(t, err)
@@ -62,8 +65,8 @@ func TestReleasedProgramsHaveNoFailPoints(t *testing.T) {
 	}
 }
 
-// What is released is built with the flags that the programs here are built
-// with, but for what the linker stamps into them.
+// The released programs are built with the same flags, except for the linker's
+// stamps.
 func TestFlagsAreThoseOfTheMakefile(t *testing.T) {
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile")) // #nosec G304 -- our own
 	require.NoError(t, err)

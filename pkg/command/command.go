@@ -1,5 +1,5 @@
-// Package command implements the command line of a service: serve, migrate, config, healthcheck, version and help, with a flag for each
-// setting.
+// Package command implements the command line of a service: serve, migrate, config, healthcheck, version and help, with a flag
+// for each setting.
 package command
 
 import (

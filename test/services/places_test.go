@@ -28,9 +28,9 @@ func TestTheListHasEveryService(t *testing.T) {
 	}
 	require.ElementsMatch(t, listed, used, "go.work: run go work use ./services/NAME")
 
-	make := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--eval", "print: ; @echo $(SERVICES)", "print")
-	make.Dir = root
-	output, err := make.Output()
+	command := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--eval", "print: ; @echo $(SERVICES)", "print")
+	command.Dir = root
+	output, err := command.Output()
 	require.NoError(t, err)
 	require.ElementsMatch(t, listed, strings.Fields(string(output)))
 }

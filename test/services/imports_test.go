@@ -57,3 +57,32 @@ func imports(t *testing.T, name string) map[string][]string {
 	}
 	return found
 }
+
+// Packages that serve HTTP, and the domains, do not depend on a database, not even
+// indirectly.
+func TestHTTPPackagesDependOnNoDatabase(t *testing.T) {
+	packages := []string{"auth", "idempotency", "ratelimit", "requests", "responses", "server", "swagger"}
+	for i, name := range packages {
+		packages[i] = "./pkg/" + name
+	}
+	all, err := Read(root)
+	require.NoError(t, err)
+	for _, s := range all {
+		internal := "./services/" + s.Name + "/internal/"
+		packages = append(packages, internal+"api", internal+s.Name)
+	}
+	databases := []string{"gorm.io/", "github.com/go-sql-driver/", "github.com/pressly/goose", "github.com/glebarez/", "modernc.org/sqlite", module + "pkg/database"}
+	command := exec.CommandContext(t.Context(), "go", append([]string{"list", "-f", `{{.ImportPath}} {{join .Deps " "}}`}, packages...)...)
+	command.Dir = root
+	output, err := command.Output()
+	require.NoError(t, err)
+	require.Equal(t, len(packages), strings.Count(string(output), "\n"))
+	for line := range strings.Lines(string(output)) {
+		fields := strings.Fields(line)
+		for _, dependency := range fields[1:] {
+			for _, database := range databases {
+				require.False(t, strings.HasPrefix(dependency, database), "%s depends on %s", fields[0], dependency)
+			}
+		}
+	}
+}

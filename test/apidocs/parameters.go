@@ -42,12 +42,12 @@ func commonParameters(o operation) []parameter {
 	return []parameter{
 		{openapi3.ParameterInQuery, "page", "page; below 1 or not a number means 1", number, operation.lists},
 		{openapi3.ParameterInQuery, "page_size", noun + " on a page; below 1 means the default, above the maximum the maximum", number, operation.lists},
-		{openapi3.ParameterInHeader, "Idempotency-Key", "1 to 255 printable ASCII characters, such as a UUID, and this header once: a repeat under the same key " +
-			"by the same app within a day gets the object as it was created. A request that failed leaves the key free", key, operation.creates},
+		{openapi3.ParameterInHeader, "Idempotency-Key", "1 to 255 printable ASCII characters, such as a UUID; send the header once. A repeat by the same client " +
+			"with the same key within a day returns the object as it was created. A failed request does not use up its key", key, operation.creates},
 		{openapi3.ParameterInHeader, "locale", "language of messages", openapi3.NewStringSchema().WithEnum("zh", "en", "zh_Hant_TW"), public},
 		{openapi3.ParameterInHeader, "If-Match", "ETag that the object must still have, with its quotes; read it with the token that you write with, since others may " +
 			"not see all of the object. A weak one (W/…) never matches, and * is no precondition", text, changes},
-		{openapi3.ParameterInHeader, "If-None-Match", "ETag that the client has; 304 when it is the answer's", text, reads},
+		{openapi3.ParameterInHeader, "If-None-Match", "ETag of the client's copy; 304 if it is still current", text, reads},
 	}
 }
 

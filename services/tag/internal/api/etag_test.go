@@ -16,7 +16,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// etag reads the object and returns the name of what it is now.
+// etag returns the current ETag of the tag.
 func (s *service) etag(t *testing.T, id uint64) string {
 	t.Helper()
 	result := s.Do(t, apitest.Case{Path: at(id)})
@@ -24,25 +24,25 @@ func (s *service) etag(t *testing.T, id uint64) string {
 	return result.Header.Get("ETag")
 }
 
-func onlyIf(tag string) http.Header { return http.Header{"If-Match": {tag}} }
+func ifMatch(tag string) http.Header { return http.Header{"If-Match": {tag}} }
 
-func unless(tag string) http.Header { return http.Header{"If-None-Match": {tag}} }
+func ifNoneMatch(tag string) http.Header { return http.Header{"If-None-Match": {tag}} }
 
 func (s *service) rename(t *testing.T, id uint64, name string, header http.Header) *apitest.Result {
 	t.Helper()
 	return s.Do(t, apitest.Case{Method: http.MethodPut, Path: at(id), JSON: fields{"name": name}, Header: header})
 }
 
-func TestETagNamesExactlyOneAnswer(t *testing.T) {
+func TestETagIdentifiesResponse(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		made := s.Do(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "a"}})
-		var created tagAnswer
+		var created tagResponse
 		made.JSON(t, &created)
 		id, first := created.Data.ID, made.Header.Get("ETag")
 		require.Regexp(t, `^"[A-Za-z0-9_.-]{10,}"$`, first)
-		require.Equal(t, first, s.etag(t, id), "what was created is what is read")
-		require.Equal(t, first, s.etag(t, id), "and stays what it is")
+		require.Equal(t, first, s.etag(t, id), "GET has the ETag of the POST")
+		require.Equal(t, first, s.etag(t, id), "the ETag is unchanged")
 
 		changed := s.rename(t, id, "b", nil).Header.Get("ETag")
 		require.NotEqual(t, first, changed)
@@ -64,7 +64,7 @@ func TestNotModified(t *testing.T) {
 				tag := s.Do(t, apitest.Case{Method: method, Path: path}).Header.Get("ETag")
 				require.NotEmpty(t, tag, "%s %s", method, path)
 				for _, header := range []http.Header{
-					unless(tag), unless("*"), unless(`"other", ` + tag), unless("W/" + strings.TrimPrefix(tag, "W/")),
+					ifNoneMatch(tag), ifNoneMatch("*"), ifNoneMatch(`"other", ` + tag), ifNoneMatch("W/" + strings.TrimPrefix(tag, "W/")),
 					{"If-None-Match": {`"other"`, tag}},
 				} {
 					result := s.Do(t, apitest.Case{Method: method, Path: path, Header: header})
@@ -74,7 +74,7 @@ func TestNotModified(t *testing.T) {
 					require.Equal(t, "private, no-cache", result.Header.Get("Cache-Control"))
 				}
 				for _, header := range []http.Header{
-					unless(`"other"`), unless(""), unless(","), unless(strings.Trim(tag, `W/"`)), unless(strings.ToUpper(tag)),
+					ifNoneMatch(`"other"`), ifNoneMatch(""), ifNoneMatch(","), ifNoneMatch(strings.Trim(tag, `W/"`)), ifNoneMatch(strings.ToUpper(tag)),
 				} {
 					result := s.Do(t, apitest.Case{Method: method, Path: path, Header: header})
 					require.Equal(t, http.StatusOK, result.Status, "%s %s %v", method, path, header)
@@ -84,7 +84,7 @@ func TestNotModified(t *testing.T) {
 		old := s.Do(t, apitest.Case{Path: tagsPath}).Header.Get("ETag")
 		require.True(t, strings.HasPrefix(old, `W/"`), old)
 		s.rename(t, id, "b", nil)
-		require.Equal(t, http.StatusOK, s.Do(t, apitest.Case{Path: tagsPath, Header: unless(old)}).Status)
+		require.Equal(t, http.StatusOK, s.Do(t, apitest.Case{Path: tagsPath, Header: ifNoneMatch(old)}).Status)
 	})
 }
 
@@ -110,7 +110,7 @@ func TestIfMatch(t *testing.T) {
 		s := start(t, cfg)
 		id := s.create(t, fields{"name": "a"}).ID
 		old := s.etag(t, id)
-		require.Equal(t, http.StatusOK, s.rename(t, id, "b", onlyIf(old)).Status)
+		require.Equal(t, http.StatusOK, s.rename(t, id, "b", ifMatch(old)).Status)
 		now := s.etag(t, id)
 
 		for _, stale := range []string{old, `"other"`, "W/" + now, "", ",", strings.Trim(now, `"`)} {
@@ -119,11 +119,11 @@ func TestIfMatch(t *testing.T) {
 				"en":         "the object has changed since (If-Match does not match its current ETag); read it again with the token that you write with",
 				"zh_Hant_TW": "物件已被修改 (If-Match 與目前 ETag 不符), 請用同一個 Token 重新取得後再試",
 			} {
-				header := onlyIf(stale)
+				header := ifMatch(stale)
 				header.Set("Locale", language)
-				problemOf(t, s.rename(t, id, "c", header), errcode.PreconditionFailed, errcode.PreconditionFailed.Message(language), []string{detail})
-				gone := s.Do(t, apitest.Case{Method: http.MethodDelete, Path: at(id), Header: header})
-				problemOf(t, gone, errcode.PreconditionFailed, errcode.PreconditionFailed.Message(language), []string{detail})
+				requireProblem(t, s.rename(t, id, "c", header), errcode.PreconditionFailed, errcode.PreconditionFailed.Message(language), []string{detail})
+				deletion := s.Do(t, apitest.Case{Method: http.MethodDelete, Path: at(id), Header: header})
+				requireProblem(t, deletion, errcode.PreconditionFailed, errcode.PreconditionFailed.Message(language), []string{detail})
 			}
 		}
 		for _, method := range []string{http.MethodPut, http.MethodDelete} {
@@ -131,45 +131,46 @@ func TestIfMatch(t *testing.T) {
 			if method == http.MethodPut {
 				one.JSON = fields{"name": "c"}
 			}
-			s.refuses(t, one, errcode.PreconditionFailed, "If-None-Match 与该对象相符, 因此不作更改")
+			s.requireError(t, one, errcode.PreconditionFailed, "If-None-Match 与该对象相符, 因此不作更改")
 		}
 		require.Equal(t, "b", s.get(t, id).Name)
-		require.Equal(t, errcode.TagNotFound, codeOf(t, s.rename(t, 99, "x", onlyIf(now))))
+		require.Equal(t, errcode.TagNotFound, codeOf(t, s.rename(t, 99, "x", ifMatch(now))))
 
 		english := s.Do(t, apitest.Case{Path: at(id), Header: in("en")}).Header.Get("ETag")
-		require.Equal(t, http.StatusOK, s.rename(t, id, "d", onlyIf(english)).Status, "read in one language, written in another")
-		require.Equal(t, http.StatusOK, s.rename(t, id, "e", onlyIf("*")).Status)
-		require.Equal(t, http.StatusOK, s.rename(t, id, "f", onlyIf(`"other", `+s.etag(t, id))).Status)
-		last := apitest.Case{Method: http.MethodDelete, Path: at(id), Header: onlyIf(s.etag(t, id))}
+		require.Equal(t, http.StatusOK, s.rename(t, id, "d", ifMatch(english)).Status, "an ETag of another language matches")
+		require.Equal(t, http.StatusOK, s.rename(t, id, "e", ifMatch("*")).Status)
+		require.Equal(t, http.StatusOK, s.rename(t, id, "f", ifMatch(`"other", `+s.etag(t, id))).Status)
+		last := apitest.Case{Method: http.MethodDelete, Path: at(id), Header: ifMatch(s.etag(t, id))}
 		require.Equal(t, http.StatusOK, s.Do(t, last).Status)
 	})
 }
 
-// Of all who read the same state and write on it, one wins; the others are told.
-func TestNoUpdateIsLost(t *testing.T) {
+// If several clients change the revision they have read, one succeeds and the
+// others get 412.
+func TestNoLostUpdates(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		id := s.create(t, fields{"name": "0"}).ID
 		const writers, rounds = 6, 10
-		won := 0
+		succeeded := 0
 		for round := range rounds {
 			tag := s.etag(t, id)
 			results := make([]int, writers)
 			var all sync.WaitGroup
 			for w := range writers {
-				all.Go(func() { results[w] = s.rename(t, id, fmt.Sprintf("%d by %d", round, w), onlyIf(tag)).Status })
+				all.Go(func() { results[w] = s.rename(t, id, fmt.Sprintf("%d by %d", round, w), ifMatch(tag)).Status })
 			}
 			all.Wait()
 			name := s.get(t, id).Name
 			for w, status := range results {
 				if status == http.StatusOK {
-					won++
+					succeeded++
 					require.Equal(t, fmt.Sprintf("%d by %d", round, w), name)
 					continue
 				}
 				require.Equal(t, http.StatusPreconditionFailed, status)
 			}
 		}
-		require.Equal(t, rounds, won)
+		require.Equal(t, rounds, succeeded)
 	})
 }

@@ -30,21 +30,21 @@ func (s *service) changes(t *testing.T, query string) api.Changes {
 	t.Helper()
 	result := s.Do(t, apitest.Case{Path: changesPath + "?" + query, Header: authorized})
 	require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
-	var answer struct{ Data api.Changes }
-	result.JSON(t, &answer)
-	return answer.Data
+	var response struct{ Data api.Changes }
+	result.JSON(t, &response)
+	return response.Data
 }
 
 func (s *service) snapshot(t *testing.T) api.Snapshot {
 	t.Helper()
 	result := s.Do(t, apitest.Case{Path: snapshotPath, Header: authorized})
 	require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
-	var answer struct{ Data api.Snapshot }
-	result.JSON(t, &answer)
-	return answer.Data
+	var response struct{ Data api.Snapshot }
+	result.JSON(t, &response)
+	return response.Data
 }
 
-func TestFeedNeedsTheToken(t *testing.T) {
+func TestFeedRequiresToken(t *testing.T) {
 	for _, configured := range []settings.Secret{token, ""} {
 		s := start(t, dbtest.SQLite(t), withToken(configured))
 		for _, header := range []http.Header{
@@ -59,7 +59,7 @@ func TestFeedNeedsTheToken(t *testing.T) {
 				} {
 					header.Set("locale", language)
 					result := s.Do(t, apitest.Case{Path: path, Header: header, Invalid: true})
-					problemOf(t, result, errcode.UnauthorizedInternal, message, nil)
+					requireProblem(t, result, errcode.UnauthorizedInternal, message, nil)
 					require.Equal(t, "Bearer", result.Header.Get("WWW-Authenticate"))
 				}
 			}
@@ -67,19 +67,20 @@ func TestFeedNeedsTheToken(t *testing.T) {
 	}
 }
 
-// An HTTP client cannot even send white space at the end of a header.
-func TestNoTokenAdmitsNobody(t *testing.T) {
+// Without a configured token, no request is authorized. The test calls the handler,
+// because an HTTP client trims white space at the end of a header.
+func TestFeedWithoutConfiguredToken(t *testing.T) {
 	s := start(t, dbtest.SQLite(t), withToken(""))
 	for _, header := range []string{"", "Bearer", "Bearer "} {
 		request := httptest.NewRequest(http.MethodGet, snapshotPath, nil)
 		request.Header.Set("Authorization", header)
-		answer := httptest.NewRecorder()
-		s.handler.ServeHTTP(answer, request)
-		require.Equal(t, http.StatusUnauthorized, answer.Code)
+		response := httptest.NewRecorder()
+		s.handler.ServeHTTP(response, request)
+		require.Equal(t, http.StatusUnauthorized, response.Code)
 	}
 }
 
-func TestFeedTellsEveryChange(t *testing.T) {
+func TestFeedHasEveryChange(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		require.Equal(t, []api.Change{}, s.changes(t, "").Changes)
@@ -90,12 +91,12 @@ func TestFeedTellsEveryChange(t *testing.T) {
 
 		first := s.create(t, fields{"name": "first"})
 		second := s.create(t, fields{"name": "🦄", "state": 0})
-		s.refuses(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "first"}}, errcode.TagNameExists)
-		s.refuses(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{}, Invalid: true}, errcode.InvalidParams, "name为必填字段")
+		s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "first"}}, errcode.TagNameExists)
+		s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{}, Invalid: true}, errcode.InvalidParams, "name为必填字段")
 		s.expectTag(t, http.StatusOK, apitest.Case{Method: http.MethodPut, Path: at(first.ID), JSON: fields{"name": "renamed"}})
-		s.refuses(t, apitest.Case{Method: http.MethodPut, Path: at(99), JSON: fields{"name": "x"}}, errcode.TagNotFound)
+		s.requireError(t, apitest.Case{Method: http.MethodPut, Path: at(99), JSON: fields{"name": "x"}}, errcode.TagNotFound)
 		s.delete(t, second.ID)
-		s.refuses(t, apitest.Case{Method: http.MethodDelete, Path: at(second.ID)}, errcode.TagNotFound)
+		s.requireError(t, apitest.Case{Method: http.MethodDelete, Path: at(second.ID)}, errcode.TagNotFound)
 		s.expectTag(t, http.StatusOK, apitest.Case{Method: http.MethodPut, Path: at(first.ID), JSON: fields{"name": "renamed", "state": 0}})
 
 		want := []api.Change{
@@ -128,17 +129,17 @@ func TestFeedTellsEveryChange(t *testing.T) {
 	})
 }
 
-func TestFeedReturnsAHundredUnlessAsked(t *testing.T) {
+func TestFeedLimit(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	for i := range 102 {
 		s.create(t, fields{"name": fmt.Sprint(i)})
 	}
 	require.Len(t, s.changes(t, "").Changes, 100)
 	require.Len(t, s.changes(t, "limit=101").Changes, 101)
-	require.Len(t, s.snapshot(t).Tags, 102, "a snapshot is always whole")
+	require.Len(t, s.snapshot(t).Tags, 102, "a snapshot has no limit")
 }
 
-func TestFeedRefusesWhatItCannotRead(t *testing.T) {
+func TestFeedInvalidParameters(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	for query, details := range map[string][]string{
 		"after=-1":                   {"after必须是正整数"},
@@ -155,15 +156,15 @@ func TestFeedRefusesWhatItCannotRead(t *testing.T) {
 		"wait=x&limit=y&after=z":     {"after必须是正整数", "limit必须是整数", "wait必须是整数"},
 	} {
 		t.Run(query, func(t *testing.T) {
-			s.refuses(t, apitest.Case{Path: changesPath + "?" + query, Header: authorized, Invalid: true}, errcode.InvalidParams, details...)
+			s.requireError(t, apitest.Case{Path: changesPath + "?" + query, Header: authorized, Invalid: true}, errcode.InvalidParams, details...)
 		})
 	}
 }
 
-func TestFeedThatIsGone(t *testing.T) {
+func TestTrimmedFeed(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
-		gone := func(after string) {
+		requireTrimmed := func(after string) {
 			t.Helper()
 			for language, message := range map[string]string{
 				"zh": "变更记录已清理, 请从快照重新开始", "en": "the requested changes are no longer available, start over from the snapshot",
@@ -171,13 +172,13 @@ func TestFeedThatIsGone(t *testing.T) {
 			} {
 				header := authorized.Clone()
 				header.Set("locale", language)
-				// It does not wait for what will never come.
+				// It returns at once, despite wait.
 				result := s.Do(t, apitest.Case{Path: changesPath + "?wait=10&after=" + after, Header: header, Invalid: true})
-				problemOf(t, result, errcode.ChangesTrimmed, message, nil)
+				requireProblem(t, result, errcode.ChangesTrimmed, message, nil)
 			}
 		}
 		for _, ahead := range []string{"1", "4294967296", "9223372036854775807", "9223372036854775808", "18446744073709551615"} {
-			gone(ahead)
+			requireTrimmed(ahead)
 		}
 		for i := range 5 {
 			s.create(t, fields{"name": fmt.Sprint(i)})
@@ -186,7 +187,7 @@ func TestFeedThatIsGone(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 3, removed)
 		for _, after := range []string{"0", "2", "6"} {
-			gone(after)
+			requireTrimmed(after)
 		}
 		require.Len(t, s.changes(t, "after=3").Changes, 2)
 		snapshot := s.snapshot(t)
@@ -195,18 +196,17 @@ func TestFeedThatIsGone(t *testing.T) {
 
 		_, err = s.store.Trim(t.Context(), time.Now().Add(time.Hour), 100)
 		require.NoError(t, err)
-		gone("4")
-		require.Empty(t, s.changes(t, "after=5").Changes, "the end of an empty feed is still its end")
+		requireTrimmed("4")
+		require.Empty(t, s.changes(t, "after=5").Changes, "the last offset of an empty feed is valid")
 		s.create(t, fields{"name": "next"})
-		require.EqualValues(t, 6, s.changes(t, "after=5").Changes[0].Sequence, "numbers go on where they were")
+		require.EqualValues(t, 6, s.changes(t, "after=5").Changes[0].Sequence, "the sequence continues")
 	})
 }
 
-// poll reads the feed in the background, and returns once the reader has found
-// nothing and waits.
+// poll starts a long poll and returns once it has found nothing and waits.
 func (s *service) poll(t *testing.T, query string) (await func() (api.Changes, time.Duration)) {
 	t.Helper()
-	before := s.looks.Load()
+	before := s.reads.Load()
 	var found api.Changes
 	var took time.Duration
 	done := make(chan struct{})
@@ -216,14 +216,14 @@ func (s *service) poll(t *testing.T, query string) (await func() (api.Changes, t
 		found = s.changes(t, query)
 		took = time.Since(began)
 	}()
-	require.Eventually(t, func() bool { return s.looks.Load() > before }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return s.reads.Load() > before }, patience, time.Millisecond)
 	return func() (api.Changes, time.Duration) { <-done; return found, took }
 }
 
-// prompt is well below the 10 s that readers are ready to wait.
+// prompt is well below the wait of 10 s that the readers ask for.
 const prompt = 5 * time.Second
 
-func TestAWriteWakesReaders(t *testing.T) {
+func TestWriteWakesReaders(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		created := s.create(t, fields{"name": "a"})
@@ -247,7 +247,7 @@ func TestAWriteWakesReaders(t *testing.T) {
 	})
 }
 
-func TestAWriteOfAnotherReplicaIsNoticed(t *testing.T) {
+func TestWriteOfAnotherReplicaWakesReader(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		reading := start(t, cfg, func(o *options) { o.pollInterval = 20 * time.Millisecond })
 		writing := serve(t, dbtest.Open(t, cfg))
@@ -259,7 +259,7 @@ func TestAWriteOfAnotherReplicaIsNoticed(t *testing.T) {
 	})
 }
 
-func TestAWaitEnds(t *testing.T) {
+func TestLongPollEndsAfterWait(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	found, took := s.poll(t, "wait=1")()
 	require.Empty(t, found.Changes)
@@ -267,14 +267,13 @@ func TestAWaitEnds(t *testing.T) {
 	require.Less(t, took, prompt)
 }
 
-// A service that allows requests less time than a reader would wait answers in
-// that time all the same.
-func TestAWaitEndsBeforeTheRequestsTime(t *testing.T) {
+// A long poll returns before the RequestTimeout, even if wait is longer.
+func TestLongPollEndsBeforeRequestTimeout(t *testing.T) {
 	s := start(t, dbtest.SQLite(t), func(o *options) { o.config.Server.RequestTimeout = 2 * time.Second })
 	dbtest.Within(t, 2*time.Second, func() { require.Empty(t, s.changes(t, "wait=10").Changes) })
 }
 
-func TestADrainEndsWaiting(t *testing.T) {
+func TestDrainEndsLongPolls(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	await := s.poll(t, "wait=10")
 	close(s.draining)
@@ -283,30 +282,30 @@ func TestADrainEndsWaiting(t *testing.T) {
 	require.Less(t, took, prompt)
 
 	began := time.Now()
-	require.Empty(t, s.changes(t, "wait=10").Changes, "who comes during the drain does not wait either")
+	require.Empty(t, s.changes(t, "wait=10").Changes, "a long poll that begins during the drain does not wait")
 	require.Less(t, time.Since(began), prompt)
 	s.create(t, fields{"name": "a"})
 	require.Len(t, s.changes(t, "wait=10").Changes, 1)
 }
 
-// A reader that goes away does not keep anything busy.
-func TestAReaderMayLeave(t *testing.T) {
+// A long poll ends when its client disconnects.
+func TestLongPollEndsWithItsClient(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	server := httptest.NewServer(s.handler)
 	defer server.Close()
-	ctx, leave := context.WithCancel(t.Context())
+	ctx, disconnect := context.WithCancel(t.Context())
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+changesPath+"?wait=10", nil)
 	require.NoError(t, err)
 	request.Header = authorized
 	var done sync.WaitGroup
 	done.Go(func() {
-		answer, err := server.Client().Do(request)
+		response, err := server.Client().Do(request)
 		if err == nil {
-			_ = answer.Body.Close()
+			_ = response.Body.Close()
 		}
 	})
-	require.Eventually(t, func() bool { return s.looks.Load() > 0 }, patience, time.Millisecond)
-	leave()
+	require.Eventually(t, func() bool { return s.reads.Load() > 0 }, patience, time.Millisecond)
+	disconnect()
 	done.Wait()
 	require.Eventually(t, func() bool { return s.logs.FilterMessage("request").Len() == 1 }, patience, time.Millisecond)
 	require.EqualValues(t, 499, s.logs.FilterMessage("request").All()[0].ContextMap()["status"])

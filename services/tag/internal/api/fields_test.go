@@ -12,7 +12,8 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/api"
 )
 
-// Every field of every request is stored, on creation and on change.
+// TestEveryFieldIsStored covers every field of the requests that create and
+// change a tag.
 func TestEveryFieldIsStored(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)

@@ -15,7 +15,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-func under(key, language string) http.Header {
+func withKey(key, language string) http.Header {
 	return http.Header{"Idempotency-Key": {key}, "Locale": {language}}
 }
 
@@ -24,16 +24,16 @@ func (s *service) post(t *testing.T, header http.Header, f fields) *apitest.Resu
 	return s.Do(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: f, Header: header})
 }
 
-// A repeat gets the tag as it was created, in the language of the repeat and
-// however it is encoded.
-func TestRepeatGetsTheCreatedTag(t *testing.T) {
+// A repeated request gets the tag as it was created, in the language of the
+// repeat. The encoding of the body may differ.
+func TestRepeatReturnsCreatedTag(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
-		first := s.post(t, under("k", "en"), fields{"name": "a"})
+		first := s.post(t, withKey("k", "en"), fields{"name": "a"})
 		require.Equal(t, http.StatusCreated, first.Status, "%s", first.Body)
 		require.Empty(t, first.Header.Get("Idempotency-Replayed"))
 		eachEncoding(t, func(t *testing.T, encode func(apitest.Case, fields) apitest.Case) {
-			c := apitest.Case{Method: http.MethodPost, Path: tagsPath, Header: under("k", "zh")}
+			c := apitest.Case{Method: http.MethodPost, Path: tagsPath, Header: withKey("k", "zh")}
 			again := s.Do(t, encode(c, fields{"name": "a"}))
 			require.Equal(t, http.StatusCreated, again.Status, "%s", again.Body)
 			require.Equal(t, "true", again.Header.Get("Idempotency-Replayed"))
@@ -46,58 +46,59 @@ func TestRepeatGetsTheCreatedTag(t *testing.T) {
 		})
 		require.Equal(t, []string{"a"}, names(s.list(t, "").List))
 		s.delete(t, 1)
-		require.Equal(t, http.StatusCreated, s.post(t, under("k", "en"), fields{"name": "a"}).Status)
-		require.Empty(t, s.list(t, "").List, "what was deleted since does not come back")
+		require.Equal(t, http.StatusCreated, s.post(t, withKey("k", "en"), fields{"name": "a"}).Status)
+		require.Empty(t, s.list(t, "").List, "the deleted tag is not created again")
 	})
 }
 
-func TestKeyOfAnotherRequest(t *testing.T) {
+func TestReusedKey(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
-		s.post(t, under("k", "en"), fields{"name": "a"})
+		s.post(t, withKey("k", "en"), fields{"name": "a"})
 		for language, detail := range map[string]string{
 			"zh":         "请原样重发第一个请求, 或为新的请求使用新的 Idempotency-Key",
 			"en":         "repeat the first request unchanged, or use a new Idempotency-Key",
 			"zh_Hant_TW": "請原樣重送第一個請求, 或為新的請求使用新的 Idempotency-Key",
 		} {
 			for _, other := range []fields{{"name": "b"}, {"name": "a", "state": 0}} {
-				result := s.post(t, under("k", language), other)
-				problemOf(t, result, errcode.KeyReused, errcode.KeyReused.Message(language), []string{detail})
+				result := s.post(t, withKey("k", language), other)
+				requireProblem(t, result, errcode.KeyReused, errcode.KeyReused.Message(language), []string{detail})
 			}
 		}
 		require.Equal(t, []string{"a"}, names(s.list(t, "").List))
-		require.Equal(t, http.StatusCreated, s.post(t, under("K", "en"), fields{"name": "b"}).Status, "keys differ by case")
+		require.Equal(t, http.StatusCreated, s.post(t, withKey("K", "en"), fields{"name": "b"}).Status, "keys differ by case")
 	})
 }
 
-func TestKeysThatAreNone(t *testing.T) {
+func TestInvalidKeys(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	const detail = "Idempotency-Key 只能出现一次, 且必须是 1 到 255 个可打印的 ASCII 字符, 例如 UUID"
 	for _, keys := range [][]string{{""}, {strings.Repeat("k", 256)}, {"钥匙"}, {"a\tb"}, {"a", "a"}, {"a", "b"}} {
 		c := apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "a"}, Invalid: true, Header: http.Header{"Idempotency-Key": keys}}
-		s.refuses(t, c, errcode.InvalidParams, detail)
+		s.requireError(t, c, errcode.InvalidParams, detail)
 	}
 	require.Empty(t, s.list(t, "").List)
-	require.Equal(t, http.StatusCreated, s.post(t, under(strings.Repeat("k", 255), "en"), fields{"name": "a"}).Status)
+	require.Equal(t, http.StatusCreated, s.post(t, withKey(strings.Repeat("k", 255), "en"), fields{"name": "a"}).Status)
 }
 
-// What was refused was not done, so the same key may be used for what is right.
-func TestRefusalsAreNotKept(t *testing.T) {
+// After an error, the key can be used again.
+func TestErrorsAreNotStored(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		taken := s.create(t, fields{"name": "a"})
-		require.Equal(t, errcode.TagNameExists, codeOf(t, s.post(t, under("k", "en"), fields{"name": "a"})))
+		require.Equal(t, errcode.TagNameExists, codeOf(t, s.post(t, withKey("k", "en"), fields{"name": "a"})))
 		require.Equal(t, http.StatusBadRequest, s.Do(t, apitest.Case{
-			Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": ""}, Header: under("k", "en"), Invalid: true,
+			Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": ""}, Header: withKey("k", "en"), Invalid: true,
 		}).Status)
 		s.delete(t, taken.ID)
-		result := s.post(t, under("k", "en"), fields{"name": "a"})
+		result := s.post(t, withKey("k", "en"), fields{"name": "a"})
 		require.Equal(t, http.StatusCreated, result.Status)
 		require.Empty(t, result.Header.Get("Idempotency-Replayed"))
 	})
 }
 
-// Of many at once one is done; the others get its answer, or are told to wait.
+// Of concurrent requests with one key, one creates a tag. The others get this tag,
+// or a 409 with Retry-After.
 func TestConcurrentRepeats(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
@@ -106,7 +107,7 @@ func TestConcurrentRepeats(t *testing.T) {
 			results := make([]*apitest.Result, 12)
 			var all sync.WaitGroup
 			for i := range results {
-				all.Go(func() { results[i] = s.post(t, under(key, "en"), fields{"name": name}) })
+				all.Go(func() { results[i] = s.post(t, withKey(key, "en"), fields{"name": name}) })
 			}
 			all.Wait()
 			bodies, firsts := map[string]bool{}, 0

@@ -12,7 +12,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// A request too many is refused as described, in every language.
+// TestTooManyRequests requires the documented 429 in every language.
 func TestTooManyRequests(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg, func(o *options) {
@@ -26,15 +26,15 @@ func TestTooManyRequests(t *testing.T) {
 		} {
 			for i, one := range []apitest.Case{{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": language}}, {Path: tagsPath}} {
 				one.Header = in(language)
-				var refused *apitest.Result
-				for range 100 { // a machine that is slow gets more than one through
-					if refused = s.Do(t, one); refused.Status == http.StatusTooManyRequests {
+				var limited *apitest.Result
+				for range 100 { // on a slow machine, more than one request may succeed
+					if limited = s.Do(t, one); limited.Status == http.StatusTooManyRequests {
 						break
 					}
 				}
-				problemOf(t, refused, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), []string{details[i]})
-				require.Equal(t, "1", refused.Header.Get("Retry-After"))
-				require.Regexp(t, `^"(read|write)";r=0;t=1$`, refused.Header.Get("RateLimit"))
+				requireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), []string{details[i]})
+				require.Equal(t, "1", limited.Header.Get("Retry-After"))
+				require.Regexp(t, `^"(read|write)";r=0;t=1$`, limited.Header.Get("RateLimit"))
 			}
 		}
 	})

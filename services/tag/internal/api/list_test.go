@@ -16,7 +16,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-func TestEmptyListIsAList(t *testing.T) {
+func TestEmptyList(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		result := s.Do(t, apitest.Case{Path: tagsPath})
@@ -67,22 +67,22 @@ func TestPaging(t *testing.T) {
 			{"page=3&page_size=7", 3, 7, all[14:21]},
 			{"page=9223372036854775807&page_size=100", 9223372036854775807, 100, nil},
 			{"page=9223372036854775807&page_size=1", 9223372036854775807, 1, nil},
-			{"page=92233720368547759&page_size=100", 92233720368547759, 100, nil}, // 64 bits overflow here
-			{"page=4611686018427387905&page_size=4", 4611686018427387905, 4, nil}, // and come back to 0 here
-			{"page=42949673&page_size=100", 42949673, 100, nil},                   // 32 bits overflow here
+			{"page=92233720368547759&page_size=100", 92233720368547759, 100, nil}, // the offset overflows 64 bits
+			{"page=4611686018427387905&page_size=4", 4611686018427387905, 4, nil}, // the offset overflows to 0
+			{"page=42949673&page_size=100", 42949673, 100, nil},                   // the offset overflows 32 bits
 			{"page=18446744073709551617", 9223372036854775807, 10, nil},
 		} {
 			t.Run(c.query, func(t *testing.T) {
-				answer := s.list(t, c.query)
-				require.Equal(t, responses.Pager{Page: c.page, PageSize: c.size, TotalRows: total}, answer.Pager)
-				require.NotNil(t, answer.List)
-				require.Equal(t, append([]string{}, c.want...), names(answer.List))
+				response := s.list(t, c.query)
+				require.Equal(t, responses.Pager{Page: c.page, PageSize: c.size, TotalRows: total}, response.Pager)
+				require.NotNil(t, response.List)
+				require.Equal(t, append([]string{}, c.want...), names(response.List))
 			})
 		}
 	})
 }
 
-func TestPageSizesAreSettings(t *testing.T) {
+func TestPageSizeSettings(t *testing.T) {
 	s := start(t, dbtest.SQLite(t), func(o *options) { o.config.App.DefaultPageSize, o.config.App.MaxPageSize = 2, 3 })
 	for i := range 5 {
 		s.create(t, fields{"name": fmt.Sprint(i)})
@@ -100,8 +100,8 @@ func TestFilters(t *testing.T) {
 		} {
 			s.create(t, f)
 		}
-		gone := s.create(t, fields{"name": "gone", "state": 0})
-		s.delete(t, gone.ID)
+		deleted := s.create(t, fields{"name": "deleted", "state": 0})
+		s.delete(t, deleted.ID)
 		for _, c := range []struct {
 			query string
 			want  []string
@@ -116,31 +116,31 @@ func TestFilters(t *testing.T) {
 			{"name=" + url.QueryEscape("a+b&c=d"), []string{"a+b&c=d"}},
 			{"name=" + url.QueryEscape("🦄"), []string{"🦄"}},
 			{"name=" + url.QueryEscape("Go 语言"), []string{"Go 语言"}},
-			// White space around is dropped as it is when a tag is created.
+			// Surrounding white space is trimmed, as in the names of new tags.
 			{"name=" + url.QueryEscape("  Go "), []string{"Go"}},
 			{"name=Go%20", []string{"Go"}},
 			{"name=" + url.QueryEscape("Go\x00"), nil},
 			{"name=", nil},
-			{"name=gone", nil},
+			{"name=deleted", nil},
 			{"name=Go&state=1", []string{"Go"}},
 			{"name=Go&state=0", nil},
 			{"state=1&page=2&page_size=2", []string{"100%_a", "Gö"}},
 			{"unknown=1&id=1&is_deleted=1&State=0", []string{"Go", "go", "Go 语言", "🦄", "100%_a", "Gö", "a+b&c=d"}},
 		} {
 			t.Run(c.query, func(t *testing.T) {
-				answer := s.list(t, c.query)
-				require.Equal(t, append([]string{}, c.want...), names(answer.List))
+				response := s.list(t, c.query)
+				require.Equal(t, append([]string{}, c.want...), names(response.List))
 				if !strings.Contains(c.query, "page") {
-					require.EqualValues(t, len(c.want), answer.Pager.TotalRows, "the count agrees with the list")
+					require.EqualValues(t, len(c.want), response.Pager.TotalRows, "the count is the length of the list")
 				} else {
-					require.EqualValues(t, 5, answer.Pager.TotalRows)
+					require.EqualValues(t, 5, response.Pager.TotalRows)
 				}
 			})
 		}
 	})
 }
 
-func TestRefusedFilters(t *testing.T) {
+func TestInvalidFilters(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		long := strings.Repeat("字", 101)
@@ -164,7 +164,7 @@ func TestRefusedFilters(t *testing.T) {
 			for language, want := range map[string]string{"zh": c.zh, "en": c.en, "zh_Hant_TW": c.tw} {
 				t.Run(c.query+" "+language, func(t *testing.T) {
 					result := s.Do(t, apitest.Case{Path: tagsPath + "?" + c.query, Header: in(language), Invalid: true})
-					problemOf(t, result, errcode.InvalidParams, errcode.InvalidParams.Message(language), []string{want})
+					requireProblem(t, result, errcode.InvalidParams, errcode.InvalidParams.Message(language), []string{want})
 				})
 			}
 		}

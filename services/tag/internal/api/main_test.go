@@ -44,34 +44,35 @@ const (
 	patience = 20 * time.Second
 )
 
-// service is the real thing behind a real connection: router, rules, domain
-// and database.
+// service is the API with its router, domain and database, behind a real
+// connection.
 type service struct {
-	*apitest.Client // of the app "test", which may write
-	anyone          *apitest.Client
+	*apitest.Client // of the client "test", which has the scope write
+	anonymous       *apitest.Client
 	keySet          *auth.KeySet
-	token           string // of the app "test", as Authorization has it
+	token           string // the Authorization header of the client "test"
 	store           *store.Store
 	db              *database.DB
 	handler         http.Handler
 	draining        chan struct{}
-	// looks counts the looks at the feed that are done.
-	looks atomic.Int64
+	// reads counts the completed reads of the feed.
+	reads atomic.Int64
 	logs  *observer.ObservedLogs
 }
 
-// unlimited allows what tests do, and says so in every answer.
+// unlimited returns limits that no test exceeds. They are enabled, so that every
+// response has a RateLimit header.
 func unlimited() ratelimit.Config {
 	return ratelimit.Config{
 		Enabled: true, ReadPerSecond: 1000, ReadBurst: 100_000, WritePerSecond: 1000, WriteBurst: 100_000, AuthPerMinute: 1000, AuthBurst: 100_000,
 	}
 }
 
-// options are what a test wants to be otherwise.
+// options are the settings that a test can change.
 type options struct {
 	config bootstrap.Config
-	// pollInterval is long unless a test is about polling, so that only a bell
-	// can wake a reader.
+	// pollInterval is long by default, so that only the broadcaster can wake a
+	// reader.
 	pollInterval time.Duration
 }
 
@@ -83,7 +84,7 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 	return serve(t, db, change...)
 }
 
-// serve serves a database as one replica does.
+// serve returns a service on an existing database, as another replica does.
 func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	t.Helper()
 	o := options{config: bootstrap.Command().Defaults(), pollInterval: time.Minute}
@@ -104,7 +105,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	limits := ratelimit.New(o.config.Limits, ratelimit.Options{Service: "tag", Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }})
 	(&api.API{
 		Access: []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
-		Tags: tag.NewService(observed{s.store, &s.looks}, tag.Options{
+		Tags: tag.NewService(countingStore{s.store, &s.reads}, tag.Options{
 			Changed: tag.NewBroadcaster(), PollInterval: o.pollInterval, Draining: s.draining,
 		}),
 		Binder:    binder,
@@ -112,36 +113,36 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 		FeedToken: o.config.Feed.Token,
 	}).Register(engine)
 	s.handler = engine
-	s.anyone = apitest.New(t, engine, docs.OpenAPI)
+	s.anonymous = apitest.New(t, engine, docs.OpenAPI)
 	header := apitest.Token(t, s.keySet, "test", auth.ScopeWrite)
 	s.token = header.Get("Authorization")
-	s.Client = s.anyone.With(header)
+	s.Client = s.anonymous.With(header)
 	return s
 }
 
-// observed is the store, and counts.
-type observed struct {
+// countingStore is a store that counts the reads of the feed.
+type countingStore struct {
 	*store.Store
-	looks *atomic.Int64
+	reads *atomic.Int64
 }
 
-func (o observed) Changes(ctx context.Context, after uint64, limit int) (tag.Changes, error) {
-	defer o.looks.Add(1)
-	return o.Store.Changes(ctx, after, limit)
+func (s countingStore) Changes(ctx context.Context, after uint64, limit int) (tag.Changes, error) {
+	defer s.reads.Add(1)
+	return s.Store.Changes(ctx, after, limit)
 }
 
 func withToken(token settings.Secret) func(*options) {
 	return func(o *options) { o.config.Feed.Token = token }
 }
 
-// The envelopes, written out here as clients know them.
+// The response bodies, repeated here because they are part of the API.
 type (
-	tagAnswer struct {
+	tagResponse struct {
 		Code int     `json:"code"`
 		Msg  string  `json:"msg"`
 		Data api.Tag `json:"data"`
 	}
-	listAnswer struct {
+	listResponse struct {
 		Code  int             `json:"code"`
 		Msg   string          `json:"msg"`
 		List  []api.Tag       `json:"list"`
@@ -151,7 +152,7 @@ type (
 
 type fields map[string]any
 
-// encodings are the two ways in which a client may write a body.
+// encodings are the two encodings of a request body.
 var encodings = map[string]func(apitest.Case, fields) apitest.Case{
 	"json": func(c apitest.Case, f fields) apitest.Case { c.JSON = f; return c },
 	"form": func(c apitest.Case, f fields) apitest.Case {
@@ -198,30 +199,31 @@ func (s *service) expectTag(t *testing.T, status int, c apitest.Case) api.Tag {
 	t.Helper()
 	result := s.Do(t, c)
 	require.Equal(t, status, result.Status, "%s", result.Body)
-	var answer tagAnswer
-	result.JSON(t, &answer)
-	require.Zero(t, answer.Code)
-	return answer.Data
+	var response tagResponse
+	result.JSON(t, &response)
+	require.Zero(t, response.Code)
+	return response.Data
 }
 
-func (s *service) list(t *testing.T, query string) listAnswer {
+func (s *service) list(t *testing.T, query string) listResponse {
 	t.Helper()
 	result := s.Do(t, apitest.Case{Path: tagsPath + "?" + query, Invalid: true})
 	require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
-	var answer listAnswer
-	result.JSON(t, &answer)
-	return answer
+	var response listResponse
+	result.JSON(t, &response)
+	return response
 }
 
-// refuses expects an error of the given code and exactly these details.
-func (s *service) refuses(t *testing.T, c apitest.Case, code errcode.Code, details ...string) *apitest.Result {
+// requireError sends the request and requires an error with the code, its
+// message in Chinese, and the details.
+func (s *service) requireError(t *testing.T, c apitest.Case, code errcode.Code, details ...string) *apitest.Result {
 	t.Helper()
 	result := s.Do(t, c)
-	problemOf(t, result, code, "", details)
+	requireProblem(t, result, code, "", details)
 	return result
 }
 
-// statuses are written out here as clients know them.
+// statuses are repeated here because they are part of the API.
 var statuses = map[errcode.Code]int{
 	errcode.Internal: 500, errcode.ListTagsFailed: 500, errcode.CreateTagFailed: 500, errcode.UpdateTagFailed: 500,
 	errcode.DeleteTagFailed: 500, errcode.GetTagFailed: 500,
@@ -230,9 +232,9 @@ var statuses = map[errcode.Code]int{
 	errcode.UnsupportedMediaType: 415, errcode.TooManyRequests: 429, errcode.Unavailable: 503,
 }
 
-// problemOf checks an error's answer; an empty message stands for the one in
-// Chinese.
-func problemOf(t *testing.T, result *apitest.Result, code errcode.Code, message string, details []string) {
+// requireProblem requires an error response with the code, message and details.
+// If message is empty, it is the one in Chinese.
+func requireProblem(t *testing.T, result *apitest.Result, code errcode.Code, message string, details []string) {
 	t.Helper()
 	require.Equal(t, statuses[code], result.Status, "%s", result.Body)
 	require.Equal(t, "application/json; charset=utf-8", result.Header.Get("Content-Type"))

@@ -47,7 +47,7 @@ func TestUnknownRoutes(t *testing.T) {
 		for _, language := range []string{"zh", "en", "zh_Hant_TW"} {
 			t.Run(c.method+" "+c.path+" "+language, func(t *testing.T) {
 				result := s.Do(t, apitest.Case{Method: c.method, Path: c.path, Header: in(language), Undescribed: true})
-				problemOf(t, result, errcode.NotFound, map[string]string{"zh": "找不到", "en": "not found", "zh_Hant_TW": "找不到"}[language], nil)
+				requireProblem(t, result, errcode.NotFound, map[string]string{"zh": "找不到", "en": "not found", "zh_Hant_TW": "找不到"}[language], nil)
 			})
 		}
 	}
@@ -73,7 +73,7 @@ func TestWrongMethods(t *testing.T) {
 					require.Empty(t, result.Body)
 					return
 				}
-				problemOf(t, result, errcode.MethodNotAllowed, "不允许的请求方法", nil)
+				requireProblem(t, result, errcode.MethodNotAllowed, "不允许的请求方法", nil)
 			})
 		}
 	}
@@ -83,7 +83,7 @@ func TestWrongMethods(t *testing.T) {
 func TestMediaTypes(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	s.create(t, fields{"name": "one"})
-	const refusal = "Content-Type 必须是 application/json 或 application/x-www-form-urlencoded, 字符集为 UTF-8"
+	const detail = "Content-Type 必须是 application/json 或 application/x-www-form-urlencoded, 字符集为 UTF-8"
 	for i, c := range []struct {
 		contentType string
 		accepted    bool
@@ -117,24 +117,24 @@ func TestMediaTypes(t *testing.T) {
 					require.Less(t, s.Do(t, request).Status, http.StatusMultipleChoices)
 					return
 				}
-				s.refuses(t, request, errcode.UnsupportedMediaType, refusal)
+				s.requireError(t, request, errcode.UnsupportedMediaType, detail)
 			})
 		}
 	}
 }
 
-func TestMediaTypeRefusalSpeaksEachLanguage(t *testing.T) {
+func TestMediaTypeErrorIsTranslated(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	for language, want := range map[string][2]string{
 		"en":         {"unsupported media type", "Content-Type must be application/json or application/x-www-form-urlencoded, in UTF-8"},
 		"zh_Hant_TW": {"不支援的媒體類型", "Content-Type 必須是 application/json 或 application/x-www-form-urlencoded, 字元集為 UTF-8"},
 	} {
 		result := s.Do(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, Body: []byte("a"), ContentType: "text/plain", Header: in(language), Invalid: true})
-		problemOf(t, result, errcode.UnsupportedMediaType, want[0], []string{want[1]})
+		requireProblem(t, result, errcode.UnsupportedMediaType, want[0], []string{want[1]})
 	}
 }
 
-// The limit of the service's defaults is 64 KiB.
+// The default limit of the service is 64 KiB.
 func TestBodyLimit(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	sized := func(size int) []byte {
@@ -143,14 +143,14 @@ func TestBodyLimit(t *testing.T) {
 	}
 	post := apitest.Case{Method: http.MethodPost, Path: tagsPath, ContentType: jsonType, Invalid: true}
 	post.Body = sized(64<<10 + 1)
-	s.refuses(t, post, errcode.TooLarge)
+	s.requireError(t, post, errcode.TooLarge)
 	require.Empty(t, s.list(t, "").List)
 	post.Body = sized(64 << 10)
 	require.Equal(t, http.StatusCreated, s.Do(t, post).Status)
 }
 
-// A body whose length is not announced is held to the same limit.
-func TestBodyLimitOfChunks(t *testing.T) {
+// The limit also applies to a body without a Content-Length.
+func TestBodyLimitWithoutContentLength(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	server := httptest.NewServer(s.handler)
 	defer server.Close()
@@ -159,24 +159,24 @@ func TestBodyLimitOfChunks(t *testing.T) {
 	defer func() { _ = conn.Close() }()
 	_, err = io.WriteString(conn, "POST /api/v1/tags HTTP/1.1\r\nHost: x\r\nAuthorization: "+s.token+"\r\nlocale: en\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
 	require.NoError(t, err)
-	go func() { // the server may answer, and close, before it has read all
+	go func() { // the server may respond and close before it has read the whole body
 		chunk := fmt.Sprintf("%x\r\n%s\r\n", 16<<10, strings.Repeat(" ", 16<<10))
 		for range 5 {
 			_, _ = io.WriteString(conn, chunk)
 		}
 		_, _ = io.WriteString(conn, "0\r\n\r\n")
 	}()
-	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)
-	body, err := io.ReadAll(answer.Body)
+	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	require.Equal(t, http.StatusRequestEntityTooLarge, answer.StatusCode)
+	require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
 	require.JSONEq(t, `{"code":10000010,"msg":"request body too large","details":[]}`, string(body))
 }
 
 func TestRequestIDs(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
-	for given, kept := range map[string]bool{
+	for sent, valid := range map[string]bool{
 		"abc-123_4.5":            true,
 		strings.Repeat("x", 128): true,
 		strings.Repeat("x", 129): false,
@@ -190,10 +190,10 @@ func TestRequestIDs(t *testing.T) {
 			{Method: http.MethodPost, Path: tagsPath, JSON: fields{}, Invalid: true},
 			{Method: http.MethodPatch, Path: tagsPath, Undescribed: true},
 		} {
-			request.Header = http.Header{"X-Request-Id": {given}}
+			request.Header = http.Header{"X-Request-Id": {sent}}
 			id := s.Do(t, request).Header.Get("X-Request-ID")
-			if kept {
-				require.Equal(t, given, id)
+			if valid {
+				require.Equal(t, sent, id)
 			} else {
 				require.Regexp(t, `^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`, id)
 			}
@@ -203,13 +203,13 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
-// One line per request, with the route's template, and nothing that a client
-// wrote into a path, a query, a header or a body.
-func TestAccessLogKeepsSecrets(t *testing.T) {
+// The access log has one line per request, with the template of the route and
+// without any value from the path, query, headers or body.
+func TestAccessLogHasNoSecrets(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	const secret = "hunter2"
 	s.create(t, fields{"name": secret})
-	s.refuses(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": secret}}, errcode.TagNameExists)
+	s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": secret}}, errcode.TagNameExists)
 	s.list(t, "name="+secret)
 	s.Do(t, apitest.Case{Path: tagsPath + "/" + secret, Invalid: true})
 	s.Do(t, apitest.Case{Path: "/internal/v1/tag-changes", Header: http.Header{"Authorization": {"Bearer " + token}}})
@@ -225,7 +225,7 @@ func TestAccessLogKeepsSecrets(t *testing.T) {
 	require.Equal(t, "/api/v1/tags/:id", lines[3].ContextMap()["route"])
 }
 
-func TestHeadersOfAnswers(t *testing.T) {
+func TestResponseHeaders(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	for _, request := range []apitest.Case{
 		{Path: at(99)}, {Path: "/nowhere", Undescribed: true}, {Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "a"}},
@@ -236,11 +236,11 @@ func TestHeadersOfAnswers(t *testing.T) {
 		require.Equal(t, "no-store", result.Header.Get("Cache-Control"))
 		require.Empty(t, result.Header.Get("Access-Control-Allow-Origin"))
 	}
-	read := s.anyone.Do(t, apitest.Case{Path: tagsPath})
+	read := s.anonymous.Do(t, apitest.Case{Path: tagsPath})
 	require.Equal(t, "public, max-age=0, s-maxage=10", read.Header.Get("Cache-Control"))
 }
 
-func TestDescriptionIsServed(t *testing.T) {
+func TestOpenAPIDocument(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	result := s.Do(t, apitest.Case{Path: "/swagger/tag/openapi.json", Undescribed: true})
 	require.Equal(t, http.StatusOK, result.Status)

@@ -25,15 +25,15 @@ func TestCreate(t *testing.T) {
 				state               any
 				wantState           int
 			}{
-				{about: "enabled unless it is said otherwise", name: "Go", wantState: 1},
+				{about: "enabled by default", name: "Go", wantState: 1},
 				{about: "enabled", name: "Kubernetes", state: 1, wantState: 1},
 				{about: "disabled", name: "已停用", state: 0, wantState: 0},
 				{about: "one character", name: "C", wantState: 1},
 				{about: "100 characters", name: strings.Repeat("x", 100), wantState: 1},
 				{about: "100 emoji of 4 bytes each", name: strings.Repeat("🦄", 100), wantState: 1},
 				{about: "emoji of several code points", name: "👩‍👩‍👧‍👦 家庭", wantState: 1},
-				{about: "what SQL, HTML and JSON quote", name: `'; DROP TABLE blog_tag; -- <b>&"\`, wantState: 1},
-				{about: "white space around is dropped", name: " \t 前后空格 　\n", stored: "前后空格", wantState: 1},
+				{about: "quoted in SQL, HTML and JSON", name: `'; DROP TABLE blog_tag; -- <b>&"\`, wantState: 1},
+				{about: "surrounding white space is trimmed", name: " \t 前后空格 　\n", stored: "前后空格", wantState: 1},
 				{about: "upper and lower case differ", name: "GO", wantState: 1},
 				{about: "accents differ", name: "Gö", wantState: 1},
 			} {
@@ -46,18 +46,17 @@ func TestCreate(t *testing.T) {
 						c.stored = c.name
 					}
 					before := time.Now().UTC().Add(-time.Millisecond)
-					// The description has no way to say that white space around does not count.
 					request := encode(apitest.Case{Method: http.MethodPost, Path: tagsPath}, f)
 					result := s.Do(t, request)
 					require.Equal(t, http.StatusCreated, result.Status, "%s", result.Body)
-					var answer tagAnswer
-					result.JSON(t, &answer)
-					require.Equal(t, "成功", answer.Msg)
-					created := answer.Data
+					var response tagResponse
+					result.JSON(t, &response)
+					require.Equal(t, "成功", response.Msg)
+					created := response.Data
 					require.Equal(t, c.stored, created.Name)
 					require.Equal(t, c.wantState, created.State)
 					require.Equal(t, at(created.ID), result.Header.Get("Location"))
-					require.Equal(t, created, s.get(t, created.ID), "what was answered is what is stored")
+					require.Equal(t, created, s.get(t, created.ID), "the response is the stored tag")
 					require.Equal(t, created.CreatedAt, created.UpdatedAt)
 					require.WithinRange(t, created.CreatedAt, before, time.Now())
 					require.Equal(t, time.UTC, created.CreatedAt.Location())
@@ -82,7 +81,7 @@ func TestUpdate(t *testing.T) {
 					}
 					renamed := s.expectTag(t, http.StatusOK, put(fields{"name": " after "}))
 					require.Equal(t, "after", renamed.Name)
-					require.Equal(t, state, renamed.State, "a state that is not sent stays")
+					require.Equal(t, state, renamed.State, "a state that is not sent is unchanged")
 					require.Equal(t, created.CreatedAt, renamed.CreatedAt)
 					require.False(t, renamed.UpdatedAt.Before(created.UpdatedAt))
 					require.Equal(t, renamed, s.get(t, created.ID))
@@ -94,7 +93,7 @@ func TestUpdate(t *testing.T) {
 					again := s.expectTag(t, http.StatusOK, put(fields{"name": "after", "state": 1 - state}))
 					require.Equal(t, switched.Name, again.Name, "a PUT that changes nothing succeeds")
 
-					s.refuses(t, put(fields{"name": "other"}), errcode.TagNameExists)
+					s.requireError(t, put(fields{"name": "other"}), errcode.TagNameExists)
 					require.Equal(t, "after", s.get(t, created.ID).Name)
 					require.Equal(t, other, s.get(t, other.ID))
 					s.delete(t, created.ID)
@@ -104,7 +103,7 @@ func TestUpdate(t *testing.T) {
 	})
 }
 
-func TestUpdatedAtMoves(t *testing.T) {
+func TestUpdatedAt(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		created := s.create(t, fields{"name": "a"})
@@ -120,48 +119,48 @@ func TestDelete(t *testing.T) {
 		s := start(t, cfg)
 		kept := s.create(t, fields{"name": "kept"})
 		for _, contentType := range []string{"", "application/json", "application/x-www-form-urlencoded", "text/plain"} {
-			created := s.create(t, fields{"name": "gone"})
+			created := s.create(t, fields{"name": "deleted"})
 			request := apitest.Case{Method: http.MethodDelete, Path: at(created.ID), ContentType: contentType}
 			result := s.Do(t, request)
 			require.Equal(t, http.StatusOK, result.Status, "with the content type %q: %s", contentType, result.Body)
 			require.JSONEq(t, `{"code":0,"msg":"成功","data":{}}`, string(result.Body))
 
-			s.refuses(t, request, errcode.TagNotFound)
-			s.refuses(t, apitest.Case{Path: at(created.ID)}, errcode.TagNotFound)
-			s.refuses(t, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"name": "x"}}, errcode.TagNotFound)
+			s.requireError(t, request, errcode.TagNotFound)
+			s.requireError(t, apitest.Case{Path: at(created.ID)}, errcode.TagNotFound)
+			s.requireError(t, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"name": "x"}}, errcode.TagNotFound)
 		}
 		require.Equal(t, []string{"kept"}, names(s.list(t, "").List))
 		require.Equal(t, kept, s.get(t, kept.ID))
 	})
 }
 
-func TestANameMayComeAndGo(t *testing.T) {
+func TestNameOfDeletedTagIsFree(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		last := uint64(0)
 		for range 5 {
 			created := s.create(t, fields{"name": "phoenix"})
-			require.Greater(t, created.ID, last, "an id is never used again")
+			require.Greater(t, created.ID, last, "an id is never reused")
 			last = created.ID
-			s.refuses(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "phoenix"}}, errcode.TagNameExists)
-			// With its white space dropped it is the same name.
-			s.refuses(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": " phoenix "}}, errcode.TagNameExists)
+			s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "phoenix"}}, errcode.TagNameExists)
+			// Names are compared after their white space is trimmed.
+			s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": " phoenix "}}, errcode.TagNameExists)
 			require.Equal(t, []string{"phoenix"}, names(s.list(t, "name=phoenix").List))
 			s.delete(t, created.ID)
 			require.Empty(t, s.list(t, "name=phoenix").List)
 		}
-		// A name is also free once its tag has another.
+		// The old name of a renamed tag is free, too.
 		renamed := s.create(t, fields{"name": "phoenix"})
 		s.expectTag(t, http.StatusOK, apitest.Case{Method: http.MethodPut, Path: at(renamed.ID), JSON: fields{"name": "ash"}})
 		s.create(t, fields{"name": "phoenix"})
 	})
 }
 
-func TestOneNameIsCreatedOnce(t *testing.T) {
+func TestConcurrentCreatesOfOneName(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		const clients = 32
-		statuses := together(clients, func(int) int {
+		statuses := concurrently(clients, func(int) int {
 			return s.Do(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "contended"}}).Status
 		})
 		require.Equal(t, map[int]int{http.StatusCreated: 1, http.StatusConflict: clients - 1}, count(statuses))
@@ -169,20 +168,20 @@ func TestOneNameIsCreatedOnce(t *testing.T) {
 	})
 }
 
-func TestOneTagIsDeletedOnce(t *testing.T) {
+func TestConcurrentDeletesOfOneTag(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		created := s.create(t, fields{"name": "contended"})
 		const clients = 16
-		statuses := together(clients, func(int) int {
+		statuses := concurrently(clients, func(int) int {
 			return s.Do(t, apitest.Case{Method: http.MethodDelete, Path: at(created.ID)}).Status
 		})
 		require.Equal(t, map[int]int{http.StatusOK: 1, http.StatusNotFound: clients - 1}, count(statuses))
 	})
 }
 
-// together runs n calls at the same time and returns what they returned.
-func together(n int, call func(i int) int) []int {
+// concurrently runs n calls at the same time and returns their results.
+func concurrently(n int, call func(i int) int) []int {
 	results := make([]int, n)
 	var ready, done sync.WaitGroup
 	ready.Add(n)
@@ -197,6 +196,7 @@ func together(n int, call func(i int) int) []int {
 	return results
 }
 
+// count returns the number of responses by status.
 func count(statuses []int) map[int]int {
 	counted := map[int]int{}
 	for _, status := range statuses {
@@ -205,8 +205,8 @@ func count(statuses []int) map[int]int {
 	return counted
 }
 
-// The id in the path is the only one there is.
-func TestOnlyTheIDInThePathCounts(t *testing.T) {
+// An id in the query or the body is ignored.
+func TestIDIsReadFromPathOnly(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		first, second := s.create(t, fields{"name": "first"}), s.create(t, fields{"name": "second"})
@@ -223,7 +223,7 @@ func TestOnlyTheIDInThePathCounts(t *testing.T) {
 		created := s.expectTag(t, http.StatusCreated, apitest.Case{
 			Method: http.MethodPost, Path: tagsPath + "?id=7&state=0", Invalid: true, JSON: fields{"name": "new", "id": 1000},
 		})
-		require.Equal(t, 1, created.State, "the query is no part of the body")
+		require.Equal(t, 1, created.State, "the query is ignored")
 		require.NotEqual(t, uint64(1000), created.ID)
 
 		result := s.Do(t, apitest.Case{Method: http.MethodDelete, Path: at(created.ID) + fmt.Sprintf("?id=%d", second.ID), Invalid: true})
@@ -239,10 +239,10 @@ func TestIDs(t *testing.T) {
 			s.create(t, fields{"name": name})
 		}
 		const invalid = "id 必须是正整数: "
-		for id, refusal := range map[string]string{
+		for id, detail := range map[string]string{
 			"4":                     "",
-			"4294967298":            "", // 2 to those who keep 32 bits
-			"18446744073709551618":  "", // 2 to those who keep 64
+			"4294967298":            "", // 2 in 32 bits
+			"18446744073709551618":  "", // 2 in 64 bits
 			"9223372036854775807":   "",
 			"9223372036854775808":   "",
 			"18446744073709551615":  "",
@@ -256,15 +256,15 @@ func TestIDs(t *testing.T) {
 			"0x2":                   invalid + `"0x2"`,
 			"2%20":                  invalid + `"2 "`,
 			"2%20OR%201=1":          invalid + `"2 OR 1=1"`,
-			"%D9%A2":                invalid + `"٢"`, // a digit two, but none of ours
+			"%D9%A2":                invalid + `"٢"`, // an Arabic digit
 			"abc":                   invalid + `"abc"`,
 			"标签":                    invalid + `"标签"`,
 			"null":                  invalid + `"null"`,
 		} {
 			t.Run(id, func(t *testing.T) {
 				code, details := errcode.TagNotFound, []string(nil)
-				if refusal != "" {
-					code, details = errcode.InvalidParams, []string{refusal}
+				if detail != "" {
+					code, details = errcode.InvalidParams, []string{detail}
 				}
 				for _, request := range []apitest.Case{
 					{Method: http.MethodGet},
@@ -272,7 +272,7 @@ func TestIDs(t *testing.T) {
 					{Method: http.MethodDelete},
 				} {
 					request.Path, request.Invalid = tagsPath+"/"+id, true
-					s.refuses(t, request, code, details...)
+					s.requireError(t, request, code, details...)
 				}
 			})
 		}

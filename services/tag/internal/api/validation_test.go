@@ -20,41 +20,42 @@ const (
 	formType = "application/x-www-form-urlencoded"
 )
 
-// said is what a refusal says in each language.
-type said struct{ zh, en, tw []string }
+// translations are the details of an error in each language.
+type translations struct{ zh, en, tw []string }
 
-func (s said) in(language string) []string {
-	return map[string][]string{"zh": s.zh, "en": s.en, "zh_Hant_TW": s.tw}[language]
+func (d translations) in(language string) []string {
+	return map[string][]string{"zh": d.zh, "en": d.en, "zh_Hant_TW": d.tw}[language]
 }
 
-func one(zh, en, tw string) said { return said{[]string{zh}, []string{en}, []string{tw}} }
+func detail(zh, en, tw string) translations {
+	return translations{[]string{zh}, []string{en}, []string{tw}}
+}
 
 var (
-	nameRequired = one("name为必填字段", "name is a required field", "name為必填欄位")
-	nameBlank    = one("name不能为空白", "name must not be blank", "name不能為空白")
-	nameLong     = one("name长度不能超过100个字符", "name must be a maximum of 100 characters in length", "name長度不能超過100個字元")
-	nameString   = one("name必须是字符串", "name must be a string", "name必須是字串")
-	nameOnce     = one("name只能出现一次", "name must be given only once", "name只能出現一次")
-	stateOneOf   = one("state必须是[0 1]中的一个", "state must be one of [0 1]", "state必須是[0 1]中的一個")
-	stateInteger = one("state必须是整数", "state must be an integer", "state必須是整數")
-	stateOnce    = one("state只能出现一次", "state must be given only once", "state只能出現一次")
-	notObject    = one("请求体必须是一个 JSON 对象", "the body must be a JSON object", "請求內容必須是一個 JSON 物件")
-	notJSON      = one("请求体不是合法的 JSON", "the body is not valid JSON", "請求內容不是合法的 JSON")
-	notUTF8      = one("内容必须是 UTF-8 编码", "the content must be UTF-8", "內容必須是 UTF-8 編碼")
-	notForm      = one("表单或查询参数的编码有误", "the form or query is not valid URL encoding", "表單或查詢參數的編碼有誤")
+	nameRequired = detail("name为必填字段", "name is a required field", "name為必填欄位")
+	nameBlank    = detail("name不能为空白", "name must not be blank", "name不能為空白")
+	nameLong     = detail("name长度不能超过100个字符", "name must be a maximum of 100 characters in length", "name長度不能超過100個字元")
+	nameString   = detail("name必须是字符串", "name must be a string", "name必須是字串")
+	nameOnce     = detail("name只能出现一次", "name must be given only once", "name只能出現一次")
+	stateOneOf   = detail("state必须是[0 1]中的一个", "state must be one of [0 1]", "state必須是[0 1]中的一個")
+	stateInteger = detail("state必须是整数", "state must be an integer", "state必須是整數")
+	stateOnce    = detail("state只能出现一次", "state must be given only once", "state只能出現一次")
+	notObject    = detail("请求体必须是一个 JSON 对象", "the body must be a JSON object", "請求內容必須是一個 JSON 物件")
+	notJSON      = detail("请求体不是合法的 JSON", "the body is not valid JSON", "請求內容不是合法的 JSON")
+	notUTF8      = detail("内容必须是 UTF-8 编码", "the content must be UTF-8", "內容必須是 UTF-8 編碼")
+	notForm      = detail("表单或查询参数的编码有误", "the form or query is not valid URL encoding", "表單或查詢參數的編碼有誤")
 )
 
-func both(first, second said) said {
-	return said{append(first.zh[:1:1], second.zh...), append(first.en[:1:1], second.en...), append(first.tw[:1:1], second.tw...)}
+func join(first, second translations) translations {
+	return translations{append(first.zh[:1:1], second.zh...), append(first.en[:1:1], second.en...), append(first.tw[:1:1], second.tw...)}
 }
 
-// Every body that must not pass, in both encodings, for creating and for
-// replacing alike.
-func TestRefusedBodies(t *testing.T) {
+// TestInvalidBodies covers both encodings, for creating and for changing a tag.
+func TestInvalidBodies(t *testing.T) {
 	long, unicorns := strings.Repeat("字", 101), strings.Repeat("🦄", 101)
 	cases := []struct {
 		contentType, body string
-		want              said
+		want              translations
 	}{
 		{jsonType, `{}`, nameRequired},
 		{jsonType, `{"name":null}`, nameRequired},
@@ -81,9 +82,9 @@ func TestRefusedBodies(t *testing.T) {
 		{jsonType, `{"name":"a","state":99999999999999999999}`, stateInteger},
 		{jsonType, `{"name":"a","state":true}`, stateInteger},
 		{jsonType, `{"name":"a","state":[1]}`, stateInteger},
-		{jsonType, `{"name":" ","state":9}`, both(nameBlank, stateOneOf)},
-		{jsonType, `{"state":9,"name":" "}`, both(nameBlank, stateOneOf)},
-		{jsonType, `{"state":9}`, both(nameRequired, stateOneOf)},
+		{jsonType, `{"name":" ","state":9}`, join(nameBlank, stateOneOf)},
+		{jsonType, `{"state":9,"name":" "}`, join(nameBlank, stateOneOf)},
+		{jsonType, `{"state":9}`, join(nameRequired, stateOneOf)},
 		{jsonType, ``, notObject},
 		{jsonType, `null`, notObject},
 		{jsonType, `[]`, notObject},
@@ -116,9 +117,9 @@ func TestRefusedBodies(t *testing.T) {
 		{formType, `name=a&state=99999999999999999999`, stateInteger},
 		{formType, `name=a&name=b`, nameOnce},
 		{formType, `name=a&state=1&state=1`, stateOnce},
-		{formType, `name=a&name=b&state=x`, both(nameOnce, stateInteger)},
-		{formType, `state=x&name=b&name=a`, both(nameOnce, stateInteger)},
-		{formType, `state=9&name=+`, both(nameBlank, stateOneOf)},
+		{formType, `name=a&name=b&state=x`, join(nameOnce, stateInteger)},
+		{formType, `state=x&name=b&name=a`, join(nameOnce, stateInteger)},
+		{formType, `state=9&name=+`, join(nameBlank, stateOneOf)},
 		{formType, `name=%zz`, notForm},
 		{formType, `name=a;state=1`, notForm},
 		{formType, `name=%FF`, notUTF8},
@@ -133,7 +134,7 @@ func TestRefusedBodies(t *testing.T) {
 				for _, language := range []string{"zh", "en", "zh_Hant_TW"} {
 					request.Header = in(language)
 					t.Run(fmt.Sprintf("%s %.40s %s", request.Method, c.body, language), func(t *testing.T) {
-						problemOf(t, s.Do(t, request), errcode.InvalidParams, errcode.InvalidParams.Message(language), c.want.in(language))
+						requireProblem(t, s.Do(t, request), errcode.InvalidParams, errcode.InvalidParams.Message(language), c.want.in(language))
 					})
 				}
 			}
@@ -143,23 +144,23 @@ func TestRefusedBodies(t *testing.T) {
 	})
 }
 
-// A body that is refused names its faults the same way in each encoding.
-func TestEncodingsAreRefusedAlike(t *testing.T) {
+// The details of an invalid body are the same in each encoding.
+func TestDetailsAreTheSameInEachEncoding(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	for _, f := range []fields{
 		{}, {"name": " "}, {"name": strings.Repeat("x", 101)}, {"state": 9}, {"name": "", "state": 2}, {"name": "a", "state": -1},
 	} {
-		answers := map[string]bool{}
+		bodies := map[string]bool{}
 		for _, encode := range encodings {
 			request := encode(apitest.Case{Method: http.MethodPost, Path: tagsPath, Invalid: true}, f)
-			answers[string(s.Do(t, request).Body)] = true
+			bodies[string(s.Do(t, request).Body)] = true
 		}
-		require.Len(t, answers, 1, "%v", f)
+		require.Len(t, bodies, 1, "%v", f)
 	}
 }
 
-// Messages of codes and of rules are in the client's language, however it says
-// which that is.
+// Messages and details are in the language of the header locale, or else of
+// Accept-Language.
 func TestLanguages(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	s.create(t, fields{"name": "taken"})
@@ -195,24 +196,24 @@ func TestLanguages(t *testing.T) {
 				request.Header, request.Invalid = header, true
 				return s.Do(t, request)
 			}
-			problemOf(t, do(apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{}}), errcode.InvalidParams,
+			requireProblem(t, do(apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{}}), errcode.InvalidParams,
 				map[string]string{"zh": "入参错误", "en": "invalid parameters", "zh_Hant_TW": "參數錯誤"}[c.want], nameRequired.in(c.want))
-			problemOf(t, do(apitest.Case{Path: at(99)}), errcode.TagNotFound,
+			requireProblem(t, do(apitest.Case{Path: at(99)}), errcode.TagNotFound,
 				map[string]string{"zh": "标签不存在", "en": "no such tag", "zh_Hant_TW": "標籤不存在"}[c.want], nil)
-			problemOf(t, do(apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "taken"}}), errcode.TagNameExists,
+			requireProblem(t, do(apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "taken"}}), errcode.TagNameExists,
 				map[string]string{"zh": "标签名称已存在", "en": "a tag with this name already exists", "zh_Hant_TW": "標籤名稱已存在"}[c.want], nil)
-			problemOf(t, do(apitest.Case{Path: tagsPath + "/x"}), errcode.InvalidParams, errcode.InvalidParams.Message(c.want), []string{
+			requireProblem(t, do(apitest.Case{Path: tagsPath + "/x"}), errcode.InvalidParams, errcode.InvalidParams.Message(c.want), []string{
 				map[string]string{"zh": `id 必须是正整数: "x"`, "en": `id must be a positive integer: "x"`, "zh_Hant_TW": `id 必須是正整數: "x"`}[c.want],
 			})
-			var answer listAnswer
-			do(apitest.Case{Path: tagsPath}).JSON(t, &answer)
-			require.Equal(t, map[string]string{"zh": "成功", "en": "success", "zh_Hant_TW": "成功"}[c.want], answer.Msg)
+			var response listResponse
+			do(apitest.Case{Path: tagsPath}).JSON(t, &response)
+			require.Equal(t, map[string]string{"zh": "成功", "en": "success", "zh_Hant_TW": "成功"}[c.want], response.Msg)
 		})
 	}
 }
 
-// Translators that were set up per request would race, and crash the process.
-func TestRefusalsAtTheSameTime(t *testing.T) {
+// Setting up translators per request would be a data race.
+func TestConcurrentValidation(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	var done sync.WaitGroup
 	for i := range 8 {
@@ -220,7 +221,7 @@ func TestRefusalsAtTheSameTime(t *testing.T) {
 		done.Go(func() {
 			for range 100 {
 				result := s.Do(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": " ", "state": 9}, Header: in(language), Invalid: true})
-				problemOf(t, result, errcode.InvalidParams, errcode.InvalidParams.Message(language), both(nameBlank, stateOneOf).in(language))
+				requireProblem(t, result, errcode.InvalidParams, errcode.InvalidParams.Message(language), join(nameBlank, stateOneOf).in(language))
 			}
 		})
 	}

@@ -64,7 +64,7 @@ func (o *output) address() string {
 // replica is a running service in this process.
 type replica struct {
 	url     string
-	app     http.Header // a token with the scope write
+	auth    http.Header // has a token with the scope write
 	log     *output
 	signals chan os.Signal
 	ended   chan error
@@ -88,7 +88,7 @@ func settingsFor(t *testing.T, db database.Config) bootstrap.Config {
 func start(t *testing.T, config bootstrap.Config) *replica {
 	t.Helper()
 	service := bootstrap.Command()
-	r := &replica{app: apitest.Token(t, apitest.Open(t, config.Auth), "test", auth.ScopeWrite), log: &output{}, signals: make(chan os.Signal, 2), ended: make(chan error, 1)}
+	r := &replica{auth: apitest.Token(t, apitest.Open(t, config.Auth), "test", auth.ScopeWrite), log: &output{}, signals: make(chan os.Signal, 2), ended: make(chan error, 1)}
 	run := command.Run[bootstrap.Config]{Config: config, Stdout: r.log, Stderr: r.log, Signals: r.signals}
 	require.NoError(t, service.Migrate(t.Context(), run))
 	ctx := context.WithoutCancel(t.Context()) // the test's context ends before the cleanup
@@ -133,15 +133,15 @@ func (r *replica) doWithin(ctx context.Context, t *testing.T, method, path, body
 	if strings.HasPrefix(path, "/internal") {
 		request.Header.Set("Authorization", "Bearer "+token)
 	} else {
-		request.Header.Set("Authorization", r.app.Get("Authorization"))
+		request.Header.Set("Authorization", r.auth.Get("Authorization"))
 	}
 	request.Close = true
-	answer, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
-	defer func() { _ = answer.Body.Close() }()
-	text, err := io.ReadAll(answer.Body)
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	return answer.StatusCode, string(text)
+	return response.StatusCode, string(text)
 }
 
 func TestServe(t *testing.T) {
@@ -175,7 +175,7 @@ func TestFailedStart(t *testing.T) {
 
 // A long poll at one replica returns at once after a write at another, and not only
 // after PollInterval.
-func TestReplicasTellEachOther(t *testing.T) {
+func TestWriteIsAnnouncedToOtherReplicas(t *testing.T) {
 	redis := dbtest.NewRedis(t)
 	config := settingsFor(t, dbtest.MySQL(t))
 	config.Redis.Host = redis.Addr()
@@ -183,11 +183,11 @@ func TestReplicasTellEachOther(t *testing.T) {
 	one, other := start(t, config), start(t, config)
 	// The other replica may not be subscribed yet.
 	require.Eventually(t, func() bool {
-		_, position := other.do(t, http.MethodGet, "/internal/v1/tag-snapshot", "")
+		_, body := other.do(t, http.MethodGet, "/internal/v1/tag-snapshot", "")
 		var snapshot struct {
 			Data struct{ Sequence json.Number }
 		}
-		require.NoError(t, json.Unmarshal([]byte(position), &snapshot))
+		require.NoError(t, json.Unmarshal([]byte(body), &snapshot))
 		type result struct {
 			took time.Duration
 			body string
@@ -216,17 +216,17 @@ func TestStop(t *testing.T) {
 			config := settingsFor(t, dbtest.SQLite(t))
 			config.Redis.Host = redis.Addr()
 			r := start(t, config)
-			answered, sent := make(chan int, 1), make(chan struct{})
+			statuses, sent := make(chan int, 1), make(chan struct{})
 			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(sent) }})
 			go func() {
-				defer close(answered)
+				defer close(statuses)
 				status, _ := r.doWithin(ctx, t, http.MethodGet, "/internal/v1/tag-changes?wait=10", "")
-				answered <- status
+				statuses <- status
 			}()
 			<-sent
 			disturb(redis, t)
 			r.stop(t)
-			require.Equal(t, http.StatusOK, <-answered)
+			require.Equal(t, http.StatusOK, <-statuses)
 			require.NotContains(t, r.log.String(), token)
 		})
 	}

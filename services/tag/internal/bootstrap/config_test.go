@@ -29,11 +29,11 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, 100, config.App.MaxPageSize)
 	require.Equal(t, 5*time.Second, config.Server.DrainDelay)
 	require.Equal(t, 20*time.Second, config.Server.ShutdownTimeout)
-	require.Empty(t, config.Feed.Token, "a secret that is compiled in would be none")
+	require.Empty(t, config.Feed.Token, "a default in the program would not be secret")
 	require.Empty(t, config.Redis.Host)
 }
 
-// Every configuration that is shipped loads.
+// Every shipped configuration is valid.
 func TestShippedConfigurations(t *testing.T) {
 	files, err := filepath.Glob("../../../../deploy/config/tag*.yaml")
 	require.NoError(t, err)
@@ -42,7 +42,7 @@ func TestShippedConfigurations(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			config, err := load(t, file, "ACHILLES_FEED_TOKEN=secret")
 			require.NoError(t, err)
-			require.Empty(t, config.Database.Password, "no secret is shipped")
+			require.Empty(t, config.Database.Password, "shipped files have no secrets")
 			_, err = load(t, file)
 			require.NoError(t, err)
 		})
@@ -77,7 +77,7 @@ func TestInvalidSettings(t *testing.T) {
 	}
 }
 
-func TestDurationsOfTheFeed(t *testing.T) {
+func TestFeedDurations(t *testing.T) {
 	config, err := load(t, "", "ACHILLES_FEED_RETENTION=3600", "ACHILLES_FEED_POLLINTERVAL=0.5", "ACHILLES_FEED_TRIMINTERVAL=1m30s")
 	require.NoError(t, err)
 	require.Equal(t, time.Hour, config.Feed.Retention, "a bare number is seconds")
@@ -85,13 +85,13 @@ func TestDurationsOfTheFeed(t *testing.T) {
 	require.Equal(t, 90*time.Second, config.Feed.TrimInterval)
 }
 
-func TestAllProblemsAtOnce(t *testing.T) {
+func TestAllErrorsAreReported(t *testing.T) {
 	_, err := load(t, "", "ACHILLES_FEED_RETENTION=0", "ACHILLES_APP_MAXPAGESIZE=1", "ACHILLES_SERVER_HTTPPORT=-1")
 	require.Error(t, err)
 	require.GreaterOrEqual(t, len(strings.Split(err.Error(), "\n")), 3)
 }
 
-func TestTokenFromAFile(t *testing.T) {
+func TestTokenFromFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(file, []byte("from the file\n"), 0o600))
 	config, err := load(t, "", "ACHILLES_FEED_TOKENFILE="+file)

@@ -21,10 +21,10 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// copied is the tags as a reader of the feed knows them.
-type copied map[uint64]tag.Tag
+// readModel has the tags by id, without the fields that the feed omits.
+type readModel map[uint64]tag.Tag
 
-func (c copied) apply(changes []tag.Change) {
+func (c readModel) apply(changes []tag.Change) {
 	for _, change := range changes {
 		if change.Kind == tag.Delete {
 			delete(c, change.TagID)
@@ -34,24 +34,24 @@ func (c copied) apply(changes []tag.Change) {
 	}
 }
 
-// bare leaves of the tags what the feed tells.
-func bare(tags []tag.Tag) copied {
-	c := copied{}
+// readModelOf returns the read model that has the tags.
+func readModelOf(tags []tag.Tag) readModel {
+	c := readModel{}
 	for _, t := range tags {
 		c[t.ID] = tag.Tag{ID: t.ID, Name: t.Name, State: t.State}
 	}
 	return c
 }
 
-// Sixteen writers on two replicas, whose writes also fail and are broken off,
-// against readers that follow: no number is missing or late, and at every
-// position the feed tells exactly what the snapshot of that position shows.
+// Sixteen writers on two replicas run concurrently with readers of the feed. Some
+// writes fail or are canceled. Readers get every sequence number in order, and the
+// feed up to a snapshot's offset results in the tags of the snapshot.
 func TestFeedUnderLoad(t *testing.T) {
 	const writers = 16
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		writes := 8
 		db, first := open(t, cfg)
-		if cfg.DBType == database.MySQL { // a file of SQLite's has one process, and one writer at a time
+		if cfg.DBType == database.MySQL { // a SQLite file has one process and one writer at a time
 			writes = 25
 			db = dbtest.Open(t, cfg)
 		}
@@ -84,7 +84,7 @@ func TestFeedUnderLoad(t *testing.T) {
 					}
 					follows[i] = append(follows[i], found.Changes...)
 					if len(found.Changes) == 0 {
-						time.Sleep(5 * time.Millisecond) // the writers need the processors, too
+						time.Sleep(5 * time.Millisecond) // leave the processors to the writers
 					}
 				}
 			})
@@ -104,27 +104,27 @@ func TestFeedUnderLoad(t *testing.T) {
 		stop.Store(true)
 		reading.Wait()
 		if t.Failed() {
-			return // the error says more than what follows from it
+			return // the errors below would only follow from this one
 		}
 
 		all := follows[0]
 		for _, other := range follows[1:] {
-			require.Equal(t, all, other, "every reader is told the same")
+			require.Equal(t, all, other, "all readers get the same changes")
 		}
 		require.GreaterOrEqual(t, int64(len(all)), acknowledged.Load(), "no acknowledged write is missing")
 		last, err := first.Snapshot(t.Context())
 		require.NoError(t, err)
 		require.EqualValues(t, len(all), last.Sequence)
 		for _, snapshot := range append(snapshots, last) {
-			replayed := copied{}
+			replayed := readModel{}
 			replayed.apply(all[:snapshot.Sequence])
-			require.Equal(t, replayed, bare(snapshot.Tags), "at the position %d", snapshot.Sequence)
+			require.Equal(t, replayed, readModelOf(snapshot.Tags), "at offset %d", snapshot.Sequence)
 		}
 	})
 }
 
-// write makes one write of some kind and returns how many changes it surely
-// added to the feed: 1, or 0 when it failed or nobody knows.
+// write creates a tag, and then changes or deletes it, or fails to. It returns the
+// number of acknowledged changes.
 func write(t *testing.T, s *store.Store, writer, n int) int64 {
 	ctx := t.Context()
 	name := fmt.Sprintf("writer %d, write %d", writer, n)
@@ -135,13 +135,13 @@ func write(t *testing.T, s *store.Store, writer, n int) int64 {
 	switch n % 5 {
 	case 0: // rolled back: a name that exists
 		_, _, err = s.Create(ctx, draft(name, tag.Enabled), idempotency.Key{})
-		return 1 + refused(t, err, errcode.TagNameExists)
+		return 1 + expectCode(t, err, errcode.TagNameExists)
 	case 1: // rolled back: no such tag
-		return 1 + refused(t, s.Delete(ctx, created.ID+1<<40, "", nil), errcode.TagNotFound)
-	case 2: // broken off somewhere
-		broken, cancel := context.WithTimeout(ctx, rand.N(5*time.Millisecond))
+		return 1 + expectCode(t, s.Delete(ctx, created.ID+1<<40, "", nil), errcode.TagNotFound)
+	case 2: // canceled at any time
+		canceled, cancel := context.WithTimeout(ctx, rand.N(5*time.Millisecond))
 		defer cancel()
-		_, err = s.Update(broken, created.ID, draft(name+", broken off", tag.Disabled), nil)
+		_, err = s.Update(canceled, created.ID, draft(name+", canceled", tag.Disabled), nil)
 		if err != nil {
 			return 1
 		}
@@ -154,7 +154,9 @@ func write(t *testing.T, s *store.Store, writer, n int) int64 {
 	return 2
 }
 
-func refused(t *testing.T, err error, code errcode.Code) int64 {
+// expectCode reports a test error unless err has the code. It returns 0, the number
+// of acknowledged changes.
+func expectCode(t *testing.T, err error, code errcode.Code) int64 {
 	var coded *errcode.Error
 	if !errors.As(err, &coded) || coded.Code != code {
 		t.Errorf("expected the code %d, got %v", code, err)
@@ -162,6 +164,8 @@ func refused(t *testing.T, err error, code errcode.Code) int64 {
 	return 0
 }
 
+// noError reports err as a test error and reports whether it is nil. Unlike
+// require.NoError, it can be called by any goroutine.
 func noError(t *testing.T, err error) bool {
 	if err != nil {
 		t.Error(err)
@@ -201,7 +205,7 @@ func sequences(changes []tag.Change) (numbers []uint64) {
 	return numbers
 }
 
-// A snapshot of more tags than one batch holds is whole.
+// A snapshot is complete even if it has more tags than a batch.
 func TestLargeSnapshot(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db, s := open(t, cfg)
@@ -210,7 +214,7 @@ func TestLargeSnapshot(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 3500, snapshot.Sequence)
 		require.Len(t, snapshot.Tags, 3000)
-		require.Len(t, bare(snapshot.Tags), 3000, "none twice")
+		require.Len(t, readModelOf(snapshot.Tags), 3000, "no duplicates")
 		require.True(t, slices.IsSortedFunc(snapshot.Tags, func(a, b tag.Tag) int { return int(a.ID) - int(b.ID) }))
 	})
 }
@@ -229,9 +233,9 @@ func TestTrim(t *testing.T) {
 		{"some are old", []int{9, 8, 2, 1}, 10, []int64{2, 0}, []uint64{3, 4}},
 		{"all are old", []int{9, 9, 8, 8}, 10, []int64{4, 0}, nil},
 		{"in batches", []int{9, 9, 9, 9, 9, 1}, 2, []int64{2, 2, 1, 0}, []uint64{6}},
-		{"clocks disagree, and no hole appears", []int{10, 1, 9, 1}, 10, []int64{3, 0}, []uint64{4}},
-		{"clocks disagree the other way round", []int{9, 1, 10, 1}, 10, []int64{1, 2, 0}, []uint64{4}},
-		{"nothing there", nil, 10, []int64{0}, nil},
+		{"clocks disagree, without a gap in the sequence", []int{10, 1, 9, 1}, 10, []int64{3, 0}, []uint64{4}},
+		{"clocks disagree in the other order", []int{9, 1, 10, 1}, 10, []int64{1, 2, 0}, []uint64{4}},
+		{"empty feed", nil, 10, []int64{0}, nil},
 	} {
 		t.Run(c.about, func(t *testing.T) {
 			dbtest.Each(t, func(t *testing.T, cfg database.Config) {
@@ -245,17 +249,17 @@ func TestTrim(t *testing.T) {
 					require.NoError(t, err)
 					require.Equal(t, want, removed)
 				}
-				gone := uint64(len(c.ages) - len(c.left))
-				found, err := s.Changes(t.Context(), gone, 100)
+				trimmed := uint64(len(c.ages) - len(c.left))
+				found, err := s.Changes(t.Context(), trimmed, 100)
 				require.NoError(t, err)
 				require.Equal(t, c.left, sequences(found.Changes))
-				for after := range gone {
+				for after := range trimmed {
 					_, err := s.Changes(t.Context(), after, 100)
 					requireCode(t, errcode.ChangesTrimmed, err)
 				}
 				snapshot, err := s.Snapshot(t.Context())
 				require.NoError(t, err)
-				require.Len(t, snapshot.Tags, len(c.ages), "the tags themselves stay")
+				require.Len(t, snapshot.Tags, len(c.ages), "trimming keeps the tags")
 				created := create(t, s, "next")
 				found, err = s.Changes(t.Context(), snapshot.Sequence, 100)
 				require.NoError(t, err)
@@ -266,7 +270,7 @@ func TestTrim(t *testing.T) {
 	}
 }
 
-// Replicas trim at the same time, and while others write.
+// Replicas trim concurrently with each other and with writers.
 func TestTrimUnderLoad(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		_, s := open(t, cfg)

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 
 const patience = 20 * time.Second
 
-// open returns a migrated database and a store on it.
+// open returns a migrated database and its store.
 func open(t *testing.T, cfg database.Config) (*database.DB, *store.Store) {
 	t.Helper()
 	db := dbtest.Open(t, cfg)

@@ -14,10 +14,10 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// Nothing that serves reads a whole table. Where hardly any tag is deleted a
-// planner may walk along the primary key until the page is full, and rightly
-// so; here the conditions admit few enough for their indexes to be used.
-func TestPlans(t *testing.T) {
+// No statement of the service scans a table. If few tags were deleted, the planner
+// could choose to scan the primary key until the page is full. Here the conditions
+// are selective enough for their indexes.
+func TestNoFullScan(t *testing.T) {
 	for about, like := range map[string]func(i int) (deleted, state int){
 		"some deleted": func(i int) (int, int) { return i % 3 / 2, i % 2 },
 		"most deleted": func(i int) (int, int) { return min(1, i%20), i / 20 % 2 },
@@ -32,10 +32,11 @@ func TestPlans(t *testing.T) {
 	}
 }
 
+// everyStatement runs every statement of the store.
 func everyStatement(t *testing.T, s *store.Store) {
 	t.Helper()
 	ctx := t.Context()
-	const living = 60
+	const existing = 60
 	name, enabled, disabled := "tag 60", tag.Enabled, tag.Disabled
 	for _, filter := range []tag.Filter{{}, {State: &enabled}, {State: &disabled}, {Name: &name}, {Name: &name, State: &enabled}} {
 		for _, page := range []tag.Page{{Limit: 10}, {Offset: 100, Limit: 100}} {
@@ -49,20 +50,21 @@ func everyStatement(t *testing.T, s *store.Store) {
 	}
 	_, err := s.Snapshot(ctx)
 	require.NoError(t, err)
-	_, err = s.Get(ctx, living)
+	_, err = s.Get(ctx, existing)
 	require.NoError(t, err)
-	_, _, err = s.Create(ctx, draft("under a key", tag.Enabled), under("key"))
+	_, _, err = s.Create(ctx, draft("with a key", tag.Enabled), withKey("key"))
 	require.NoError(t, err)
-	_, err = s.Update(ctx, living, draft("new name", tag.Disabled), nil)
+	_, err = s.Update(ctx, existing, draft("new name", tag.Disabled), nil)
 	require.NoError(t, err)
-	require.NoError(t, s.Delete(ctx, living, "", nil))
-	for _, days := range []int{3, 2} { // none so old, some, and the rest of them
+	require.NoError(t, s.Delete(ctx, existing, "", nil))
+	for _, days := range []int{3, 2} { // removes none, then some
 		_, err = s.Trim(ctx, time.Now().AddDate(0, 0, -days), 1000)
 		require.NoError(t, err)
 	}
 }
 
-// fill writes n tags, and a change for each: one a minute until now.
+// fill writes n tags with a change each. The changes are one minute apart; the last
+// one is made now.
 func fill(t *testing.T, db *database.DB, n int, like func(i int) (deleted, state int)) {
 	t.Helper()
 	now := time.Now().UTC().Truncate(time.Millisecond)

@@ -36,7 +36,7 @@ func TestDialectsHaveTheSameSchema(t *testing.T) {
 	require.Len(t, schema, 4)
 }
 
-func TestPrefixOfTables(t *testing.T) {
+func TestTablePrefix(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		cfg.TablePrefix = "other_"
 		db, s := open(t, cfg)
@@ -55,8 +55,8 @@ func TestPrefixOfTables(t *testing.T) {
 	})
 }
 
-// What the code is to keep out the database keeps out as well.
-func TestTheDatabaseKeepsTheRules(t *testing.T) {
+// The database rejects rows that break the rules of the domain.
+func TestConstraints(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db, s := open(t, cfg)
 		create(t, s, "taken")
@@ -66,7 +66,7 @@ func TestTheDatabaseKeepsTheRules(t *testing.T) {
 				" (created_at, updated_at, name, state, is_deleted) VALUES (?, ?, ?, ?, ?)", now, now, name, state, deleted).Error)
 		}
 		require.ErrorIs(t, insert("taken", 1, 0), database.ErrDuplicate)
-		require.NoError(t, insert("taken", 1, 1), "of deleted ones there may be any number")
+		require.NoError(t, insert("taken", 1, 1), "names of deleted tags need not be unique")
 		require.NoError(t, insert("taken", 1, 1))
 		require.NoError(t, insert("Taken", 1, 0))
 		require.Error(t, insert("free", 2, 0))
@@ -82,7 +82,7 @@ func TestTheDatabaseKeepsTheRules(t *testing.T) {
 	})
 }
 
-func TestMigrationsMayBeRepeated(t *testing.T) {
+func TestMigrationsAreIdempotent(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db, s := open(t, cfg)
 		create(t, s, "kept")
@@ -98,7 +98,7 @@ func TestMigrationsMayBeRepeated(t *testing.T) {
 	})
 }
 
-// Two databases are two feeds.
+// Each database has its own epoch.
 func TestEpochsDiffer(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		_, first := open(t, cfg)

@@ -29,11 +29,11 @@ func TestTags(t *testing.T) {
 		require.WithinDuration(t, time.Now(), created.CreatedAt, time.Minute)
 		got, err := s.Get(t.Context(), created.ID)
 		require.NoError(t, err)
-		require.Equal(t, created, got, "to the millisecond, and in UTC")
+		require.Equal(t, created, got, "including the times, in UTC")
 
 		updated, err := s.Update(t.Context(), created.ID, tag.Draft{Name: "new"}, nil)
 		require.NoError(t, err)
-		require.Equal(t, tag.Disabled, updated.State, "kept")
+		require.Equal(t, tag.Disabled, updated.State, "unchanged")
 		updated, err = s.Update(t.Context(), created.ID, draft("new", tag.Enabled), nil)
 		require.NoError(t, err)
 		got, err = s.Get(t.Context(), created.ID)
@@ -66,14 +66,14 @@ func TestNames(t *testing.T) {
 		got, err := s.Get(t.Context(), other.ID)
 		require.NoError(t, err)
 		require.Equal(t, other, got)
-		for _, distinct := range []string{"name", "Name", "NAME", "näme", "nаme", "name\u200b"} { // one of them in Cyrillic
+		for _, distinct := range []string{"name", "Name", "NAME", "näme", "nаme", "name\u200b"} { // one has a Cyrillic letter
 			create(t, s, distinct)
 		}
 	})
 }
 
-// Two tags that swap their names at the same time do not end up with one.
-func TestNamesUnderLoad(t *testing.T) {
+// Concurrent renames never give two tags the same name.
+func TestConcurrentRenames(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		_, s := open(t, cfg)
 		ids := []uint64{create(t, s, "a").ID, create(t, s, "b").ID, create(t, s, "c").ID}
@@ -83,7 +83,7 @@ func TestNamesUnderLoad(t *testing.T) {
 				for n := range 20 {
 					_, err := s.Update(t.Context(), ids[(w+n)%3], tag.Draft{Name: []string{"a", "b", "c", "d"}[(w*n)%4]}, nil)
 					if err != nil {
-						refused(t, err, errcode.TagNameExists)
+						expectCode(t, err, errcode.TagNameExists)
 					}
 				}
 			})
@@ -100,8 +100,8 @@ func TestNamesUnderLoad(t *testing.T) {
 	})
 }
 
-// A page and its count are of one state of the data, whatever others write.
-func TestListAgreesWithItsCount(t *testing.T) {
+// A page and its count are of the same snapshot of the data.
+func TestListAndCountAreConsistent(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		_, s := open(t, cfg)
 		done := make(chan struct{})
@@ -128,8 +128,9 @@ func TestListAgreesWithItsCount(t *testing.T) {
 	})
 }
 
-// The end of a request ends its statement, and leaves the number it held.
-func TestARequestsEndEndsItsWrite(t *testing.T) {
+// When the request's context ends, the write is rolled back and its sequence number
+// is used by the next write.
+func TestContextEndsWrite(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db, s := open(t, cfg)
 		release := dbtest.Hold(t, dbtest.Open(t, cfg), "UPDATE "+db.Table("tag_sequence")+" SET value = value")
@@ -148,8 +149,8 @@ func TestARequestsEndEndsItsWrite(t *testing.T) {
 	})
 }
 
-// Writes that both databases acknowledge are there after a crash of the server.
-func TestAcknowledgedWritesSurviveACrash(t *testing.T) {
+// Acknowledged writes survive a crash of the database server.
+func TestAcknowledgedWritesSurviveCrash(t *testing.T) {
 	mysql := dbtest.NewMySQL(t, "--innodb-flush-log-at-trx-commit=1")
 	db, s := open(t, mysql.Config(t))
 	ids, failed := make(chan uint64), make(chan error, 1)
@@ -173,7 +174,7 @@ func TestAcknowledgedWritesSurviveACrash(t *testing.T) {
 		defer close(killed)
 		mysql.Kill(t)
 	}()
-	for id := range ids { // in the middle of which it is killed
+	for id := range ids { // until the server is killed
 		acknowledged = append(acknowledged, id)
 	}
 	requireCode(t, errcode.Unavailable, <-failed)
@@ -182,14 +183,14 @@ func TestAcknowledgedWritesSurviveACrash(t *testing.T) {
 	require.Eventually(t, func() bool { return db.Ping(t.Context()) == nil }, patience, 10*time.Millisecond)
 	snapshot, err := s.Snapshot(t.Context())
 	require.NoError(t, err)
-	there := bare(snapshot.Tags)
+	stored := readModelOf(snapshot.Tags)
 	for _, id := range acknowledged {
-		require.Contains(t, there, id)
+		require.Contains(t, stored, id)
 	}
 	found, err := s.Changes(t.Context(), 0, 10000)
 	require.NoError(t, err)
 	require.Len(t, found.Changes, int(snapshot.Sequence))
-	replayed := copied{}
+	replayed := readModel{}
 	replayed.apply(found.Changes)
-	require.Equal(t, there, replayed)
+	require.Equal(t, stored, replayed)
 }

@@ -18,15 +18,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fake is a store that does what a test says; the real one has tests of its
-// own.
+// fake is a store whose results are set by the test.
 type fake struct {
 	tag.Store
 	err     error
 	draft   tag.Draft
-	changes atomic.Int64 // how many there are in the feed
-	looks   atomic.Int64
-	trims   []int64 // what each call of Trim removes; -1 fails
+	changes atomic.Int64 // in the feed
+	reads   atomic.Int64
+	trims   []int64 // results of Trim; -1 is an error
 	before  []time.Time
 }
 
@@ -43,7 +42,7 @@ func (f *fake) Update(_ context.Context, _ uint64, draft tag.Draft, _ tag.Precon
 func (f *fake) Delete(context.Context, uint64, string, tag.Precondition) error { return f.err }
 
 func (f *fake) Changes(ctx context.Context, after uint64, limit int) (tag.Changes, error) {
-	f.looks.Add(1)
+	f.reads.Add(1)
 	if ctx.Err() != nil {
 		return tag.Changes{}, ctx.Err()
 	}
@@ -54,7 +53,7 @@ func (f *fake) Changes(ctx context.Context, after uint64, limit int) (tag.Change
 	return found, f.err
 }
 
-var errTrim = errors.New("no trimming today")
+var errTrim = errors.New("trim failed")
 
 func (f *fake) Trim(_ context.Context, before time.Time, _ int) (int64, error) {
 	f.before = append(f.before, before)
@@ -69,7 +68,7 @@ func (f *fake) Trim(_ context.Context, before time.Time, _ int) (int64, error) {
 	return removed, nil
 }
 
-// found answers every read with one tag.
+// found is a store with one tag.
 type found struct {
 	tag.Store
 	tag    tag.Tag
@@ -87,7 +86,7 @@ func TestViewers(t *testing.T) {
 	for _, c := range []struct {
 		viewer tag.Viewer
 		state  tag.State
-		sees   bool
+		want   bool // the viewer sees the tag
 	}{
 		{tag.Anonymous, tag.Enabled, true}, {tag.Anonymous, tag.Disabled, false},
 		{tag.Authenticated, tag.Enabled, true}, {tag.Authenticated, tag.Disabled, true},
@@ -95,9 +94,9 @@ func TestViewers(t *testing.T) {
 		f := &found{tag: tag.Tag{ID: 1, State: c.state}}
 		s := tag.NewService(f, tag.Options{})
 		_, err := s.Get(t.Context(), c.viewer, 1)
-		require.Equal(t, c.sees, err == nil, "%+v", c)
+		require.Equal(t, c.want, err == nil, "%+v", c)
 		_, _, err = s.List(t.Context(), c.viewer, tag.Filter{State: &c.state}, tag.Page{})
-		if !c.sees {
+		if !c.want {
 			require.ErrorIs(t, err, tag.ErrUnauthenticated)
 			continue
 		}
@@ -108,7 +107,7 @@ func TestViewers(t *testing.T) {
 	}
 }
 
-func TestStateOfADraft(t *testing.T) {
+func TestStateOfDraft(t *testing.T) {
 	f := &fake{}
 	s := tag.NewService(f, tag.Options{Changed: tag.NewBroadcaster()})
 	disabled := tag.Disabled
@@ -120,10 +119,11 @@ func TestStateOfADraft(t *testing.T) {
 	require.Equal(t, tag.Disabled, *f.draft.State)
 	_, err = s.Update(t.Context(), 1, tag.Draft{Name: "a"}, nil)
 	require.NoError(t, err)
-	require.Nil(t, f.draft.State, "an existing one stays what it is")
+	require.Nil(t, f.draft.State, "an update without a state keeps it")
 }
 
-// A write that succeeded is told here and elsewhere, one that failed is not.
+// A successful write is announced in this process and to other replicas, a failed
+// one is not.
 func TestWritesAreAnnounced(t *testing.T) {
 	for _, failure := range []error{nil, errors.New("failed")} {
 		f := &fake{err: failure}
@@ -134,10 +134,10 @@ func TestWritesAreAnnounced(t *testing.T) {
 			func() error { _, err := s.Update(t.Context(), 1, tag.Draft{}, nil); return err },
 			func() error { return s.Delete(t.Context(), 1, "", nil) },
 		} {
-			rung := broadcaster.Next()
+			changed := broadcaster.Next()
 			require.Equal(t, failure, write())
 			select {
-			case <-rung:
+			case <-changed:
 				require.NoError(t, failure)
 				require.Equal(t, i+1, announced)
 			default:
@@ -148,48 +148,49 @@ func TestWritesAreAnnounced(t *testing.T) {
 	}
 }
 
-// waiting is a reader of the feed, in a bubble of time that passes only while
-// everyone waits.
-type waiting struct {
+// pollResult is the result of a long poll.
+type pollResult struct {
 	found tag.Changes
 	err   error
 	took  time.Duration
 }
 
-func read(ctx context.Context, s *tag.Service, wait time.Duration) <-chan waiting {
-	done := make(chan waiting, 1)
+// longPoll starts a long poll and returns once it waits. It must be called in a
+// bubble of synctest.
+func longPoll(ctx context.Context, s *tag.Service, wait time.Duration) <-chan pollResult {
+	done := make(chan pollResult, 1)
 	go func() {
 		began := time.Now()
 		found, err := s.Changes(ctx, 0, 10, wait)
-		done <- waiting{found, err, time.Since(began)}
+		done <- pollResult{found, err, time.Since(began)}
 	}()
 	synctest.Wait()
 	return done
 }
 
-func TestWaiting(t *testing.T) {
+func TestLongPoll(t *testing.T) {
 	const poll, wait = 200 * time.Millisecond, 10 * time.Second
 	for about, c := range map[string]struct {
-		there int64
-		wait  time.Duration
-		// happens once the reader waits
-		happens func(f *fake, broadcaster *tag.Broadcaster, drain, leave func())
+		existing int64
+		wait     time.Duration
+		// happens is called once the reader waits.
+		happens func(f *fake, broadcaster *tag.Broadcaster, drain, disconnect func())
 		took    time.Duration
 		changes int
 		err     error
 	}{
-		"changes are there":              {there: 3, wait: wait, changes: 3},
-		"no wait":                        {wait: 0},
-		"a negative wait":                {wait: -time.Second},
-		"nothing comes":                  {wait: wait, took: wait},
-		"less than a poll":               {wait: 50 * time.Millisecond, took: 50 * time.Millisecond},
-		"a broadcaster":                  {wait: wait, changes: 1, happens: func(f *fake, broadcaster *tag.Broadcaster, _, _ func()) { f.changes.Add(1); broadcaster.Broadcast() }},
-		"a broadcaster for nothing":      {wait: wait, took: wait, happens: func(_ *fake, broadcaster *tag.Broadcaster, _, _ func()) { broadcaster.Broadcast() }},
-		"a change without a broadcaster": {wait: wait, took: poll, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, _, _ func()) { f.changes.Add(1) }},
-		"a drain":                        {wait: wait, happens: func(_ *fake, _ *tag.Broadcaster, drain, _ func()) { drain() }},
-		"a change and a drain":           {wait: wait, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, drain, _ func()) { f.changes.Add(1); drain() }},
-		"the reader leaves":              {wait: wait, err: context.Canceled, happens: func(_ *fake, _ *tag.Broadcaster, _, leave func()) { leave() }},
-		"the last moment's change": {wait: 300 * time.Millisecond, took: 300 * time.Millisecond, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, _, _ func()) {
+		"existing changes":             {existing: 3, wait: wait, changes: 3},
+		"no wait":                      {wait: 0},
+		"a negative wait":              {wait: -time.Second},
+		"no change":                    {wait: wait, took: wait},
+		"less than PollInterval":       {wait: 50 * time.Millisecond, took: 50 * time.Millisecond},
+		"a broadcast":                  {wait: wait, changes: 1, happens: func(f *fake, broadcaster *tag.Broadcaster, _, _ func()) { f.changes.Add(1); broadcaster.Broadcast() }},
+		"a broadcast without a change": {wait: wait, took: wait, happens: func(_ *fake, broadcaster *tag.Broadcaster, _, _ func()) { broadcaster.Broadcast() }},
+		"a change without a broadcast": {wait: wait, took: poll, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, _, _ func()) { f.changes.Add(1) }},
+		"a drain":                      {wait: wait, happens: func(_ *fake, _ *tag.Broadcaster, drain, _ func()) { drain() }},
+		"a change and a drain":         {wait: wait, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, drain, _ func()) { f.changes.Add(1); drain() }},
+		"the client disconnects":       {wait: wait, err: context.Canceled, happens: func(_ *fake, _ *tag.Broadcaster, _, disconnect func()) { disconnect() }},
+		"a change after the last poll": {wait: 300 * time.Millisecond, took: 300 * time.Millisecond, changes: 1, happens: func(f *fake, _ *tag.Broadcaster, _, _ func()) {
 			time.Sleep(250 * time.Millisecond)
 			f.changes.Add(1)
 		}},
@@ -197,13 +198,13 @@ func TestWaiting(t *testing.T) {
 		t.Run(about, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f, broadcaster, draining := &fake{}, tag.NewBroadcaster(), make(chan struct{})
-				f.changes.Store(c.there)
+				f.changes.Store(c.existing)
 				s := tag.NewService(f, tag.Options{Changed: broadcaster, PollInterval: poll, Draining: draining})
-				ctx, leave := context.WithCancel(t.Context())
-				defer leave()
-				reader := read(ctx, s, c.wait)
+				ctx, disconnect := context.WithCancel(t.Context())
+				defer disconnect()
+				reader := longPoll(ctx, s, c.wait)
 				if c.happens != nil {
-					c.happens(f, broadcaster, func() { close(draining) }, leave)
+					c.happens(f, broadcaster, func() { close(draining) }, disconnect)
 				}
 				got := <-reader
 				require.ErrorIs(t, got.err, c.err)
@@ -214,34 +215,34 @@ func TestWaiting(t *testing.T) {
 	}
 }
 
-// Waiting costs a look now and then, not a busy loop.
-func TestWaitingIsCheap(t *testing.T) {
+// A long poll reads the feed once per PollInterval.
+func TestLongPollInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
 		s := tag.NewService(f, tag.Options{Changed: tag.NewBroadcaster(), PollInterval: time.Second})
-		<-read(t.Context(), s, 10*time.Second)
-		require.InDelta(t, 11, f.looks.Load(), 1)
+		<-longPoll(t.Context(), s, 10*time.Second)
+		require.InDelta(t, 11, f.reads.Load(), 1)
 	})
 }
 
-func TestAFailureEndsWaiting(t *testing.T) {
+func TestErrorEndsLongPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{err: errTrim}
 		s := tag.NewService(f, tag.Options{Changed: tag.NewBroadcaster(), PollInterval: time.Second})
-		got := <-read(t.Context(), s, 10*time.Second)
+		got := <-longPoll(t.Context(), s, 10*time.Second)
 		require.ErrorIs(t, got.err, errTrim)
 		require.Zero(t, got.took)
 	})
 }
 
-func TestBell(t *testing.T) {
+func TestBroadcaster(t *testing.T) {
 	broadcaster := tag.NewBroadcaster()
-	broadcaster.Broadcast() // nobody there: nothing is kept for later
+	broadcaster.Broadcast() // without receivers, it has no effect
 	first := broadcaster.Next()
-	require.Equal(t, first, broadcaster.Next(), "all wait for the same key set")
+	require.Equal(t, first, broadcaster.Next(), "all receivers share a channel")
 	select {
 	case <-first:
-		t.Fatal("it has not rung")
+		t.Fatal("closed without a broadcast")
 	default:
 	}
 	broadcaster.Broadcast()
@@ -252,11 +253,11 @@ func TestBell(t *testing.T) {
 	<-second
 }
 
-func TestBellUnderLoad(*testing.T) {
+func TestBroadcasterUnderLoad(*testing.T) {
 	broadcaster := tag.NewBroadcaster()
-	var waiting, ringing sync.WaitGroup
+	var receiving, broadcasting sync.WaitGroup
 	for range 8 {
-		waiting.Go(func() {
+		receiving.Go(func() {
 			for range 100 {
 				<-broadcaster.Next()
 			}
@@ -264,7 +265,7 @@ func TestBellUnderLoad(*testing.T) {
 	}
 	stop := make(chan struct{})
 	for range 4 {
-		ringing.Go(func() {
+		broadcasting.Go(func() {
 			for {
 				select {
 				case <-stop:
@@ -275,7 +276,7 @@ func TestBellUnderLoad(*testing.T) {
 			}
 		})
 	}
-	waiting.Wait()
+	receiving.Wait()
 	close(stop)
-	ringing.Wait()
+	broadcasting.Wait()
 }

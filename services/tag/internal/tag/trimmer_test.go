@@ -18,7 +18,8 @@ type report struct {
 
 func TestTrimmer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// Two full batches and a rest; nothing; a failure; and on it goes.
+		// Two full batches and a smaller one, nothing, an error after a batch, and a
+		// batch after the error.
 		f := &fake{trims: []int64{1000, 1000, 7, 0, 1000, -1, 5}}
 		reports := make(chan report, 10)
 		trimmer := tag.Trimmer{
@@ -29,9 +30,9 @@ func TestTrimmer(t *testing.T) {
 		ended := make(chan error, 1)
 		began := time.Now()
 		go func() { ended <- trimmer.Run(ctx) }()
-		require.Equal(t, report{2007, nil}, <-reports, "it trims at once, all there is")
+		require.Equal(t, report{2007, nil}, <-reports, "the first round starts at once and removes all batches")
 		require.Zero(t, time.Since(began))
-		for i, want := range []report{{0, nil}, {1000, errTrim}, {5, nil}} { // a failure is not the end
+		for i, want := range []report{{0, nil}, {1000, errTrim}, {5, nil}} { // an error does not end Run
 			require.Equal(t, want, <-reports)
 			require.Equal(t, time.Duration(i+1)*10*time.Minute, time.Since(began))
 		}
@@ -43,8 +44,8 @@ func TestTrimmer(t *testing.T) {
 	})
 }
 
-// A round that the end of the process breaks off is no failure to report.
-func TestTrimmerEndsQuietly(t *testing.T) {
+// An error after the end of ctx is not reported.
+func TestTrimmerEndsWithoutReport(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	trimmer := tag.Trimmer{

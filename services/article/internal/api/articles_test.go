@@ -31,11 +31,11 @@ func TestCreate(t *testing.T) {
 					api.Article{Title: "滚动重启 🚀", Desc: "零丢失 <b>", CoverImageURL: "https://example.org/封面.png?a=1&b=2#c",
 						Content: pointer("# 标题\r\n\n😀 & <script>"), Tags: []api.Tag{{ID: 1, Name: tagName(1), State: 1}, {ID: 2, Name: tagName(2), State: 1}}},
 				},
-				"a title alone":          {fields{"title": "a"}, api.Article{Title: "a", State: 1}},
+				"only a title":           {fields{"title": "a"}, api.Article{Title: "a", State: 1}},
 				"state 1":                {fields{"title": "a", "state": 1}, api.Article{Title: "a", State: 1}},
 				"empty texts":            {fields{"title": "a", "desc": "", "content": "", "cover_image_url": ""}, api.Article{Title: "a", State: 1}},
 				"space around the title": {fields{"title": " \t中 文\n ", "desc": " kept "}, api.Article{Title: "中 文", Desc: " kept ", State: 1}},
-				"the longest": {
+				"longest texts": {
 					fields{"title": strings.Repeat("😀", 100), "desc": strings.Repeat("描", 255), "cover_image_url": "http://x/" + strings.Repeat("y", 246)},
 					api.Article{Title: strings.Repeat("😀", 100), Desc: strings.Repeat("描", 255), CoverImageURL: "http://x/" + strings.Repeat("y", 246), State: 1},
 				},
@@ -55,15 +55,15 @@ func TestCreate(t *testing.T) {
 					invalid := name == "no tags"
 					result := s.Do(t, encode(apitest.Case{Method: http.MethodPost, Path: articlesPath, Invalid: invalid}, c.send))
 					require.Equal(t, http.StatusCreated, result.Status, "%s", result.Body)
-					var answer articleAnswer
-					result.JSON(t, &answer)
-					created := answer.Data
-					require.Equal(t, "成功", answer.Msg)
+					var response articleResponse
+					result.JSON(t, &response)
+					created := response.Data
+					require.Equal(t, "成功", response.Msg)
 					require.Equal(t, at(created.ID), result.Header.Get("Location"))
 					require.WithinRange(t, created.CreatedAt, before, time.Now())
 					require.Equal(t, time.UTC, created.CreatedAt.Location())
 					require.Equal(t, created.CreatedAt, created.UpdatedAt)
-					require.Equal(t, created, s.get(t, created.ID), "what was answered is not what is there")
+					require.Equal(t, created, s.get(t, created.ID), "the response is the stored article")
 
 					want := c.want
 					want.ID, want.CreatedAt, want.UpdatedAt = created.ID, created.CreatedAt, created.UpdatedAt
@@ -78,7 +78,7 @@ func TestCreate(t *testing.T) {
 				})
 			}
 		})
-		require.Zero(t, s.caughtUp.Load(), "known tags need no feed")
+		require.Zero(t, s.caughtUp.Load(), "known tags need no call of catchUp")
 	})
 }
 
@@ -107,7 +107,7 @@ func ids(ints []int) []uint64 {
 	return ids
 }
 
-func TestUpdateReplacesWhatIsSent(t *testing.T) {
+func TestUpdateReplacesSentFields(t *testing.T) {
 	full := fields{"title": "old", "desc": "d", "cover_image_url": "https://old", "content": "c", "state": 0, "tag_ids": []int{1, 2}}
 	was := withTags("old", 1, 2)
 	was.Desc, was.CoverImageURL, was.Content, was.State = "d", "https://old", pointer("c"), 0
@@ -121,28 +121,28 @@ func TestUpdateReplacesWhatIsSent(t *testing.T) {
 				send fields
 				want api.Article
 			}{
-				"nothing":             {fields{}, was},
-				"title":               {fields{"title": " new "}, but(func(a *api.Article) { a.Title = "new" })},
-				"desc":                {fields{"desc": "new"}, but(func(a *api.Article) { a.Desc = "new" })},
-				"desc cleared":        {fields{"desc": ""}, but(func(a *api.Article) { a.Desc = "" })},
-				"cover":               {fields{"cover_image_url": "http://new/x.png"}, but(func(a *api.Article) { a.CoverImageURL = "http://new/x.png" })},
-				"cover cleared":       {fields{"cover_image_url": ""}, but(func(a *api.Article) { a.CoverImageURL = "" })},
-				"content":             {fields{"content": "新"}, but(func(a *api.Article) { a.Content = pointer("新") })},
-				"content cleared":     {fields{"content": ""}, but(func(a *api.Article) { a.Content = pointer("") })},
-				"state":               {fields{"state": 1}, but(func(a *api.Article) { a.State = 1 })},
-				"state that it had":   {fields{"state": 0}, was},
-				"tags":                {fields{"tag_ids": []int{3, 2, 3}}, tagged(2, 3)},
-				"other tags":          {fields{"tag_ids": []int{4, 5}}, tagged(4, 5)},
-				"tags that it had":    {fields{"tag_ids": []int{2, 1}}, tagged(1, 2)},
-				"tags taken off":      {fields{"tag_ids": []int{}}, tagged()},
-				"tag_id":              {fields{"tag_id": 9}, tagged(9)},
-				"tag_id and tag_ids":  {fields{"tag_id": 9, "tag_ids": []int{1}}, tagged(1, 9)},
-				"what is not a field": {fields{"id": 1, "created_at": "x", "is_deleted": 1, "tags": "x"}, was},
+				"nothing":            {fields{}, was},
+				"title":              {fields{"title": " new "}, but(func(a *api.Article) { a.Title = "new" })},
+				"desc":               {fields{"desc": "new"}, but(func(a *api.Article) { a.Desc = "new" })},
+				"desc cleared":       {fields{"desc": ""}, but(func(a *api.Article) { a.Desc = "" })},
+				"cover":              {fields{"cover_image_url": "http://new/x.png"}, but(func(a *api.Article) { a.CoverImageURL = "http://new/x.png" })},
+				"cover cleared":      {fields{"cover_image_url": ""}, but(func(a *api.Article) { a.CoverImageURL = "" })},
+				"content":            {fields{"content": "新"}, but(func(a *api.Article) { a.Content = pointer("新") })},
+				"content cleared":    {fields{"content": ""}, but(func(a *api.Article) { a.Content = pointer("") })},
+				"state":              {fields{"state": 1}, but(func(a *api.Article) { a.State = 1 })},
+				"same state":         {fields{"state": 0}, was},
+				"tags":               {fields{"tag_ids": []int{3, 2, 3}}, tagged(2, 3)},
+				"other tags":         {fields{"tag_ids": []int{4, 5}}, tagged(4, 5)},
+				"same tags":          {fields{"tag_ids": []int{2, 1}}, tagged(1, 2)},
+				"tags removed":       {fields{"tag_ids": []int{}}, tagged()},
+				"tag_id":             {fields{"tag_id": 9}, tagged(9)},
+				"tag_id and tag_ids": {fields{"tag_id": 9, "tag_ids": []int{1}}, tagged(1, 9)},
+				"unknown fields":     {fields{"id": 1, "created_at": "x", "is_deleted": 1, "tags": "x"}, was},
 			} {
 				t.Run(name, func(t *testing.T) {
 					created := s.create(t, full)
 					updated := s.expect(t, http.StatusOK, encode(apitest.Case{Method: http.MethodPut, Path: at(created.ID), Invalid: true}, c.send))
-					require.Equal(t, updated, s.get(t, created.ID), "what was answered is not what is there")
+					require.Equal(t, updated, s.get(t, created.ID), "the response is the stored article")
 					want := c.want
 					want.ID, want.CreatedAt, want.UpdatedAt = created.ID, created.CreatedAt, updated.UpdatedAt
 					want.CreatedBy, want.UpdatedBy = "test", "test"
@@ -154,8 +154,8 @@ func TestUpdateReplacesWhatIsSent(t *testing.T) {
 	})
 }
 
-// A null in JSON is a field that was left out.
-func TestUpdateByNull(t *testing.T) {
+// A null in JSON is the same as a missing field.
+func TestUpdateWithNull(t *testing.T) {
 	s := embedded(t)
 	was := s.create(t, fields{"title": "a", "desc": "b", "content": "c", "state": 0, "tag_ids": []int{1}})
 	now := s.expect(t, http.StatusOK, apitest.Case{Method: http.MethodPut, Path: at(was.ID), Invalid: true,
@@ -164,7 +164,7 @@ func TestUpdateByNull(t *testing.T) {
 	require.Equal(t, was, now)
 }
 
-func TestUpdatedAtMoves(t *testing.T) {
+func TestUpdatedAt(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		was := s.create(t, fields{"title": "a"})
 		require.Eventually(t, func() bool { return s.put(t, was.ID, fields{"tag_ids": []int{1}}).UpdatedAt.After(was.UpdatedAt) },
@@ -184,7 +184,7 @@ func TestSetState(t *testing.T) {
 				want.State, want.UpdatedAt = state, now.UpdatedAt
 				require.Equal(t, want, now)
 			}
-			// It changes nothing else.
+			// Other fields are ignored.
 			now := s.expect(t, http.StatusOK, encode(apitest.Case{Method: http.MethodPatch, Path: stateOf(was.ID), Invalid: true},
 				fields{"state": 1, "title": "b", "tag_ids": []int{3}}))
 			require.Equal(t, "a", now.Title)
@@ -196,18 +196,18 @@ func TestSetState(t *testing.T) {
 func TestDelete(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		kept := s.create(t, fields{"title": "kept", "tag_ids": []int{1}})
-		gone := s.create(t, fields{"title": "gone", "tag_ids": []int{1, 2}})
-		result := s.Do(t, apitest.Case{Method: http.MethodDelete, Path: at(gone.ID), ContentType: "application/json"})
+		deleted := s.create(t, fields{"title": "deleted", "tag_ids": []int{1, 2}})
+		result := s.Do(t, apitest.Case{Method: http.MethodDelete, Path: at(deleted.ID), ContentType: "application/json"})
 		require.Equal(t, http.StatusOK, result.Status)
 		require.JSONEq(t, `{"code":0,"msg":"成功","data":{}}`, string(result.Body))
 
 		for name, c := range map[string]apitest.Case{
-			"get":    {Path: at(gone.ID)},
-			"put":    {Method: http.MethodPut, Path: at(gone.ID), JSON: fields{"title": "back"}},
-			"patch":  {Method: http.MethodPatch, Path: stateOf(gone.ID), JSON: fields{"state": 1}},
-			"delete": {Method: http.MethodDelete, Path: at(gone.ID)},
+			"get":    {Path: at(deleted.ID)},
+			"put":    {Method: http.MethodPut, Path: at(deleted.ID), JSON: fields{"title": "back"}},
+			"patch":  {Method: http.MethodPatch, Path: stateOf(deleted.ID), JSON: fields{"state": 1}},
+			"delete": {Method: http.MethodDelete, Path: at(deleted.ID)},
 		} {
-			t.Run(name, func(t *testing.T) { s.refuses(t, c, errcode.ArticleNotFound) })
+			t.Run(name, func(t *testing.T) { s.requireError(t, c, errcode.ArticleNotFound) })
 		}
 		for _, query := range []string{"", "tag_id=1", "title=e", "state=1", "include=content"} {
 			require.Equal(t, []string{"kept"}, titles(s.list(t, query).List), query)
@@ -220,7 +220,7 @@ func TestDelete(t *testing.T) {
 
 func TestMissingArticle(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
-		// Ids that a 32-bit number would take for those of the first two.
+		// Truncated to 32 bits, some ids would be those of the first two articles.
 		first, second := s.create(t, fields{"title": "one"}), s.create(t, fields{"title": "two"})
 		for _, id := range []string{"99", "4294967296", "4294967297", "4294967298", "9223372036854775807", "9223372036854775808",
 			"18446744073709551617", strings.Repeat("9", 100)} {
@@ -232,8 +232,8 @@ func TestMissingArticle(t *testing.T) {
 				"delete": {Method: http.MethodDelete, Path: path},
 			} {
 				t.Run(name+" "+id, func(t *testing.T) {
-					c.Invalid = true // of some the description's validator makes a fraction
-					s.refuses(t, c, errcode.ArticleNotFound)
+					c.Invalid = true // the OpenAPI validator reads some as fractions
+					s.requireError(t, c, errcode.ArticleNotFound)
 				})
 			}
 		}
@@ -242,7 +242,7 @@ func TestMissingArticle(t *testing.T) {
 	})
 }
 
-func TestPathHasTheOnlyID(t *testing.T) {
+func TestIDIsReadFromPathOnly(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		eachEncoding(t, func(t *testing.T, encode func(apitest.Case, fields) apitest.Case) {
 			one, two := s.create(t, fields{"title": "one"}), s.create(t, fields{"title": "two"})
@@ -254,7 +254,7 @@ func TestPathHasTheOnlyID(t *testing.T) {
 			require.Equal(t, one.ID, s.expect(t, http.StatusOK, apitest.Case{Path: at(one.ID) + other, Invalid: true}).ID)
 			require.Equal(t, http.StatusOK, s.Do(t, apitest.Case{Method: http.MethodDelete, Path: at(one.ID) + other, Invalid: true}).Status)
 			require.Equal(t, two, s.get(t, two.ID))
-			s.refuses(t, apitest.Case{Path: at(one.ID)}, errcode.ArticleNotFound)
+			s.requireError(t, apitest.Case{Path: at(one.ID)}, errcode.ArticleNotFound)
 
 			created := s.expect(t, http.StatusCreated, encode(apitest.Case{Method: http.MethodPost, Path: articlesPath + other, Invalid: true},
 				fields{"title": "new", "id": int(two.ID)}))
@@ -263,7 +263,7 @@ func TestPathHasTheOnlyID(t *testing.T) {
 	})
 }
 
-// All that 1 MiB may hold comes back byte for byte, by every way in and out.
+// The content is stored and returned unchanged, byte for byte, by every route.
 func TestContentRoundTrip(t *testing.T) {
 	const pattern = "\x00\x01\x1f\x7f\t\r\n'\"\\`%_;--/*中文😀é\u2028\u00a0\ufeff<&>\u202e𠮷 "
 	content := strings.Repeat(pattern, 1000)
@@ -271,20 +271,20 @@ func TestContentRoundTrip(t *testing.T) {
 		eachEncoding(t, func(t *testing.T, encode func(apitest.Case, fields) apitest.Case) {
 			created := s.expect(t, http.StatusCreated, encode(apitest.Case{Method: http.MethodPost, Path: articlesPath},
 				fields{"title": "big", "content": content}))
-			require.True(t, content == *created.Content, "answer to POST")
+			require.True(t, content == *created.Content, "response of POST")
 			require.True(t, content == *s.get(t, created.ID).Content, "GET")
 			require.True(t, content == *s.list(t, "include=content&page_size=1").List[0].Content, "list")
 			updated := s.expect(t, http.StatusOK, encode(apitest.Case{Method: http.MethodPut, Path: at(created.ID)}, fields{"content": content}))
-			require.True(t, content == *updated.Content, "answer to PUT")
+			require.True(t, content == *updated.Content, "response of PUT")
 		})
 	})
 }
 
-// JSON makes six bytes of these, and SQL two: the limits in between must not
-// be lower than that of the content.
+// A NUL has six bytes in JSON and two in SQL. The limits of the body and of the
+// database must not be below the limit of the content.
 func TestLongestContent(t *testing.T) {
 	if testing.Short() {
-		t.Skip("-short leaves the largest bodies out")
+		t.Skip("slow test, skipped with -short")
 	}
 	each(t, func(t *testing.T, s *service) {
 		content := strings.Repeat("\x00", mebibyte)
@@ -293,19 +293,19 @@ func TestLongestContent(t *testing.T) {
 	})
 }
 
-func TestTagsAreThoseOfTheFeed(t *testing.T) {
+func TestTagsFollowTheFeed(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		created := s.create(t, fields{"title": "a", "tag_ids": []int{1, 2}})
-		require.NoError(t, s.changes(t.Context(), tagfeed.Change{Kind: tagfeed.Put, TagID: 2, Name: "renamed", State: 0}))
+		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: tagfeed.Put, TagID: 2, Name: "renamed", State: 0}))
 		require.Equal(t, []api.Tag{{ID: 1, Name: tagName(1), State: 1}, {ID: 2, Name: "renamed", State: 0}}, s.get(t, created.ID).Tags)
 		require.Equal(t, s.get(t, created.ID).Tags, s.list(t, "").List[0].Tags)
 
-		require.NoError(t, s.changes(t.Context(), tagfeed.Change{Kind: tagfeed.Delete, TagID: 2}))
+		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: tagfeed.Delete, TagID: 2}))
 		require.Equal(t, []uint64{1}, tagIDs(s.get(t, created.ID)))
 		require.Equal(t, []uint64{1}, tagIDs(s.list(t, "").List[0]))
 		require.Empty(t, s.list(t, "tag_id=2").List)
 		require.Zero(t, s.list(t, "tag_id=2").Pager.TotalRows)
-		s.refuses(t, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"tag_ids": []int{1, 2}}},
+		s.requireError(t, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"tag_ids": []int{1, 2}}},
 			errcode.UnknownTags, "tag_ids包含不存在的标签: 2")
 		require.Equal(t, []uint64{1}, tagIDs(s.get(t, created.ID)))
 	})
@@ -326,24 +326,24 @@ func TestUnknownTags(t *testing.T) {
 				for _, target := range []string{"POST " + articlesPath, "PUT " + at(existing.ID)} {
 					t.Run(language+" "+name+" "+target, func(t *testing.T) {
 						c.Method, c.Path, _ = strings.Cut(target, " ")
-						c.Header, c.Invalid = in(language), true // the validator's integers end earlier
+						c.Header, c.Invalid = in(language), true // the OpenAPI validator has smaller integers
 						before := s.caughtUp.Load()
 						requireProblem(t, s.Do(t, c), errcode.UnknownTags, want[0], want[1])
-						require.EqualValues(t, 1, s.caughtUp.Load()-before, "it catches up once")
+						require.EqualValues(t, 1, s.caughtUp.Load()-before, "catchUp is called once")
 					})
 				}
 			}
 		}
-		require.Equal(t, []string{"existing"}, titles(s.list(t, "").List), "all or nothing")
-		require.Equal(t, existing, s.get(t, existing.ID), "all or nothing")
+		require.Equal(t, []string{"existing"}, titles(s.list(t, "").List), "unchanged")
+		require.Equal(t, existing, s.get(t, existing.ID), "unchanged")
 	})
 }
 
-// A tag that was created a moment ago is not unknown.
-func TestUnknownTagThatTheFeedBrings(t *testing.T) {
+// A tag that is not in the read model yet is known after a call of catchUp.
+func TestNewTagIsKnownAfterCatchUp(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.catchUp = func(ctx context.Context) error {
-			return s.changes(ctx, tagfeed.Change{Kind: tagfeed.Put, TagID: 40 + uint64(s.caughtUp.Load()), Name: "new", State: 1})
+			return s.applyChange(ctx, tagfeed.Change{Kind: tagfeed.Put, TagID: 40 + uint64(s.caughtUp.Load()), Name: "new", State: 1})
 		}
 		created := s.create(t, fields{"title": "a", "tag_ids": []int{41, 1}})
 		require.Equal(t, []uint64{1, 41}, tagIDs(created))
@@ -353,8 +353,8 @@ func TestUnknownTagThatTheFeedBrings(t *testing.T) {
 	})
 }
 
-// Whether a tag is unknown cannot be told while the tag service is away.
-func TestUnknownTagWithoutTheFeed(t *testing.T) {
+// While the tag service is unavailable, the response for an unknown tag is a 503.
+func TestUnknownTagWithoutFeed(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		existing := s.create(t, fields{"title": "existing", "tag_ids": []int{1}})
 		s.catchUp = func(context.Context) error {
@@ -365,33 +365,33 @@ func TestUnknownTagWithoutTheFeed(t *testing.T) {
 			"put":  {Method: http.MethodPut, Path: at(existing.ID), JSON: fields{"title": "a", "tag_ids": []int{1, 99}}},
 		} {
 			t.Run(name, func(t *testing.T) {
-				result := s.refuses(t, c, errcode.Unavailable)
+				result := s.requireError(t, c, errcode.Unavailable)
 				require.Equal(t, "1", result.Header.Get("Retry-After"))
 				require.NotContains(t, string(result.Body), "tag-internal")
 			})
 		}
-		require.Equal(t, existing, s.get(t, existing.ID), "all or nothing")
-		require.Equal(t, []uint64{2}, tagIDs(s.put(t, existing.ID, fields{"tag_ids": []int{2}})), "known tags need no feed")
+		require.Equal(t, existing, s.get(t, existing.ID), "unchanged")
+		require.Equal(t, []uint64{2}, tagIDs(s.put(t, existing.ID, fields{"tag_ids": []int{2}})), "known tags need no call of catchUp")
 		require.Len(t, s.list(t, "").List, 1)
 	})
 }
 
-// An unknown article is the first thing to be said.
-func TestUnknownTagOfAMissingArticle(t *testing.T) {
+// The error is the missing article, not the unknown tag.
+func TestUnknownTagOfMissingArticle(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
-		s.refuses(t, apitest.Case{Method: http.MethodPut, Path: at(99), JSON: fields{"tag_ids": []int{99}}}, errcode.ArticleNotFound)
+		s.requireError(t, apitest.Case{Method: http.MethodPut, Path: at(99), JSON: fields{"tag_ids": []int{99}}}, errcode.ArticleNotFound)
 		require.Zero(t, s.caughtUp.Load())
 	})
 }
 
-// Whoever comes last wins, and wins wholly.
-func TestConcurrentSetsOfTags(t *testing.T) {
+// After concurrent updates, the article has all values of one of them.
+func TestConcurrentUpdatesOfTags(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		const writers, rounds = 16, 5
 		created := s.create(t, fields{"title": "a"})
 		sets := map[string]bool{}
 		for w := range writers {
-			text, err := json.Marshal(setOf(w))
+			text, err := json.Marshal(tagSet(w))
 			require.NoError(t, err)
 			sets[string(text)] = true
 		}
@@ -399,10 +399,10 @@ func TestConcurrentSetsOfTags(t *testing.T) {
 			var group sync.WaitGroup
 			for w := range writers {
 				group.Go(func() {
-					result := s.Do(t, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"tag_ids": setOf(w), "title": fmt.Sprint("by ", w)}})
-					var answer articleAnswer
-					if result.JSON(t, &answer); result.Status != http.StatusOK || fmt.Sprint(tagIDs(answer.Data)) != fmt.Sprint(setOf(w)) {
-						t.Errorf("writer %d was answered %d: %s", w, result.Status, result.Body)
+					result := s.Do(t, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"tag_ids": tagSet(w), "title": fmt.Sprint("by ", w)}})
+					var response articleResponse
+					if result.JSON(t, &response); result.Status != http.StatusOK || fmt.Sprint(tagIDs(response.Data)) != fmt.Sprint(tagSet(w)) {
+						t.Errorf("writer %d got %d: %s", w, result.Status, result.Body)
 					}
 				})
 			}
@@ -411,21 +411,21 @@ func TestConcurrentSetsOfTags(t *testing.T) {
 			text, err := json.Marshal(tagIDs(found))
 			require.NoError(t, err)
 			require.Contains(t, sets, string(text))
-			var winner int
-			_, err = fmt.Sscanf(found.Title, "by %d", &winner)
+			var writer int
+			_, err = fmt.Sscanf(found.Title, "by %d", &writer)
 			require.NoError(t, err)
-			require.Equal(t, fmt.Sprint(setOf(winner)), fmt.Sprint(tagIDs(found)), "title and tags are of one writer")
+			require.Equal(t, fmt.Sprint(tagSet(writer)), fmt.Sprint(tagIDs(found)), "title and tags are of one writer")
 		}
 	})
 }
 
-// setOf overlaps with the sets of the neighbours.
-func setOf(writer int) []int {
+// tagSet returns tags that overlap with those of the neighbouring writers.
+func tagSet(writer int) []int {
 	return []int{writer + 1, writer + 2, writer + 5}
 }
 
-// Translators that are built per request race on maps.
-func TestManyClientsAtOnce(t *testing.T) {
+// Setting up translators per request would be a data race.
+func TestConcurrentValidation(t *testing.T) {
 	s := embedded(t)
 	const clients, each = 8, 50
 	var group sync.WaitGroup

@@ -13,7 +13,7 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 )
 
-// etag is what the path is named now.
+// etag returns the current ETag of the path.
 func (s *service) etag(t *testing.T, path string) string {
 	t.Helper()
 	result := s.Do(t, apitest.Case{Path: path})
@@ -35,8 +35,8 @@ func TestNotModified(t *testing.T) {
 			}
 		}
 		object, list := s.etag(t, at(article.ID)), s.etag(t, articlesPath)
-		require.NoError(t, s.changes(t.Context(), tagfeed.Change{Kind: tagfeed.Put, TagID: 1, Name: "another name", State: 1}))
-		require.NotEqual(t, object, s.etag(t, at(article.ID)), "its tag has another name")
+		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: tagfeed.Put, TagID: 1, Name: "another name", State: 1}))
+		require.NotEqual(t, object, s.etag(t, at(article.ID)), "its tag was renamed")
 		require.NotEqual(t, list, s.etag(t, articlesPath))
 	})
 }
@@ -55,7 +55,7 @@ func TestHeadIsGetWithoutTheBody(t *testing.T) {
 	}
 }
 
-// Whatever changes an article obeys If-Match.
+// TestIfMatch covers every request that changes an article.
 func TestIfMatch(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		article := s.create(t, fields{"title": "a", "content": "the content", "tag_ids": []int{1}})
@@ -68,11 +68,11 @@ func TestIfMatch(t *testing.T) {
 		now := s.put(t, article.ID, fields{"desc": "changed"})
 		for _, change := range changes {
 			change.Header = http.Header{"If-Match": {stale}}
-			s.refuses(t, change, errcode.PreconditionFailed, "对象已被修改 (If-Match 与当前 ETag 不符), 请用同一个 Token 重新获取后再试")
+			s.requireError(t, change, errcode.PreconditionFailed, "对象已被修改 (If-Match 与当前 ETag 不符), 请用同一个 Token 重新获取后再试")
 		}
 		for _, change := range changes {
 			change.Header = http.Header{"If-None-Match": {"*"}}
-			s.refuses(t, change, errcode.PreconditionFailed, "If-None-Match 与该对象相符, 因此不作更改")
+			s.requireError(t, change, errcode.PreconditionFailed, "If-None-Match 与该对象相符, 因此不作更改")
 		}
 		require.Equal(t, now, s.get(t, article.ID))
 		for _, name := range []string{"put", "patch", "delete"} {
@@ -80,18 +80,19 @@ func TestIfMatch(t *testing.T) {
 			change.Header = http.Header{"If-Match": {s.etag(t, at(article.ID))}}
 			require.Equal(t, http.StatusOK, s.Do(t, change).Status, name)
 		}
-		gone := changes["put"]
-		gone.Header = http.Header{"If-Match": {stale}}
-		s.refuses(t, gone, errcode.ArticleNotFound)
+		missing := changes["put"]
+		missing.Header = http.Header{"If-Match": {stale}}
+		s.requireError(t, missing, errcode.ArticleNotFound)
 	})
 }
 
-// Of all who read the same state and write on it, one wins; the others are told.
-func TestNoUpdateIsLost(t *testing.T) {
+// If several clients change the revision they have read, one succeeds and the
+// others get 412.
+func TestNoLostUpdates(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		article := s.create(t, fields{"title": "0", "tag_ids": []int{1}})
 		const writers, rounds = 6, 10
-		won := 0
+		succeeded := 0
 		for round := range rounds {
 			header := http.Header{"If-Match": {s.etag(t, at(article.ID))}}
 			results := make([]int, writers)
@@ -105,7 +106,7 @@ func TestNoUpdateIsLost(t *testing.T) {
 			after := s.get(t, article.ID)
 			for w, status := range results {
 				if status == http.StatusOK {
-					won++
+					succeeded++
 					require.Equal(t, fmt.Sprintf("%d by %d", round, w), after.Title)
 					require.Equal(t, []uint64{uint64(w + 1)}, tagIDs(after))
 					continue
@@ -113,6 +114,6 @@ func TestNoUpdateIsLost(t *testing.T) {
 				require.Equal(t, http.StatusPreconditionFailed, status)
 			}
 		}
-		require.Equal(t, rounds, won)
+		require.Equal(t, rounds, succeeded)
 	})
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/api"
 )
 
-// Every field of every request is stored: by itself and with all others, on
-// creation and on change.
+// TestEveryFieldIsStored covers every field of the requests that create and change
+// an article, alone and together with all others.
 func TestEveryFieldIsStored(t *testing.T) {
 	values := func(n int) fields {
 		return fields{
@@ -38,7 +38,7 @@ func TestEveryFieldIsStored(t *testing.T) {
 			s.put(t, created.ID, fields{name: value})
 			want := values(3)
 			want[name] = value
-			switch name { // the set of tags is replaced as a whole
+			switch name { // both replace the whole set of tags
 			case "tag_id":
 				delete(want, "tag_ids")
 			case "tag_ids":
@@ -49,8 +49,7 @@ func TestEveryFieldIsStored(t *testing.T) {
 	})
 }
 
-// requireFields reads the article and requires it to have the values that a
-// request has.
+// requireFields requires that the stored article has the values of a request.
 func (s *service) requireFields(t *testing.T, id uint64, want fields) {
 	t.Helper()
 	encoded, err := json.Marshal(s.get(t, id))

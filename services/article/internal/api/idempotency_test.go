@@ -20,7 +20,7 @@ func (s *service) post(t *testing.T, key string, f fields) *apitest.Result {
 	return s.Do(t, apitest.Case{Method: http.MethodPost, Path: articlesPath, JSON: f, Header: http.Header{"Idempotency-Key": {key}}})
 }
 
-func TestRepeatGetsTheCreatedArticle(t *testing.T) {
+func TestRepeatReturnsCreatedArticle(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		body := fields{"title": "a", "content": strings.Repeat("长文 <&> ", 20_000), "tag_ids": []int{2, 1}}
 		first := s.post(t, "k", body)
@@ -36,18 +36,18 @@ func TestRepeatGetsTheCreatedArticle(t *testing.T) {
 			require.Equal(t, strings.Replace(first.Header.Get("ETag"), ".zh", ".en", 1), again.Header.Get("ETag"))
 		})
 		body["title"] = "b"
-		s.refuses(t, apitest.Case{Method: http.MethodPost, Path: articlesPath, JSON: body, Header: http.Header{"Idempotency-Key": {"k"}}},
+		s.requireError(t, apitest.Case{Method: http.MethodPost, Path: articlesPath, JSON: body, Header: http.Header{"Idempotency-Key": {"k"}}},
 			errcode.KeyReused, "请原样重发第一个请求, 或为新的请求使用新的 Idempotency-Key")
 		require.Equal(t, []string{"a"}, titles(s.list(t, "").List))
 	})
 }
 
-// A tag that is not known yet makes the service try twice; under a key, too,
-// that is one article.
-func TestRepeatWithATagThatIsNew(t *testing.T) {
+// If a tag is not in the read model yet, the service retries the write. This
+// creates one article, also with a key.
+func TestKeyWithNewTag(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.catchUp = func(ctx context.Context) error {
-			return s.changes(ctx, tagfeed.Change{Kind: tagfeed.Put, TagID: 40, Name: "new", State: 1})
+			return s.applyChange(ctx, tagfeed.Change{Kind: tagfeed.Put, TagID: 40, Name: "new", State: 1})
 		}
 		require.Equal(t, http.StatusCreated, s.post(t, "k", fields{"title": "a", "tag_ids": []int{40}}).Status)
 		require.Equal(t, "true", s.post(t, "k", fields{"title": "a", "tag_ids": []int{40}}).Header.Get("Idempotency-Replayed"))
@@ -55,7 +55,8 @@ func TestRepeatWithATagThatIsNew(t *testing.T) {
 	})
 }
 
-// Of many at once one is done; the others get its article, or are told to wait.
+// Of concurrent requests with one key, one creates an article. The others get this
+// article, or a 409 with Retry-After.
 func TestConcurrentRepeats(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		for round := range 10 {

@@ -13,38 +13,38 @@ import (
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 )
 
-// A request too many is refused as described, in every language.
+// TestTooManyRequests requires the documented 429 in every language.
 func TestTooManyRequests(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		one := ratelimit.Config{
 			Enabled: true, ReadPerSecond: 1, ReadBurst: 1, WritePerSecond: 1, WriteBurst: 1, AuthPerMinute: 60, AuthBurst: 1,
 		}
 		articles := start(t, cfg, func(o *options) { o.limits = one })
-		tokens := openDesk(t, cfg, apitest.KeySet(t), one)
+		tokens := startTokenAPI(t, cfg, apitest.KeySet(t), one)
 		for language, details := range map[string][3]string{
 			"zh":         {"写入请求过多, 请在 1 秒后重试", "读取请求过多, 请在 1 秒后重试", "获取 Token 的请求过多, 请在 1 秒后重试"},
 			"en":         {"too many writes, try again in 1 s", "too many reads, try again in 1 s", "too many requests for a token, try again in 1 s"},
 			"zh_Hant_TW": {"寫入請求過多, 請在 1 秒後重試", "讀取請求過多, 請在 1 秒後重試", "取得 Token 的請求過多, 請在 1 秒後重試"},
 		} {
-			tooMany(t, articles.Client, apitest.Case{Method: http.MethodPost, Path: articlesPath, JSON: fields{"title": "a"}}, language, details[0])
-			tooMany(t, articles.Client, apitest.Case{Path: articlesPath}, language, details[1])
-			tooMany(t, tokens.Client, apitest.Case{Method: http.MethodPost, Path: authPath, JSON: fields{"app_key": "demo", "app_secret": "x"}}, language, details[2])
+			requireTooManyRequests(t, articles.Client, apitest.Case{Method: http.MethodPost, Path: articlesPath, JSON: fields{"title": "a"}}, language, details[0])
+			requireTooManyRequests(t, articles.Client, apitest.Case{Path: articlesPath}, language, details[1])
+			requireTooManyRequests(t, tokens.Client, apitest.Case{Method: http.MethodPost, Path: authPath, JSON: fields{"app_key": "demo", "app_secret": "x"}}, language, details[2])
 		}
 	})
 }
 
-// tooMany repeats a request until it is refused: a machine that is slow gets
-// more than one through.
-func tooMany(t *testing.T, client *apitest.Client, c apitest.Case, language, details string) {
+// requireTooManyRequests repeats a request until the response is a 429: on a slow
+// machine, more than one request may succeed.
+func requireTooManyRequests(t *testing.T, client *apitest.Client, c apitest.Case, language, details string) {
 	t.Helper()
 	c.Header = in(language)
-	var refused *apitest.Result
+	var limited *apitest.Result
 	for range 100 {
-		if refused = client.Do(t, c); refused.Status == http.StatusTooManyRequests {
+		if limited = client.Do(t, c); limited.Status == http.StatusTooManyRequests {
 			break
 		}
 	}
-	requireProblem(t, refused, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), details)
-	require.Equal(t, "1", refused.Header.Get("Retry-After"))
-	require.Regexp(t, `^"(read|write|auth)";r=0;t=1$`, refused.Header.Get("RateLimit"))
+	requireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), details)
+	require.Equal(t, "1", limited.Header.Get("Retry-After"))
+	require.Regexp(t, `^"(read|write|auth)";r=0;t=1$`, limited.Header.Get("RateLimit"))
 }

@@ -29,13 +29,13 @@ func TestListNewestFirst(t *testing.T) {
 		for n := range 13 {
 			s.create(t, fields{"title": fmt.Sprint(n), "tag_ids": []int{1 + n%3, 4}})
 		}
-		// What is changed last is not thereby newer.
+		// The order is that of creation, not of the last change.
 		s.put(t, s.list(t, "page_size=100").List[12].ID, fields{"title": "0"})
 		require.Equal(t, strings.Fields("12 11 10 9 8 7 6 5 4 3"), titles(s.list(t, "").List))
 		require.Equal(t, strings.Fields("2 1 0"), titles(s.list(t, "page=2").List))
 		require.Equal(t, strings.Fields("12 9 6 3 0"), titles(s.list(t, "tag_id=1").List))
 		require.Equal(t, strings.Fields("4 1"), titles(s.list(t, "tag_id=2&page_size=2&page=2").List))
-		// Each has all its tags, not just the one that was asked for.
+		// A filter by tag does not filter the tags of the articles.
 		require.Equal(t, []uint64{1, 4}, tagIDs(s.list(t, "tag_id=1").List[0]))
 		require.Equal(t, []uint64{2, 4}, tagIDs(s.list(t, "").List[2]))
 	})
@@ -76,11 +76,11 @@ func TestPaging(t *testing.T) {
 			"page=9223372036854775807&page_size=100": {9223372036854775807, 100, 0},
 		} {
 			t.Run(query, func(t *testing.T) {
-				answer := s.list(t, query)
-				require.Len(t, answer.List, want.rows)
-				require.NotNil(t, answer.List)
-				require.Equal(t, want.page, answer.Pager.Page)
-				require.Equal(t, want.size, answer.Pager.PageSize)
+				response := s.list(t, query)
+				require.Len(t, response.List, want.rows)
+				require.NotNil(t, response.List)
+				require.Equal(t, want.page, response.Pager.Page)
+				require.Equal(t, want.size, response.Pager.PageSize)
 			})
 		}
 	})
@@ -103,12 +103,12 @@ func TestTitleFilter(t *testing.T) {
 			strings.Repeat("字", 100): {},
 		} {
 			t.Run(filter, func(t *testing.T) {
-				answer := s.list(t, url.Values{"title": {filter}, "page_size": {"100"}}.Encode())
-				require.Equal(t, want, titles(answer.List))
-				require.EqualValues(t, len(want), answer.Pager.TotalRows)
+				response := s.list(t, url.Values{"title": {filter}, "page_size": {"100"}}.Encode())
+				require.Equal(t, want, titles(response.List))
+				require.EqualValues(t, len(want), response.Pager.TotalRows)
 			})
 		}
-		require.EqualValues(t, len(all)-1, s.list(t, "title=").Pager.TotalRows, "an empty filter admits all")
+		require.EqualValues(t, len(all)-1, s.list(t, "title=").Pager.TotalRows, "an empty filter matches all")
 	})
 }
 
@@ -150,8 +150,8 @@ func TestFilters(t *testing.T) {
 	})
 }
 
-// The count is that of the list, whatever the filter.
-func TestCountAgreesWithList(t *testing.T) {
+// The count is the number of articles on all pages.
+func TestCount(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		for n := range 25 {
 			a := s.create(t, fields{"title": fmt.Sprint("t", n), "state": n % 2, "tag_ids": []int{1 + n%5, 6 + n%7, 15}})
@@ -162,18 +162,18 @@ func TestCountAgreesWithList(t *testing.T) {
 		for _, query := range []string{"", "tag_id=1", "tag_id=7", "tag_id=15", "tag_id=20", "state=0", "state=1", "title=t1", "title=T2",
 			"tag_id=15&state=1", "tag_id=15&title=1", "state=0&title=t", "tag_id=2&state=0&title=t"} {
 			t.Run(query, func(t *testing.T) {
-				whole := s.list(t, query+"&page_size=100")
-				require.EqualValues(t, len(whole.List), whole.Pager.TotalRows)
+				all := s.list(t, query+"&page_size=100")
+				require.EqualValues(t, len(all.List), all.Pager.TotalRows)
 				var paged []string
 				for page := 1; ; page++ {
-					answer := s.list(t, fmt.Sprintf("%s&page_size=3&page=%d", query, page))
-					require.Equal(t, whole.Pager.TotalRows, answer.Pager.TotalRows)
-					if len(answer.List) == 0 {
+					response := s.list(t, fmt.Sprintf("%s&page_size=3&page=%d", query, page))
+					require.Equal(t, all.Pager.TotalRows, response.Pager.TotalRows)
+					if len(response.List) == 0 {
 						break
 					}
-					paged = append(paged, titles(answer.List)...)
+					paged = append(paged, titles(response.List)...)
 				}
-				require.ElementsMatch(t, titles(whole.List), paged)
+				require.ElementsMatch(t, titles(all.List), paged)
 			})
 		}
 	})
@@ -192,6 +192,6 @@ func TestListContent(t *testing.T) {
 			require.Equal(t, "the content", *s.list(t, query).List[0].Content)
 		}
 		s.create(t, fields{"title": "b"})
-		require.Equal(t, pointer(""), s.list(t, "include=content").List[0].Content, "an empty content is a content")
+		require.Equal(t, pointer(""), s.list(t, "include=content").List[0].Content, "an empty content is included")
 	})
 }

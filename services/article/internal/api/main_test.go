@@ -45,31 +45,32 @@ const (
 	mebibyte     = 1 << 20
 )
 
-// service is the real thing behind a real connection: router, rules, domain
-// and database. Only the other service's feed is a stub.
+// service is the API with its router, domain and database, behind a real
+// connection. Only the feed of the tag service is a stub.
 type service struct {
-	*apitest.Client // of the client "test", which may write
-	anyone          *apitest.Client
+	*apitest.Client // of the client "test", which has the scope write
+	anonymous       *apitest.Client
 	keySet          *auth.KeySet
-	token           string // of the client "test", as Authorization has it
+	token           string // the Authorization header of the client "test"
 	handler         http.Handler
 	store           *store.Store
 	db              *database.DB
 	logs            *observer.ObservedLogs
-	// catchUp stands for the feed; nil brings nothing new.
+	// catchUp stands for the feed. If nil, the feed has no new changes.
 	catchUp func(context.Context) error
 	// caughtUp counts the calls of catchUp.
 	caughtUp atomic.Int64
 }
 
-// unlimited allows what tests do, and says so in every answer.
+// unlimited returns limits that no test exceeds. They are enabled, so that every
+// response has a RateLimit header.
 func unlimited() ratelimit.Config {
 	return ratelimit.Config{
 		Enabled: true, ReadPerSecond: 1000, ReadBurst: 100_000, WritePerSecond: 1000, WriteBurst: 100_000, AuthPerMinute: 1000, AuthBurst: 100_000,
 	}
 }
 
-// options are what a test wants to be otherwise.
+// options are the settings that a test can change.
 type options struct {
 	server          server.Config
 	limits          ratelimit.Config
@@ -84,6 +85,7 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 	return serve(t, db, change...)
 }
 
+// serve returns a service on an existing database, as another replica does.
 func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	t.Helper()
 	o := options{server: server.Default(), limits: unlimited(), maxContentBytes: mebibyte}
@@ -109,13 +111,14 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 		Paging:   requests.Paging{DefaultSize: 10, MaxSize: 100},
 	}).Register(engine)
 	s.handler = engine
-	s.anyone = apitest.New(t, engine, docs.OpenAPI)
+	s.anonymous = apitest.New(t, engine, docs.OpenAPI)
 	header := apitest.Token(t, s.keySet, "test", auth.ScopeWrite)
 	s.token = header.Get("Authorization")
-	s.Client = s.anyone.With(header)
+	s.Client = s.anonymous.With(header)
 	return s
 }
 
+// follow counts its calls and calls s.catchUp.
 func (s *service) follow(ctx context.Context) error {
 	s.caughtUp.Add(1)
 	if s.catchUp == nil {
@@ -124,26 +127,27 @@ func (s *service) follow(ctx context.Context) error {
 	return s.catchUp(ctx)
 }
 
-// each runs a test against the service on each dialect, with the tags 1 to 30.
+// each runs a test on each database, with the tags 1 to 30.
 func each(t *testing.T, test func(t *testing.T, s *service)) {
 	t.Helper()
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
-		s.knows(t, 30)
+		s.loadTags(t, 30)
 		test(t, s)
 	})
 }
 
-// embedded is the service on SQLite, for what no database has a part in.
+// embedded returns a service on SQLite with the tags 1 to 30, for tests that do not
+// depend on the database.
 func embedded(t *testing.T, change ...func(*options)) *service {
 	t.Helper()
 	s := start(t, dbtest.SQLite(t), change...)
-	s.knows(t, 30)
+	s.loadTags(t, 30)
 	return s
 }
 
-// knows fills the tag read model with the ids 1 to n.
-func (s *service) knows(t *testing.T, n uint64) {
+// loadTags fills the read model of the tags with the ids 1 to n.
+func (s *service) loadTags(t *testing.T, n uint64) {
 	t.Helper()
 	snapshot := tagfeed.Snapshot{Epoch: epoch, Sequence: n}
 	for id := range n {
@@ -154,8 +158,8 @@ func (s *service) knows(t *testing.T, n uint64) {
 
 func tagName(id uint64) string { return fmt.Sprintf("tag %d 🏷", id) }
 
-// changes applies the next change to the read model.
-func (s *service) changes(ctx context.Context, change tagfeed.Change) error {
+// applyChange applies the change to the read model, with the next sequence number.
+func (s *service) applyChange(ctx context.Context, change tagfeed.Change) error {
 	offset, err := s.store.Offset(ctx)
 	if err != nil {
 		return err
@@ -164,14 +168,14 @@ func (s *service) changes(ctx context.Context, change tagfeed.Change) error {
 	return s.store.Apply(ctx, tagfeed.Changes{Epoch: epoch, Changes: []tagfeed.Change{change}, Last: change.Sequence})
 }
 
-// The envelopes, written out here as clients know them.
+// The response bodies, repeated here because they are part of the API.
 type (
-	articleAnswer struct {
+	articleResponse struct {
 		Code int         `json:"code"`
 		Msg  string      `json:"msg"`
 		Data api.Article `json:"data"`
 	}
-	listAnswer struct {
+	listResponse struct {
 		Code  int             `json:"code"`
 		Msg   string          `json:"msg"`
 		List  []api.Article   `json:"list"`
@@ -181,7 +185,7 @@ type (
 
 type fields map[string]any
 
-// encodings are the two ways in which a client may write a body.
+// encodings are the two encodings of a request body.
 var encodings = map[string]func(apitest.Case, fields) apitest.Case{
 	"json": func(c apitest.Case, f fields) apitest.Case { c.JSON = f; return c },
 	"form": func(c apitest.Case, f fields) apitest.Case {
@@ -198,7 +202,8 @@ var encodings = map[string]func(apitest.Case, fields) apitest.Case{
 	},
 }
 
-// formList writes the empty list as one empty value: a form has no other way.
+// formList encodes an empty list as one empty value, because a form has no other
+// encoding of it.
 func formList(ids []int) []string {
 	if len(ids) == 0 {
 		return []string{""}
@@ -244,36 +249,38 @@ func (s *service) delete(t *testing.T, id uint64) {
 	require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
 }
 
-// expect wants an answer with an article.
+// expect sends the request and requires a response with the status and an article.
 func (s *service) expect(t *testing.T, status int, c apitest.Case) api.Article {
 	t.Helper()
 	result := s.Do(t, c)
 	require.Equal(t, status, result.Status, "%.500s", result.Body)
-	var answer articleAnswer
-	result.JSON(t, &answer)
-	require.Zero(t, answer.Code)
-	return answer.Data
+	var response articleResponse
+	result.JSON(t, &response)
+	require.Zero(t, response.Code)
+	return response.Data
 }
 
-// list allows for queries that the description does not, such as page=x.
-func (s *service) list(t *testing.T, query string) listAnswer {
+// list returns a list. The query may be invalid by the OpenAPI document, such as
+// page=x.
+func (s *service) list(t *testing.T, query string) listResponse {
 	t.Helper()
 	result := s.Do(t, apitest.Case{Path: articlesPath + "?" + query, Invalid: true})
 	require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
-	var answer listAnswer
-	result.JSON(t, &answer)
-	return answer
+	var response listResponse
+	result.JSON(t, &response)
+	return response
 }
 
-// refuses expects an error of the given code, in Chinese, and exactly these
-// details.
-func (s *service) refuses(t *testing.T, c apitest.Case, code errcode.Code, details ...string) *apitest.Result {
+// requireError sends the request and requires an error with the code, its message
+// in Chinese, and the details.
+func (s *service) requireError(t *testing.T, c apitest.Case, code errcode.Code, details ...string) *apitest.Result {
 	t.Helper()
 	result := s.Do(t, c)
 	requireProblem(t, result, code, code.Message("zh"), details...)
 	return result
 }
 
+// requireProblem requires an error response with the code, message and details.
 func requireProblem(t *testing.T, result *apitest.Result, code errcode.Code, message string, details ...string) {
 	t.Helper()
 	require.Equal(t, code.Status(), result.Status, "%s", result.Body)

@@ -14,14 +14,14 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// promised is how soon a client has its 503.
-const promised = 2 * time.Second
+// maxWait is how long a client may wait for its 503.
+const maxWait = 2 * time.Second
 
 func TestDatabaseOutages(t *testing.T) {
 	server := dbtest.NewMySQL(t)
 	s := start(t, server.Config(t))
-	hurried := serve(t, s.db.WithTimeout(database.Default().Timeout)) // on the same pool
-	s.knows(t, 3)
+	quick := serve(t, s.db.WithTimeout(database.Default().Timeout)) // on the same pool
+	s.loadTags(t, 3)
 	existing := s.create(t, fields{"title": "existing", "tag_ids": []int{1}})
 	for _, outage := range []struct {
 		name       string
@@ -42,14 +42,14 @@ func TestDatabaseOutages(t *testing.T) {
 			} {
 				t.Run(name, func(t *testing.T) {
 					var result *apitest.Result
-					dbtest.Within(t, promised, func() { result = hurried.refuses(t, c, errcode.Unavailable) })
+					dbtest.Within(t, maxWait, func() { result = quick.requireError(t, c, errcode.Unavailable) })
 					require.Equal(t, "1", result.Header.Get("Retry-After"))
 					require.NotContains(t, string(result.Body), server.Addr())
 				})
 			}
 			outage.end(t)
 			require.Eventually(t, func() bool { return s.Do(t, apitest.Case{Path: at(existing.ID)}).Status == http.StatusOK }, patience, 10*time.Millisecond)
-			require.Equal(t, before, s.get(t, existing.ID), "what was refused was done")
+			require.Equal(t, before, s.get(t, existing.ID), "failed writes change nothing")
 			require.Equal(t, []uint64{2}, tagIDs(s.put(t, existing.ID, fields{"tag_ids": []int{2}})))
 			require.Equal(t, []uint64{1}, tagIDs(s.put(t, existing.ID, fields{"tag_ids": []int{1}})))
 			require.Equal(t, []string{"existing"}, titles(s.list(t, "").List))
@@ -57,18 +57,18 @@ func TestDatabaseOutages(t *testing.T) {
 	}
 }
 
-// A request that runs out of time is not the database's fault, and its
-// deadline reaches the SQL: see pkg/database for the rest.
+// After RequestTimeout, the SQL statement is canceled and the error is a timeout of
+// the request, not an unavailable database. pkg/database tests the details.
 func TestRequestTimeout(t *testing.T) {
 	cfg := dbtest.MySQL(t)
 	s := start(t, cfg)
-	hurried := serve(t, s.db, func(o *options) { o.server.RequestTimeout = 300 * time.Millisecond })
-	s.knows(t, 3)
+	quick := serve(t, s.db, func(o *options) { o.server.RequestTimeout = 300 * time.Millisecond })
+	s.loadTags(t, 3)
 	created := s.create(t, fields{"title": "a"})
-	// Somebody holds the row.
+	// Another transaction locks the row.
 	release := dbtest.Hold(t, s.db, fmt.Sprintf("SELECT id FROM blog_article WHERE id = %d FOR UPDATE", created.ID))
-	dbtest.Within(t, promised, func() {
-		hurried.refuses(t, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"title": "b"}}, errcode.Timeout)
+	dbtest.Within(t, maxWait, func() {
+		quick.requireError(t, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"title": "b"}}, errcode.Timeout)
 	})
 	release()
 	require.Equal(t, "a", s.get(t, created.ID).Title)

@@ -60,25 +60,25 @@ func TestLanguages(t *testing.T) {
 		header http.Header
 		want   string
 	}{
-		"none":                     {nil, "文章不存在"},
-		"zh":                       {in("zh"), "文章不存在"},
-		"en":                       {in("en"), "no such article"},
-		"zh_Hant_TW":               {in("zh_Hant_TW"), "文章不存在"},
-		"unknown":                  {in("fr"), "文章不存在"},
-		"Accept-Language":          {http.Header{"Accept-Language": {"fr;q=1, en-GB;q=0.9, zh;q=0.1"}}, "no such article"},
-		"locale goes before it":    {http.Header{"Locale": {"zh"}, "Accept-Language": {"en"}}, "文章不存在"},
-		"an unknown locale counts": {http.Header{"Locale": {"fr"}, "Accept-Language": {"en"}}, "no such article"},
-		"nonsense":                 {http.Header{"Accept-Language": {";;;==,q="}}, "文章不存在"},
+		"none":                  {nil, "文章不存在"},
+		"zh":                    {in("zh"), "文章不存在"},
+		"en":                    {in("en"), "no such article"},
+		"zh_Hant_TW":            {in("zh_Hant_TW"), "文章不存在"},
+		"unknown":               {in("fr"), "文章不存在"},
+		"Accept-Language":       {http.Header{"Accept-Language": {"fr;q=1, en-GB;q=0.9, zh;q=0.1"}}, "no such article"},
+		"locale has precedence": {http.Header{"Locale": {"zh"}, "Accept-Language": {"en"}}, "文章不存在"},
+		"an unknown locale":     {http.Header{"Locale": {"fr"}, "Accept-Language": {"en"}}, "no such article"},
+		"invalid":               {http.Header{"Accept-Language": {";;;==,q="}}, "文章不存在"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			requireProblem(t, s.Do(t, apitest.Case{Path: at(99), Header: c.header, Invalid: true}), errcode.ArticleNotFound, c.want)
 		})
 	}
 	for language, want := range map[string]string{"zh": "成功", "en": "success", "zh_Hant_TW": "成功"} {
-		var answer articleAnswer
-		s.Do(t, apitest.Case{Method: http.MethodPost, Path: articlesPath, JSON: fields{"title": "a"}, Header: in(language)}).JSON(t, &answer)
-		require.Equal(t, want, answer.Msg)
-		var list listAnswer
+		var response articleResponse
+		s.Do(t, apitest.Case{Method: http.MethodPost, Path: articlesPath, JSON: fields{"title": "a"}, Header: in(language)}).JSON(t, &response)
+		require.Equal(t, want, response.Msg)
+		var list listResponse
 		s.Do(t, apitest.Case{Path: articlesPath, Header: in(language)}).JSON(t, &list)
 		require.Equal(t, want, list.Msg)
 	}
@@ -86,13 +86,13 @@ func TestLanguages(t *testing.T) {
 
 func TestRequestID(t *testing.T) {
 	s := embedded(t)
-	given := s.Do(t, apitest.Case{Path: at(99), Header: http.Header{"X-Request-Id": {"from-the-client.1"}}})
-	require.Equal(t, "from-the-client.1", given.Header.Get("X-Request-Id"))
+	result := s.Do(t, apitest.Case{Path: at(99), Header: http.Header{"X-Request-Id": {"from-the-client.1"}}})
+	require.Equal(t, "from-the-client.1", result.Header.Get("X-Request-Id"))
 	require.NotEmpty(t, s.Do(t, apitest.Case{Path: at(99)}).Header.Get("X-Request-Id"))
 }
 
-// One line for each request, and nothing in it that the client sent.
-func TestLogKeepsSecrets(t *testing.T) {
+// The log has one line per request, without any value that the client sent.
+func TestLogHasNoSecrets(t *testing.T) {
 	s := embedded(t)
 	created := s.create(t, fields{"title": "hush-title", "desc": "hush-desc", "content": "hush-content", "cover_image_url": "https://hush-cover"})
 	s.put(t, created.ID, fields{"title": "hush-title"})

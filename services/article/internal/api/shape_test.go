@@ -14,19 +14,19 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
-// nextArticle is the article of a release with one more field.
+// nextArticle is the article of a release that has one more field.
 type nextArticle struct {
 	ID    uint64 `json:"id"`
 	Title string `json:"title"`
 	Slug  string `json:"slug"`
 }
 
-// nextRelease serves reads and changes of articles, in another shape, from the
-// database of s.
+// nextRelease returns a handler that reads and changes articles of the database of
+// s, in another shape.
 func nextRelease(t *testing.T, s *service) http.Handler {
 	t.Helper()
 	articles := article.NewService(s.store, s.follow, mebibyte)
-	answer := func(c *gin.Context, a article.Article, err error) {
+	respond := func(c *gin.Context, a article.Article, err error) {
 		if err != nil {
 			responses.Error(c, err)
 			return
@@ -39,19 +39,19 @@ func nextRelease(t *testing.T, s *service) http.Handler {
 		id, err := requests.ID(c, 0)
 		require.NoError(t, err)
 		found, err := articles.Get(c.Request.Context(), article.Authenticated, id)
-		answer(c, found, err)
+		respond(c, found, err)
 	})
 	engine.PUT("/api/v1/articles/:id", func(c *gin.Context) {
 		id, err := requests.ID(c, 0)
 		require.NoError(t, err)
 		title := "changed by the next release"
 		updated, err := articles.Update(c.Request.Context(), id, article.Draft{Title: &title}, responses.Precondition(c))
-		answer(c, updated, err)
+		respond(c, updated, err)
 	})
 	return engine
 }
 
-// In a rollout, clients read from one release and write to the other.
+// During a rollout, a client can read from one release and write to the other.
 func TestTwoShapesOnOneDatabase(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		path := at(s.create(t, fields{"title": "a", "tag_ids": []int{1}}).ID)
@@ -68,7 +68,7 @@ func TestTwoShapesOnOneDatabase(t *testing.T) {
 		}
 		stale := []string{etag(old), etag(next)}
 		require.NotEqual(t, stale[0], stale[1])
-		require.Equal(t, http.StatusOK, send(old, http.MethodGet, "If-None-Match", etag(next)).StatusCode, "the client has another answer")
+		require.Equal(t, http.StatusOK, send(old, http.MethodGet, "If-None-Match", etag(next)).StatusCode, "the client has the response of another release")
 		require.Equal(t, http.StatusNotModified, send(old, http.MethodGet, "If-None-Match", etag(old)).StatusCode)
 
 		require.Equal(t, http.StatusOK, send(next, http.MethodPut, "If-Match", etag(old)).StatusCode)

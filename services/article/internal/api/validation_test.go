@@ -20,13 +20,13 @@ const (
 	asForm = "application/x-www-form-urlencoded"
 )
 
-// twoWays are a body in JSON and the same as a form.
-type twoWays struct{ json, form string }
+// bodies are the same body in both encodings.
+type bodies struct{ json, form string }
 
-func (w twoWays) each(t *testing.T, test func(t *testing.T, c apitest.Case)) {
+func (b bodies) each(t *testing.T, test func(t *testing.T, c apitest.Case)) {
 	t.Helper()
 	for name, c := range map[string]apitest.Case{
-		"json": {Body: []byte(w.json), ContentType: asJSON}, "form": {Body: []byte(w.form), ContentType: asForm},
+		"json": {Body: []byte(b.json), ContentType: asJSON}, "form": {Body: []byte(b.form), ContentType: asForm},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.Invalid = true
@@ -39,49 +39,50 @@ var languages = []string{"zh", "en", "zh_Hant_TW"}
 
 var invalidMessage = []string{"入参错误", "invalid parameters", "參數錯誤"}
 
-// Every rule of every field, in each language and either encoding.
-func TestRefusedFields(t *testing.T) {
+// TestInvalidFields covers every rule of every field, in each language and
+// encoding.
+func TestInvalidFields(t *testing.T) {
 	s := embedded(t)
 	existing := s.create(t, fields{"title": "existing", "tag_ids": []int{1}})
 	long := func(n int) string { return strings.Repeat("字", n) }
 	all := "title=%20&desc=" + long(256) + "&cover_image_url=javascript:alert(1)&state=2&tag_ids=1&tag_ids=0&tag_id=0"
 	for name, c := range map[string]struct {
-		body twoWays
-		// details in each of the languages
+		body bodies
+		// details has the details in each language.
 		details [3][]string
 	}{
-		"blank title": {twoWays{`{"title":" \t\r\n"}`, "title=+%09%0D%0A"}, [3][]string{{"title不能为空白"}, {"title must not be blank"}, {"title不能為空白"}}},
-		"empty title": {twoWays{`{"title":""}`, "title="}, [3][]string{{"title不能为空白"}, {"title must not be blank"}, {"title不能為空白"}}},
-		"invisible title": {twoWays{`{"title":"\u200b\u00a0\u3000"}`, "title=%E2%80%8B%C2%A0%E3%80%80"},
+		"blank title": {bodies{`{"title":" \t\r\n"}`, "title=+%09%0D%0A"}, [3][]string{{"title不能为空白"}, {"title must not be blank"}, {"title不能為空白"}}},
+		"empty title": {bodies{`{"title":""}`, "title="}, [3][]string{{"title不能为空白"}, {"title must not be blank"}, {"title不能為空白"}}},
+		"invisible title": {bodies{`{"title":"\u200b\u00a0\u3000"}`, "title=%E2%80%8B%C2%A0%E3%80%80"},
 			[3][]string{{"title不能为空白"}, {"title must not be blank"}, {"title不能為空白"}}},
-		"long title": {twoWays{`{"title":"` + long(101) + `"}`, "title=" + long(101)},
+		"long title": {bodies{`{"title":"` + long(101) + `"}`, "title=" + long(101)},
 			[3][]string{{"title长度不能超过100个字符"}, {"title must be a maximum of 100 characters in length"}, {"title長度不能超過100個字元"}}},
-		"long desc": {twoWays{`{"title":"a","desc":"` + long(256) + `"}`, "title=a&desc=" + long(256)},
+		"long desc": {bodies{`{"title":"a","desc":"` + long(256) + `"}`, "title=a&desc=" + long(256)},
 			[3][]string{{"desc长度不能超过255个字符"}, {"desc must be a maximum of 255 characters in length"}, {"desc長度不能超過255個字元"}}},
-		"long cover": {twoWays{`{"title":"a","cover_image_url":"http://x/` + long(247) + `"}`, "title=a&cover_image_url=http://x/" + long(247)},
+		"long cover": {bodies{`{"title":"a","cover_image_url":"http://x/` + long(247) + `"}`, "title=a&cover_image_url=http://x/" + long(247)},
 			[3][]string{{"cover_image_url长度不能超过255个字符"}, {"cover_image_url must be a maximum of 255 characters in length"}, {"cover_image_url長度不能超過255個字元"}}},
-		"state 2": {twoWays{`{"title":"a","state":2}`, "title=a&state=2"},
+		"state 2": {bodies{`{"title":"a","state":2}`, "title=a&state=2"},
 			[3][]string{{"state必须是[0 1]中的一个"}, {"state must be one of [0 1]"}, {"state必須是[0 1]中的一個"}}},
-		"state -1": {twoWays{`{"title":"a","state":-1}`, "title=a&state=-1"},
+		"state -1": {bodies{`{"title":"a","state":-1}`, "title=a&state=-1"},
 			[3][]string{{"state必须是[0 1]中的一个"}, {"state must be one of [0 1]"}, {"state必須是[0 1]中的一個"}}},
-		"state empty": {twoWays{`{"title":"a","state":""}`, "title=a&state="}, [3][]string{{"state必须是整数"}, {"state must be an integer"}, {"state必須是整數"}}},
-		"state 0.5":   {twoWays{`{"title":"a","state":0.5}`, "title=a&state=0.5"}, [3][]string{{"state必须是整数"}, {"state must be an integer"}, {"state必須是整數"}}},
-		"state true":  {twoWays{`{"title":"a","state":true}`, "title=a&state=true"}, [3][]string{{"state必须是整数"}, {"state must be an integer"}, {"state必須是整數"}}},
-		"tag 0": {twoWays{`{"title":"a","tag_ids":[0,1,0]}`, "title=a&tag_ids=0&tag_ids=1&tag_ids=0"}, [3][]string{
+		"state empty": {bodies{`{"title":"a","state":""}`, "title=a&state="}, [3][]string{{"state必须是整数"}, {"state must be an integer"}, {"state必須是整數"}}},
+		"state 0.5":   {bodies{`{"title":"a","state":0.5}`, "title=a&state=0.5"}, [3][]string{{"state必须是整数"}, {"state must be an integer"}, {"state必須是整數"}}},
+		"state true":  {bodies{`{"title":"a","state":true}`, "title=a&state=true"}, [3][]string{{"state必须是整数"}, {"state must be an integer"}, {"state必須是整數"}}},
+		"tag 0": {bodies{`{"title":"a","tag_ids":[0,1,0]}`, "title=a&tag_ids=0&tag_ids=1&tag_ids=0"}, [3][]string{
 			{"tag_ids[0]最小只能为1", "tag_ids[2]最小只能为1"}, {"tag_ids[0] must be 1 or greater", "tag_ids[2] must be 1 or greater"}, {"tag_ids[0]最小只能為1", "tag_ids[2]最小只能為1"}}},
-		"tag -1": {twoWays{`{"title":"a","tag_ids":[1,-1]}`, "title=a&tag_ids=1&tag_ids=-1"},
+		"tag -1": {bodies{`{"title":"a","tag_ids":[1,-1]}`, "title=a&tag_ids=1&tag_ids=-1"},
 			[3][]string{{"tag_ids必须是正整数"}, {"tag_ids must be a positive integer"}, {"tag_ids必須是正整數"}}},
-		"tag that is a word": {twoWays{`{"title":"a","tag_ids":["go"]}`, "title=a&tag_ids=go"},
+		"tag that is a word": {bodies{`{"title":"a","tag_ids":["go"]}`, "title=a&tag_ids=go"},
 			[3][]string{{"tag_ids必须是正整数"}, {"tag_ids must be a positive integer"}, {"tag_ids必須是正整數"}}},
-		"tag beyond 64 bits": {twoWays{`{"title":"a","tag_ids":[18446744073709551616]}`, "title=a&tag_ids=18446744073709551616"},
+		"tag beyond 64 bits": {bodies{`{"title":"a","tag_ids":[18446744073709551616]}`, "title=a&tag_ids=18446744073709551616"},
 			[3][]string{{"tag_ids必须是正整数"}, {"tag_ids must be a positive integer"}, {"tag_ids必須是正整數"}}},
-		"tag_id 0":  {twoWays{`{"title":"a","tag_id":0}`, "title=a&tag_id=0"}, [3][]string{{"tag_id最小只能为1"}, {"tag_id must be 1 or greater"}, {"tag_id最小只能為1"}}},
-		"tag_id -1": {twoWays{`{"title":"a","tag_id":-1}`, "title=a&tag_id=-1"}, [3][]string{{"tag_id必须是正整数"}, {"tag_id must be a positive integer"}, {"tag_id必須是正整數"}}},
-		"21 tags": {twoWays{`{"title":"a","tag_ids":` + jsonList(21) + `}`, "title=a" + formTags(21)},
+		"tag_id 0":  {bodies{`{"title":"a","tag_id":0}`, "title=a&tag_id=0"}, [3][]string{{"tag_id最小只能为1"}, {"tag_id must be 1 or greater"}, {"tag_id最小只能為1"}}},
+		"tag_id -1": {bodies{`{"title":"a","tag_id":-1}`, "title=a&tag_id=-1"}, [3][]string{{"tag_id必须是正整数"}, {"tag_id must be a positive integer"}, {"tag_id必須是正整數"}}},
+		"21 tags": {bodies{`{"title":"a","tag_ids":` + jsonList(21) + `}`, "title=a" + formTags(21)},
 			[3][]string{{"tag_ids最多只能包含20项"}, {"tag_ids must contain at most 20 items"}, {"tag_ids最多只能包含20項"}}},
-		"20 tags and one more": {twoWays{`{"title":"a","tag_id":21,"tag_ids":` + jsonList(20) + `}`, "title=a&tag_id=21" + formTags(20)},
+		"20 tags and one more": {bodies{`{"title":"a","tag_id":21,"tag_ids":` + jsonList(20) + `}`, "title=a&tag_id=21" + formTags(20)},
 			[3][]string{{"tag_ids最多只能包含20项"}, {"tag_ids must contain at most 20 items"}, {"tag_ids最多只能包含20項"}}},
-		"everything": {twoWays{`{"tag_id":0,"tag_ids":[1,0],"state":2,"cover_image_url":"javascript:alert(1)","desc":"` + long(256) + `","title":" "}`, all}, [3][]string{
+		"everything": {bodies{`{"tag_id":0,"tag_ids":[1,0],"state":2,"cover_image_url":"javascript:alert(1)","desc":"` + long(256) + `","title":" "}`, all}, [3][]string{
 			{"title不能为空白", "desc长度不能超过255个字符", "cover_image_url必须是 http 或 https 的 URL", "state必须是[0 1]中的一个", "tag_ids[1]最小只能为1", "tag_id最小只能为1"},
 			{"title must not be blank", "desc must be a maximum of 255 characters in length", "cover_image_url must be an http or https URL", "state must be one of [0 1]", "tag_ids[1] must be 1 or greater", "tag_id must be 1 or greater"},
 			{"title不能為空白", "desc長度不能超過255個字元", "cover_image_url必須是 http 或 https 的 URL", "state必須是[0 1]中的一個", "tag_ids[1]最小只能為1", "tag_id最小只能為1"}}},
@@ -117,7 +118,7 @@ func formTags(n int) string {
 
 func TestTitleIsRequired(t *testing.T) {
 	s := embedded(t)
-	for _, body := range []twoWays{{`{}`, ``}, {`{"title":null,"desc":"a"}`, `desc=a`}} {
+	for _, body := range []bodies{{`{}`, ``}, {`{"title":null,"desc":"a"}`, `desc=a`}} {
 		body.each(t, func(t *testing.T, c apitest.Case) {
 			c.Method, c.Path = http.MethodPost, articlesPath
 			for i, detail := range []string{"title为必填字段", "title is a required field", "title為必填欄位"} {
@@ -128,17 +129,17 @@ func TestTitleIsRequired(t *testing.T) {
 	}
 }
 
-func TestRefusedState(t *testing.T) {
+func TestInvalidState(t *testing.T) {
 	s := embedded(t)
 	existing := s.create(t, fields{"title": "existing"})
 	for name, c := range map[string]struct {
-		body    twoWays
+		body    bodies
 		details [3]string
 	}{
-		"missing": {twoWays{`{}`, ``}, [3]string{"state为必填字段", "state is a required field", "state為必填欄位"}},
-		"null":    {twoWays{`{"state":null}`, `title=x`}, [3]string{"state为必填字段", "state is a required field", "state為必填欄位"}},
-		"9":       {twoWays{`{"state":9}`, `state=9`}, [3]string{"state必须是[0 1]中的一个", "state must be one of [0 1]", "state必須是[0 1]中的一個"}},
-		"empty":   {twoWays{`{"state":""}`, `state=`}, [3]string{"state必须是整数", "state must be an integer", "state必須是整數"}},
+		"missing": {bodies{`{}`, ``}, [3]string{"state为必填字段", "state is a required field", "state為必填欄位"}},
+		"null":    {bodies{`{"state":null}`, `title=x`}, [3]string{"state为必填字段", "state is a required field", "state為必填欄位"}},
+		"9":       {bodies{`{"state":9}`, `state=9`}, [3]string{"state必须是[0 1]中的一个", "state must be one of [0 1]", "state必須是[0 1]中的一個"}},
+		"empty":   {bodies{`{"state":""}`, `state=`}, [3]string{"state必须是整数", "state must be an integer", "state必須是整數"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.body.each(t, func(t *testing.T, request apitest.Case) {
@@ -152,7 +153,7 @@ func TestRefusedState(t *testing.T) {
 	require.Equal(t, existing, s.get(t, existing.ID))
 }
 
-// A page shows the cover by its URL: what a browser would run must not get in.
+// A browser loads the cover from its URL, so a URL that runs a script is invalid.
 func TestCoverURLs(t *testing.T) {
 	s := embedded(t)
 	for _, url := range []string{"http://a", "https://a.b/c.png?d=e#f", "HTTPS://EXAMPLE.ORG/", "http://[::1]:8080/x", "https://例子.测试/图.png", ""} {
@@ -167,39 +168,39 @@ func TestCoverURLs(t *testing.T) {
 	} {
 		for name, encode := range encodings {
 			t.Run(url+" "+name, func(t *testing.T) {
-				s.refuses(t, encode(apitest.Case{Method: http.MethodPost, Path: articlesPath, Invalid: true}, fields{"title": "a", "cover_image_url": url}),
+				s.requireError(t, encode(apitest.Case{Method: http.MethodPost, Path: articlesPath, Invalid: true}, fields{"title": "a", "cover_image_url": url}),
 					errcode.InvalidParams, "cover_image_url必须是 http 或 https 的 URL")
 			})
 		}
 	}
 }
 
-func TestRefusedBodies(t *testing.T) {
+func TestInvalidBodies(t *testing.T) {
 	s := embedded(t)
 	existing := s.create(t, fields{"title": "existing"})
 	malformed, notAnObject := "请求体不是合法的 JSON", "请求体必须是一个 JSON 对象"
 	for name, c := range map[string]struct{ contentType, body, detail string }{
-		"no JSON":             {asJSON, "{title", malformed},
-		"half a JSON":         {asJSON, `{"title":"a"`, malformed},
+		"not JSON":            {asJSON, "{title", malformed},
+		"cut short":           {asJSON, `{"title":"a"`, malformed},
 		"two objects":         {asJSON, `{"title":"a"}{"title":"b"}`, malformed},
 		"a form as JSON":      {asJSON, `title=a`, notAnObject},
 		"a list":              {asJSON, `[{"title":"a"}]`, notAnObject},
 		"null":                {asJSON, `null`, notAnObject},
-		"nothing":             {asJSON, ``, notAnObject},
-		"no UTF-8":            {asJSON, "{\"title\":\"\xff\"}", "内容必须是 UTF-8 编码"},
+		"empty body":          {asJSON, ``, notAnObject},
+		"not UTF-8":           {asJSON, "{\"title\":\"\xff\"}", "内容必须是 UTF-8 编码"},
 		"title is a number":   {asJSON, `{"title":1}`, "title必须是字符串"},
 		"content is a list":   {asJSON, `{"title":"a","content":["b"]}`, "content必须是字符串"},
 		"tag_ids is a number": {asJSON, `{"title":"a","tag_ids":1}`, "tag_ids必须是数组"},
 		"tag_id is a list":    {asJSON, `{"title":"a","tag_id":[1]}`, "tag_id必须是正整数"},
 		"bad encoding":        {asForm, "title=%zz", "表单或查询参数的编码有误"},
-		"form, no UTF-8":      {asForm, "title=%ff", "内容必须是 UTF-8 编码"},
+		"form not UTF-8":      {asForm, "title=%ff", "内容必须是 UTF-8 编码"},
 		"title twice":         {asForm, "title=a&title=b", "title只能出现一次"},
 		"list in one value":   {asForm, "title=a&tag_ids=1,2", "tag_ids必须是正整数"},
 	} {
 		for _, target := range []string{"POST " + articlesPath, "PUT " + at(existing.ID)} {
 			t.Run(name+" "+target, func(t *testing.T) {
 				method, path, _ := strings.Cut(target, " ")
-				s.refuses(t, apitest.Case{Method: method, Path: path, Body: []byte(c.body), ContentType: c.contentType, Invalid: true},
+				s.requireError(t, apitest.Case{Method: method, Path: path, Body: []byte(c.body), ContentType: c.contentType, Invalid: true},
 					errcode.InvalidParams, c.detail)
 			})
 		}
@@ -208,7 +209,7 @@ func TestRefusedBodies(t *testing.T) {
 	require.Len(t, s.list(t, "").List, 1)
 }
 
-func TestRefusedIDs(t *testing.T) {
+func TestInvalidIDs(t *testing.T) {
 	s := embedded(t)
 	existing := s.create(t, fields{"title": "existing"})
 	for _, id := range []string{"0", "-1", "+1", "01", "1.0", "1e0", "0x1", "abc", "%201", "1%20", "１", "null"} {
@@ -292,7 +293,7 @@ func TestBodyLimit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.Body, c.ContentType, c.Invalid = []byte(body), asJSON, true
-			s.refuses(t, c, errcode.TooLarge)
+			s.requireError(t, c, errcode.TooLarge)
 		})
 		t.Run(name+" of unknown length", func(t *testing.T) {
 			recorder := httptest.NewRecorder()
@@ -308,7 +309,7 @@ func TestBodyLimit(t *testing.T) {
 	require.Equal(t, existing, s.get(t, existing.ID))
 }
 
-func TestRefusedFilters(t *testing.T) {
+func TestInvalidFilters(t *testing.T) {
 	s := embedded(t)
 	s.create(t, fields{"title": "a"})
 	for query, details := range map[string][]string{
@@ -329,7 +330,7 @@ func TestRefusedFilters(t *testing.T) {
 		"include=x&state=2&title=&tag_id=0&a=b": {"tag_id最小只能为1", "state必须是[0 1]中的一个", "include必须是[content]中的一个"},
 	} {
 		t.Run(query, func(t *testing.T) {
-			s.refuses(t, apitest.Case{Path: articlesPath + "?" + query, Invalid: true}, errcode.InvalidParams, details...)
+			s.requireError(t, apitest.Case{Path: articlesPath + "?" + query, Invalid: true}, errcode.InvalidParams, details...)
 		})
 	}
 }

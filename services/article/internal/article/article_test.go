@@ -15,11 +15,11 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
-// memory is a store that keeps the drafts it gets and knows some tags; it has
-// the tags' part of the contract, for which no database is needed.
+// memory is a store that records the drafts. It returns UnknownTagsError as
+// article.Store requires it.
 type memory struct {
 	article.Store
-	known  map[uint64]bool
+	known  map[uint64]bool // ids of known tags
 	drafts []article.Draft
 	fail   error
 }
@@ -52,7 +52,7 @@ func (m *memory) write(id uint64, draft article.Draft) (article.Article, error) 
 	return article.Article{ID: id}, nil
 }
 
-// writes are the two ways to write an article, which obey the same rules.
+// writes has the methods that write an article. The same rules apply to both.
 var writes = map[string]func(*article.Service, article.Draft) error{
 	"create": func(s *article.Service, d article.Draft) error {
 		_, _, err := s.Create(context.Background(), d, idempotency.Key{})
@@ -71,7 +71,8 @@ func eachWrite(t *testing.T, test func(t *testing.T, write func(*article.Service
 	}
 }
 
-func nothingNew(context.Context) error { return nil }
+// noChanges is a catchUp function without effect.
+func noChanges(context.Context) error { return nil }
 
 func pointer[T any](v T) *T { return &v }
 
@@ -88,19 +89,19 @@ func TestTagsAreASet(t *testing.T) {
 	eachWrite(t, func(t *testing.T, write func(*article.Service, article.Draft) error) {
 		given := []uint64{3, 1, 3, 2, 1}
 		m := &memory{known: map[uint64]bool{1: true, 2: true, 3: true}}
-		require.NoError(t, write(article.NewService(m, nothingNew, 10), article.Draft{TagIDs: &given}))
+		require.NoError(t, write(article.NewService(m, noChanges, 10), article.Draft{TagIDs: &given}))
 		require.Equal(t, []uint64{1, 2, 3}, *m.drafts[0].TagIDs)
-		require.Equal(t, []uint64{3, 1, 3, 2, 1}, given, "the caller's own")
+		require.Equal(t, []uint64{3, 1, 3, 2, 1}, given, "the slice of the caller is unchanged")
 
-		require.NoError(t, write(article.NewService(m, nothingNew, 10), article.Draft{}))
-		require.Nil(t, m.drafts[1].TagIDs, "to leave the tags is not to take them off")
-		require.NoError(t, write(article.NewService(m, nothingNew, 10), article.Draft{TagIDs: &[]uint64{}}))
+		require.NoError(t, write(article.NewService(m, noChanges, 10), article.Draft{}))
+		require.Nil(t, m.drafts[1].TagIDs, "nil means unchanged, not empty")
+		require.NoError(t, write(article.NewService(m, noChanges, 10), article.Draft{TagIDs: &[]uint64{}}))
 		require.Empty(t, *m.drafts[2].TagIDs)
 		require.NotNil(t, m.drafts[2].TagIDs)
 	})
 }
 
-func TestMostTags(t *testing.T) {
+func TestMaxTags(t *testing.T) {
 	eachWrite(t, func(t *testing.T, write func(*article.Service, article.Draft) error) {
 		m := &memory{known: map[uint64]bool{}}
 		var ids []uint64
@@ -108,9 +109,9 @@ func TestMostTags(t *testing.T) {
 			m.known[id+1] = true
 			ids = append(ids, id+1, id+1)
 		}
-		require.NoError(t, write(article.NewService(m, nothingNew, 10), article.Draft{TagIDs: &ids}))
+		require.NoError(t, write(article.NewService(m, noChanges, 10), article.Draft{TagIDs: &ids}))
 		ids = append(ids, article.MaxTags+1)
-		requireCode(t, write(article.NewService(m, nothingNew, 10), article.Draft{TagIDs: &ids}),
+		requireCode(t, write(article.NewService(m, noChanges, 10), article.Draft{TagIDs: &ids}),
 			errcode.InvalidParams, "tag_ids must contain at most 20 items")
 		require.Len(t, m.drafts, 1)
 	})
@@ -119,7 +120,7 @@ func TestMostTags(t *testing.T) {
 func TestContentLimitCountsBytes(t *testing.T) {
 	eachWrite(t, func(t *testing.T, write func(*article.Service, article.Draft) error) {
 		m := &memory{}
-		s := article.NewService(m, nothingNew, 6)
+		s := article.NewService(m, noChanges, 6)
 		require.NoError(t, write(s, article.Draft{Content: pointer("中文")}))
 		requireCode(t, write(s, article.Draft{Content: pointer("中文a")}), errcode.TooLarge, "content must be at most 6 bytes")
 		requireCode(t, write(s, article.Draft{Content: pointer(strings.Repeat("a", 7))}), errcode.TooLarge, "content must be at most 6 bytes")
@@ -127,9 +128,9 @@ func TestContentLimitCountsBytes(t *testing.T) {
 	})
 }
 
-func TestStateOfANewArticle(t *testing.T) {
+func TestStateOfNewArticle(t *testing.T) {
 	m := &memory{}
-	s := article.NewService(m, nothingNew, 10)
+	s := article.NewService(m, noChanges, 10)
 	for _, draft := range []article.Draft{{}, {State: pointer(article.Disabled)}} {
 		_, _, err := s.Create(t.Context(), draft, idempotency.Key{})
 		require.NoError(t, err)
@@ -155,26 +156,26 @@ func TestUnknownTags(t *testing.T) {
 		err = write(article.NewService(m, learn, 10), article.Draft{TagIDs: &[]uint64{9, 1, 8}})
 		requireCode(t, err, errcode.UnknownTags, "tag_ids has unknown tags: 9")
 		require.NoError(t, write(article.NewService(m, learn, 10), article.Draft{TagIDs: &[]uint64{1, 8}}))
-		require.Equal(t, 2, calls, "known tags need no catching up")
+		require.Equal(t, 2, calls, "known tags need no call of catchUp")
 
 		unavailable := &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second}
 		before := len(m.drafts)
 		err = write(article.NewService(m, func(context.Context) error { return unavailable }, 10), article.Draft{TagIDs: &[]uint64{9}})
 		require.ErrorIs(t, err, unavailable)
-		require.Len(t, m.drafts, before+1, "nobody knows whether the tag is unknown")
+		require.Len(t, m.drafts, before+1, "the write is not retried")
 	})
 }
 
-func TestOtherErrorsPass(t *testing.T) {
+func TestOtherErrorsAreReturned(t *testing.T) {
 	eachWrite(t, func(t *testing.T, write func(*article.Service, article.Draft) error) {
 		m := &memory{fail: errors.New("broken")}
-		s := article.NewService(m, func(context.Context) error { t.Error("there is nothing to catch up with"); return nil }, 10)
+		s := article.NewService(m, func(context.Context) error { t.Error("catchUp was called"); return nil }, 10)
 		require.ErrorIs(t, write(s, article.Draft{}), m.fail)
 		require.Len(t, m.drafts, 1)
 	})
 }
 
-// found answers every read with one article.
+// found is a store with one article.
 type found struct {
 	article.Store
 	article article.Article
@@ -199,7 +200,7 @@ func TestViewers(t *testing.T) {
 		{article.Authenticated, article.Enabled, tags}, {article.Authenticated, article.Disabled, tags},
 	} {
 		f := &found{article: article.Article{ID: 1, State: c.state, Tags: tags}}
-		s := article.NewService(f, nothingNew, 10)
+		s := article.NewService(f, noChanges, 10)
 		got, err := s.Get(t.Context(), c.viewer, 1)
 		if c.tags == nil {
 			requireArticleNotFound(t, err)
@@ -230,7 +231,7 @@ func requireArticleNotFound(t *testing.T, err error) {
 	require.Equal(t, errcode.ArticleNotFound, coded.Code)
 }
 
-// The version covers the revision and all that is shown of the tags.
+// The version depends on the revision and on all visible fields of the tags.
 func TestVersion(t *testing.T) {
 	versions := map[string]bool{}
 	for _, a := range []article.Article{

@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-// What the service has made before its start fails is stopped by the hooks of a
-// graceful stop, in its order. TestMain notices goroutines that are left.
+// A failed start runs the stop hooks of a graceful shutdown, in the same order.
+// TestMain reports leaked goroutines.
 func TestFailedStart(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

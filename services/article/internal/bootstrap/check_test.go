@@ -16,7 +16,8 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/bootstrap"
 )
 
-// backend behaves like both services with one tag and one article. It answers the request broken with status and body.
+// backend behaves like both services with one tag and one article. The response to
+// the request broken has status and body.
 type backend struct {
 	broken, body string
 	status       int
@@ -27,7 +28,7 @@ type backend struct {
 
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	request := r.Method + " " + r.URL.RequestURI()
-	status, body := b.answer(request, r)
+	status, body := b.respond(request, r)
 	if request == b.broken {
 		status, body = b.status, b.body
 	}
@@ -35,7 +36,7 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte(body))
 }
 
-func (b *backend) answer(request string, r *http.Request) (int, string) {
+func (b *backend) respond(request string, r *http.Request) (int, string) {
 	if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey") {
 		return http.StatusUnauthorized, `{"code":10000004}`
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/store"
 )
 
-// console runs command lines on its own database.
+// console runs commands on its own database.
 type console struct {
 	t    *testing.T
 	file string // the database
@@ -125,7 +125,7 @@ func TestClientCommands(t *testing.T) {
 	require.NotContains(t, string(content), second, "only hashes of secrets are stored")
 }
 
-func TestSecretFromAFile(t *testing.T) {
+func TestSecretFromFile(t *testing.T) {
 	c := newConsole(t)
 	c.succeed("migrate")
 	file := filepath.Join(t.TempDir(), "secret")
@@ -166,7 +166,7 @@ func TestSecretFromStdin(t *testing.T) {
 
 // An error message says what to do. It does not repeat unexpected arguments: they
 // may be secrets.
-func TestMistakes(t *testing.T) {
+func TestCommandErrors(t *testing.T) {
 	c := newConsole(t)
 	c.fail([]string{"client", "list"}, "schema is behind", "run article migrate", c.file)
 	c.succeed("migrate")

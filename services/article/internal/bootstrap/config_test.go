@@ -43,7 +43,7 @@ func TestNoDefaultToken(t *testing.T) {
 	require.Empty(t, stdout.String(), "rejected before the start")
 }
 
-// Every configuration that is shipped loads, and has every key there is.
+// Every shipped configuration is valid.
 func TestShippedConfigurations(t *testing.T) {
 	files, err := filepath.Glob("../../../../deploy/config/article*.yaml")
 	require.NoError(t, err)
@@ -57,7 +57,7 @@ func TestShippedConfigurations(t *testing.T) {
 }
 
 func TestInvalidSettings(t *testing.T) {
-	for _, c := range []struct{ variable, allowed string }{
+	for _, c := range []struct{ variable, message string }{
 		{"APP_DEFAULTPAGESIZE=0", "App.DefaultPageSize"},
 		{"IDEMPOTENCY_RETENTION=59s", "Idempotency.Retention"},
 		{"IDEMPOTENCY_SWEEPINTERVAL=0s", "Idempotency.SweepInterval"},
@@ -81,27 +81,27 @@ func TestInvalidSettings(t *testing.T) {
 	} {
 		t.Run(c.variable, func(t *testing.T) {
 			_, err := load(t, "", token, "ACHILLES_"+c.variable)
-			require.ErrorContains(t, err, c.allowed)
-			require.ErrorContains(t, err, "ACHILLES_"+strings.Split(c.variable, "=")[0], "it names the source")
+			require.ErrorContains(t, err, c.message)
+			require.ErrorContains(t, err, "ACHILLES_"+strings.Split(c.variable, "=")[0], "the error names the variable")
 			require.NotContains(t, err.Error(), "secret")
 		})
 	}
 }
 
-func TestTimeoutsThatCannotWorkTogether(t *testing.T) {
+func TestIncompatibleTimeouts(t *testing.T) {
 	_, err := load(t, "", "ACHILLES_DATABASE_TIMEOUT=15s", "ACHILLES_FEED_TIMEOUT=15s")
 	require.ErrorContains(t, err, "Database.Timeout")
 	require.ErrorContains(t, err, "Feed.Timeout")
 }
 
-func TestAllProblemsAtOnce(t *testing.T) {
+func TestAllErrorsAreReported(t *testing.T) {
 	_, err := load(t, "", "ACHILLES_FEED_URL=x", "ACHILLES_FEED_WAIT=60", "ACHILLES_APP_MAXPAGESIZE=1")
 	for _, key := range []string{"Feed.URL", "Feed.Wait", "App.MaxPageSize"} {
 		require.ErrorContains(t, err, key)
 	}
 }
 
-func TestTokenFromAFile(t *testing.T) {
+func TestTokenFromFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(file, []byte("from the file\n"), 0o600))
 	config, err := load(t, "", "ACHILLES_FEED_TOKENFILE="+file)

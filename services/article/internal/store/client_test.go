@@ -138,7 +138,7 @@ func TestClientsAreFoundByIndex(t *testing.T) {
 	})
 }
 
-func TestClientsUnderAPrefix(t *testing.T) {
+func TestClientsWithTablePrefix(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		cfg.TablePrefix = "my_"
 		f := open(t, cfg)

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 
 const epoch = "epoch"
 
-// fixture is a store and the database below it.
+// fixture is a store and its database.
 type fixture struct {
 	*store.Store
 	db *database.DB
@@ -122,16 +122,15 @@ func (f fixture) tagsOf(t *testing.T, id uint64) []uint64 {
 	return ids
 }
 
-// count counts the rows of a table, as they are there and not as they are
-// shown.
+// count returns the number of rows in the table.
 func (f fixture) count(t *testing.T, table, where string) (n int64) {
 	t.Helper()
 	require.NoError(t, f.db.Gorm(t.Context()).Table(f.db.Table(table)).Where(where).Count(&n).Error)
 	return n
 }
 
-// requireNothingDangles looks for associations with what is not there.
-func (f fixture) requireNothingDangles(t *testing.T) {
+// requireNoDanglingTags requires that every association has a tag and an article.
+func (f fixture) requireNoDanglingTags(t *testing.T) {
 	t.Helper()
 	require.Zero(t, f.count(t, "article_tag", "tag_id NOT IN (SELECT id FROM "+f.db.Table("tag_projection")+")"))
 	require.Zero(t, f.count(t, "article_tag", "article_id NOT IN (SELECT id FROM "+f.db.Table("article")+" WHERE is_deleted = 0)"))
@@ -143,8 +142,9 @@ func (f fixture) exec(t *testing.T, statement string, values ...any) {
 	require.NoError(t, err)
 }
 
-// fill makes n articles, in thousands, each with the tags given by SQL over its
-// id; one in ten is deleted.
+// fill inserts n articles, a multiple of 1000. Each element of tags is an SQL
+// expression over the id of an article that yields a tag of it. One article in ten
+// is deleted.
 func (f fixture) fill(t *testing.T, n int, tags ...string) {
 	t.Helper()
 	require.Zero(t, n%1000)

@@ -191,7 +191,7 @@ func TestReplaceKeepsAssociations(t *testing.T) {
 		found, err := s.Get(t.Context(), one.ID)
 		require.NoError(t, err)
 		require.Equal(t, []article.Tag{{ID: 2, Name: "renamed", State: 1}, {ID: 3, Name: "tag 3", State: 0}}, found.Tags)
-		s.requireNothingDangles(t)
+		s.requireNoDanglingTags(t)
 	})
 }
 
@@ -267,7 +267,7 @@ func TestLargeUpdates(t *testing.T) {
 		patient.replace(t, snapshot(1, 1, 2))
 		patient.fill(t, articles, "1", "2")
 		associations := patient.count(t, "article_tag", "1 = 1")
-		db := patient.db.WithTimeout(time.Nanosecond) // what any unit of work would exceed
+		db := patient.db.WithTimeout(time.Nanosecond) // any operation exceeds it
 		s := fixture{store.New(db, time.Hour), db}
 		_, err := s.Offset(t.Context())
 		require.Error(t, err)
@@ -289,7 +289,7 @@ func TestLargeUpdates(t *testing.T) {
 		require.NoError(t, s.Replace(t.Context(), patient.offset(t), snapshot(4, all[2:]...)), "a snapshot without such a tag")
 		require.Zero(t, patient.count(t, "article_tag", "1 = 1"))
 		require.EqualValues(t, tags-2, patient.count(t, "tag_projection", "1 = 1"))
-		require.EqualValues(t, associations, written[patient.db.Table("article_tag")], "the foreign key deleted some in one statement")
+		require.EqualValues(t, associations, written[patient.db.Table("article_tag")], "the foreign key deletes no rows by cascade")
 	})
 }
 

@@ -19,7 +19,7 @@ func TestDialectsHaveTheSameSchema(t *testing.T) {
 	dbtest.SameSchema(t, migrations.All())
 }
 
-// What the domain refuses the database refuses, too.
+// The database rejects rows that break the rules of the domain.
 func TestConstraints(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		s.replace(t, snapshot(1, 1))
@@ -44,7 +44,7 @@ func associate(articleID, tagID uint64) string {
 	return fmt.Sprintf("INSERT INTO blog_article_tag (created_at, updated_at, article_id, tag_id) VALUES ('2026-01-02', '2026-01-02', %d, %d)", articleID, tagID)
 }
 
-// A table prefix of one's own works throughout.
+// All statements use the configured table prefix.
 func TestTablePrefix(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		cfg.TablePrefix = "my_"
@@ -63,7 +63,7 @@ func TestTablePrefix(t *testing.T) {
 
 func pointer[T any](v T) *T { return &v }
 
-// Times are UTC in the database, whatever the zones of server and process.
+// Times in the database are UTC, whatever the time zones of server and process.
 func TestTimesAreUTC(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		created := s.create(t, "one")
@@ -78,7 +78,7 @@ func TestTimesAreUTC(t *testing.T) {
 	})
 }
 
-// Every list, join and write finds its rows by an index.
+// No statement scans a table.
 func TestNoFullScan(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		ids := make([]uint64, 0, 1000)
@@ -87,7 +87,7 @@ func TestNoFullScan(t *testing.T) {
 		}
 		s.replace(t, snapshot(1, ids...))
 		rows := 1000
-		if s.db.Dialect() == database.MySQL { // SQLite plans without statistics, as in production: any number will do
+		if s.db.Dialect() == database.MySQL { // SQLite plans without statistics, as in production, so the number of rows does not matter
 			rows = 5000
 		}
 		s.fill(t, rows, "1 + id % 300", "301 + id % 7", "400 + id % 300")
@@ -98,7 +98,7 @@ func TestNoFullScan(t *testing.T) {
 		filters := map[string]article.Filter{
 			"all": {}, "enabled": {State: &enabled}, "disabled": {State: &disabled}, "rare tag": {TagID: pointer(uint64(5))},
 			"frequent tag": {TagID: pointer(uint64(303))}, "unused tag": {TagID: pointer(uint64(999))}, "title": {Title: pointer("9")},
-			"all of them": {TagID: pointer(uint64(303)), Title: pointer("9"), State: &enabled}, "title and state": {Title: pointer("9"), State: &disabled},
+			"all filters": {TagID: pointer(uint64(303)), Title: pointer("9"), State: &enabled}, "title and state": {Title: pointer("9"), State: &disabled},
 			"impossible tag": {TagID: pointer(uint64(math.MaxUint64))},
 		}
 		for name, filter := range filters {
@@ -109,7 +109,7 @@ func TestNoFullScan(t *testing.T) {
 			}
 		}
 		for name, work := range map[string]func() error{
-			"create": func() error { _, _, err := s.Create(t.Context(), draft("x", 7), under(rand.Text())); return err },
+			"create": func() error { _, _, err := s.Create(t.Context(), draft("x", 7), withKey(rand.Text())); return err },
 			"get":    func() error { _, err := s.Get(t.Context(), 1); return err },
 			"update": func() error { _, err := s.Update(t.Context(), 1, draft("x", 7, 8, 9), nil); return err },
 			"delete": func() error { return s.Delete(t.Context(), 2, "", nil) },

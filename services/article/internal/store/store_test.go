@@ -21,7 +21,7 @@ import (
 
 var errInjected = errors.New("injected")
 
-// failOn makes every write to the table fail from now on.
+// failOn makes writes to the table fail if when is nil or returns true.
 func (f fixture) failOn(t *testing.T, table string, when func(*gorm.DB) bool) {
 	t.Helper()
 	fail := func(tx *gorm.DB) {
@@ -57,9 +57,9 @@ func second[T any](_ T, err error) error        { return err }
 
 func TestMissingArticles(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
-		gone := s.create(t, "gone")
-		require.NoError(t, s.Delete(t.Context(), gone.ID, "", nil))
-		for _, id := range []uint64{gone.ID, gone.ID + 1, 1 << 33} {
+		deleted := s.create(t, "deleted")
+		require.NoError(t, s.Delete(t.Context(), deleted.ID, "", nil))
+		for _, id := range []uint64{deleted.ID, deleted.ID + 1, 1 << 33} {
 			for name, err := range map[string]error{
 				"get": second(s.Get(t.Context(), id)), "update": second(s.Update(t.Context(), id, draft("x"), nil)), "delete": s.Delete(t.Context(), id, "", nil),
 			} {
@@ -71,21 +71,21 @@ func TestMissingArticles(t *testing.T) {
 	})
 }
 
-// Deletion marks the article and takes its associations away.
+// Deletion marks the article as deleted and removes its associations.
 func TestDeleteIsSoft(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		s.replace(t, snapshot(1, 1, 2))
-		kept, gone := s.create(t, "kept", 1), s.create(t, "gone", 1, 2)
-		require.NoError(t, s.Delete(t.Context(), gone.ID, "", nil))
-		require.EqualValues(t, 1, s.count(t, "article", "is_deleted = 1 AND title = 'gone'"))
+		kept, deleted := s.create(t, "kept", 1), s.create(t, "deleted", 1, 2)
+		require.NoError(t, s.Delete(t.Context(), deleted.ID, "", nil))
+		require.EqualValues(t, 1, s.count(t, "article", "is_deleted = 1 AND title = 'deleted'"))
 		require.Equal(t, []uint64{1}, s.tagsOf(t, kept.ID))
 		require.EqualValues(t, 1, s.count(t, "article_tag", "1 = 1"))
-		s.requireNothingDangles(t)
+		s.requireNoDanglingTags(t)
 	})
 }
 
-// The rows of tags that an article keeps are left alone.
-func TestUpdateTouchesOnlyWhatChanges(t *testing.T) {
+// An update does not rewrite the rows of unchanged tags.
+func TestUpdateKeepsUnchangedRows(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		s.replace(t, snapshot(1, 1, 2, 3))
 		created := s.create(t, "a", 1, 2)
@@ -101,16 +101,16 @@ func TestUpdateTouchesOnlyWhatChanges(t *testing.T) {
 	})
 }
 
-// Writers of articles race with the feed, which deletes their tags and brings
-// them back. Each write succeeds or is told why, and nothing dangles.
-func TestWritesRaceWithDeletedTags(t *testing.T) {
+// Writers of articles race with the feed, which deletes and restores their tags. Each
+// write succeeds or returns one of the documented errors, and no association dangles.
+func TestConcurrentWritesAndTagDeletions(t *testing.T) {
 	const tags, writers, rounds = 4, 6, 40
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := open(t, cfg)
 		s.replace(t, snapshot(1, 1, 2, 3, 4))
 		articles := []article.Article{s.create(t, "a", 1), s.create(t, "b", 2)}
 		var group sync.WaitGroup
-		var outcomes sync.Map
+		var results sync.Map
 		for w := range writers {
 			group.Go(func() {
 				for round := range rounds {
@@ -131,10 +131,10 @@ func TestWritesRaceWithDeletedTags(t *testing.T) {
 					var coded *errcode.Error
 					switch {
 					case err == nil:
-						outcomes.Store("written", true)
+						results.Store("written", true)
 					case errors.As(err, &unknown):
-						outcomes.Store("refused", true)
-					case errors.As(err, &coded) && coded.Code == errcode.Conflict: // gone and back
+						results.Store("unknown tag", true)
+					case errors.As(err, &coded) && coded.Code == errcode.Conflict: // deleted and restored
 					default:
 						t.Errorf("writer %d: %v", w, err)
 					}
@@ -149,14 +149,14 @@ func TestWritesRaceWithDeletedTags(t *testing.T) {
 					t.Errorf("deletion: %v", err)
 				}
 				if err := s.apply(t.Context(), put(sequence+2, tag, "back")); err != nil {
-					t.Errorf("return: %v", err)
+					t.Errorf("restoration: %v", err)
 				}
 				sequence += 2
 			}
 		})
 		group.Wait()
-		s.requireNothingDangles(t)
-		_, written := outcomes.Load("written")
+		s.requireNoDanglingTags(t)
+		_, written := results.Load("written")
 		require.True(t, written)
 		for _, a := range articles {
 			require.LessOrEqual(t, len(s.tagsOf(t, a.ID)), 2)
@@ -164,9 +164,9 @@ func TestWritesRaceWithDeletedTags(t *testing.T) {
 	})
 }
 
-// A tag is deleted between the check and the insertion: the database's
-// own refusal becomes an answer. SQLite's writers take turns.
-func TestTagGoesInTheMiddleOfAWrite(t *testing.T) {
+// If a tag is deleted between the check and the insertion, the foreign key error
+// becomes an UnknownTagsError. In SQLite, writes are never concurrent.
+func TestTagIsDeletedDuringWrite(t *testing.T) {
 	cfg := dbtest.MySQL(t)
 	s, other := open(t, cfg), open(t, cfg)
 	s.replace(t, snapshot(1, 1, 2))
@@ -182,7 +182,7 @@ func TestTagGoesInTheMiddleOfAWrite(t *testing.T) {
 	require.Equal(t, []uint64{1}, s.tagsOf(t, existing.ID))
 }
 
-// A reader sees an article before or after a write, never in between.
+// A reader gets an article as it was before or after a write, never a mixture.
 func TestReadsAreConsistent(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		s.replace(t, snapshot(1, 1, 2, 3, 4))
@@ -227,8 +227,8 @@ func idsOf(a article.Article) (ids []uint64) {
 	return ids
 }
 
-// The end of a request's context ends its SQL.
-func TestContextEndsTheWork(t *testing.T) {
+// Each method returns the error of a canceled context.
+func TestCanceledContext(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		created := s.create(t, "a")
 		ctx, cancel := context.WithCancel(t.Context())

@@ -160,7 +160,7 @@ func TestServe(t *testing.T) {
 	})
 }
 
-// TestMain notices goroutines that a failed start leaves.
+// TestMain reports goroutines that a failed start leaks.
 func TestFailedStart(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -37,7 +37,7 @@ func TestNewKey(t *testing.T) {
 	}
 }
 
-// No two pairs of client and key share an id.
+// Different pairs of client and key have different ids.
 func TestID(t *testing.T) {
 	ids := map[[32]byte]bool{}
 	for _, pair := range [][2]string{{"app", "key"}, {"", "appkey"}, {"App", "key"}, {"app", "Key"}, {"app", "key "}, {"ap", "pkey"}} {
@@ -47,7 +47,7 @@ func TestID(t *testing.T) {
 }
 
 func TestFingerprint(t *testing.T) {
-	take := func(method, path string, bound any) [32]byte {
+	fingerprint := func(method, path string, bound any) [32]byte {
 		key, err := idempotency.NewKey("app", "key", method, path, bound)
 		require.NoError(t, err)
 		return key.Fingerprint
@@ -56,10 +56,10 @@ func TestFingerprint(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(text), &b))
 		return b
 	}
-	first := take("POST", "/notes", bound(`{"name":"a","state":1}`))
+	first := fingerprint("POST", "/notes", bound(`{"name":"a","state":1}`))
 	same := []any{
 		bound(`{"state":1, "name":"\u0061", "unknown":7}`),
-		// The next release has one field more, in another order.
+		// The next release has another field, in another order.
 		struct {
 			Slug  *string `json:"slug"`
 			State int     `json:"state"`
@@ -67,14 +67,14 @@ func TestFingerprint(t *testing.T) {
 		}{State: 1, Name: "a"},
 	}
 	for _, b := range same {
-		require.Equal(t, first, take("POST", "/notes", b))
+		require.Equal(t, first, fingerprint("POST", "/notes", b))
 	}
 	sums := map[[32]byte]bool{first: true}
 	for _, sum := range [][32]byte{
-		take("PUT", "/notes", bound(`{"name":"a","state":1}`)), take("POST", "/note", bound(`{"name":"a","state":1}`)),
-		take("POST", "/notes", bound(`{"name":"b","state":1}`)), take("POST", "/notes", bound(`{"name":"a","state":0}`)),
-		take("POST", "/notes", bound(`{"name":"a"}`)), take("POST", "/notes", bound(`{"name":""}`)), take("POST", "/notes", bound(`{}`)),
-		take("POST", "/notes", bound(`{"name":"null"}`)), take("POSTS", "/note", bound(`{}`)),
+		fingerprint("PUT", "/notes", bound(`{"name":"a","state":1}`)), fingerprint("POST", "/note", bound(`{"name":"a","state":1}`)),
+		fingerprint("POST", "/notes", bound(`{"name":"b","state":1}`)), fingerprint("POST", "/notes", bound(`{"name":"a","state":0}`)),
+		fingerprint("POST", "/notes", bound(`{"name":"a"}`)), fingerprint("POST", "/notes", bound(`{"name":""}`)), fingerprint("POST", "/notes", bound(`{}`)),
+		fingerprint("POST", "/notes", bound(`{"name":"null"}`)), fingerprint("POSTS", "/note", bound(`{}`)),
 	} {
 		require.False(t, sums[sum])
 		sums[sum] = true

@@ -20,18 +20,18 @@ func TestIdempotencyKey(t *testing.T) {
 		"none":              {},
 		"a key":             {sent: []string{"key"}, value: "key"},
 		"white space":       {sent: []string{" \tkey \t"}, value: "key"},
-		"nothing":           {sent: []string{""}, fails: true},
+		"empty":             {sent: []string{""}, fails: true},
 		"white space alone": {sent: []string{"  "}, fails: true},
 		"too long":          {sent: []string{strings.Repeat("k", idempotency.MaxKeyLength+1)}, fails: true},
 		"twice":             {sent: []string{"key", "key"}, fails: true},
 		"twice, one empty":  {sent: []string{"key", ""}, fails: true},
 	} {
 		t.Run(about, func(t *testing.T) {
-			c2 := request(asJSON, nil)
+			ctx := request(asJSON, nil)
 			for _, value := range c.sent {
-				c2.Request.Header.Add("idempotency-key", value)
+				ctx.Request.Header.Add("idempotency-key", value)
 			}
-			key, err := requests.IdempotencyKey(c2, "app", post{})
+			key, err := requests.IdempotencyKey(ctx, "app", post{})
 			if c.fails {
 				var coded *errcode.Error
 				require.ErrorAs(t, err, &coded)

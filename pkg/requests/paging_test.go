@@ -18,15 +18,15 @@ func TestPaging(t *testing.T) {
 		want       requests.Page
 		offset     int
 	}{
-		"nothing":       {"", "", requests.Page{Number: 1, Size: 10}, 0},
-		"second page":   {"2", "20", requests.Page{Number: 2, Size: 20}, 20},
-		"words":         {"x", "y", requests.Page{Number: 1, Size: 10}, 0},
-		"zero":          {"0", "0", requests.Page{Number: 1, Size: 10}, 0},
-		"negative":      {"-3", "-1", requests.Page{Number: 1, Size: 10}, 0},
-		"size too much": {"1", "1000", requests.Page{Number: 1, Size: 100}, 0},
-		"huge page":     {"9223372036854775807", "100", requests.Page{Number: math.MaxInt, Size: 100}, math.MaxInt},
-		"beyond int64":  {"99999999999999999999", "99999999999999999999", requests.Page{Number: math.MaxInt, Size: 100}, math.MaxInt},
-		"below int64":   {"-99999999999999999999", "1", requests.Page{Number: 1, Size: 1}, 0},
+		"absent":         {"", "", requests.Page{Number: 1, Size: 10}, 0},
+		"second page":    {"2", "20", requests.Page{Number: 2, Size: 20}, 20},
+		"not numbers":    {"x", "y", requests.Page{Number: 1, Size: 10}, 0},
+		"zero":           {"0", "0", requests.Page{Number: 1, Size: 10}, 0},
+		"negative":       {"-3", "-1", requests.Page{Number: 1, Size: 10}, 0},
+		"size too large": {"1", "1000", requests.Page{Number: 1, Size: 100}, 0},
+		"huge page":      {"9223372036854775807", "100", requests.Page{Number: math.MaxInt, Size: 100}, math.MaxInt},
+		"beyond int64":   {"99999999999999999999", "99999999999999999999", requests.Page{Number: math.MaxInt, Size: 100}, math.MaxInt},
+		"below int64":    {"-99999999999999999999", "1", requests.Page{Number: 1, Size: 1}, 0},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -77,9 +77,9 @@ func TestParseID(t *testing.T) {
 				require.NoError(t, err)
 				return
 			}
-			var refused *errcode.Error
-			require.ErrorAs(t, err, &refused)
-			require.Equal(t, want.code, refused.Code)
+			var coded *errcode.Error
+			require.ErrorAs(t, err, &coded)
+			require.Equal(t, want.code, coded.Code)
 		})
 	}
 }

@@ -22,16 +22,16 @@ type thing struct {
 
 var tag7 = responses.ETag{Version: "7", Shape: responses.ShapeOf[thing]()}
 
-// An ETag names version, shape and language, and is the same in every process.
+// An ETag consists of version, shape and language, and is the same in every process.
 func TestETag(t *testing.T) {
 	object := func(c *gin.Context) { responses.Object(c, tag7, thing{}) }
-	require.Equal(t, `"7._zJNxzqH.en"`, answer("en", object).Header().Get("ETag"))
+	require.Equal(t, `"7._zJNxzqH.en"`, record("en", object).Header().Get("ETag"))
 	created := func(c *gin.Context) { responses.Created(c, "/things/1", tag7, thing{}, false) }
-	require.Equal(t, `"7._zJNxzqH.zh"`, answer("zh", created).Header().Get("ETag"))
+	require.Equal(t, `"7._zJNxzqH.zh"`, record("zh", created).Header().Get("ETag"))
 	list := func(c *gin.Context) { responses.List(c, []thing{{Name: "a"}}, responses.Pager{Page: 1}) }
-	require.Regexp(t, `^W/"[A-Za-z0-9_-]{16}"$`, answer("en", list).Header().Get("ETag"))
-	require.NotEqual(t, answer("zh", list).Header().Get("ETag"), answer("en", list).Header().Get("ETag"))
-	require.Empty(t, answer("en", func(c *gin.Context) { responses.OK(c, responses.Empty{}) }).Header().Get("ETag"))
+	require.Regexp(t, `^W/"[A-Za-z0-9_-]{16}"$`, record("en", list).Header().Get("ETag"))
+	require.NotEqual(t, record("zh", list).Header().Get("ETag"), record("en", list).Header().Get("ETag"))
+	require.Empty(t, record("en", func(c *gin.Context) { responses.OK(c, responses.Empty{}) }).Header().Get("ETag"))
 }
 
 func TestShapes(t *testing.T) {
@@ -65,16 +65,16 @@ func TestShapes(t *testing.T) {
 }
 
 // A HEAD and a 304 have the header fields of the GET, and no body.
-func TestObjectWithoutABody(t *testing.T) {
-	get := answer("en", func(c *gin.Context) { responses.Object(c, tag7, thing{}) })
-	head := answer("en", func(c *gin.Context) {
+func TestObjectWithoutBody(t *testing.T) {
+	get := record("en", func(c *gin.Context) { responses.Object(c, tag7, thing{}) })
+	head := record("en", func(c *gin.Context) {
 		c.Request.Method = http.MethodHead
 		responses.Object(c, tag7, thing{})
 	})
 	require.Equal(t, http.StatusOK, head.Code)
 	require.Empty(t, head.Body.Bytes())
 	require.Equal(t, get.Header(), head.Header())
-	unchanged := answer("en", func(c *gin.Context) {
+	unchanged := record("en", func(c *gin.Context) {
 		c.Request.Header.Set("If-None-Match", get.Header().Get("ETag"))
 		responses.Object(c, tag7, thing{})
 	})
@@ -83,13 +83,13 @@ func TestObjectWithoutABody(t *testing.T) {
 }
 
 func TestPrecondition(t *testing.T) {
-	tag := answer("en", func(c *gin.Context) { responses.Object(c, tag7, thing{}) }).Header().Get("ETag")
-	answer("en", func(c *gin.Context) {
+	tag := record("en", func(c *gin.Context) { responses.Object(c, tag7, thing{}) }).Header().Get("ETag")
+	record("en", func(c *gin.Context) {
 		require.Nil(t, responses.Precondition(c))
 		c.Request.Header.Set("If-Match", "*")
 		require.Nil(t, responses.Precondition(c))
 		c.Request.Header.Set("If-Match", `*, "x"`)
-		require.Error(t, responses.Precondition(c)("7"), "a star within a list is a tag that matches nothing")
+		require.Error(t, responses.Precondition(c)("7"), "a star in a list matches nothing")
 		c.Request.Header.Del("If-Match")
 		for tags, changed := range map[string]bool{
 			"*": false, tag: false, "W/" + tag: false, `"other", ` + tag: false, `"other"`: true, `"7"`: true,

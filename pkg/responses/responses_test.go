@@ -17,7 +17,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-func answer(language string, handle func(*gin.Context)) *httptest.ResponseRecorder {
+// record calls handle with a GET request in the language and returns the response.
+func record(language string, handle func(*gin.Context)) *httptest.ResponseRecorder {
 	recorder := httptest.NewRecorder()
 	c := gin.CreateTestContextOnly(recorder, gin.New())
 	request := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -47,7 +48,7 @@ func TestError(t *testing.T) {
 			&errcode.Error{Code: errcode.Unavailable, RetryAfter: 1200 * time.Millisecond}, "en", 503,
 			`{"code":10000014,"msg":"temporarily unavailable, try again later","details":[]}`, "2",
 		},
-		"unknown errors show nothing": {
+		"unknown errors are hidden": {
 			errors.New("password=hunter2"), "zh", 500,
 			`{"code":10000000,"msg":"服务内部错误","details":[]}`, "",
 		},
@@ -55,7 +56,7 @@ func TestError(t *testing.T) {
 			fmt.Errorf("query: %w", context.DeadlineExceeded), "en", 504,
 			`{"code":10000015,"msg":"the request took too long to process","details":[]}`, "1",
 		},
-		"client gone": {
+		"client disconnected": {
 			context.Canceled, "en", 499,
 			`{"code":10000017,"msg":"the client closed the connection","details":[]}`, "",
 		},
@@ -66,7 +67,7 @@ func TestError(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			got := answer(c.language, func(ctx *gin.Context) { responses.Error(ctx, c.err) })
+			got := record(c.language, func(ctx *gin.Context) { responses.Error(ctx, c.err) })
 			require.Equal(t, c.status, got.Code)
 			require.JSONEq(t, c.body, got.Body.String())
 			require.Equal(t, c.retryAfter, got.Header().Get("Retry-After"))
@@ -74,22 +75,22 @@ func TestError(t *testing.T) {
 	}
 }
 
-func TestErrorOrNamesTheModule(t *testing.T) {
-	got := answer("en", func(c *gin.Context) { responses.ErrorOr(c, errors.New("x"), errcode.CreateTagFailed) })
+func TestErrorOr(t *testing.T) {
+	got := record("en", func(c *gin.Context) { responses.ErrorOr(c, errors.New("x"), errcode.CreateTagFailed) })
 	require.JSONEq(t, `{"code":20010002,"msg":"creating the tag failed","details":[]}`, got.Body.String())
 }
 
-func TestErrorLeavesTheErrorForTheLog(t *testing.T) {
+func TestErrorIsLogged(t *testing.T) {
 	var logged string
-	answer("en", func(c *gin.Context) {
+	record("en", func(c *gin.Context) {
 		responses.Error(c, errors.New("the real reason"))
 		logged = c.Errors.String()
 	})
 	require.Contains(t, logged, "the real reason")
 }
 
-func TestErrorAfterTheAnswerChangesNothing(t *testing.T) {
-	got := answer("en", func(c *gin.Context) {
+func TestErrorAfterResponse(t *testing.T) {
+	got := record("en", func(c *gin.Context) {
 		responses.OK(c, 1)
 		responses.Error(c, errors.New("late"))
 	})
@@ -97,17 +98,17 @@ func TestErrorAfterTheAnswerChangesNothing(t *testing.T) {
 }
 
 func TestSuccess(t *testing.T) {
-	created := answer("zh", func(c *gin.Context) {
+	created := record("zh", func(c *gin.Context) {
 		responses.Created(c, "/api/v1/tags/1", tag7, map[string]int{"id": 1}, false)
 	})
 	require.Equal(t, 201, created.Code)
 	require.Equal(t, "/api/v1/tags/1", created.Header().Get("Location"))
 	require.JSONEq(t, `{"code":0,"msg":"成功","data":{"id":1}}`, created.Body.String())
 	require.Empty(t, created.Header().Get("Idempotency-Replayed"))
-	replayed := answer("zh", func(c *gin.Context) { responses.Created(c, "/api/v1/tags/1", tag7, map[string]int{"id": 1}, true) })
+	replayed := record("zh", func(c *gin.Context) { responses.Created(c, "/api/v1/tags/1", tag7, map[string]int{"id": 1}, true) })
 	require.Equal(t, "true", replayed.Header().Get("Idempotency-Replayed"))
 	require.Equal(t, created.Body.String(), replayed.Body.String())
 
-	empty := answer("en", func(c *gin.Context) { responses.List[int](c, nil, responses.Pager{Page: 1, PageSize: 10}) })
+	empty := record("en", func(c *gin.Context) { responses.List[int](c, nil, responses.Pager{Page: 1, PageSize: 10}) })
 	require.JSONEq(t, `{"code":0,"msg":"success","list":[],"pager":{"page":1,"page_size":10,"total_rows":0}}`, empty.Body.String())
 }

@@ -18,20 +18,20 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// Points at which a process gets killed.
+// Points at which a process is killed.
 const (
-	claimed   = "within the transaction"
-	committed = "after the commit, before the answer"
+	claimed   = "in the transaction"
+	committed = "after the commit, before the response"
 	writing   = "anywhere"
 )
 
-// start starts a process that posts, and returns once it is at the point; kill
-// is kill -9.
+// start starts a process that creates notes and waits until it is at the point. kill
+// sends SIGKILL.
 func start(t *testing.T, point string, cfg database.Config) (kill func()) {
 	t.Helper()
 	process := exec.Command(os.Args[0])
 	process.Env = environ(point, cfg)
-	stdin, err := process.StdinPipe() // which ends with this process
+	stdin, err := process.StdinPipe() // is closed when this process ends
 	require.NoError(t, err)
 	stdout, err := process.StdoutPipe()
 	require.NoError(t, err)
@@ -52,7 +52,7 @@ func start(t *testing.T, point string, cfg database.Config) (kill func()) {
 	return kill
 }
 
-func TestKilledWithinTheTransaction(t *testing.T) {
+func TestKilledInTransaction(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
 		kill := start(t, claimed, cfg)
 		again := post{key: "key", text: "text"}
@@ -78,13 +78,13 @@ func TestKilledWithinTheTransaction(t *testing.T) {
 	})
 }
 
-func TestKilledAfterTheCommit(t *testing.T) {
+func TestKilledAfterCommit(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
 		start(t, committed, cfg)()
-		answer, runs, err := post{key: "key", text: "text"}.to(t.Context(), db)
+		got, runs, err := post{key: "key", text: "text"}.to(t.Context(), db)
 		require.NoError(t, err)
-		require.Zero(t, runs, "it is done already")
-		require.Equal(t, note{ID: 1, Text: "text"}, answer)
+		require.Zero(t, runs, "the first request was committed")
+		require.Equal(t, note{ID: 1, Text: "text"}, got)
 		require.Equal(t, 1, notes(t, db))
 	})
 }
@@ -97,8 +97,8 @@ func TestKilledAnywhere(t *testing.T) {
 			enough := notes(t, db) + 1 + rand.IntN(20)
 			require.Eventually(t, func() bool { return notes(t, db) >= enough }, patience, time.Millisecond)
 			kill()
-			// The client knows of no answer and repeats all, one more than there are.
-			for there := notes(t, db); sent <= there; sent++ {
+			// The client got no responses. It repeats all requests, and sends one more.
+			for stored := notes(t, db); sent <= stored; sent++ {
 				post{key: fmt.Sprint(sent), text: fmt.Sprint("note ", sent)}.must(t, db)
 			}
 			for i := range sent {
@@ -108,15 +108,15 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 			var different int
 			require.NoError(t, db.Gorm(t.Context()).Raw("SELECT COUNT(DISTINCT text) FROM blog_note").Scan(&different).Error)
-			require.Equal(t, sent, different, "nothing is lost")
-			require.Equal(t, sent, notes(t, db), "nothing is doubled")
+			require.Equal(t, sent, different, "no note is lost")
+			require.Equal(t, sent, notes(t, db), "no note is created twice")
 			require.Equal(t, sent, keys(t, db))
 		}
 		require.Greater(t, sent, 3)
 	})
 }
 
-// The server ends the connection, as it does when it goes down.
+// The server closes the connection, as in a shutdown.
 func TestConnectionKilled(t *testing.T) {
 	db := open(t, dbtest.MySQL(t))
 	p := post{key: "key", text: "text"}
@@ -128,9 +128,9 @@ func TestConnectionKilled(t *testing.T) {
 	_, _, err := p.to(t.Context(), db)
 	_ = requireCode(t, errcode.Unavailable, err)
 	p.during = nil
-	answer, runs, err := p.to(t.Context(), db)
+	got, runs, err := p.to(t.Context(), db)
 	require.NoError(t, err)
 	require.Equal(t, 1, runs)
-	require.Equal(t, answer, p.must(t, db))
+	require.Equal(t, got, p.must(t, db))
 	require.Equal(t, 1, notes(t, db))
 }

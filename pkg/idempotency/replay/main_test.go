@@ -23,7 +23,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// The test binary is also the process that gets killed: see kill_test.go.
+// envKilled makes the test binary the process that is killed, see kill_test.go. Its
+// value is the point.
 const envKilled = "IDEMPOTENCY_TEST_KILLED"
 
 func TestMain(m *testing.M) {
@@ -36,13 +37,13 @@ func TestMain(m *testing.M) {
 
 const patience = time.Minute
 
-// note is what the requests of these tests write.
+// note is the object that the tests create.
 type note struct {
 	ID   uint64 `gorm:"primaryKey" json:"id"`
 	Text string `json:"text"`
 }
 
-// files are the migrations of the notes.
+// files returns the migrations of the notes.
 func files() fstest.MapFS {
 	return fstest.MapFS{
 		"mysql/0001_note.sql": {Data: []byte("-- +goose Up\n" +
@@ -69,25 +70,26 @@ func each(t *testing.T, test func(t *testing.T, db *database.DB, cfg database.Co
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) { test(t, open(t, cfg), cfg) })
 }
 
-// post is one request: a client that sends a note under a key.
+// post is a request that creates a note.
 type post struct {
-	app, key, text string
-	// during, if any, runs in the transaction, after the note was written.
+	client, key, text string
+	// during runs in the transaction after the insertion of the note, unless nil.
 	during func(tx *gorm.DB, written note) error
 }
 
 func (p post) request() idempotency.Key {
 	encoded, _ := json.Marshal(p.text)
-	k := idempotency.Key{Client: p.app, Value: p.key}
+	k := idempotency.Key{Client: p.client, Value: p.key}
 	copy(k.Fingerprint[:], encoded)
 	return k
 }
 
 const retention = time.Hour
 
-// to sends the request. It returns the note and how many times the write ran.
-func (p post) to(ctx context.Context, db *database.DB) (answer note, runs int, err error) {
-	answer, replayed, err := replay.Create(ctx, db, p.request(), retention, func(tx *gorm.DB) (note, error) {
+// to sends the request to db. It returns the note, and how often the transaction
+// ran.
+func (p post) to(ctx context.Context, db *database.DB) (got note, runs int, err error) {
+	got, replayed, err := replay.Create(ctx, db, p.request(), retention, func(tx *gorm.DB) (note, error) {
 		runs++
 		n := note{Text: p.text}
 		err := tx.Create(&n).Error
@@ -99,14 +101,15 @@ func (p post) to(ctx context.Context, db *database.DB) (answer note, runs int, e
 	if err == nil && replayed != (runs == 0) {
 		err = fmt.Errorf("replayed is %t after %d runs", replayed, runs)
 	}
-	return answer, runs, err
+	return got, runs, err
 }
 
+// must is like to and requires success.
 func (p post) must(t *testing.T, db *database.DB) note {
 	t.Helper()
-	answer, _, err := p.to(t.Context(), db)
+	got, _, err := p.to(t.Context(), db)
 	require.NoError(t, err)
-	return answer
+	return got
 }
 
 func count(t *testing.T, db *database.DB, table string) (rows int) {
@@ -118,7 +121,7 @@ func count(t *testing.T, db *database.DB, table string) (rows int) {
 func notes(t *testing.T, db *database.DB) int { t.Helper(); return count(t, db, "note") }
 func keys(t *testing.T, db *database.DB) int  { t.Helper(); return count(t, db, "idempotency_key") }
 
-// expire makes all keys a second too old.
+// expire makes all keys expired.
 func expire(t *testing.T, db *database.DB) {
 	t.Helper()
 	require.NoError(t, db.Gorm(t.Context()).Exec("UPDATE "+db.Table("idempotency_key")+" SET expires_at = ?",
@@ -133,7 +136,7 @@ func requireCode(t *testing.T, code errcode.Code, err error) *errcode.Error {
 	return coded
 }
 
-// gate lets a write that has got there wait until it is opened.
+// gate blocks a transaction in pass until opened is closed.
 type gate struct{ reached, opened chan struct{} }
 
 func newGate() gate { return gate{make(chan struct{}), make(chan struct{})} }
@@ -145,21 +148,20 @@ func (g gate) pass(tx *gorm.DB, _ note) error {
 		case <-g.opened:
 			return nil
 		case <-time.After(200 * time.Millisecond):
-			if err := tx.Exec("SELECT 1").Error; err != nil { // the server ends a transaction that is silent
+			if err := tx.Exec("SELECT 1").Error; err != nil { // the server ends an idle transaction
 				return err
 			}
 		}
 	}
 }
 
-// environ tells the process that gets killed where the database is.
+// environ returns the environment of the process that is killed.
 func environ(point string, cfg database.Config) []string {
 	return append(os.Environ(), envKilled+"="+point, "IDEMPOTENCY_TEST_TYPE="+cfg.DBType, "IDEMPOTENCY_TEST_NAME="+cfg.DBName,
 		"IDEMPOTENCY_TEST_HOST="+cfg.Host, "IDEMPOTENCY_TEST_USER="+cfg.Username, "IDEMPOTENCY_TEST_PASSWORD="+cfg.Password.Reveal())
 }
 
-// postUntilKilled sends requests, says on standard output that it has come to
-// the given point, and waits there.
+// postUntilKilled creates notes. At the point it writes the point to stdout and waits.
 func postUntilKilled(point string) {
 	cfg := database.Default()
 	cfg.DBType, cfg.DBName, cfg.Host = os.Getenv("IDEMPOTENCY_TEST_TYPE"), os.Getenv("IDEMPOTENCY_TEST_NAME"), os.Getenv("IDEMPOTENCY_TEST_HOST")

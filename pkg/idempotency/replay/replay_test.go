@@ -57,7 +57,7 @@ func TestRepeatReturnsTheStoredObject(t *testing.T) {
 	})
 }
 
-// A repeat may reach a release whose object has more or fewer fields.
+// A repeat may be served by a release whose object has more or fewer fields.
 func TestRepeatAtAnotherRelease(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
 		key := idempotency.Key{Value: "key"}
@@ -68,15 +68,15 @@ func TestRepeatAtAnotherRelease(t *testing.T) {
 			ID   int
 			Slug string
 		}
-		got, replayed, err := replay.Create(t.Context(), db, key, retention, func(*gorm.DB) (next, error) { return next{}, errors.New("it ran") })
+		got, replayed, err := replay.Create(t.Context(), db, key, retention, func(*gorm.DB) (next, error) { return next{}, errors.New("create was called") })
 		require.NoError(t, err)
 		require.True(t, replayed)
 		require.Equal(t, next{ID: 1}, got)
 	})
 }
 
-// JSON may make an article larger than the largest packet of a server.
-func TestAnObjectLargerThanAPacket(t *testing.T) {
+// The JSON of an object may be larger than max_allowed_packet.
+func TestObjectLargerThanPacket(t *testing.T) {
 	db := open(t, dbtest.NewMySQL(t, "--max-allowed-packet=1M").Config(t))
 	p := post{key: "key", text: strings.Repeat("<", 300_000)}
 	first := p.must(t, db)
@@ -84,7 +84,7 @@ func TestAnObjectLargerThanAPacket(t *testing.T) {
 	require.Equal(t, 1, notes(t, db))
 }
 
-func TestWithoutAKey(t *testing.T) {
+func TestWithoutKey(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
 		for range 2 {
 			written, replayed, err := replay.Create(t.Context(), db, idempotency.Key{}, retention, func(tx *gorm.DB) (note, error) {
@@ -104,9 +104,9 @@ func TestWithoutAKey(t *testing.T) {
 	})
 }
 
-func TestAnotherRequestUnderTheKey(t *testing.T) {
+func TestReusedKey(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
-		p := post{app: "app", key: "key", text: "text"}
+		p := post{client: "app", key: "key", text: "text"}
 		first := p.must(t, db)
 		other := p
 		other.text = "other"
@@ -114,15 +114,15 @@ func TestAnotherRequestUnderTheKey(t *testing.T) {
 		coded := requireCode(t, errcode.KeyReused, err)
 		require.Len(t, coded.Details, 1)
 		require.Zero(t, runs)
-		require.Equal(t, first, p.must(t, db), "it remains the first one's")
+		require.Equal(t, first, p.must(t, db), "the key belongs to the first request")
 		require.Equal(t, 1, notes(t, db))
 
-		// Neither these nor any two of them have the key of the first.
+		// Each of these pairs is another key.
 		for i, pair := range [][2]string{
 			{"", "key"}, {"App", "key"}, {"app ", "key"}, {"app", "Key"}, {"app", "key "}, {"ap", "pkey"}, {"appkey", ""},
 			{"app", strings.Repeat("k", 255)}, {"app", strings.Repeat("k", 254) + "j"}, {strings.Repeat("标", 500), "key"},
 		} {
-			other := post{app: pair[0], key: pair[1], text: "text"}
+			other := post{client: pair[0], key: pair[1], text: "text"}
 			_, runs, err := other.to(t.Context(), db)
 			require.NoError(t, err)
 			require.Equal(t, 1, runs, "%q", pair)
@@ -131,7 +131,7 @@ func TestAnotherRequestUnderTheKey(t *testing.T) {
 	})
 }
 
-func TestAFailureLeavesNoKey(t *testing.T) {
+func TestErrorStoresNoKey(t *testing.T) {
 	own, plain := errcode.New(errcode.TagNameExists), errors.New("plain")
 	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -160,57 +160,57 @@ func TestAFailureLeavesNoKey(t *testing.T) {
 	})
 }
 
-// two pools are two replicas.
+// twoPools returns two databases with their own pool, as of two replicas.
 func twoPools(t *testing.T, db *database.DB, cfg database.Config) [2]*database.DB {
 	t.Helper()
 	return [2]*database.DB{db, dbtest.Open(t, cfg)}
 }
 
-// Of thirty at once, some of whose writes fail, one is done and the others get
-// its answer.
+// Of thirty concurrent requests, one is applied and the others get its object. If
+// some transactions fail, another request is applied.
 func TestConcurrentRepeats(t *testing.T) {
 	if testing.Short() {
-		t.Skip("-short leaves out what takes seconds")
+		t.Skip("slow test, skipped with -short")
 	}
-	for about, failures := range map[string]int32{"all well": 0, "the first fails": 1, "four fail": 4} {
+	for about, failures := range map[string]int32{"no errors": 0, "the first fails": 1, "four fail": 4} {
 		t.Run(about, func(t *testing.T) {
 			each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
 				pools := twoPools(t, db, cfg)
 				own := errcode.New(errcode.TagNameExists)
 				for round := range 5 {
-					var begun, failed, done atomic.Int32
+					var started, failed, applied atomic.Int32
 					p := post{key: fmt.Sprint(round), text: "text", during: func(*gorm.DB, note) error {
-						if begun.Add(1) <= failures {
-							<-time.After(50 * time.Millisecond) // until others wait
+						if started.Add(1) <= failures {
+							<-time.After(50 * time.Millisecond) // while others wait
 							return own
 						}
 						return nil
 					}}
-					answers := make([]note, 30)
+					results := make([]note, 30)
 					var repeats sync.WaitGroup
-					for i := range answers {
+					for i := range results {
 						repeats.Go(func() {
-							answer, runs, err := p.to(t.Context(), pools[i%2])
+							got, runs, err := p.to(t.Context(), pools[i%2])
 							switch {
 							case errors.Is(err, own):
 								failed.Add(1)
 							case err != nil:
 								t.Error(err)
 							case runs > 0:
-								done.Add(1)
+								applied.Add(1)
 							}
-							answers[i] = answer
+							results[i] = got
 						})
 					}
 					repeats.Wait()
 					require.Equal(t, failures, failed.Load())
-					require.EqualValues(t, 1, done.Load())
+					require.EqualValues(t, 1, applied.Load())
 					require.Equal(t, round+1, notes(t, db))
 					want := p.must(t, db)
 					require.NotZero(t, want.ID)
 					same := 0
-					for _, answer := range answers {
-						if answer == want {
+					for _, got := range results {
+						if got == want {
 							same++
 						}
 					}
@@ -221,8 +221,8 @@ func TestConcurrentRepeats(t *testing.T) {
 	}
 }
 
-// Many keys at once, each sent several times, do not get in each other's way.
-func TestManyKeysAtOnce(t *testing.T) {
+// Concurrent requests with many keys, each sent several times, all succeed.
+func TestManyKeysConcurrently(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
 		pools := twoPools(t, db, cfg)
 		var working sync.WaitGroup
@@ -241,24 +241,25 @@ func TestManyKeysAtOnce(t *testing.T) {
 	})
 }
 
-// Two transactions under two keys take two rows in opposite orders.
-func TestAWriteThatIsTriedAgain(t *testing.T) {
+// Two transactions with different keys lock two rows in opposite order. The database
+// rolls one of them back, and it is retried.
+func TestDeadlockIsRetried(t *testing.T) {
 	db := open(t, dbtest.MySQL(t))
 	for _, text := range []string{"a", "b"} {
 		post{key: text, text: text}.must(t, db)
 	}
-	var meeting sync.WaitGroup
-	meeting.Add(2)
+	var locked sync.WaitGroup
+	locked.Add(2)
 	crossing := func(key string, first, second int) post {
-		met := false
+		reached := false
 		return post{key: key, text: key, during: func(tx *gorm.DB, _ note) error {
 			if err := tx.Exec("UPDATE blog_note SET text = CONCAT(text, 'x') WHERE id = ?", first).Error; err != nil {
 				return err
 			}
-			if !met {
-				met = true
-				meeting.Done()
-				meeting.Wait()
+			if !reached {
+				reached = true
+				locked.Done()
+				locked.Wait()
 			}
 			return tx.Exec("UPDATE blog_note SET text = CONCAT(text, 'x') WHERE id = ?", second).Error
 		}}
@@ -274,18 +275,18 @@ func TestAWriteThatIsTriedAgain(t *testing.T) {
 		})
 	}
 	working.Wait()
-	require.Equal(t, 3, runs[0]+runs[1], "one of the two had to run again")
+	require.Equal(t, 3, runs[0]+runs[1], "one of the two ran again")
 	require.Equal(t, 4, notes(t, db))
 	for _, p := range posts {
-		answer := p.must(t, db)
-		require.Equal(t, p.text, answer.Text)
+		got := p.must(t, db)
+		require.Equal(t, p.text, got.Text)
 	}
 }
 
-// A repeat waits for the first, and no longer than a unit of work may take.
-func TestARepeatWhileTheFirstRuns(t *testing.T) {
+// A repeat waits for the first request, but no longer than Database.Timeout.
+func TestRepeatWhileFirstRuns(t *testing.T) {
 	if testing.Short() {
-		t.Skip("-short leaves out what takes seconds")
+		t.Skip("slow test, skipped with -short")
 	}
 	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
 		first := newGate()
@@ -303,14 +304,15 @@ func TestARepeatWhileTheFirstRuns(t *testing.T) {
 
 		code := errcode.RequestInProgress
 		if cfg.DBType == database.SQLite {
-			code = errcode.Unavailable // it waits for any write
+			code = errcode.Unavailable // every write waits for every other
 		}
-		// From below the server's shortest wait for a lock to above its second.
+		// Some are shorter and some are longer than innodb_lock_wait_timeout, which is in
+		// whole seconds.
 		for _, limit := range []time.Duration{300 * time.Millisecond, time.Second, database.Default().Timeout, 2200 * time.Millisecond} {
 			quick := cfg
 			quick.Timeout = limit
 			replica := dbtest.Open(t, quick)
-			// Where the machine stands still, the database seems to hang.
+			// On a stalled machine, the database may seem unavailable.
 			require.Eventually(t, func() bool {
 				began := time.Now()
 				_, runs, err := p.to(t.Context(), replica)
@@ -320,11 +322,11 @@ func TestARepeatWhileTheFirstRuns(t *testing.T) {
 				require.ErrorAs(t, err, &coded)
 				require.Contains(t, []errcode.Code{code, errcode.Unavailable}, coded.Code)
 				require.Positive(t, coded.RetryAfter)
-				require.GreaterOrEqual(t, took, limit-limit/10, "it waits as long as it can")
+				require.GreaterOrEqual(t, took, limit-limit/10, "it waits until the timeout")
 				return coded.Code == code && took < limit+time.Second
 			}, patience, time.Millisecond, "%s", limit)
 		}
-		// Its own deadline is a 504 all the same.
+		// After the deadline of the request, the error is that of its context.
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
 		_, _, err := p.to(ctx, dbtest.Open(t, cfg))
@@ -333,10 +335,10 @@ func TestARepeatWhileTheFirstRuns(t *testing.T) {
 		require.False(t, errors.As(err, &coded))
 
 		waiting := make(chan error)
-		var answer note
+		var got note
 		go func() {
 			var err error
-			answer, _, err = p.to(t.Context(), dbtest.Open(t, cfg))
+			got, _, err = p.to(t.Context(), dbtest.Open(t, cfg))
 			waiting <- err
 		}()
 		select {
@@ -347,13 +349,13 @@ func TestARepeatWhileTheFirstRuns(t *testing.T) {
 		close(first.opened)
 		require.NoError(t, <-ended)
 		require.NoError(t, <-waiting)
-		require.Equal(t, want, answer)
+		require.Equal(t, want, got)
 		require.Equal(t, 1, notes(t, db))
 	})
 }
 
-// A database that cannot be worked with is no request in progress.
-func TestAHangingDatabase(t *testing.T) {
+// If the database hangs, the error is Unavailable and not RequestInProgress.
+func TestHangingDatabase(t *testing.T) {
 	server := dbtest.NewMySQL(t)
 	cfg := server.Config(t)
 	patient := open(t, cfg)
@@ -383,7 +385,7 @@ func TestAHangingDatabase(t *testing.T) {
 	blocked.during = func(tx *gorm.DB, _ note) error {
 		return tx.Exec("UPDATE blog_note SET text = 'mine' WHERE id = 1").Error
 	}
-	unavailable(blocked) // the wait was not for the key
+	unavailable(blocked) // it does not wait for the key
 	release()
 
 	server.Kill(t)
@@ -395,17 +397,17 @@ func TestAHangingDatabase(t *testing.T) {
 	require.Equal(t, 2, notes(t, patient))
 }
 
-// A key that is too old is as good as swept.
-func TestAnExpiredKey(t *testing.T) {
+// An expired key has no effect, even if it has not been swept yet.
+func TestExpiredKey(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
 		first := post{key: "key", text: "first"}.must(t, db)
 		expire(t, db)
 		second := post{key: "key", text: "second"}
-		answer, runs, err := second.to(t.Context(), db)
+		got, runs, err := second.to(t.Context(), db)
 		require.NoError(t, err)
 		require.Equal(t, 1, runs)
-		require.NotEqual(t, first, answer)
-		require.Equal(t, answer, second.must(t, db), "it counts from the beginning")
+		require.NotEqual(t, first, got)
+		require.Equal(t, got, second.must(t, db), "the new request is stored")
 		_, _, err = post{key: "key", text: "first"}.to(t.Context(), db)
 		_ = requireCode(t, errcode.KeyReused, err)
 		require.Equal(t, 2, notes(t, db))
@@ -415,7 +417,7 @@ func TestAnExpiredKey(t *testing.T) {
 		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT expires_at FROM blog_idempotency_key").Row().Scan(&expiresAt))
 		require.WithinDuration(t, time.Now().Add(retention), expiresAt, time.Minute)
 
-		// A failure leaves the old key as it was, and many at once take it over once.
+		// An error keeps the expired key, and concurrent requests replace it once.
 		expire(t, db)
 		own := errcode.New(errcode.TagNameExists)
 		_, _, err = post{key: "key", text: "x", during: func(*gorm.DB, note) error { return own }}.to(t.Context(), db)
@@ -434,7 +436,7 @@ func TestAnExpiredKey(t *testing.T) {
 	})
 }
 
-// A stored object that is corrupt does not lead to a second write.
+// If the stored object is corrupt, the request is not applied again.
 func TestCorruptObject(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
 		p := post{key: "key", text: strings.Repeat("x", 10_000)}
@@ -446,10 +448,10 @@ func TestCorruptObject(t *testing.T) {
 	})
 }
 
-// Each statement finds its rows by an index.
+// No statement scans a table.
 func TestNoFullScan(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
-		if cfg.DBType == database.SQLite { // it plans without statistics, as in production: any number will do
+		if cfg.DBType == database.SQLite { // it plans without statistics, as in production, so the number of rows does not matter
 			fill(t, db, 300, 220)
 		} else {
 			fill(t, db, 2000, 220)

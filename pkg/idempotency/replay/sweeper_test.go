@@ -28,15 +28,15 @@ func sweep(t *testing.T, db *database.DB) int64 {
 	return removed
 }
 
-// fill writes n keys, of which the first so many are too old.
-func fill(t *testing.T, db *database.DB, n, old int) {
+// fill inserts n keys, of which the first ones are expired.
+func fill(t *testing.T, db *database.DB, n, expired int) {
 	t.Helper()
 	var rows []map[string]any
 	now := time.Now().UTC()
 	for i := range n {
 		id := sha256.Sum256(fmt.Append(nil, "filled ", i))
 		rows = append(rows, map[string]any{
-			"id": id[:], "expires_at": now.Add(time.Duration(i-old)*time.Minute + 30*time.Second), "fingerprint": id[:],
+			"id": id[:], "expires_at": now.Add(time.Duration(i-expired)*time.Minute + 30*time.Second), "fingerprint": id[:],
 			"object": []byte("{}"), "gzipped": false,
 		})
 	}
@@ -45,25 +45,26 @@ func fill(t *testing.T, db *database.DB, n, old int) {
 
 func TestSweeping(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, _ database.Config) {
-		require.Zero(t, sweep(t, db), "nothing there")
+		require.Zero(t, sweep(t, db), "no keys")
 		var batches []int64
 		require.NoError(t, db.Gorm(t.Context()).Callback().Query().After("gorm:query").Register("test:batch", func(tx *gorm.DB) {
 			batches = append(batches, tx.RowsAffected)
 		}))
 		fill(t, db, 400, 307)
-		living := post{key: "key", text: "text"}
-		living.must(t, db)
+		unexpired := post{key: "key", text: "text"}
+		unexpired.must(t, db)
 		require.EqualValues(t, 307, sweep(t, db))
-		require.Equal(t, []int64{100, 100, 100, 7}, batches, "each is short")
+		require.Equal(t, []int64{100, 100, 100, 7}, batches, "each batch has at most 100 keys")
 		require.Equal(t, 94, keys(t, db))
-		_, runs, err := living.to(t.Context(), db)
+		_, runs, err := unexpired.to(t.Context(), db)
 		require.NoError(t, err)
 		require.Zero(t, runs)
 		require.Zero(t, sweep(t, db))
 	})
 }
 
-// Replicas sweep at the same time, and while the same keys are used again.
+// Replicas sweep concurrently with each other and with requests that use the same
+// keys again.
 func TestSweepingUnderLoad(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB, cfg database.Config) {
 		pools := twoPools(t, db, cfg)
@@ -87,14 +88,14 @@ func TestSweepingUnderLoad(t *testing.T) {
 			})
 		}
 		working.Wait()
-		require.Equal(t, 80, notes(t, db), "each once more")
-		require.Equal(t, 40, keys(t, db), "none that is in use has gone")
+		require.Equal(t, 80, notes(t, db), "each key was used twice")
+		require.Equal(t, 40, keys(t, db), "no unexpired key is removed")
 	})
 }
 
-// A failure is logged, and the next try comes all the same.
-func TestTheSweeperGoesOn(t *testing.T) {
-	db := dbtest.Open(t, dbtest.SQLite(t)) // without the table, at first
+// Run logs an error and continues.
+func TestSweeperContinuesAfterError(t *testing.T) {
+	db := dbtest.Open(t, dbtest.SQLite(t)) // without the table at first
 	core, logs := observer.New(zap.InfoLevel)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -110,11 +111,11 @@ func TestTheSweeperGoesOn(t *testing.T) {
 	require.Eventually(t, removed, patience, time.Millisecond)
 	cancel()
 	require.NoError(t, <-ended)
-	require.Zero(t, logs.FilterField(zap.Int64("keys", 0)).Len(), "nothing is no news")
+	require.Zero(t, logs.FilterField(zap.Int64("keys", 0)).Len(), "sweeping nothing is not logged")
 }
 
-// It begins at once, and its end is no failure to log.
-func TestTheSweeperEndsQuietly(t *testing.T) {
+// Run sweeps at once, and logs no error when ctx ends.
+func TestSweeperEndsWithContext(t *testing.T) {
 	db := open(t, dbtest.SQLite(t))
 	fill(t, db, 1, 1)
 	core, logs := observer.New(zap.InfoLevel)

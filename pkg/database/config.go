@@ -32,7 +32,7 @@ type Config struct {
 	MaxOpenConns    int             `mapstructure:"MaxOpenConns" usage:"connections open at once" validate:"min=1"`
 	ConnMaxLifetime time.Duration   `mapstructure:"ConnMaxLifetime" usage:"age at which a connection is replaced, 0 for never" validate:"min=0"`
 	ConnMaxIdleTime time.Duration   `mapstructure:"ConnMaxIdleTime" usage:"time after which an unused connection is closed, 0 for never" validate:"min=0"`
-	Timeout         time.Duration   `mapstructure:"Timeout" usage:"how long one unit of database work may take" validate:"min=100ms"`
+	Timeout         time.Duration   `mapstructure:"Timeout" usage:"how long one database operation may take" validate:"min=100ms"`
 }
 
 // Default returns the defaults for a MySQL server on this machine. The Timeout

@@ -1,6 +1,6 @@
 // Package database opens and migrates the database of a service: MySQL, MariaDB,
-// or embedded SQLite. Every unit of work has a timeout, and errors are classified
-// by what a caller can do about them.
+// or embedded SQLite. Every operation has a timeout, and errors are classified by
+// what a caller can do about them.
 package database
 
 import (
@@ -29,7 +29,7 @@ const (
 	// precision is the precision of times in the database.
 	precision = time.Millisecond
 	// busyWhileServing is how long SQLite itself waits for a lock. InTx retries
-	// until the timeout of the unit of work.
+	// until the timeout of the operation.
 	busyWhileServing = 100 * time.Millisecond
 )
 
@@ -94,8 +94,8 @@ func (db *DB) Close() error { return db.sql.Close() }
 // Dialect returns MySQL or SQLite.
 func (db *DB) Dialect() string { return db.cfg.DBType }
 
-// WithTimeout returns the same database with another timeout for units of work,
-// for units of many statements. On MySQL each statement is still limited to
+// WithTimeout returns the same database with another timeout for operations, for
+// those of many statements. On MySQL each statement is still limited to
 // Config.Timeout.
 func (db *DB) WithTimeout(limit time.Duration) *DB {
 	other := *db
@@ -114,22 +114,22 @@ func (db *DB) SQL() *sql.DB { return db.sql }
 // Gorm returns gorm with ctx. The restrictions of SQL apply.
 func (db *DB) Gorm(ctx context.Context) *gorm.DB { return db.gorm.WithContext(ctx) }
 
-// Ping checks the connection to the server, as one unit of work.
+// Ping checks the connection to the server, as one operation.
 func (db *DB) Ping(ctx context.Context) error {
-	return db.unit(ctx, "ping", func(ctx context.Context) error { return db.sql.PingContext(ctx) })
+	return db.run(ctx, "ping", func(ctx context.Context) error { return db.sql.PingContext(ctx) })
 }
 
-// Read runs fn as one unit of work without a transaction, for a single query. It
+// Read runs fn as one operation without a transaction, for a single query. It
 // returns fn's error after Classify. After Config.Timeout the error is
 // errcode.Unavailable; if ctx ends earlier, it is the error of ctx.
 func (db *DB) Read(ctx context.Context, fn func(db *gorm.DB) error) error {
-	return db.unit(ctx, "read", func(ctx context.Context) error { return fn(db.Gorm(ctx)) })
+	return db.run(ctx, "read", func(ctx context.Context) error { return fn(db.Gorm(ctx)) })
 }
 
 // Snapshot is like Read, for several queries that must see the same state of the
 // data, such as a page and its count. fn must not write.
 func (db *DB) Snapshot(ctx context.Context, fn func(tx *gorm.DB) error) error {
-	return db.unit(ctx, "snapshot", func(ctx context.Context) error {
+	return db.run(ctx, "snapshot", func(ctx context.Context) error {
 		return db.Gorm(ctx).Transaction(fn, &sql.TxOptions{ReadOnly: true})
 	})
 }
@@ -142,7 +142,7 @@ func (db *DB) Snapshot(ctx context.Context, fn func(tx *gorm.DB) error) error {
 // If the connection is lost during the commit, the error is errcode.Unavailable,
 // and the transaction may have been committed or not.
 func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
-	return db.unit(ctx, "transaction", func(ctx context.Context) error {
+	return db.run(ctx, "transaction", func(ctx context.Context) error {
 		if db.writer != nil {
 			select {
 			case db.writer <- struct{}{}:
@@ -164,28 +164,30 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	})
 }
 
-// unit runs one unit of work with its timeout and a span in the request's trace,
-// and classifies its error.
-func (db *DB) unit(parent context.Context, name string, work func(context.Context) error) error {
+// run runs one operation with its timeout and a span in the request's trace, and
+// classifies its error.
+func (db *DB) run(parent context.Context, name string, operation func(context.Context) error) error {
 	ctx, span := tracing.StartClient(parent, "database "+name, semconv.DBSystemNameKey.String(db.cfg.DBType))
 	defer span.End()
 	ctx, cancel := context.WithTimeout(ctx, db.cfg.Timeout)
 	defer cancel()
-	err := unitError(parent, ctx, work(ctx))
+	err := operationError(parent, ctx, operation(ctx))
 	if failed(err) {
 		span.SetStatus(codes.Error, "")
 	}
 	return err
 }
 
-func unitError(parent, unit context.Context, err error) error {
+// operationError classifies the error of an operation. ctx is its context, which
+// ends with parent, the context of the request, or after the timeout.
+func operationError(parent, ctx context.Context, err error) error {
 	var coded *errcode.Error
 	switch {
 	case err == nil, errors.As(err, &coded) && coded.Code != errcode.Unavailable, isSentinel(err):
 		return err
 	case parent.Err() != nil && isInterruption(err):
 		return fmt.Errorf("%w: %v", parent.Err(), err) // the request ended: not a 503
-	case unit.Err() != nil && isInterruption(err) && coded == nil:
+	case ctx.Err() != nil && isInterruption(err) && coded == nil:
 		return unavailableError(err)
 	}
 	return Classify(err)

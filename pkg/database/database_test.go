@@ -168,7 +168,7 @@ func TestTimeoutOfStatements(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short leaves out what takes seconds")
 	}
-	units := map[string]func(*database.DB, context.Context, func(*gorm.DB) error) error{
+	operations := map[string]func(*database.DB, context.Context, func(*gorm.DB) error) error{
 		"Read": (*database.DB).Read, "Snapshot": (*database.DB).Snapshot, "InTx": (*database.DB).InTx,
 	}
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
@@ -176,7 +176,7 @@ func TestTimeoutOfStatements(t *testing.T) {
 		quick := cfg
 		quick.Timeout = 100 * time.Millisecond
 		db, patient := dbtest.Open(t, quick), dbtest.Open(t, cfg)
-		for name, unit := range units {
+		for name, operation := range operations {
 			slow := func(tx *gorm.DB) error {
 				var rows int64
 				return tx.Raw(slowStatement(cfg.DBType)).Scan(&rows).Error
@@ -197,16 +197,16 @@ func TestTimeoutOfStatements(t *testing.T) {
 			}
 			for kind, work := range works {
 				t.Run(name+" "+kind, func(t *testing.T) {
-					dbtest.Within(t, time.Second, func() { requireUnavailable(t, unit(db, t.Context(), work)) })
+					dbtest.Within(t, time.Second, func() { requireUnavailable(t, operation(db, t.Context(), work)) })
 					dbtest.Within(t, time.Second, func() {
 						deadline, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 						defer cancel()
-						requireEnded(t, unit(patient, deadline, work), context.DeadlineExceeded)
+						requireEnded(t, operation(patient, deadline, work), context.DeadlineExceeded)
 					})
 					dbtest.Within(t, time.Second, func() {
 						left, leave := context.WithCancel(t.Context())
 						time.AfterFunc(50*time.Millisecond, leave)
-						requireEnded(t, unit(patient, left, work), context.Canceled)
+						requireEnded(t, operation(patient, left, work), context.Canceled)
 					})
 					require.Zero(t, count(t, patient))
 					require.NoError(t, patient.Ping(t.Context()))

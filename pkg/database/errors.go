@@ -65,7 +65,7 @@ func isSentinel(err error) bool {
 }
 
 // failed reports whether err is a failure of the database, and not an error such
-// as ErrNotFound or one that the unit of work itself returned.
+// as ErrNotFound or one that the function of the operation returned.
 func failed(err error) bool {
 	var coded *errcode.Error
 	var fromMySQL *mysql.MySQLError

@@ -21,8 +21,6 @@ import (
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		article			body		CreateRequest				true	"the article"
-//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID; send the header once. A repeat by the same client with the same key within a day returns the article as it was created. A failed request does not use up its key"	minLength(1)	maxLength(255)
-//	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success	201				{object}	responses.Envelope[Article]	"created"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
 //	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008)"
@@ -58,10 +56,6 @@ func (a *API) createArticle(c *gin.Context) {
 //	@Param		title		query		string							false	"contained in the title, regardless of case"	maxLength(100)
 //	@Param		state		query		int								false	"1 enabled, 0 disabled"		Enums(0, 1)
 //	@Param		include		query		string							false	"with their content"		Enums(content)
-//	@Param		page		query		integer							false	"page; below 1 or not a number means 1"
-//	@Param		page_size	query		integer							false	"articles on a page; below 1 means the default, above the maximum the maximum"
-//	@Param		locale		header		string							false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-None-Match	header	string	false	"ETag of the client's copy; 304 if it is still current"
 //	@Success	200			{object}	responses.ListEnvelope[Article]	"a page; the pager echoes what was used"
 //	@Failure	400	{object}	responses.Problem	"invalid filter (10000001)"
 //	@Security	AppToken
@@ -98,8 +92,6 @@ func (a *API) listArticles(c *gin.Context) {
 //	@Tags		articles
 //	@Produce	json
 //	@Param		id		path		integer						true	"id of the article"	minimum(1)
-//	@Param		locale	header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-None-Match	header	string	false	"ETag of the client's copy; 304 if it is still current"
 //	@Success	200		{object}	responses.Envelope[Article]	"the article"
 //	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
@@ -129,8 +121,6 @@ func (a *API) getArticle(c *gin.Context) {
 //	@Produce	json
 //	@Param		id				path		integer						true	"id of the article"	minimum(1)
 //	@Param		article			body		UpdateRequest				true	"what is to change"
-//	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no precondition"
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
@@ -151,8 +141,6 @@ func (a *API) updateArticle(c *gin.Context) {
 //	@Produce	json
 //	@Param		id				path		integer						true	"id of the article"	minimum(1)
 //	@Param		state			body		StateRequest				true	"the state"
-//	@Param		locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no precondition"
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
@@ -193,8 +181,6 @@ func (a *API) update(c *gin.Context, request any, toDraft func() article.Draft) 
 //	@Tags		articles
 //	@Produce	json
 //	@Param		id		path		integer								true	"id of the article"	minimum(1)
-//	@Param		locale	header		string								false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no precondition"
 //	@Success	200		{object}	responses.Envelope[responses.Empty]	"deleted"
 //	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"

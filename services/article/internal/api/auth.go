@@ -47,7 +47,6 @@ type Token struct {
 //	@Accept			json,x-www-form-urlencoded
 //	@Produce		json
 //	@Param			credentials		body		TokenRequest					true	"as article client add printed them"
-//	@Param			locale			header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success		200				{object}	responses.Envelope[Token]	"the token"
 //	@Failure		400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure		401	{object}	responses.Problem	"no such pair (10000003), no key to sign with (10000006)"

@@ -84,8 +84,6 @@ func newState(given *int) *tag.State {
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		tag				body		TagRequest				true	"the tag"
-//	@Param		Idempotency-Key	header	string	false	"1 to 255 printable ASCII characters, such as a UUID; send the header once. A repeat by the same client with the same key within a day returns the tag as it was created. A failed request does not use up its key"	minLength(1)	maxLength(255)
-//	@Param		locale			header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
 //	@Success	201				{object}	responses.Envelope[Tag]	"created"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure	409	{object}	responses.Problem	"name exists (20010008)"
@@ -133,10 +131,6 @@ func (f *TagFilter) Normalize() {
 //	@Produce	json
 //	@Param		name		query		string						false	"exactly this name"			maxLength(100)
 //	@Param		state		query		int							false	"1 enabled, 0 disabled"		Enums(0, 1)
-//	@Param		page		query		integer						false	"page; below 1 or not a number means 1"
-//	@Param		page_size	query		integer						false	"tags on a page; below 1 means the default, above the maximum the maximum"
-//	@Param		locale		header		string						false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-None-Match	header	string	false	"ETag of the client's copy; 304 if it is still current"
 //	@Success	200			{object}	responses.ListEnvelope[Tag]	"a page; the pager echoes what was used"
 //	@Failure	400	{object}	responses.Problem	"invalid filter (10000001)"
 //	@Security	AppToken
@@ -173,8 +167,6 @@ func (a *API) listTags(c *gin.Context) {
 //	@Tags		tags
 //	@Produce	json
 //	@Param		id		path		integer					true	"id of the tag"	minimum(1)
-//	@Param		locale	header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-None-Match	header	string	false	"ETag of the client's copy; 304 if it is still current"
 //	@Success	200		{object}	responses.Envelope[Tag]	"the tag"
 //	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such tag (20010007)"
@@ -204,8 +196,6 @@ func (a *API) getTag(c *gin.Context) {
 //	@Produce	json
 //	@Param		id				path		integer					true	"id of the tag"	minimum(1)
 //	@Param		tag				body		TagRequest				true	"the tag"
-//	@Param		locale			header		string					false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no precondition"
 //	@Success	200				{object}	responses.Envelope[Tag]	"the tag as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such tag (20010007)"
@@ -238,8 +228,6 @@ func (a *API) updateTag(c *gin.Context) {
 //	@Tags		tags
 //	@Produce	json
 //	@Param		id		path		integer								true	"id of the tag"	minimum(1)
-//	@Param		locale	header		string								false	"language of messages"	Enums(zh, en, zh_Hant_TW)
-//	@Param		If-Match	header	string	false	"ETag that the object must still have, with its quotes; read it with the token that you write with, since others may not see all of the object. A weak one (W/…) never matches, and * is no precondition"
 //	@Success	200		{object}	responses.Envelope[responses.Empty]	"deleted"
 //	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such tag (20010007)"

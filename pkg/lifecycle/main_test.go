@@ -64,7 +64,7 @@ func newService(t *testing.T, cfg lifecycle.Config, handler http.Handler) *servi
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	s.addr = ln.Addr().String()
-	s.Listen("http", newServer(handler), ln)
+	s.Serve("http", newServer(handler), ln)
 	return s
 }
 

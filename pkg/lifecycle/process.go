@@ -103,12 +103,12 @@ func New(cfg Config, signals <-chan os.Signal, log *zap.Logger) *Process {
 // then, and the readiness check fails.
 func (p *Process) Draining() <-chan struct{} { return p.draining }
 
-// Listen serves srv on ln until the stop has drained it. While the process
-// drains, responses have the header "Connection: close". Listen sets
+// Serve serves srv on ln until the stop has drained it. While the process
+// drains, responses have the header "Connection: close". Serve sets
 // srv.ConnContext and srv.BaseContext, and wraps srv.Handler and srv.ConnState.
 // The contexts of requests are not cancelled by the signal, but when
 // ShutdownTimeout has passed.
-func (p *Process) Listen(name string, srv *http.Server, ln net.Listener) {
+func (p *Process) Serve(name string, srv *http.Server, ln net.Listener) {
 	handler := srv.Handler
 	if handler == nil {
 		handler = http.NotFoundHandler()
@@ -122,7 +122,7 @@ func (p *Process) Listen(name string, srv *http.Server, ln net.Listener) {
 	p.mu.Unlock()
 	go func() {
 		defer close(s.done)
-		p.serve(name, srv, s.ln)
+		p.startServer(name, srv, s.ln)
 	}()
 }
 
@@ -135,10 +135,10 @@ func (p *Process) ServeAdmin(name string, srv *http.Server, ln net.Listener) {
 		}
 		return nil
 	})
-	go p.serve(name, srv, ln)
+	go p.startServer(name, srv, ln)
 }
 
-func (p *Process) serve(name string, srv *http.Server, ln net.Listener) {
+func (p *Process) startServer(name string, srv *http.Server, ln net.Listener) {
 	err := srv.Serve(ln)
 	closing := errors.Is(err, net.ErrClosed) && closed(p.draining)
 	if !closing && !errors.Is(err, http.ErrServerClosed) {

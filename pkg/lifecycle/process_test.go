@@ -38,7 +38,7 @@ func TestStopRunsInOrder(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	release := make(chan struct{})
-	s.Listen("slow", newServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s.Serve("slow", newServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		close(started)
 		<-release
 		note("request")
@@ -213,7 +213,7 @@ func TestFailuresStopTheProcess(t *testing.T) {
 		"listener": {func(s *service) {
 			ln, _ := net.Listen("tcp", "127.0.0.1:0")
 			_ = ln.Close()
-			s.Listen("broken", newServer(nil), ln)
+			s.Serve("broken", newServer(nil), ln)
 		}, "broken: serving 127.0.0.1:"},
 	}
 	for name, c := range cases {

@@ -34,7 +34,7 @@ func child(drain string) int {
 	if err != nil {
 		return 2
 	}
-	p.Listen("http", newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p.Serve("http", newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if pause, err := time.ParseDuration(r.URL.Query().Get("pause")); err == nil {
 			fmt.Println("begun")
 			time.Sleep(pause)

@@ -4,11 +4,9 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
@@ -71,39 +69,4 @@ func positive(text string) int {
 		return 0
 	}
 	return max(number, 0)
-}
-
-// ID parses the id in the path. A text that is not a positive integer is an
-// InvalidParams error. An integer above any id is an error with the code notFound.
-func ID(c *gin.Context, notFound errcode.Code) (uint64, error) {
-	return ParseID(c.Param("id"), notFound)
-}
-
-// ParseID parses an id; see ID.
-func ParseID(text string, notFound errcode.Code) (uint64, error) {
-	if text == "" || text[0] == '0' || strings.Trim(text, "0123456789") != "" {
-		return 0, errcode.New(errcode.InvalidParams, errcode.Text{
-			ZH:       "id 必须是正整数: " + shorten(text),
-			EN:       "id must be a positive integer: " + shorten(text),
-			ZHHantTW: "id 必須是正整數: " + shorten(text),
-		})
-	}
-	// SQLite's integers are signed, so no id is above this in either dialect.
-	id, err := strconv.ParseUint(text, 10, 63)
-	if err != nil {
-		return 0, errcode.New(notFound)
-	}
-	return id, nil
-}
-
-// shorten quotes a text of a client for a message: printable, and of limited length.
-func shorten(text string) string {
-	const most = 40
-	if !utf8.ValidString(text) {
-		return strconv.QuoteToASCII(text[:min(len(text), most)])
-	}
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most]) + "…"
-	}
-	return strconv.Quote(text)
 }

@@ -49,7 +49,7 @@ func TestServiceDuringDrain(t *testing.T) {
 	ln, err := server.Listen(t.Context(), cfg)
 	require.NoError(t, err)
 	f := &fixture{metrics: m, addr: ln.Addr().String()}
-	process.Listen("http", server.NewHTTPServer(cfg, engine, log), ln)
+	process.Serve("http", server.NewHTTPServer(cfg, engine, log), ln)
 	process.Go("health", h.Run)
 	result := make(chan error, 1)
 	go func() { result <- process.Run() }()

@@ -16,7 +16,7 @@ import (
 )
 
 // NewHTTPServer returns the server of the public listener, for HTTP/1.1 and cleartext
-// HTTP/2, with timeouts and limits. Pass it to lifecycle.Process.Listen.
+// HTTP/2, with timeouts and limits. Pass it to lifecycle.Process.Serve.
 func NewHTTPServer(cfg Config, handler http.Handler, log *zap.Logger) *http.Server {
 	// Shutdown does not see the connections of gin's own h2c support.
 	protocols := new(http.Protocols)

@@ -105,9 +105,6 @@ type Service struct {
 // its database is reachable and migrated.
 func Run[C any](ctx context.Context, run command.Run[C], shared func(C) Config, migrations database.Migrations,
 	register func(*Service, C) error) error {
-	if failpoint.Enabled(failpoint.StartLate) {
-		time.Sleep(failpoint.StartDelay)
-	}
 	s, err := newService(shared(run.Config), migrations, run.Signals, run.Stdout)
 	if err != nil {
 		return err
@@ -126,6 +123,9 @@ func Run[C any](ctx context.Context, run command.Run[C], shared func(C) Config, 
 
 // newService makes the parts that every later step of the start needs.
 func newService(config Config, migrations database.Migrations, signals <-chan os.Signal, stdout io.Writer) (*Service, error) {
+	if failpoint.Enabled(failpoint.StartLate) {
+		time.Sleep(failpoint.StartDelay)
+	}
 	info := buildinfo.Get()
 	logger, err := logging.New(config.Log, config.Server.Release(), stdout)
 	if err != nil {
@@ -224,7 +224,7 @@ func (s *Service) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Process.Listen("http", server.NewHTTPServer(s.config.Server, s.Engine, s.Log), listener)
+	s.Process.Serve("http", server.NewHTTPServer(s.config.Server, s.Engine, s.Log), listener)
 	s.Process.Go("schema", s.awaitSchema)
 	s.Process.Go("health", s.Health.Run)
 	s.Process.Go("self check", func(ctx context.Context) error {

@@ -72,7 +72,7 @@ func standIn(name string, args []string) int {
 		signals = nil
 	}
 	process := lifecycle.New(lifecycle.Config{ShutdownTimeout: 10 * time.Second}, signals, zap.NewNop())
-	process.Listen("http", &http.Server{Handler: standInHandler(name, database), ReadHeaderTimeout: patience}, ln)
+	process.Serve("http", &http.Server{Handler: standInHandler(name, database), ReadHeaderTimeout: patience}, ln)
 	if process.Run() != nil {
 		return 1
 	}

@@ -172,7 +172,7 @@ func (s *system) run(signals <-chan os.Signal, ln net.Listener) error {
 		// The service is killed before the hook would be left behind.
 		process.OnStop(svc.Name, serviceStop+time.Second, svc.stop)
 	}
-	process.Listen("gateway", newGatewayServer(s.gateway, s.errorLog()), ln)
+	process.Serve("gateway", newGatewayServer(s.gateway, s.errorLog()), ln)
 	process.Go("services", s.serve)
 	process.Go("notice", func(context.Context) error {
 		<-process.Draining()

@@ -46,8 +46,20 @@ func Create[T any](ctx context.Context, db *database.DB, key idempotency.Key, re
 			created, err = fn(tx)
 			return err
 		})
-		return created, false, err
+	} else {
+		created, replayed, err = once(ctx, db, key, retention, fn)
 	}
+	if err != nil {
+		var none T
+		return none, false, err
+	}
+	return created, replayed, nil
+}
+
+// once is Create with a key. With an error it may return an object that was rolled
+// back.
+func once[T any](ctx context.Context, db *database.DB, key idempotency.Key, retention time.Duration,
+	fn func(tx *gorm.DB) (T, error)) (created T, replayed bool, err error) {
 	claiming := false
 	err = db.InTx(ctx, func(tx *gorm.DB) error {
 		// Claim the key first: a transaction that waits for it must not have taken its
@@ -60,6 +72,7 @@ func Create[T any](ctx context.Context, db *database.DB, key idempotency.Key, re
 		}
 		claiming = false
 		if replayed = stored != nil; replayed {
+			created = *new(T) // of an earlier try of this transaction
 			return stored.decode(&created)
 		}
 		if created, err = fn(tx); err != nil {

@@ -43,7 +43,7 @@ func (a *API) createArticle(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.CreateArticleFailed)
 		return
 	}
-	responses.Created(c, fmt.Sprintf("/api/v1/articles/%d", created.ID), etag(created), toResponse(created), replayed)
+	responses.Created(c, fmt.Sprintf("/api/v1/articles/%d", created.ID), etag(created), toResponse(created, true), replayed)
 }
 
 // listArticles lists articles.
@@ -80,7 +80,7 @@ func (a *API) listArticles(c *gin.Context) {
 	}
 	list := make([]Article, 0, len(articles))
 	for _, found := range articles {
-		list = append(list, newArticle(found, wanted.WithContent))
+		list = append(list, toResponse(found, wanted.WithContent))
 	}
 	responses.List(c, list, responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: total})
 }
@@ -109,7 +109,7 @@ func (a *API) getArticle(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.GetArticleFailed)
 		return
 	}
-	responses.Object(c, etag(found), toResponse(found))
+	responses.Object(c, etag(found), toResponse(found, true))
 }
 
 // updateArticle changes an article.
@@ -171,7 +171,7 @@ func (a *API) update(c *gin.Context, request any, toDraft func() article.Draft) 
 		responses.ErrorOr(c, err, errcode.UpdateArticleFailed)
 		return
 	}
-	responses.Object(c, etag(updated), toResponse(updated))
+	responses.Object(c, etag(updated), toResponse(updated, true))
 }
 
 // deleteArticle deletes an article.

@@ -36,22 +36,20 @@ type Tag struct {
 	State int    `json:"state" example:"1" enums:"0,1"`
 }
 
-func newArticle(a article.Article, withContent bool) Article {
-	answer := Article{
+func toResponse(a article.Article, withContent bool) Article {
+	response := Article{
 		ID: a.ID, Title: a.Title, Desc: a.Desc, CoverImageURL: a.CoverImageURL, State: int(a.State),
 		Tags:      make([]Tag, 0, len(a.Tags)),
 		CreatedAt: a.CreatedAt, CreatedBy: a.CreatedBy, UpdatedAt: a.UpdatedAt, UpdatedBy: a.UpdatedBy,
 	}
 	if withContent {
-		answer.Content = &a.Content
+		response.Content = &a.Content
 	}
 	for _, t := range a.Tags {
-		answer.Tags = append(answer.Tags, Tag{ID: t.ID, Name: t.Name, State: int(t.State)})
+		response.Tags = append(response.Tags, Tag{ID: t.ID, Name: t.Name, State: int(t.State)})
 	}
-	return answer
+	return response
 }
-
-func toResponse(a article.Article) Article { return newArticle(a, true) }
 
 var shape = responses.ShapeOf[Article]()
 

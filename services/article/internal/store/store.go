@@ -78,7 +78,7 @@ func (s *Store) withTags(tx *gorm.DB, row articleRow, draft article.Draft) (arti
 // until the transaction ends.
 func (s *Store) locked(tx *gorm.DB, id uint64, precondition article.Precondition) (articleRow, error) {
 	var row articleRow
-	err := found(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
+	err := mapNotFound(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
 	if err != nil || precondition == nil {
 		return row, err
 	}
@@ -94,7 +94,7 @@ func setTags(tx *gorm.DB, articleID uint64, ids *[]uint64) error {
 	if ids == nil {
 		return nil
 	}
-	if err := missing(tx, *ids); err != nil {
+	if err := checkTagsExist(tx, *ids); err != nil {
 		return err
 	}
 	var have []uint64
@@ -117,8 +117,8 @@ func setTags(tx *gorm.DB, articleID uint64, ids *[]uint64) error {
 	return tx.Create(&rows).Error
 }
 
-// missing returns an *article.UnknownTagsError if one of the tags does not exist.
-func missing(tx *gorm.DB, ids []uint64) error {
+// checkTagsExist returns an *article.UnknownTagsError if one of the tags does not exist.
+func checkTagsExist(tx *gorm.DB, ids []uint64) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -139,7 +139,7 @@ func (s *Store) unknownTags(ctx context.Context, draft article.Draft, err error)
 	if !errors.Is(err, database.ErrForeignKey) {
 		return err
 	}
-	unknown := s.db.Read(ctx, func(db *gorm.DB) error { return missing(db, *draft.TagIDs) })
+	unknown := s.db.Read(ctx, func(db *gorm.DB) error { return checkTagsExist(db, *draft.TagIDs) })
 	if unknown == nil {
 		return &errcode.Error{Code: errcode.Conflict, Cause: err}
 	}
@@ -166,7 +166,7 @@ func (s *Store) Get(ctx context.Context, id uint64) (article.Article, error) {
 	var got article.Article
 	err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
 		var row articleRow
-		if err := found(tx.Take(&row, id).Error); err != nil {
+		if err := mapNotFound(tx.Take(&row, id).Error); err != nil {
 			return err
 		}
 		tags, err := s.tagsOf(tx, id)
@@ -263,7 +263,7 @@ func (s *Store) Delete(ctx context.Context, id uint64, actor string, preconditio
 	})
 }
 
-func found(err error) error {
+func mapNotFound(err error) error {
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return errcode.Wrap(errcode.ArticleNotFound, err)
 	}

@@ -37,7 +37,7 @@ func (s *Store) Create(ctx context.Context, draft tag.Draft, key idempotency.Key
 		row := tagRow{CreatedBy: draft.Actor}
 		row.apply(draft)
 		if err := tx.Create(&row).Error; err != nil {
-			return tag.Tag{}, named(err)
+			return tag.Tag{}, mapNameExists(err)
 		}
 		return row.tag(), s.appendChange(tx, tag.Put, row)
 	})
@@ -47,7 +47,7 @@ func (s *Store) Create(ctx context.Context, draft tag.Draft, key idempotency.Key
 func (s *Store) Get(ctx context.Context, id uint64) (tag.Tag, error) {
 	var row tagRow
 	err := s.db.Read(ctx, func(db *gorm.DB) error {
-		return found(db.Take(&row, id).Error)
+		return mapNotFound(db.Take(&row, id).Error)
 	})
 	return row.tag(), err
 }
@@ -92,7 +92,7 @@ func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft, precondi
 			return err
 		}
 		if err := tx.Select(row.apply(draft)).Updates(&row).Error; err != nil {
-			return named(err)
+			return mapNameExists(err)
 		}
 		return s.appendChange(tx, tag.Put, row)
 	})
@@ -118,21 +118,21 @@ func (s *Store) Delete(ctx context.Context, id uint64, actor string, preconditio
 // transaction ends.
 func locked(tx *gorm.DB, id uint64, precondition tag.Precondition) (tagRow, error) {
 	var row tagRow
-	err := found(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
+	err := mapNotFound(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
 	if err == nil && precondition != nil {
 		err = precondition(row.tag().Version())
 	}
 	return row, err
 }
 
-func found(err error) error {
+func mapNotFound(err error) error {
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return errcode.Wrap(errcode.TagNotFound, err)
 	}
 	return err
 }
 
-func named(err error) error {
+func mapNameExists(err error) error {
 	if err = database.Classify(err); errors.Is(err, database.ErrDuplicate) {
 		return errcode.Wrap(errcode.TagNameExists, err)
 	}

@@ -42,7 +42,7 @@ func serve() error {
 		log.Info("hanging")
 		time.Sleep(time.Hour)
 	})
-	process.Listen("http", server.NewHTTPServer(cfg, mux, log.Logger), listener)
+	process.Serve("http", server.NewHTTPServer(cfg, mux, log.Logger), listener)
 	log.Info("up", zap.String("address", listener.Addr().String()))
 	return process.Run()
 }

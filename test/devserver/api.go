@@ -31,8 +31,8 @@ type api struct {
 	token  string // sent with every request, unless empty
 }
 
-// errUnknownApp means that no app has this key and secret.
-var errUnknownApp = errors.New("there is no such app")
+// errUnknownClient means that no client has this key and secret.
+var errUnknownClient = errors.New("there is no such client")
 
 func newAPI(base string) *api {
 	transport := &http.Transport{MaxIdleConnsPerHost: demoClients, IdleConnTimeout: time.Minute}
@@ -61,15 +61,15 @@ type object struct {
 	Token string
 }
 
-// login gets a token for the app, which later requests carry. It returns
-// errUnknownApp if the service rejects key and secret.
-func (a *api) login(ctx context.Context, own app) error {
+// login gets a token for the client, which later requests carry. It returns
+// errUnknownClient if the service rejects key and secret.
+func (a *api) login(ctx context.Context, own credentials) error {
 	got, err := a.send(ctx, http.MethodPost, "/auth", map[string]any{"app_key": own.key, "app_secret": own.secret})
 	switch {
 	case err != nil:
 		return err
 	case got.status == http.StatusUnauthorized:
-		return errUnknownApp
+		return errUnknownClient
 	case got.status != http.StatusOK || got.Data.Token == "":
 		return got.failure("asking for a token")
 	}

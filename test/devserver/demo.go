@@ -16,7 +16,7 @@ import (
 	"golang.org/x/term"
 )
 
-// demo fills the system behind the port with content, as the app that the
+// demo fills the system behind the port with content, as the client that the
 // directory keeps.
 func demo(portText, dir string, stdout, stderr io.Writer) error {
 	ctx, release := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

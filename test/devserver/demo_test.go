@@ -102,11 +102,11 @@ func (b *blog) answer(r *http.Request, body map[string]any) (int, map[string]any
 	return 201, map[string]any{"code": 0, "data": map[string]any{"id": len(b.articles)}}
 }
 
-// appDir is a DATA with the app that the blog knows.
-func appDir(t *testing.T) string {
+// clientDir is a DATA with the client that the blog knows.
+func clientDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, appFile), []byte("app_key=demo&app_secret=secret\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, clientFile), []byte("app_key=demo&app_secret=secret\n"), 0o600))
 	return dir
 }
 
@@ -125,7 +125,7 @@ func serveBlog(t *testing.T, b *blog) (*api, string) {
 func TestDemoFillsOnce(t *testing.T) {
 	b := &blog{tags: []string{"mine", "Go"}, busy: 2, second: make(chan struct{})}
 	_, port := serveBlog(t, b)
-	dir := appDir(t)
+	dir := clientDir(t)
 	for _, want := range []string{"Added 59 tags and 1000 articles (", "Nothing to add: the 60 tags and 1000 articles of the demo are there already."} {
 		var stdout, stderr strings.Builder
 		require.Zero(t, devserver([]string{"demo", "--port", port, "--data", dir}, nil, &stdout, &stderr), stderr.String())

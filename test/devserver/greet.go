@@ -22,7 +22,7 @@ func (s *system) greet(ctx context.Context, client *api) {
   Swagger UI %[1]s/swagger/
   Metrics    %[3]s
   Data       %[4]s (logs in log/)
-  App        app_key %[5]s, app_secret %[6]s
+  Client     app_key %[5]s, app_secret %[6]s
 
 Reads need no token, writes do. In another terminal:
 
@@ -31,8 +31,8 @@ Reads need no token, writes do. In another terminal:
 
 Or with curl: get a token, create a tag, create an article with that tag, list the articles.
 
-`, s.base, strings.Join(routes, indent), strings.Join(metrics, indent), s.data.Dir, s.app.key, s.app.secret, setData(s.data.Dir))
-	for _, line := range curlLines(s.base, s.app, unusedName(ctx, client)) {
+`, s.base, strings.Join(routes, indent), strings.Join(metrics, indent), s.data.Dir, s.client.key, s.client.secret, setData(s.data.Dir))
+	for _, line := range curlLines(s.base, s.client, unusedName(ctx, client)) {
 		s.say("  %s\n", line)
 	}
 	s.say("\nCtrl-C stops it.\n")
@@ -41,7 +41,7 @@ Or with curl: get a token, create a tag, create an article with that tag, list t
 // defaultData is the directory that make takes where DATA is not given.
 const defaultData = "var"
 
-// setData is the variable in front of make with which it finds the system and its app.
+// setData is the variable in front of make with which it finds the system and its client.
 func setData(dir string) string {
 	if usual, err := filepath.Abs(defaultData); err == nil && dir == usual {
 		return ""
@@ -51,7 +51,7 @@ func setData(dir string) string {
 
 // curlLines are commands for any POSIX shell, to be given one after the other.
 // The third looks the tag's id up, so that the lines need no editing.
-func curlLines(base string, own app, tag string) []string {
+func curlLines(base string, own credentials, tag string) []string {
 	const (
 		curl = `curl -sS -w '\n' `
 		show = `-H "Authorization: Bearer $TOKEN" `

@@ -49,7 +49,7 @@ func standIn(name string, args []string) int {
 	fault := os.Getenv("STANDIN_" + name)
 	database := os.Getenv("ACHILLES_DATABASE_DBNAME")
 	if args[0] == "client" {
-		return standInApp(args[1:], database)
+		return standInClients(args[1:], database)
 	}
 	if slices.Contains(args, "--help") {
 		return standInHelp(name)
@@ -104,8 +104,8 @@ func standInHelp(name string) int {
 	return 0
 }
 
-// standInApp keeps the secret of an app beside the database.
-func standInApp(args []string, database string) int {
+// standInClients keeps the secret of a client beside the database.
+func standInClients(args []string, database string) int {
 	command, key := args[0], args[1]
 	secret, err := io.ReadAll(os.Stdin)
 	file := database + "." + key

@@ -94,7 +94,7 @@ type system struct {
 	base     string // the gateway's address as a URL
 	environ  []string
 	stdout   io.Writer
-	app      app
+	client   credentials
 	gateway  *gateway
 	services []*service // in the order in which they start
 	log      *zap.Logger
@@ -112,7 +112,7 @@ func (s *system) prepare(bin, root string) error {
 	if err != nil {
 		return err
 	}
-	if s.app, err = openApp(s.data); err != nil {
+	if s.client, err = openCredentials(s.data); err != nil {
 		return err
 	}
 	for _, name := range append([]string{"gateway"}, services.Names(all)...) {

@@ -81,7 +81,7 @@ func TestRunPrintsCommandsThatAShellUnderstands(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, dir)
 	base := s.base(t)
-	own, err := readApp(dir)
+	own, err := readCredentials(dir)
 	require.NoError(t, err)
 	var lines []string
 	for line := range strings.Lines(s.out.String()) {
@@ -106,7 +106,7 @@ func TestRunPrintsCommandsThatAShellUnderstands(t *testing.T) {
 	require.Equal(t, 2, strings.Count(string(output), "<-H><Authorization: Bearer a.b-c_d>"), string(output))
 }
 
-func TestRunGivesItsAppTokens(t *testing.T) {
+func TestRunGivesItsClientTokens(t *testing.T) {
 	dir := t.TempDir()
 	greeted := func() string { // what is the same after every start
 		s := start(t, dir)
@@ -126,7 +126,7 @@ func TestRunGivesItsAppTokens(t *testing.T) {
 		require.NoError(t, err)
 		return string(content)
 	}
-	pair, keySet, own := greeted(), kept("keys.yaml"), kept("app")
+	pair, keySet, own := greeted(), kept("keys.yaml"), kept("client")
 	require.Regexp(t, `^app_key demo, app_secret \S{26}$`, pair)
 	config := auth.Default()
 	config.KeysFile = filepath.Join(dir, "keys.yaml")
@@ -135,11 +135,11 @@ func TestRunGivesItsAppTokens(t *testing.T) {
 
 	require.Equal(t, pair, greeted())
 	require.Equal(t, keySet, kept("keys.yaml"))
-	require.Equal(t, own, kept("app"))
+	require.Equal(t, own, kept("client"))
 
 	require.NoError(t, os.Remove(filepath.Join(dir, "article.db.demo"))) // as on a new database
 	require.Equal(t, pair, greeted())
-	require.NoError(t, os.Remove(filepath.Join(dir, "app"))) // as on an old one
+	require.NoError(t, os.Remove(filepath.Join(dir, "client"))) // as on an old one
 	require.NotEqual(t, pair, greeted())
 }
 
@@ -153,9 +153,9 @@ func TestTokenSaysWhatIsWrong(t *testing.T) {
 		return stderr.String()
 	}
 	require.Contains(t, failure(port), "DATA="+dir+" holds no credentials")
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "app"), []byte("app_key=demo"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "client"), []byte("app_key=demo"), 0o600))
 	require.Contains(t, failure(port), "does not contain what make run wrote")
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "app"), []byte("app_key=demo&app_secret=another"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "client"), []byte("app_key=demo&app_secret=another"), 0o600))
 	require.Contains(t, failure(port), "rejects the credentials in DATA="+dir)
 	require.Contains(t, failure("1"), "nothing runs on http://127.0.0.1:1: start make run")
 }
@@ -292,8 +292,8 @@ func TestRunFailsWithOneLine(t *testing.T) {
 		"not built":       {[]string{"run", "--port", "0", "--data", t.TempDir(), "--bin", t.TempDir(), "--root", listed(t)}, "make build"},
 		"no list":         {[]string{"run", "--port", "0", "--data", t.TempDir(), "--root", t.TempDir()}, "reading the list of services"},
 		"demo, bad port":  {[]string{"demo", "--port", "x"}, "PORT=x is not a port"},
-		"demo of nothing": {[]string{"demo", "--port", "1", "--data", appDir(t)}, "start make run"},
-		"no app":          {[]string{"demo", "--data", t.TempDir()}, "holds no credentials"},
+		"demo of nothing": {[]string{"demo", "--port", "1", "--data", clientDir(t)}, "start make run"},
+		"no client":       {[]string{"demo", "--data", t.TempDir()}, "holds no credentials"},
 		"no command":      {nil, "run, demo or token"},
 		"other command":   {[]string{"stop"}, `"stop" is no command`},
 		"other flag":      {[]string{"run", "--host", "x"}, "-host"},

@@ -21,13 +21,13 @@ import (
 	"github.com/achilles-blog/achilles/test/devserver/claim"
 )
 
-// app is the key and secret of the client that make run gives tokens to.
-type app struct{ key, secret string }
+// credentials are the key and secret of the client that make run gives tokens to.
+type credentials struct{ key, secret string }
 
 // The files of DATA for authentication. The second holds the form of POST /auth.
 const (
-	keysFile = "keys.yaml"
-	appFile  = "app"
+	keysFile   = "keys.yaml"
+	clientFile = "client"
 )
 
 // keySet returns the file of the key set, which it makes at the first start.
@@ -39,35 +39,35 @@ func keySet(d *claim.Data) (string, error) {
 	return path, d.Keep(keysFile, auth.GenerateKeySet(time.Now()))
 }
 
-// openApp returns the app of the directory, which it makes at the first start.
-func openApp(d *claim.Data) (app, error) {
-	if _, err := os.Stat(d.Path(appFile)); !errors.Is(err, fs.ErrNotExist) {
-		return readApp(d.Dir)
+// openCredentials returns the credentials of the directory, which it makes at the first start.
+func openCredentials(d *claim.Data) (credentials, error) {
+	if _, err := os.Stat(d.Path(clientFile)); !errors.Is(err, fs.ErrNotExist) {
+		return readCredentials(d.Dir)
 	}
-	made := app{key: "demo", secret: rand.Text()}
+	made := credentials{key: "demo", secret: rand.Text()}
 	form := url.Values{"app_key": {made.key}, "app_secret": {made.secret}}
-	return made, d.Keep(appFile, form.Encode()+"\n")
+	return made, d.Keep(clientFile, form.Encode()+"\n")
 }
 
-// readApp returns the app that make run keeps in the directory.
-func readApp(dir string) (app, error) {
-	path := filepath.Join(dir, appFile)
+// readCredentials returns the credentials that make run keeps in the directory.
+func readCredentials(dir string) (credentials, error) {
+	path := filepath.Join(dir, clientFile)
 	content, err := os.ReadFile(path) // #nosec G304 -- inside DATA
 	if errors.Is(err, fs.ErrNotExist) {
-		return app{}, fmt.Errorf("DATA=%s holds no credentials: start make run in another terminal, or give the DATA of the one that runs", dir)
+		return credentials{}, fmt.Errorf("DATA=%s holds no credentials: start make run in another terminal, or give the DATA of the one that runs", dir)
 	}
 	if err != nil {
-		return app{}, err
+		return credentials{}, err
 	}
 	form, err := url.ParseQuery(string(bytes.TrimSpace(content)))
-	kept := app{key: form.Get("app_key"), secret: form.Get("app_secret")}
+	kept := credentials{key: form.Get("app_key"), secret: form.Get("app_secret")}
 	if err != nil || kept.key == "" || kept.secret == "" {
-		return app{}, fmt.Errorf("%s does not contain what make run wrote: remove it and start make run again", path)
+		return credentials{}, fmt.Errorf("%s does not contain what make run wrote: remove it and start make run again", path)
 	}
 	return kept, nil
 }
 
-// enter returns a client of the system that may write, as the app that the
+// enter returns a client of the system that may write, as the client that the
 // directory keeps. Without a port it is the one of the make run that uses the
 // directory.
 func enter(ctx context.Context, portText, dir string) (*api, error) {
@@ -79,14 +79,14 @@ func enter(ctx context.Context, portText, dir string) (*api, error) {
 	if portText == "" {
 		base = cmp.Or(claim.Address(dir), base)
 	}
-	own, err := readApp(dir)
+	own, err := readCredentials(dir)
 	if err != nil {
 		return nil, err
 	}
 	client := newAPI(base)
 	if err := client.login(ctx, own); err != nil {
 		client.close()
-		if errors.Is(err, errUnknownApp) {
+		if errors.Is(err, errUnknownClient) {
 			err = fmt.Errorf("the system on %s rejects the credentials in DATA=%s: give the DATA of the make run on that PORT", client.base, dir)
 		}
 		return nil, err
@@ -107,24 +107,24 @@ func token(portText, dir string, stdout io.Writer) error {
 	return err
 }
 
-// admit logs the client in as the app, which it adds to the article service at the
-// first start or on a new database. On the database of another DATA/app it
+// admit logs the client in as the API client that make run keeps, which it adds to the article service at the
+// first start or on a new database. On the database of another DATA/client it
 // replaces the secret.
 func (s *system) admit(ctx context.Context, client *api) error {
-	err := client.login(ctx, s.app)
-	if !errors.Is(err, errUnknownApp) {
+	err := client.login(ctx, s.client)
+	if !errors.Is(err, errUnknownClient) {
 		return err
 	}
-	if s.service("article").manage(ctx, "add", s.app) != nil {
-		if err := s.service("article").manage(ctx, "rotate", s.app); err != nil {
+	if s.service("article").manage(ctx, "add", s.client) != nil {
+		if err := s.service("article").manage(ctx, "rotate", s.client); err != nil {
 			return err
 		}
 	}
-	return client.login(ctx, s.app)
+	return client.login(ctx, s.client)
 }
 
 // manage runs the article service's client command.
-func (s *service) manage(ctx context.Context, command string, own app) error {
+func (s *service) manage(ctx context.Context, command string, own credentials) error {
 	cmd := s.command(ctx, "client", command, own.key, "--secret-file=-")
 	cmd.Stdin = strings.NewReader(own.secret)
 	if err := cmd.Run(); err != nil && ctx.Err() == nil {

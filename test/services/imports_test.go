@@ -1,6 +1,7 @@
 package services
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -46,12 +47,9 @@ func imports(t *testing.T, name string) map[string][]string {
 	t.Helper()
 	const format = `{{.ImportPath}} {{join .Imports " "}}
 {{.ImportPath}}_test {{join .TestImports " "}} {{join .XTestImports " "}}`
-	command := exec.CommandContext(t.Context(), "go", "list", "-f", format, "./services/"+name+"/...")
-	command.Dir = root
-	output, err := command.Output()
-	require.NoError(t, err)
+	output := list(t, format, "./services/"+name+"/...")
 	found := map[string][]string{}
-	for line := range strings.Lines(string(output)) {
+	for line := range strings.Lines(output) {
 		fields := strings.Fields(line)
 		found[fields[0]] = fields[1:]
 	}
@@ -72,12 +70,9 @@ func TestHTTPPackagesDependOnNoDatabase(t *testing.T) {
 		packages = append(packages, internal+"api", internal+s.Name)
 	}
 	databases := []string{"gorm.io/", "github.com/go-sql-driver/", "github.com/pressly/goose", "github.com/glebarez/", "modernc.org/sqlite", module + "pkg/database"}
-	command := exec.CommandContext(t.Context(), "go", append([]string{"list", "-f", `{{.ImportPath}} {{join .Deps " "}}`}, packages...)...)
-	command.Dir = root
-	output, err := command.Output()
-	require.NoError(t, err)
-	require.Equal(t, len(packages), strings.Count(string(output), "\n"))
-	for line := range strings.Lines(string(output)) {
+	output := list(t, `{{.ImportPath}} {{join .Deps " "}}`, packages...)
+	require.Equal(t, len(packages), strings.Count(output, "\n"))
+	for line := range strings.Lines(output) {
 		fields := strings.Fields(line)
 		for _, dependency := range fields[1:] {
 			for _, database := range databases {
@@ -85,4 +80,14 @@ func TestHTTPPackagesDependOnNoDatabase(t *testing.T) {
 			}
 		}
 	}
+}
+
+// list returns the output of go list, in the workspace.
+func list(t *testing.T, format string, packages ...string) string {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "go", append([]string{"list", "-f", format}, packages...)...)
+	command.Dir, command.Env = root, append(os.Environ(), "GOWORK=") // make alone sets it to off
+	output, err := command.Output()
+	require.NoError(t, err)
+	return string(output)
 }

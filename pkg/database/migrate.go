@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -84,7 +85,7 @@ func Migrate(ctx context.Context, db *DB, m Migrations) (from, to int64, err err
 	}
 	for _, r := range results {
 		db.log.Info("migration applied", zap.Int64("version", r.Source.Version),
-			zap.String("file", r.Source.Path), zap.Duration("duration", r.Duration))
+			zap.String("file", cmp.Or(r.Source.Path, "a shared table")), zap.Duration("duration", r.Duration))
 	}
 	if len(results) == 0 {
 		from = to // another process has migrated

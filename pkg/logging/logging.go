@@ -52,7 +52,7 @@ var levels = []string{"debug", "info", "warn", "error"}
 
 func parseLevel(text string) (zapcore.Level, error) {
 	if !slices.Contains(levels, text) {
-		return 0, settings.Invalid("Level", text, strings.Join(levels, ", "))
+		return 0, settings.Invalid("Level", text, "debug, info, warn or error")
 	}
 	return zapcore.ParseLevel(text)
 }

@@ -97,7 +97,7 @@ func TestSetLevel(t *testing.T) {
 	child.Debug("hidden")
 	require.NoError(t, log.SetLevel("debug"))
 	child.Debug("shown")
-	require.EqualError(t, log.SetLevel("loud"), "Level: loud is not allowed; it must be debug, info, warn, error")
+	require.EqualError(t, log.SetLevel("loud"), "Level: loud is not allowed; it must be debug, info, warn or error")
 	child.Debug("still shown")
 	require.Len(t, entries(t, out.String()), 2)
 }
@@ -182,7 +182,7 @@ func TestValidate(t *testing.T) {
 		"MaxSize: 0 is not allowed; it must be at least 1 megabyte",
 		"MaxBackups: -1 is not allowed; it must be a number of files, or 0 to keep all",
 		"MaxAge: -2 is not allowed; it must be a number of days, or 0 to keep them for ever",
-		"Level: loud is not allowed; it must be debug, info, warn, error",
+		"Level: loud is not allowed; it must be debug, info, warn or error",
 		"LogFileName: ../x is not allowed; it must be a file name without a directory, such as tag.log",
 	}, "\n"))
 	for _, name := range []string{"", ".", "..", "a/b", `a\b`} {
@@ -193,7 +193,7 @@ func TestValidate(t *testing.T) {
 		require.Error(t, settings.Validate(&cfg), name)
 	}
 	_, err := New(Config{}, true, &bytes.Buffer{})
-	require.EqualError(t, err, `Level: "" is not allowed; it must be debug, info, warn, error`)
+	require.EqualError(t, err, `Level: "" is not allowed; it must be debug, info, warn or error`)
 }
 
 func TestLoadedByKey(t *testing.T) {
@@ -201,6 +201,6 @@ func TestLoadedByKey(t *testing.T) {
 		Log Config `mapstructure:"Log"`
 	}{Default()}
 	err := settings.Load(&cfg, settings.Source{Environ: []string{"ACHILLES_LOG_LEVEL=loud", "ACHILLES_LOG_MAXSIZE=5"}})
-	require.EqualError(t, err, "Log.Level: loud is not allowed; it must be debug, info, warn, error (from environment variable ACHILLES_LOG_LEVEL)")
+	require.EqualError(t, err, "Log.Level: loud is not allowed; it must be debug, info, warn or error (from environment variable ACHILLES_LOG_LEVEL)")
 	require.Equal(t, 5, cfg.Log.MaxSize)
 }

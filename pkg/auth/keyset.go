@@ -67,6 +67,7 @@ func (k *KeySet) Watch(ctx context.Context, log *zap.Logger) error {
 		return nil
 	}
 	log.Info("key set loaded", zap.String("file", file), zap.Strings("keys", k.keys.Load().ids()))
+	k.warnIfInactive(log)
 	k.reload(log) // it may have changed since OpenKeySet
 	var polling sync.WaitGroup
 	polling.Go(func() { k.poll(ctx, log) })
@@ -98,12 +99,22 @@ func (k *KeySet) reload(log *zap.Logger) {
 	switch {
 	case err == nil && changed:
 		log.Info("key set reloaded", zap.String("file", k.config.KeysFile), zap.Strings("keys", k.keys.Load().ids()))
+		k.warnIfInactive(log)
 	case err != nil && err.Error() != k.lastError:
 		log.Error("the changed key set is invalid, keeping the previous one", zap.Error(err))
 	}
 	k.lastError = ""
 	if err != nil {
 		k.lastError = err.Error()
+	}
+}
+
+// warnIfInactive logs a warning if no key is active yet.
+func (k *KeySet) warnIfInactive(log *zap.Logger) {
+	keys := *k.keys.Load()
+	if _, active := keys.signing(time.Now()); !active {
+		log.Warn("no key is active yet, so no token can be issued: set signs_from of a key to a time that has passed",
+			zap.String("file", k.config.KeysFile), zap.Time("first_signs_from", keys[0].signsFrom))
 	}
 }
 

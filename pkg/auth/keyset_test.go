@@ -118,6 +118,17 @@ func TestNewestActiveKeySigns(t *testing.T) {
 	requireCode(t, err, errcode.UnauthorizedGenerate)
 }
 
+// A key set without an active key is loaded, and one warning is logged.
+func TestNoActiveKey(t *testing.T) {
+	for signsFrom, warnings := range map[time.Duration]int{time.Hour: 1, -time.Hour: 0} {
+		core, logs := observer.New(zapcore.WarnLevel)
+		keySetOf(t, "keys:\n"+entry("one", 1, time.Now().Add(signsFrom))).warnIfInactive(zap.New(core))
+		require.Equal(t, warnings, logs.FilterMessageSnippet("no key is active yet").Len())
+	}
+	logs := watch(t, keySetOf(t, "keys:\n"+entry("one", 1, time.Now().Add(time.Hour))))
+	require.Eventually(t, func() bool { return logs.FilterMessageSnippet("no key is active yet").Len() == 1 }, patience, time.Millisecond)
+}
+
 // Without a key set every token is rejected, and one warning is logged.
 func TestNoKeySet(t *testing.T) {
 	keySet, err := OpenKeySet(Default())

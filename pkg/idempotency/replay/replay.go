@@ -41,27 +41,13 @@ const (
 // may run several times.
 func Create[T any](ctx context.Context, db *database.DB, key idempotency.Key, retention time.Duration,
 	fn func(tx *gorm.DB) (T, error)) (created T, replayed bool, err error) {
-	if key.IsZero() {
-		err = db.InTx(ctx, func(tx *gorm.DB) (err error) {
+	claiming := false
+	err = db.InTx(ctx, func(tx *gorm.DB) (err error) {
+		created, replayed = *new(T), false // InTx may have run this before
+		if key.IsZero() {
 			created, err = fn(tx)
 			return err
-		})
-	} else {
-		created, replayed, err = once(ctx, db, key, retention, fn)
-	}
-	if err != nil {
-		var none T
-		return none, false, err
-	}
-	return created, replayed, nil
-}
-
-// once is Create with a key. With an error it may return an object that was rolled
-// back.
-func once[T any](ctx context.Context, db *database.DB, key idempotency.Key, retention time.Duration,
-	fn func(tx *gorm.DB) (T, error)) (created T, replayed bool, err error) {
-	claiming := false
-	err = db.InTx(ctx, func(tx *gorm.DB) error {
+		}
 		// Claim the key first: a transaction that waits for it must not have taken its
 		// snapshot before the first request committed.
 		row := newRow(key, tx.NowFunc().Add(retention))
@@ -72,7 +58,6 @@ func once[T any](ctx context.Context, db *database.DB, key idempotency.Key, rete
 		}
 		claiming = false
 		if replayed = stored != nil; replayed {
-			created = *new(T) // of an earlier try of this transaction
 			return stored.decode(&created)
 		}
 		if created, err = fn(tx); err != nil {
@@ -80,11 +65,14 @@ func once[T any](ctx context.Context, db *database.DB, key idempotency.Key, rete
 		}
 		return row.store(tx, created)
 	})
+	if err == nil {
+		return created, replayed, nil
+	}
 	var coded *errcode.Error
 	if claiming && errors.As(err, &coded) && coded.Code == errcode.Unavailable && claimed(ctx, db, key) {
 		err = &errcode.Error{Code: errcode.RequestInProgress, RetryAfter: retryAfter, Cause: err}
 	}
-	return created, replayed, err
+	return *new(T), false, err
 }
 
 // claimed reports whether a row for the key exists, committed or not. If so, the

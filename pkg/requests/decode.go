@@ -121,10 +121,7 @@ func (d *destination) decodeForm(encoded string) error {
 }
 
 func (d *destination) decodeTexts(name string, texts []string, field reflect.Value) {
-	kind := field.Type()
-	for kind.Kind() == reflect.Pointer {
-		kind = kind.Elem()
-	}
+	kind := pointedTo(field.Type())
 	var value json.RawMessage
 	switch {
 	case kind.Kind() == reflect.Slice:
@@ -177,9 +174,7 @@ func formScalar(text string, kind reflect.Type) json.RawMessage {
 // fields yields the exported fields of a struct type, or of a pointer to one, in
 // order.
 func fields(t reflect.Type) func(yield func(reflect.StructField) bool) {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
+	t = pointedTo(t)
 	return func(yield func(reflect.StructField) bool) {
 		for i := range t.NumField() {
 			if f := t.Field(i); f.IsExported() && !yield(f) {
@@ -187,6 +182,14 @@ func fields(t reflect.Type) func(yield func(reflect.StructField) bool) {
 			}
 		}
 	}
+}
+
+// pointedTo returns t without its pointers.
+func pointedTo(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t
 }
 
 // jsonName returns the name of the field in JSON and in forms.

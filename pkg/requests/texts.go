@@ -25,10 +25,7 @@ func onlyOnce(name string) errcode.Text {
 }
 
 func wrongType(name string, want reflect.Type) errcode.Text {
-	for want.Kind() == reflect.Pointer {
-		want = want.Elem()
-	}
-	kind := kindName(want.Kind())
+	kind := kindName(pointedTo(want).Kind())
 	return errcode.Text{
 		ZH:       name + "必须是" + kind.ZH,
 		EN:       name + " must be " + kind.EN,

@@ -22,6 +22,10 @@ GOVULNCHECK_VERSION := v1.9.0
 GOVULNCHECK         := bin/govulncheck-$(GOVULNCHECK_VERSION)
 VULNDB              ?= https://vuln.go.dev
 
+# The linter of the API descriptions is of Node.js; there is none of its kind in Go.
+REDOCLY_VERSION := 2.77.0
+REDOCLY         := bin/redocly-$(REDOCLY_VERSION)/node_modules/.bin/redocly
+
 CYCLONEDX_VERSION := v1.10.0
 CYCLONEDX         := bin/cyclonedx-gomod-$(CYCLONEDX_VERSION)
 
@@ -187,6 +191,15 @@ docs-check: go ## Fail if a generated file is stale (and bring it up to date)
 	$(MAKE) --no-print-directory generate || exit 1; \
 	$(sums) | diff "$$old" - >&2 || { echo 'Generated files were stale: commit what make generate has made of them.' >&2; exit 1; }
 
+.PHONY: docs-lint
+docs-lint: $(REDOCLY) ## Lint the API descriptions (Redocly); needs Node.js
+	@"$(REDOCLY)" lint --extends=recommended --max-problems=50 $(SERVICES:%=services/%/docs/openapi.json) 2>&1 | \
+		awk '{print} /^You have |Warning was generated|Error was generated/{found = 1} /validated/ {read = 1} END {exit found || !read}'
+
+$(REDOCLY):
+	@command -v npm >/dev/null || { echo 'achilles: npm is needed to lint the API descriptions (Debian: npm)' >&2; exit 1; }
+	npm install --no-audit --no-fund --silent --prefix bin/redocly-$(REDOCLY_VERSION) @redocly/cli@$(REDOCLY_VERSION)
+
 .PHONY: chart-test
 chart-test: go $(HELM3) $(HELM4) ## Test the Helm chart with Helm 3 and 4, the overlays, and both on an API server (KUBECONFIG, or CLUSTER=path)
 	@left=; \
@@ -233,8 +246,26 @@ fuzz: go ## Run every fuzz target for FUZZTIME (FUZZTIME=10s)
 		echo "$$package $$target"; \
 		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) $$package </dev/null || exit 1; done
 
+# Some sizes for a look at growth: make bench SIZES=1000,10000,100000,1000000.
+# BENCH_FLAGS are those of test/bench/bench_test.go.
+SIZES       ?= 100000
+BENCH_FLAGS ?=
+BENCH        = ACHILLES_TEST_REQUIRE=all go test -v -count=1 -timeout=4h ./test/bench
+
 .PHONY: bench
-bench: go ## Run the benchmarks
+bench: build ## Measure the article service and what it is compared with; SIZES=1000,100000 articles; report in bin/bench.json
+	@$(BENCH) -run '^TestBench$$' -bench.out '$(CURDIR)/bin/bench.json' -bench.bin '$(CURDIR)/bin' -bench.sizes '$(SIZES)' $(BENCH_FLAGS)
+
+.PHONY: bench-check
+bench-check: go ## Fail if a request takes clearly more than test/bench/bounds.yaml allows; takes a minute
+	@$(BENCH) -run '^TestSlowdown$$' -bench.check bounds.yaml
+
+.PHONY: bench-docs
+bench-docs: go ## Write docs/performance.md's tables and plots from bin/bench.json
+	@go run ./test/bench/docs bin/bench.json docs
+
+.PHONY: microbench
+microbench: go ## Run the benchmarks of Go packages
 	@go test -run='^$$' -bench=. -benchmem -timeout=20m work
 
 # program builds a service as it is released, $$service for $$platform, into the

@@ -7,7 +7,9 @@ dir=$(dirname "$0")/secrets
 mkdir -p "$dir"
 # The files are readable for the users of the containers; the folder is not for others.
 chmod 700 "$dir"
-for name in database database-root redis feed; do
+# BEGIN GENERATED compose-secret-names from services/services.yaml by make generate
+for name in database-tag database-article database-root redis feed; do
+# END GENERATED
   if [ ! -s "$dir/$name" ]; then
     od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$dir/$name"
     chmod 444 "$dir/$name"

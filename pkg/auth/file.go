@@ -28,7 +28,9 @@ type keySetFile struct {
 	} `yaml:"keys"`
 }
 
-var errNoKey = errors.New("it contains no keys; create it with: article key new")
+// errNoKey doesn't advise to create a key set: it may have had keys, as after "article key rotate FILE >FILE".
+var errNoKey = errors.New("it contains no keys; if it had some, restore them from a backup, because tokens that they signed would be rejected; " +
+	"only a new installation creates a key set, with: article key new")
 
 // parse parses a key set. Errors name lines and key ids, but never quote the file:
 // a misplaced value may be a secret.

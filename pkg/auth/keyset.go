@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/settings"
@@ -36,6 +37,7 @@ const (
 type KeySet struct {
 	config Config
 	keys   atomic.Pointer[keys]
+	failed atomic.Bool // whether the file could not be loaded when it was last read
 
 	mu        sync.Mutex        // guards the fields below, and reading the file
 	hash      [sha256.Size]byte // of the file when it was last loaded
@@ -56,6 +58,24 @@ func OpenKeySet(config Config) (*KeySet, error) {
 
 // Lifetime returns how long a token is valid.
 func (k *KeySet) Lifetime() time.Duration { return k.config.Lifetime }
+
+// Register registers metrics of the key set.
+func (k *KeySet) Register(reg prometheus.Registerer) {
+	gauge := func(name, help string, value func() int) prometheus.Collector {
+		opts := prometheus.GaugeOpts{Namespace: "achilles", Subsystem: "key_set", Name: name, Help: help}
+		return prometheus.NewGaugeFunc(opts, func() float64 { return float64(value()) })
+	}
+	reg.MustRegister(
+		gauge("last_reload_successful", "1 if the file of the key set was valid when it was last read, else 0: the service uses the previous keys, and cannot be restarted.", func() int {
+			if k.failed.Load() {
+				return 0
+			}
+			return 1
+		}),
+		gauge("keys", "Keys that verify tokens.", func() int { return len(*k.keys.Load()) }),
+		gauge("active_keys", "Keys that may sign tokens, because their signs_from has passed.", func() int { return k.keys.Load().active(time.Now()) }),
+	)
+}
 
 // Watch reloads the file when it changes, until ctx ends; then it returns nil. An
 // invalid file is logged and ignored. Without a file, Watch logs a warning.
@@ -103,6 +123,7 @@ func (k *KeySet) reload(log *zap.Logger) {
 	case err != nil && err.Error() != k.lastError:
 		log.Error("the changed key set is invalid, keeping the previous one", zap.Error(err))
 	}
+	k.failed.Store(err != nil)
 	k.lastError = ""
 	if err != nil {
 		k.lastError = err.Error()
@@ -185,6 +206,17 @@ func (k keys) find(id string) (key, bool) {
 		return key{}, false
 	}
 	return k[i], true
+}
+
+// active returns the number of keys whose signsFrom has passed.
+func (k keys) active(now time.Time) int {
+	n := 0
+	for _, key := range k {
+		if !key.signsFrom.After(now) {
+			n++
+		}
+	}
+	return n
 }
 
 // signing returns the newest active key.

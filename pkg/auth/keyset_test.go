@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -245,12 +246,17 @@ func TestInvalidFileKeepsTheKeySet(t *testing.T) {
 	token, err := keySet.Sign("app", nil, noon)
 	require.NoError(t, err)
 	logs := watch(t, keySet)
+	registry := prometheus.NewRegistry()
+	keySet.Register(registry)
+	reloaded := func() float64 { return metric(t, registry, "achilles_key_set_last_reload_successful") }
+	require.Equal(t, 1.0, reloaded())
 	for i, broken := range []string{"", "keys:\n" + entry("one", 1, noon) + entry("one", 2, noon), "keys: " + secret(3)} {
 		write(t, file, broken)
 		require.Eventually(t, func() bool { return logs.FilterMessageSnippet("is invalid").Len() == i+1 }, patience, 5*time.Millisecond, "%s", textOf(logs))
 		core, again := observer.New(zapcore.DebugLevel)
 		keySet.reload(zap.New(core)) // as poll does
 		require.Zero(t, again.Len(), "the same error is logged once")
+		require.Zero(t, reloaded(), "a restart would fail")
 		_, err := keySet.Verify(token, noon)
 		require.NoError(t, err)
 		_, err = keySet.Sign("app", nil, noon)
@@ -259,10 +265,36 @@ func TestInvalidFileKeepsTheKeySet(t *testing.T) {
 	require.NoError(t, os.Remove(file))
 	keySet.reload(zap.NewNop())
 	keySet.eventually(t, "one")
+	require.Zero(t, reloaded(), "the file is missing")
 	write(t, file, "keys:\n"+entry("one", 1, noon)+entry("two", 2, noon.Add(time.Hour)))
 	keySet.eventually(t, "one", "two")
+	require.Eventually(t, func() bool { return reloaded() == 1 }, patience, 5*time.Millisecond)
+	require.Equal(t, 2.0, metric(t, registry, "achilles_key_set_keys"))
 	require.Equal(t, 3, logs.FilterMessageSnippet("is invalid").Len(), "each error is logged once")
 	requireNoSecret(t, textOf(logs))
+}
+
+func metric(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
+}
+
+// Only keys whose time has come are active.
+func TestActiveKeys(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys.yaml")
+	write(t, file, "keys:\n"+entry("one", 1, time.Now().Add(-time.Hour))+entry("two", 2, time.Now().Add(time.Hour)))
+	registry := prometheus.NewRegistry()
+	keySetAt(t, file).Register(registry)
+	require.Equal(t, 1.0, metric(t, registry, "achilles_key_set_active_keys"))
+	require.Equal(t, 2.0, metric(t, registry, "achilles_key_set_keys"))
 }
 
 // Kubernetes mounts a Secret as keys.yaml -> ..data/keys.yaml, ..data -> ..2026_01.

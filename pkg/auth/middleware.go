@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,13 +18,16 @@ import (
 const Challenge = `Bearer realm="achilles"`
 
 const (
+	invalidRequest    = Challenge + `, error="invalid_request"`
 	invalidToken      = Challenge + `, error="invalid_token"`
 	insufficientScope = Challenge + `, error="insufficient_scope"`
 )
 
 // Authenticate verifies the token in the header Authorization (scheme Bearer,
 // RFC 6750, 2.1) or in the header token, and stores the principal in the context of
-// the request. Other schemes are ignored: they may be meant for a proxy. Tokens in
+// the request. A request must have one credential: several lines of these headers,
+// even if they are equal or empty, are invalid. An Authorization with another scheme
+// is ignored, also beside a header token: it may be meant for a proxy. Tokens in
 // the query are ignored because URLs are logged. A request with an invalid token
 // is anonymous until RejectInvalidToken ends it, so that middleware between the
 // two, such as a rate limit by address, applies to it.
@@ -31,13 +35,13 @@ func Authenticate(keySet *KeySet) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		var principal Principal
 		var err error
-		switch tokens := slices.Compact(tokensOf(c.Request.Header)); len(tokens) {
-		case 0:
+		switch tokens := tokensOf(c.Request.Header); {
+		case len(tokens) > 1, len(c.Request.Header.Values("Authorization")) > 1:
+			err = errSeveral
+		case len(tokens) == 0:
 			return
-		case 1:
+		default:
 			principal, err = keySet.Verify(tokens[0], time.Now())
-		default: // ambiguous
-			err = errcode.New(errcode.UnauthorizedToken, oneToken)
 		}
 		if err != nil {
 			c.Set(invalid{}, err)
@@ -49,14 +53,22 @@ func Authenticate(keySet *KeySet) gin.HandlerFunc {
 
 type invalid struct{}
 
-// RejectInvalidToken answers requests with an invalid token with 401, even on routes
-// that need no token: the client expects to be authenticated. It must run after
-// Authenticate.
+var errSeveral = errcode.New(errcode.InvalidParams, oneToken)
+
+// RejectInvalidToken answers requests with an invalid token with 401, and those with
+// several credentials with 400 (RFC 6750, 3.1), even on routes that need no token: the
+// client expects to be authenticated. It must run after Authenticate.
 func RejectInvalidToken() gin.HandlerFunc {
 	return func(c *gin.Context) {
-		if err, found := c.Get(invalid{}); found {
-			reject(c, invalidToken, err.(error))
+		value, found := c.Get(invalid{})
+		if !found {
+			return
 		}
+		err, challenge := value.(error), invalidToken
+		if errors.Is(err, errSeveral) {
+			challenge = invalidRequest
+		}
+		reject(c, challenge, err)
 	}
 }
 
@@ -64,19 +76,19 @@ func RejectInvalidToken() gin.HandlerFunc {
 func PrincipalOf(c *gin.Context) Principal { return FromContext(c.Request.Context()) }
 
 func tokensOf(header http.Header) []string {
-	return append(slices.Clone(header.Values("token")), Bearer(header)...)
+	return append(slices.Clone(header["Token"]), Bearer(header)...)
 }
 
-// Bearer returns the tokens in the headers Authorization. The scheme Bearer is
-// case-insensitive (RFC 9110, 11.1). A tab after it becomes part of the token,
-// which is then invalid.
+// Bearer returns the tokens in the headers Authorization, an empty one for an empty
+// header. The scheme Bearer is case-insensitive (RFC 9110, 11.1). A tab after it
+// becomes part of the token, which is then invalid.
 func Bearer(header http.Header) (tokens []string) {
 	for _, credentials := range header.Values("Authorization") {
 		scheme, token := credentials, ""
 		if end := strings.IndexAny(credentials, " \t"); end >= 0 {
 			scheme, token = credentials[:end], strings.TrimLeft(credentials[end:], " ")
 		}
-		if strings.EqualFold(scheme, "Bearer") {
+		if scheme == "" || strings.EqualFold(scheme, "Bearer") {
 			tokens = append(tokens, token)
 		}
 	}

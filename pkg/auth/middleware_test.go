@@ -22,7 +22,7 @@ import (
 func newService(keySet *KeySet) http.Handler {
 	engine := gin.New()
 	engine.Use(func(c *gin.Context) {
-		c.Request = c.Request.WithContext(locale.NewContext(c.Request.Context(), c.GetHeader("locale")))
+		c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), locale.Key{}, c.GetHeader("locale")))
 	}, Authenticate(keySet), RejectInvalidToken())
 	respond := func(c *gin.Context) { c.String(http.StatusOK, "%s", FromContext(c.Request.Context()).AppKey) }
 	engine.GET("/read", respond)
@@ -72,12 +72,20 @@ func TestMiddleware(t *testing.T) {
 		"upper-case scheme, two spaces":    {http.Header{"Authorization": {"BEARER  " + writer}}, "writer", 0, 0, ""},
 		"tab after the scheme":             {http.Header{"Authorization": {"Bearer\t" + writer}}, "", errcode.UnauthorizedToken, errcode.UnauthorizedToken, invalidToken},
 		"header token":                     {http.Header{"Token": {writer}}, "writer", 0, 0, ""},
-		"same token in both headers":       {http.Header{"Token": {writer}, "Authorization": {"Bearer " + writer}}, "writer", 0, 0, ""},
-		"different tokens in both headers": {http.Header{"Token": {writer}, "Authorization": {"Bearer " + other}}, "", errcode.UnauthorizedToken, errcode.UnauthorizedToken, invalidToken},
-		"valid and invalid":                {http.Header{"Token": {writer}, "Authorization": {"Bearer x"}}, "", errcode.UnauthorizedToken, errcode.UnauthorizedToken, invalidToken},
-		"valid and empty":                  {http.Header{"Token": {""}, "Authorization": {"Bearer " + writer}}, "", errcode.UnauthorizedToken, errcode.UnauthorizedToken, invalidToken},
-		"one header twice":                 {http.Header{"Authorization": {"Bearer " + writer, "Bearer " + other}}, "", errcode.UnauthorizedToken, errcode.UnauthorizedToken, invalidToken},
-		"one header three times":           {http.Header{"Token": {writer, other, writer}}, "", errcode.UnauthorizedToken, errcode.UnauthorizedToken, invalidToken},
+		"same token in both headers":       {http.Header{"Token": {writer}, "Authorization": {"Bearer " + writer}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"same token twice":                 {http.Header{"Token": {writer, writer}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"same Authorization twice":         {http.Header{"Authorization": {"Bearer " + writer, "Bearer " + writer}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"empty Authorization and valid":    {http.Header{"Authorization": {"", "Bearer " + writer}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"valid and empty Authorization":    {http.Header{"Authorization": {"Bearer " + writer, ""}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"blank Authorization and token":    {http.Header{"Authorization": {" "}, "Token": {writer}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"two empty lines":                  {http.Header{"Authorization": {"", ""}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"two schemes":                      {http.Header{"Authorization": {"Basic dTpw", "Bearer " + writer}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"empty Authorization":              {http.Header{"Authorization": {""}}, "", errcode.UnauthorizedToken, errcode.UnauthorizedToken, invalidToken},
+		"different tokens in both headers": {http.Header{"Token": {writer}, "Authorization": {"Bearer " + other}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"valid and invalid":                {http.Header{"Token": {writer}, "Authorization": {"Bearer x"}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"valid and empty":                  {http.Header{"Token": {""}, "Authorization": {"Bearer " + writer}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"one header twice":                 {http.Header{"Authorization": {"Bearer " + writer, "Bearer " + other}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
+		"one header three times":           {http.Header{"Token": {writer, other, writer}}, "", errcode.InvalidParams, errcode.InvalidParams, invalidRequest},
 		"no scope":                         {bearer(reader), "reader", 0, errcode.Forbidden, `Bearer realm="achilles", error="insufficient_scope", scope="write"`},
 		"nonsense":                         {bearer("nonsense"), "", errcode.UnauthorizedToken, errcode.UnauthorizedToken, `Bearer realm="achilles", error="invalid_token"`},
 		"scheme only":                      {http.Header{"Authorization": {"Bearer"}}, "", errcode.UnauthorizedToken, errcode.UnauthorizedToken, invalidToken},

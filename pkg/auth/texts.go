@@ -9,9 +9,9 @@ var (
 		ZHHantTW: "請透過 POST /auth 以 app_key 和 app_secret 取得新的 Token, 並在請求標頭 Authorization: Bearer <Token> 中傳送",
 	}
 	oneToken = errcode.Text{
-		ZH:       "请求头 Authorization 和 token 中的 Token 不一致, 请只发送一个",
-		EN:       "the headers Authorization and token contain different tokens, send only one",
-		ZHHantTW: "請求標頭 Authorization 和 token 中的 Token 不一致, 請只傳送一個",
+		ZH:       "请求有多个凭证, 请只发送一个请求头 Authorization 或一个请求头 token (空的请求头也算)",
+		EN:       "the request has several credentials, send only one header Authorization or one header token (an empty header counts)",
+		ZHHantTW: "請求有多個憑證, 請只傳送一個請求標頭 Authorization 或一個請求標頭 token (空的請求標頭也算)",
 	}
 	noSigningKey = errcode.Text{
 		ZH:       "服务没有可用的签名密钥, 请联系管理员 (Auth.KeysFile)",

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -17,6 +18,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/pkg/spelling"
 )
 
 // Service is a program with a configuration of type C; see package settings.
@@ -30,6 +32,9 @@ type Service[C any] struct {
 	// Migrate brings the schema of the database up to date. Its context ends at the first signal. If Migrate is nil, there is no
 	// command migrate.
 	Migrate func(ctx context.Context, run Run[C]) error
+	// Recount compares counters and indexes in the database with its rows and repairs them. Its context is that of Migrate. If Recount is
+	// nil, there is no command recount.
+	Recount func(ctx context.Context, run Run[C]) error
 	// Commands returns further commands.
 	Commands func(bind Bind[C]) []*cobra.Command
 }
@@ -37,13 +42,13 @@ type Service[C any] struct {
 // Bind adds the flags of serve to cmd, makes it call work with the settings that serve would have, and returns cmd.
 type Bind[C any] func(cmd *cobra.Command, work func(config C, args []string) error) *cobra.Command
 
-// Run holds the inputs of Serve and Migrate.
+// Run holds the inputs of Serve, Migrate and Recount.
 type Run[C any] struct {
 	Config         C
 	Reload         func() (C, error) // reads the settings again, with the same environment and flags
 	ConfigFile     string            // "" for none
 	Stdout, Stderr io.Writer
-	Signals        <-chan os.Signal // SIGINT and SIGTERM since the command began; nil in Migrate
+	Signals        <-chan os.Signal // SIGINT, SIGTERM and SIGHUP since the command began; nil except in Serve
 }
 
 // Main runs the command that args contain, without the program's name. environ holds "NAME=value" entries. Main returns the exit
@@ -55,15 +60,31 @@ func (s Service[C]) Main(args, environ []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	if err := root.Execute(); err != nil {
+		s.print(err, stderr)
+		return 1
+	}
+	return 0
+}
+
+// print prints err, for which it waits printTimeout at most: stderr may be a pipe that
+// nobody reads.
+func (s Service[C]) print(err error, stderr io.Writer) {
+	printed := make(chan struct{})
+	go func() {
+		defer close(printed)
 		for line := range strings.Lines(err.Error()) {
 			if line = strings.TrimSpace(line); line != "" {
 				_, _ = fmt.Fprintf(stderr, "%s: %s\n", s.Name, line)
 			}
 		}
-		return 1
+	}()
+	select {
+	case <-printed:
+	case <-time.After(printTimeout):
 	}
-	return 0
 }
+
+const printTimeout = time.Second
 
 type program[C any] struct {
 	Service[C]
@@ -83,7 +104,10 @@ func (p program[C]) root() *cobra.Command {
 	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(p.serve(), p.exampleConfig(), versionCommand(), healthcheckCommand())
 	if p.Migrate != nil {
-		root.AddCommand(p.migrate())
+		root.AddCommand(p.onDatabase("migrate", "Bring the database's schema up to date and exit", p.Migrate))
+	}
+	if p.Recount != nil {
+		root.AddCommand(p.onDatabase("recount", "Compare counters and indexes in the database with its rows, repair them and exit", p.Recount))
 	}
 	if p.Commands != nil {
 		root.AddCommand(p.Commands(p.bind)...)
@@ -92,7 +116,7 @@ func (p program[C]) root() *cobra.Command {
 }
 
 func (p program[C]) serve() *cobra.Command {
-	return p.withSettings("serve", "Run the service until SIGINT or SIGTERM", func(load loader[C]) error {
+	return p.withSettings("serve", "Run the service until SIGINT, SIGTERM or SIGHUP", func(load loader[C]) error {
 		signals, stop := lifecycle.Notify()
 		defer stop()
 		run, err := load()
@@ -104,8 +128,9 @@ func (p program[C]) serve() *cobra.Command {
 	})
 }
 
-func (p program[C]) migrate() *cobra.Command {
-	return p.withSettings("migrate", "Bring the database's schema up to date and exit", func(load loader[C]) error {
+// onDatabase returns a command whose work ends at the first signal.
+func (p program[C]) onDatabase(name, short string, work func(context.Context, Run[C]) error) *cobra.Command {
+	return p.withSettings(name, short, func(load loader[C]) error {
 		signals, stop := lifecycle.Notify()
 		defer stop()
 		run, err := load()
@@ -114,7 +139,7 @@ func (p program[C]) migrate() *cobra.Command {
 		}
 		ctx, cancel := untilSignal(signals, stop)
 		defer cancel()
-		err = p.Migrate(ctx, run)
+		err = work(ctx, run)
 		if err != nil && ctx.Err() != nil {
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
@@ -122,19 +147,25 @@ func (p program[C]) migrate() *cobra.Command {
 	})
 }
 
-// untilSignal returns a context that ends at the first signal, after which a second one ends the process at once. The caller
-// must call the returned function.
+// untilSignal returns a context that ends at the first signal. Another one ends the process at once, unless it follows within
+// lifecycle.RepeatInterval. The caller must call the returned function.
 func untilSignal(signals <-chan os.Signal, stop func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
+	done := make(chan struct{})
 	go func() {
 		select {
 		case received := <-signals:
-			stop()
 			cancel(fmt.Errorf("stopped by signal: %s", received))
-		case <-ctx.Done():
+		case <-done:
+			return
+		}
+		select {
+		case <-time.After(lifecycle.RepeatInterval):
+			stop()
+		case <-done:
 		}
 	}()
-	return ctx, func() { cancel(nil) }
+	return ctx, func() { cancel(nil); close(done) }
 }
 
 // loader reads the configuration once.
@@ -162,18 +193,37 @@ func (p program[C]) settings(cmd *cobra.Command, run func(load loader[C], args [
 	cmd.Long += "\n\nEach setting is taken from its flag, else from its environment variable, else from the YAML file, " +
 		"else it has its default.\nA duration is written as 1m30s; a bare number is seconds."
 	config := p.Defaults()
+	if secrets := settings.SecretUsages(&config); secrets != "" {
+		cmd.Long += "\n\nSecrets have no flags, which can be seen in the list of processes:\n" + strings.TrimSuffix(secrets, "\n")
+	}
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	own.AddFlagSet(cmd.Flags())
 	settings.BindFlags(cmd.Flags(), &config)
-	file := cmd.Flags().String("config", "", fmt.Sprintf("YAML `file` of settings (default none; %s)", configVariable))
+	cmd.SetUsageFunc(func(cmd *cobra.Command) error { return usage(cmd, own) })
+	file := cmd.Flags().String("config", "", fmt.Sprintf("YAML `file` of settings (default none; %s)", settings.FileVariable))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !cmd.Flags().Changed("config") {
-			*file = lookup(p.environ, configVariable)
+			*file = lookup(p.environ, settings.FileVariable)
 		}
 		return run(func() (Run[C], error) { return p.load(cmd.Flags(), *file) }, args)
 	}
 	return cmd
 }
 
-const configVariable = settings.EnvPrefix + "CONFIG"
+// usage prints the command's own flags before those of the settings.
+func usage(cmd *cobra.Command, own *pflag.FlagSet) error {
+	other := pflag.NewFlagSet("", pflag.ContinueOnError)
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+		switch {
+		case flag.Name == "config", flag.Name == "help":
+			own.AddFlag(flag)
+		case own.Lookup(flag.Name) == nil:
+			other.AddFlag(flag)
+		}
+	})
+	_, err := fmt.Fprintf(cmd.OutOrStderr(), "Usage:\n  %s\n\nFlags:\n%s\nSettings:\n%s", cmd.UseLine(), own.FlagUsages(), other.FlagUsages())
+	return err
+}
 
 func (p program[C]) load(flags *pflag.FlagSet, file string) (Run[C], error) {
 	read := func() (C, error) {
@@ -245,7 +295,7 @@ func knownCommand(root *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := ""
-	if near := settings.Nearest(args[0], commands(root)); near != "" {
+	if near := spelling.Nearest(args[0], commands(root)); near != "" {
 		hint = fmt.Sprintf("; did you mean %s?", near)
 	}
 	return fmt.Errorf("unknown command %q%s; the commands are %s", args[0], hint, strings.Join(commands(root), ", "))
@@ -293,6 +343,9 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
+		if errors.Is(err, settings.ErrSecretFlag) {
+			return fmt.Errorf("flag --%s %w", invalid.GetFlag().Name, invalid.Unwrap())
+		}
 		return fmt.Errorf("flag --%s cannot have that value; %s", invalid.GetFlag().Name, see)
 	}
 	return fmt.Errorf("a flag is not written as --name=value; %s", see)
@@ -300,8 +353,12 @@ func flagError(cmd *cobra.Command, err error) error {
 
 func nearestFlag(cmd *cobra.Command, name string) string {
 	var names []string
-	cmd.Flags().VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
-	if near := settings.Nearest(name, names); near != "" {
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+		if !flag.Hidden {
+			names = append(names, flag.Name)
+		}
+	})
+	if near := spelling.Nearest(name, names); near != "" {
 		return fmt.Sprintf("; did you mean --%s?", near)
 	}
 	return ""

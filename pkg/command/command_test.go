@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -111,7 +113,9 @@ func TestServeAndMigrateGetTheSettings(t *testing.T) {
 }
 
 func TestFlagsBeforeTheCommand(t *testing.T) {
-	r := runMain([]string{"--server.httpport=1", "--database.password", "hunter2", "serve"}, nil, nil)
+	file := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(file, []byte("hunter2"), 0o600))
+	r := runMain([]string{"--server.httpport=1", "--database.passwordfile", file, "serve"}, nil, nil)
 	require.Equal(t, 0, r.code, r.stderr)
 	require.Equal(t, 1, r.served.Config.Server.HTTPPort)
 	require.Equal(t, "hunter2", r.served.Config.Database.Password.Reveal())
@@ -165,9 +169,13 @@ func TestErrorsHaveOneLine(t *testing.T) {
 		"bad flag":          {[]string{"serve", "--=hunter2"}, "a flag is not written as --name=value; see tag serve --help"},
 		"bad switch":        {[]string{"version", "--json=hunter2"}, "flag --json cannot have that value; see tag version --help"},
 		"setting elsewhere": {[]string{"version", "--server.httpport=1"}, "unknown flag --server.httpport; see tag version --help"},
-		"argument": {[]string{"migrate", "--database.password=hunter", "2"},
+		"argument": {[]string{"migrate", "--database.passwordfile=hunter", "2"},
 			"tag migrate takes flags only, but got 1 further argument(s); write a flag as --name=value, a value with spaces in quotes"},
-		"wrong value": {[]string{"serve", "--server.httpport=http"}, `Server.HttpPort: "http" is not allowed; it must be a whole number (from flag --server.httpport)`},
+		"secret": {[]string{"serve", "--database.password=hunter2"}, "flag --database.password is not accepted: flags can be seen in the list of " +
+			"processes; set the environment variable ACHILLES_DATABASE_PASSWORD, or name a file that holds the secret with " +
+			"--database.passwordfile or ACHILLES_DATABASE_PASSWORDFILE"},
+		"misspelt secret": {[]string{"serve", "--database.pasword=hunter2"}, "unknown flag --database.pasword; see tag serve --help"},
+		"wrong value":     {[]string{"serve", "--server.httpport=http"}, `Server.HttpPort: "http" is not allowed; it must be a whole number (from flag --server.httpport)`},
 		"no file": {[]string{"migrate", "--config", "/nowhere.yaml"},
 			"configuration file /nowhere.yaml: does not exist; check --config and ACHILLES_CONFIG, or leave both out to run on the defaults"},
 	} {
@@ -194,11 +202,11 @@ func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"-h"}, {"help"}} {
 		r := runMain(args, nil, nil)
 		require.Equal(t, result{stdout: r.stdout}, r)
-		for _, want := range []string{"The tag service", "serve ", "migrate ", "version ", "Run the service until SIGINT or SIGTERM"} {
+		for _, want := range []string{"The tag service", "serve ", "migrate ", "version ", "Run the service until SIGINT, SIGTERM or SIGHUP"} {
 			require.Contains(t, r.stdout, want)
 		}
 	}
-	for _, args := range [][]string{{"serve", "--help"}, {"migrate", "-h"}, {"help", "serve"}, {"serve", "--database.password=hunter2", "--help"}} {
+	for _, args := range [][]string{{"serve", "--help"}, {"migrate", "-h"}, {"help", "serve"}} {
 		r := runMain(args, []string{"ACHILLES_DATABASE_PASSWORD=hunter2"}, nil)
 		require.Equal(t, result{stdout: r.stdout}, r)
 		for _, want := range []string{
@@ -206,12 +214,13 @@ func TestHelp(t *testing.T) {
 			"--server.httpport int ", "port to serve on (default 8000; ACHILLES_SERVER_HTTPPORT)",
 			"--server.timeout duration ", "time for a request (default 15s; ACHILLES_SERVER_TIMEOUT)",
 			"--server.tls ", "whether to encrypt (default false; ACHILLES_SERVER_TLS)",
-			"--database.password string ", "password of the database (default none; ACHILLES_DATABASE_PASSWORD)",
+			"Secrets have no flags", "Database.Password: password of the database (environment or file only; ACHILLES_DATABASE_PASSWORD)",
 			"--database.passwordfile string ", "file with the password of the database (default none; ACHILLES_DATABASE_PASSWORDFILE)",
 		} {
 			require.Contains(t, r.stdout, want)
 		}
 		require.NotContains(t, r.stdout, "hunter2")
+		require.NotContains(t, r.stdout, "--database.password ")
 	}
 }
 
@@ -242,6 +251,15 @@ func TestBrokenOutputIsAnError(t *testing.T) {
 type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken") }
+
+func TestErrorThatNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reader, stderr := io.Pipe()
+		service := command.Service[config]{Name: "tag", Defaults: defaults}
+		require.Equal(t, 1, service.Main([]string{"deploy"}, nil, io.Discard, stderr))
+		require.NoError(t, reader.Close())
+	})
+}
 
 func TestCommandsOfTheService(t *testing.T) {
 	var stdout, stderr bytes.Buffer

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"syscall"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/lifecycle"
 )
 
 func buildTiny(t *testing.T) string {
@@ -70,6 +73,10 @@ func TestProcess(t *testing.T) {
 		t.Skip("-short builds no programs")
 	}
 	program := buildTiny(t)
+	// Under nohup the signal is ignored, and processes that are started inherit that.
+	heeded := make(chan os.Signal, 1)
+	signal.Notify(heeded, syscall.SIGHUP)
+	defer signal.Stop(heeded)
 
 	t.Run("version", func(t *testing.T) {
 		out, err := exec.Command(program, "version").CombinedOutput()
@@ -86,7 +93,7 @@ func TestProcess(t *testing.T) {
 		require.Equal(t, "tiny: unknown command \"deploy\"; the commands are config, healthcheck, help, migrate, serve, version\n", p.stderr.String())
 	})
 
-	for signal, name := range map[os.Signal]string{syscall.SIGTERM: "terminated", os.Interrupt: "interrupt"} {
+	for signal, name := range map[os.Signal]string{syscall.SIGTERM: "terminated", os.Interrupt: "interrupt", syscall.SIGHUP: "hangup"} {
 		t.Run("serve gets "+name, func(t *testing.T) {
 			p := start(t, program, "serve")
 			p.expect(t, "serving")
@@ -104,12 +111,35 @@ func TestProcess(t *testing.T) {
 		})
 	}
 
+	t.Run("nohup", func(t *testing.T) {
+		p := start(t, "nohup", program, "serve")
+		p.expect(t, "serving")
+		require.NoError(t, p.Process.Signal(syscall.SIGHUP))
+		require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+		p.expect(t, "got terminated")
+		require.Equal(t, 0, p.end(t), p.stderr.String())
+	})
+
 	t.Run("a second signal ends migrate at once", func(t *testing.T) {
 		p := start(t, program, "migrate", "--app.stubborn")
 		p.expect(t, "migrating")
 		require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 		p.expect(t, "ending")
-		require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, p.Process.Signal(syscall.SIGTERM)) // a repetition
+		time.Sleep(lifecycle.RepeatInterval / 2)
+		require.NoError(t, p.Process.Signal(syscall.Signal(0)), "it runs")
+		ended := make(chan struct{})
+		go func() {
+			for { // the default is restored after the window
+				select {
+				case <-ended:
+					return
+				case <-time.After(50 * time.Millisecond):
+					_ = p.Process.Signal(syscall.SIGTERM)
+				}
+			}
+		}()
+		defer close(ended)
 		require.Equal(t, -1, p.end(t))
 		require.Equal(t, syscall.SIGTERM, p.ProcessState.Sys().(syscall.WaitStatus).Signal(), "and not SIGKILL of the test's timeout")
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/pkg/tlsfiles"
 )
 
 // The values of Config.DBType. The folders of a service's migrations have the same
@@ -28,11 +29,15 @@ type Config struct {
 	DBName          string          `mapstructure:"DBName" usage:"name of the database; for sqlite the path of its file"`
 	TablePrefix     string          `mapstructure:"TablePrefix" usage:"prefix of the names of all tables"`
 	TLS             string          `mapstructure:"TLS" usage:"encryption to the MySQL server: false, true, skip-verify or preferred" validate:"oneof=false true skip-verify preferred"`
+	CAFile          string          `mapstructure:"CAFile" usage:"file with the CA certificates that the MySQL server's is verified with, empty for those of the system; needs TLS: true"`
+	CertFile        string          `mapstructure:"CertFile" usage:"file with the client certificate for the MySQL server, empty for none; needs TLS"`
+	KeyFile         string          `mapstructure:"KeyFile" usage:"file with the key of CertFile"`
 	MaxIdleConns    int             `mapstructure:"MaxIdleConns" usage:"connections kept open while unused" validate:"min=0"`
 	MaxOpenConns    int             `mapstructure:"MaxOpenConns" usage:"connections open at once" validate:"min=1"`
 	ConnMaxLifetime time.Duration   `mapstructure:"ConnMaxLifetime" usage:"age at which a connection is replaced, 0 for never" validate:"min=0"`
 	ConnMaxIdleTime time.Duration   `mapstructure:"ConnMaxIdleTime" usage:"time after which an unused connection is closed, 0 for never" validate:"min=0"`
 	Timeout         time.Duration   `mapstructure:"Timeout" usage:"how long one database operation may take" validate:"min=100ms"`
+	MigrateWait     time.Duration   `mapstructure:"MigrateWait" usage:"how long migrate waits for a MySQL server that it can't use yet, 0 for not at all" validate:"min=0"`
 }
 
 // Default returns the defaults for a MySQL server on this machine. The Timeout
@@ -48,6 +53,7 @@ func Default() Config {
 		ConnMaxLifetime: 5 * time.Minute,
 		ConnMaxIdleTime: time.Minute,
 		Timeout:         1500 * time.Millisecond,
+		MigrateWait:     5 * time.Minute,
 	}
 }
 
@@ -72,18 +78,20 @@ func (c Config) Validate() error {
 	case SQLite:
 		check(validFile(c.DBName), "DBName", c.DBName, "the path of a file, without ? and not :memory: or a file: URI")
 	}
+	encrypted := c.DBType == MySQL && c.TLS != "false"
+	check(c.CAFile == "" || encrypted && c.TLS == "true", "CAFile", c.CAFile, "empty unless TLS is true and DBType is mysql")
+	check(c.CertFile == "" || encrypted, "CertFile", c.CertFile, "empty unless TLS is on and DBType is mysql")
 	check(prefixes.MatchString(c.TablePrefix), "TablePrefix", c.TablePrefix, "at most 32 letters, digits or _, not beginning with a digit")
 	check(c.MaxIdleConns <= c.MaxOpenConns, "MaxIdleConns", strconv.Itoa(c.MaxIdleConns), "0 to MaxOpenConns")
-	return errors.Join(problems...)
+	return errors.Join(append(problems, c.tlsFiles().Validate())...)
+}
+
+func (c Config) tlsFiles() tlsfiles.Config {
+	return tlsfiles.Config{CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile, SkipVerify: c.TLS != "true"}
 }
 
 func validHost(host string) bool {
-	if strings.HasPrefix(host, "/") {
-		return true
-	}
-	name, port, err := net.SplitHostPort(address(host))
-	number, notNumber := strconv.Atoi(port)
-	return err == nil && name != "" && notNumber == nil && number >= 1 && number <= 65535
+	return strings.HasPrefix(host, "/") || settings.ValidHostPort(address(host))
 }
 
 // validFile rejects databases in memory: each connection of the pool would have

@@ -9,9 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/glebarez/sqlite"
+	"github.com/gofrs/flock"
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.uber.org/zap"
@@ -33,6 +36,12 @@ const (
 	busyWhileServing = 100 * time.Millisecond
 )
 
+// The names of operations.
+const (
+	opPing        = "ping"
+	opTransaction = "transaction"
+)
+
 // DB is an open database with its pool of connections.
 type DB struct {
 	cfg   Config
@@ -44,6 +53,14 @@ type DB struct {
 	// one at a time. Unlike SQLite's lock, it is fair and respects the context. Nil
 	// for MySQL.
 	writer chan struct{}
+	claim  *flock.Flock // nil unless Claim was called
+	// pool is the generation of MySQL connections. Nil for SQLite.
+	pool *generation
+	// bulkheads divide the connections; reads is set by Expensive and ForWrites.
+	bulkheads *bulkheads
+	reads     workload
+	// prepared has the *sql.Stmt of each query of Query on MySQL.
+	prepared *sync.Map
 }
 
 // Open returns a database with its pool of connections. It does not connect to a
@@ -53,7 +70,10 @@ func Open(cfg Config, log *zap.Logger) (*DB, error) {
 	if err := settings.Validate(&cfg); err != nil {
 		return nil, err
 	}
-	db := &DB{cfg: cfg, log: log, stats: newStats(log, cfg.Timeout/3)}
+	db := &DB{
+		cfg: cfg, log: log, stats: newStats(log, cfg.Timeout/3),
+		bulkheads: newBulkheads(cfg.MaxOpenConns), prepared: &sync.Map{},
+	}
 	var dialector gorm.Dialector
 	var err error
 	switch cfg.DBType {
@@ -62,7 +82,9 @@ func Open(cfg Config, log *zap.Logger) (*DB, error) {
 		db.sql, err = openSQLite(cfg, busyWhileServing)
 		dialector = &sqlite.Dialector{Conn: db.sql}
 	default:
-		db.sql, err = openMySQL(cfg, cfg.Timeout, log)
+		session := servingSession(cfg.Timeout)
+		db.pool = session.pool
+		db.sql, err = openMySQL(cfg, session, log)
 		dialector = mysql.New(mysql.Config{Conn: db.sql, SkipInitializeWithVersion: true})
 	}
 	if err != nil {
@@ -89,7 +111,13 @@ func Open(cfg Config, log *zap.Logger) (*DB, error) {
 }
 
 // Close closes the pool. Work in progress fails.
-func (db *DB) Close() error { return db.sql.Close() }
+func (db *DB) Close() error {
+	err := db.sql.Close()
+	if db.claim != nil {
+		err = errors.Join(err, db.claim.Unlock())
+	}
+	return err
+}
 
 // Dialect returns MySQL or SQLite.
 func (db *DB) Dialect() string { return db.cfg.DBType }
@@ -102,6 +130,9 @@ func (db *DB) WithTimeout(limit time.Duration) *DB {
 	other.cfg.Timeout = limit
 	return &other
 }
+
+// Timeout returns the timeout of an operation.
+func (db *DB) Timeout() time.Duration { return db.cfg.Timeout }
 
 // Table returns the name of a table with its prefix, for SQL written by hand:
 // Table("tag") is blog_tag.
@@ -116,14 +147,93 @@ func (db *DB) Gorm(ctx context.Context) *gorm.DB { return db.gorm.WithContext(ct
 
 // Ping checks the connection to the server, as one operation.
 func (db *DB) Ping(ctx context.Context) error {
-	return db.run(ctx, "ping", func(ctx context.Context) error { return db.sql.PingContext(ctx) })
+	return db.run(ctx, opPing, func(ctx context.Context) error { return db.sql.PingContext(ctx) })
 }
 
-// Read runs fn as one operation without a transaction, for a single query. It
-// returns fn's error after Classify. After Config.Timeout the error is
+// Writable returns an error that wraps ErrReadOnly if the server rejects writes. Then
+// the pool connects anew, because reads from a former primary may be stale.
+func (db *DB) Writable(ctx context.Context) error {
+	if db.Dialect() == SQLite {
+		return db.Ping(ctx)
+	}
+	var readOnly bool
+	// The variable read_only is a number, or a word in newer versions of MariaDB. In those,
+	// tx_read_only has another name, and the old one is deprecated.
+	query := "SELECT @@GLOBAL.read_only NOT IN ('0', 'OFF') OR @@GLOBAL.innodb_read_only" +
+		" /*M!100300 OR EXISTS (SELECT 1 FROM information_schema.GLOBAL_VARIABLES" +
+		" WHERE VARIABLE_NAME IN ('TX_READ_ONLY', 'TRANSACTION_READ_ONLY') AND VARIABLE_VALUE = 'ON') */" +
+		" /*!80000 OR @@GLOBAL.transaction_read_only */"
+	err := db.Read(ctx, func(tx *gorm.DB) error { return tx.Raw(query).Scan(&readOnly).Error })
+	if err == nil && readOnly {
+		db.pool.drop()
+		return ErrReadOnly
+	}
+	return err
+}
+
+// Read runs fn as one operation without a transaction: several queries in it may see
+// different states. It returns fn's error after Classify. After Config.Timeout the error is
 // errcode.Unavailable; if ctx ends earlier, it is the error of ctx.
 func (db *DB) Read(ctx context.Context, fn func(db *gorm.DB) error) error {
 	return db.run(ctx, "read", func(ctx context.Context) error { return fn(db.Gorm(ctx)) })
+}
+
+// Query runs a single query as Read does, without gorm, and calls scan for each row. MySQL
+// prepares it once for each connection, so there should be few different queries; see
+// In.
+func (db *DB) Query(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
+	return db.run(ctx, "read", func(ctx context.Context) error {
+		return db.stats.measure("query", query, args, func() (int64, error) {
+			rows, err := db.queryRows(ctx, query, args)
+			if err != nil {
+				return 0, err
+			}
+			return scanAll(rows, scan)
+		})
+	})
+}
+
+// scanAll calls scan for each row, and closes the rows.
+func scanAll(rows *sql.Rows, scan func(*sql.Rows) error) (n int64, err error) {
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for ; rows.Next(); n++ {
+		if err := scan(rows); err != nil {
+			return n, err
+		}
+	}
+	return n, rows.Err()
+}
+
+func (db *DB) queryRows(ctx context.Context, query string, args []any) (*sql.Rows, error) {
+	if db.Dialect() == SQLite { // its prepared statements can't be interrupted
+		return db.sql.QueryContext(ctx, query, args...)
+	}
+	prepared, found := db.prepared.Load(query)
+	if !found {
+		statement, err := db.sql.PrepareContext(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		if prepared, found = db.prepared.LoadOrStore(query, statement); found {
+			_ = statement.Close()
+		}
+	}
+	return prepared.(*sql.Stmt).QueryContext(ctx, args...)
+}
+
+// In returns the parameters of a list for IN, and their values. It repeats the last key
+// until their number is a power of two, so that there are few different queries. There must
+// be a key.
+func In[K any](keys []K) (marks string, values []any) {
+	size := 1
+	for size < len(keys) {
+		size *= 2
+	}
+	values = make([]any, size)
+	for i := range values {
+		values[i] = keys[min(i, len(keys)-1)]
+	}
+	return strings.Repeat(", ?", size)[2:], values
 }
 
 // Snapshot is like Read, for several queries that must see the same state of the
@@ -136,13 +246,13 @@ func (db *DB) Snapshot(ctx context.Context, fn func(tx *gorm.DB) error) error {
 
 // InTx runs fn in a transaction that writes, and commits it unless fn returns an
 // error. Timeout and errors are those of Read. After a deadlock or another conflict
-// with a concurrent transaction it rolls back and runs fn again until the timeout,
-// so fn must have no side effects outside tx. fn must not call InTx.
+// with a concurrent transaction, also one that fn reports by ErrRetry, it rolls back and
+// runs fn again until the timeout, so fn must have no side effects outside tx. fn must not call InTx.
 //
 // If the connection is lost during the commit, the error is errcode.Unavailable,
 // and the transaction may have been committed or not.
 func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
-	return db.run(ctx, "transaction", func(ctx context.Context) error {
+	return db.run(ctx, opTransaction, func(ctx context.Context) error {
 		if db.writer != nil {
 			select {
 			case db.writer <- struct{}{}:
@@ -164,18 +274,27 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	})
 }
 
-// run runs one operation with its timeout and a span in the request's trace, and
+// run runs one operation within its bulkhead, with its timeout and a span in the request's trace, and
 // classifies its error.
 func (db *DB) run(parent context.Context, name string, operation func(context.Context) error) error {
 	ctx, span := tracing.StartClient(parent, "database "+name, semconv.DBSystemNameKey.String(db.cfg.DBType))
 	defer span.End()
 	ctx, cancel := context.WithTimeout(ctx, db.cfg.Timeout)
 	defer cancel()
-	err := operationError(parent, ctx, operation(ctx))
+	err := operationError(parent, ctx, db.bulkheads.run(ctx, name, db.reads, operation))
+	db.dropReadOnly(err)
 	if failed(err) {
 		span.SetStatus(codes.Error, "")
 	}
 	return err
+}
+
+// dropReadOnly makes the pool connect anew after a write that the server has rejected
+// as read-only: another server may be the primary now.
+func (db *DB) dropReadOnly(err error) {
+	if db.pool != nil && errors.Is(err, ErrReadOnly) && db.pool.drop() {
+		db.log.Warn("the database server is read-only: connecting anew", zap.Error(err))
+	}
 }
 
 // operationError classifies the error of an operation. ctx is its context, which
@@ -188,7 +307,7 @@ func operationError(parent, ctx context.Context, err error) error {
 	case parent.Err() != nil && isInterruption(err):
 		return fmt.Errorf("%w: %v", parent.Err(), err) // the request ended: not a 503
 	case ctx.Err() != nil && isInterruption(err) && coded == nil:
-		return unavailableError(err)
+		return errcode.NewUnavailable(err)
 	}
 	return Classify(err)
 }

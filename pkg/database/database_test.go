@@ -2,9 +2,13 @@ package database_test
 
 import (
 	"context"
+	"crypto/rand"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -22,6 +26,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
 // slowStatement runs for much longer than any test waits.
@@ -126,6 +131,27 @@ func TestInTxRetriesDeadlocks(t *testing.T) {
 	}
 }
 
+// InTx rolls back and runs its function again when that returns ErrRetry.
+func TestInTxRetriesOnRequest(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := withNotes(t, cfg)
+		attempts := 0
+		require.NoError(t, db.InTx(t.Context(), func(tx *gorm.DB) error {
+			if err := tx.Create(&note{Name: "a"}).Error; err != nil {
+				return err
+			}
+			if attempts++; attempts < 3 {
+				return fmt.Errorf("changed: %w", database.ErrRetry)
+			}
+			return nil
+		}))
+		require.Equal(t, 3, attempts)
+		var notes []note
+		require.NoError(t, db.Gorm(t.Context()).Find(&notes).Error)
+		require.Len(t, notes, 1)
+	})
+}
+
 // Another process holds the lock until the timeout.
 func TestInTxWithoutTheLock(t *testing.T) {
 	if testing.Short() {
@@ -221,17 +247,19 @@ func TestWithTimeout(t *testing.T) {
 		const limit = 200 * time.Millisecond
 		db := withNotes(t, cfg).WithTimeout(limit)
 		// Many short statements.
-		long := func(tx *gorm.DB) error {
-			for began := time.Now(); time.Since(began) < 2*limit; {
-				if err := tx.Exec("UPDATE blog_note SET name = 'x' WHERE id = 0").Error; err != nil {
-					return err
+		last := func(length time.Duration) func(*gorm.DB) error {
+			return func(tx *gorm.DB) error {
+				for began := time.Now(); time.Since(began) < length; {
+					if err := tx.Exec("UPDATE blog_note SET name = 'x' WHERE id = 0").Error; err != nil {
+						return err
+					}
 				}
+				return nil
 			}
-			return nil
 		}
-		requireUnavailable(t, db.InTx(t.Context(), long))
-		require.NoError(t, db.WithTimeout(time.Minute).InTx(t.Context(), long))
-		requireUnavailable(t, db.InTx(t.Context(), long))
+		requireUnavailable(t, db.InTx(t.Context(), last(patience)))
+		require.NoError(t, db.WithTimeout(2*patience).InTx(t.Context(), last(2*limit)))
+		requireUnavailable(t, db.InTx(t.Context(), last(patience)))
 	})
 }
 
@@ -305,7 +333,7 @@ func TestCancelAffectsOneStatement(t *testing.T) {
 func TestPoolSettingsTakeEffect(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		withNotes(t, cfg)
-		cfg.MaxOpenConns, cfg.MaxIdleConns = 3, 2
+		cfg.MaxOpenConns, cfg.MaxIdleConns = 5, 2
 		db := dbtest.Open(t, cfg)
 		var group sync.WaitGroup
 		release := make(chan struct{})
@@ -315,13 +343,12 @@ func TestPoolSettingsTakeEffect(t *testing.T) {
 			})
 		}
 		require.Eventually(t, func() bool {
-			stats := db.SQL().Stats()
-			return stats.InUse == 3 && stats.WaitCount == 7
-		}, patience, time.Millisecond, "three are in use, and seven wait")
+			return db.SQL().Stats().InUse == 4
+		}, patience, time.Millisecond, "reads use all but one, which is kept for writes")
 		close(release)
 		group.Wait()
 		stats := db.SQL().Stats()
-		require.Equal(t, 3, stats.MaxOpenConnections)
+		require.Equal(t, 5, stats.MaxOpenConnections)
 		require.Positive(t, stats.MaxIdleClosed, "more than MaxIdleConns are closed")
 	})
 }
@@ -411,7 +438,8 @@ func TestRowsFoundNotRowsChanged(t *testing.T) {
 
 func TestDataSurvivesReopening(t *testing.T) {
 	cfg := dbtest.SQLite(t)
-	cfg.DBName = filepath.Join(t.TempDir(), "folders 100%", "标签 #1", "a.db")
+	cfg.DBName = filepath.Join(t.TempDir(), "folder 100% 标签 #1", "a.db")
+	require.NoError(t, os.Mkdir(filepath.Dir(cfg.DBName), 0o700))
 	db, err := database.Open(cfg, zap.NewNop())
 	require.NoError(t, err)
 	_, _, err = database.Migrate(t.Context(), db, notes())
@@ -420,6 +448,42 @@ func TestDataSurvivesReopening(t *testing.T) {
 	require.NoError(t, db.Close())
 	require.FileExists(t, cfg.DBName)
 	require.EqualValues(t, 1, count(t, dbtest.Open(t, cfg)))
+}
+
+func TestSQLiteFilesArePrivate(t *testing.T) {
+	cfg := dbtest.SQLite(t)
+	db := withNotes(t, cfg)
+	require.NoError(t, db.Claim())
+	require.NoError(t, insert(t.Context(), db, "private"))
+	files, err := filepath.Glob(cfg.DBName + "*")
+	require.NoError(t, err)
+	require.Len(t, files, 5, "database, WAL, its index, two locks: %v", files)
+	for _, file := range files {
+		info, err := os.Stat(file)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode(), file)
+	}
+}
+
+func TestClaimRefusesASecondProcess(t *testing.T) {
+	cfg := dbtest.SQLite(t)
+	first := withNotes(t, cfg)
+	require.NoError(t, first.Claim())
+	second := dbtest.Open(t, cfg)
+	err := second.Claim()
+	require.ErrorContains(t, err, fmt.Sprintf("another process (%d) serves the database file %s", os.Getpid(), cfg.DBName))
+	require.ErrorContains(t, err, "Database.DBName")
+	require.NoError(t, second.Ping(t.Context()), "commands may use the file")
+	require.NoError(t, first.Close())
+	require.NoError(t, second.Claim())
+	mysql, err := database.Open(func() database.Config {
+		cfg := database.Default()
+		cfg.Username, cfg.DBName = "root", "blog"
+		return cfg
+	}(), nopLog())
+	require.NoError(t, err)
+	require.NoError(t, mysql.Claim())
+	require.NoError(t, mysql.Close())
 }
 
 func TestMetrics(t *testing.T) {
@@ -468,4 +532,64 @@ func TestSlowStatementsAreLoggedWithoutValues(t *testing.T) {
 	entry := fmt.Sprint(logs.All()[0].ContextMap())
 	require.Contains(t, entry, "x <> ?")
 	require.NotContains(t, entry, "secret")
+}
+
+// Query reads rows, also after connections were closed and the table has changed, and its
+// errors have the classes of other operations.
+func TestQuery(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := dbtest.Open(t, cfg)
+		exec := func(statement string) {
+			_, err := db.SQL().ExecContext(t.Context(), statement)
+			require.NoError(t, err)
+		}
+		exec("CREATE TABLE numbers (id int PRIMARY KEY)")
+		exec("INSERT INTO numbers VALUES (1), (2), (3)")
+		read := func(ctx context.Context, keys ...int) (found []int, err error) {
+			marks, values := database.In(keys)
+			err = db.Query(ctx, "SELECT id FROM numbers WHERE id IN ("+marks+") ORDER BY id", values, func(rows *sql.Rows) error {
+				found = append(found, 0)
+				return rows.Scan(&found[len(found)-1])
+			})
+			return found, err
+		}
+		for range 3 {
+			found, err := read(t.Context(), 3, 9, 1)
+			require.NoError(t, err)
+			require.Equal(t, []int{1, 3}, found)
+			db.SQL().SetMaxIdleConns(0) // closes the connections
+			exec("ALTER TABLE numbers ADD COLUMN a" + strings.ToLower(rand.Text()) + " int NULL")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := read(ctx, 1)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, db.Query(t.Context(), "SELECT id FROM numbers WHERE id = ?", []any{1}, func(*sql.Rows) error { return io.EOF }), io.EOF)
+		require.Error(t, db.Query(t.Context(), "SELECT id FROM missing WHERE id = ?", []any{1}, func(*sql.Rows) error { return nil }))
+
+		slow := "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT COUNT(*) FROM n a, n b, n c"
+		err = db.WithTimeout(100*time.Millisecond).Query(t.Context(), slow, []any{900}, func(*sql.Rows) error { return nil })
+		var coded *errcode.Error
+		require.ErrorAs(t, err, &coded)
+		require.Equal(t, errcode.Unavailable, coded.Code)
+	})
+}
+
+func TestIn(t *testing.T) {
+	for want, keys := range map[string][]int{
+		"? [1]": {1}, "?, ? [1 2]": {1, 2}, "?, ?, ?, ? [1 2 3 3]": {1, 2, 3}, "?, ?, ?, ?, ?, ?, ?, ? [1 2 3 4 5 5 5 5]": {1, 2, 3, 4, 5},
+	} {
+		marks, values := database.In(keys)
+		require.Equal(t, want, fmt.Sprint(marks, " ", values))
+	}
+}
+
+// Connections have the variables that the stores depend on, whatever the server's are.
+func TestSessionVariables(t *testing.T) {
+	db := dbtest.Open(t, dbtest.MySQL(t))
+	for variable, want := range map[string]int{"eq_range_index_dive_limit": 2, "group_concat_max_len": 1 << 20} {
+		var got int
+		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT @@SESSION."+variable).Scan(&got).Error)
+		require.Equal(t, want, got, variable)
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"time"
 
 	gosqlite "github.com/glebarez/go-sqlite"
 	"github.com/go-sql-driver/mysql"
@@ -24,16 +23,20 @@ var (
 	ErrNotFound   = errors.New("no such row")
 )
 
-// retryAfter is the Retry-After of a response while the database is unavailable.
-const retryAfter = time.Second
+// ErrReadOnly is wrapped by the error of a write that the server rejects because it
+// is read-only, as a former primary is after a failover.
+var ErrReadOnly = errors.New("the database server rejects writes")
+
+// ErrRetry makes InTx run its function again: a concurrent transaction has changed what
+// the function has read.
+var ErrRetry = errors.New("a concurrent transaction has changed a row")
 
 // Classify converts an error of gorm or of a driver by its number:
 //
 //   - to ErrDuplicate, ErrForeignKey or ErrNotFound;
-//   - to an *errcode.Error with the code errcode.Unavailable and RetryAfter, if
-//     the database cannot do the work now but may be able to later: it is
-//     unreachable, overloaded, shutting down, read-only, full, or did not give a
-//     lock.
+//   - to an errcode.NewUnavailable, if the database cannot do the work now but may be
+//     able to later: it is unreachable, overloaded, shutting down, read-only, full, or
+//     did not give a lock.
 //
 // It returns any other error unchanged, also nil, a context's error and an
 // *errcode.Error. Classify is idempotent.
@@ -50,14 +53,12 @@ func Classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrDuplicate, err)
 	case foreignKey:
 		return fmt.Errorf("%w: %w", ErrForeignKey, err)
+	case readOnly:
+		return errcode.NewUnavailable(fmt.Errorf("%w: %w", ErrReadOnly, err))
 	case unavailable, conflict, interrupted:
-		return unavailableError(err)
+		return errcode.NewUnavailable(err)
 	}
 	return err
-}
-
-func unavailableError(cause error) error {
-	return &errcode.Error{Code: errcode.Unavailable, RetryAfter: retryAfter, Cause: cause}
 }
 
 func isSentinel(err error) bool {
@@ -88,6 +89,7 @@ const (
 	duplicate              // a row with this key exists
 	foreignKey             // a referenced row is missing, or the row is still referenced
 	unavailable            // the database cannot serve now
+	readOnly               // the server serves reads only
 	conflict               // the transaction failed because of another one; retry it
 	interrupted            // the statement was cancelled
 )
@@ -98,6 +100,8 @@ func classOf(err error) errorClass {
 	var connecting *connectError
 	var network net.Error
 	switch {
+	case errors.Is(err, ErrRetry):
+		return conflict
 	// No connection means unavailable, whatever the reason: a wrong password may
 	// be about to change, too.
 	case errors.As(err, &connecting):
@@ -124,6 +128,8 @@ func mysqlClass(number uint16) errorClass {
 		return foreignKey
 	case 1213, 1205, 1020, 3101: // deadlock, lock wait, row changed since read, rolled back by the cluster
 		return conflict
+	case 1290, 1792, 1836: // option --read-only, read-only transaction, read-only mode
+		return readOnly
 	case 1317, 1969, 3024: // interrupted, max_statement_time, max_execution_time
 		return interrupted
 	case
@@ -131,7 +137,6 @@ func mysqlClass(number uint16) errorClass {
 		1044, 1045, 1049, 1129, 1130, 1698, // account or host refused, no such database
 		1047, 1053, 1927, 4031, // cluster not ready, shutting down, killed, disconnected as idle
 		1159, 1161, 1158, 1160, // reading from or writing to the network
-		1290, 1792, 1836, // read-only
 		1015, 1021, 1030, 1037, 1041, 1114, 1135, 1180: // locks, disk, memory, table or threads exhausted, commit failed
 		return unavailable
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
@@ -32,8 +33,15 @@ func TestClassifyByNumber(t *testing.T) {
 			require.Equal(t, err, database.Classify(err), "classified twice")
 		}
 	}
-	for _, number := range []uint16{1040, 1203, 1226, 1205, 1213, 1969, 3024, 1317, 1290, 1836, 1053, 1927, 1047, 1021, 1114} {
+	for _, number := range []uint16{1040, 1203, 1226, 1205, 1213, 1969, 3024, 1317, 1053, 1927, 1047, 1021, 1114} {
 		requireUnavailable(t, database.Classify(&mysql.MySQLError{Number: number, Message: "Duplicate entry"}))
+	}
+	for _, number := range []uint16{1290, 1792, 1836} {
+		err := database.Classify(&mysql.MySQLError{Number: number, Message: "no such table"})
+		requireUnavailable(t, err)
+		require.ErrorIs(t, err, database.ErrReadOnly)
+		require.ErrorContains(t, err, strconv.Itoa(int(number)))
+		require.Equal(t, err, database.Classify(err), "classified twice")
 	}
 	for _, number := range []uint16{1064, 1146, 1054, 1406} {
 		err := error(&mysql.MySQLError{Number: number, Message: "Duplicate entry, deadlock, gone away"})

@@ -13,12 +13,18 @@ import (
 
 const startedKey = "achilles:started"
 
-// stats measures the statements of gorm and logs slow ones without their values.
+// stats measures statements and logs slow ones without their values.
 type stats struct {
 	log     *zap.Logger
 	slow    time.Duration
 	seconds *prometheus.HistogramVec
+	onQuery func(query string, args []any) // may be nil
 }
+
+// OnQuery registers a function that is called before each statement of Query, QueryIn,
+// Exec and Insert, for tests. It must be called before db is used, and
+// replaces the last one. gorm's callbacks see all other statements.
+func (db *DB) OnQuery(fn func(query string, args []any)) { db.stats.onQuery = fn }
 
 func newStats(log *zap.Logger, slow time.Duration) *stats {
 	return &stats{log: log, slow: slow, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -34,6 +40,7 @@ func (db *DB) Register(reg prometheus.Registerer) error {
 	return errors.Join(
 		reg.Register(collectors.NewDBStatsCollector(db.sql, name)),
 		reg.Register(db.stats.seconds),
+		reg.Register(db.bulkheads.rejected),
 	)
 }
 
@@ -60,14 +67,29 @@ func (s *stats) end(operation string) func(*gorm.DB) {
 		if !ok {
 			return
 		}
-		took, status := time.Since(started), "ok"
-		if db.Error != nil && !errors.Is(db.Error, gorm.ErrRecordNotFound) {
-			status = "error"
-		}
-		s.seconds.WithLabelValues(operation, status).Observe(took.Seconds())
-		if took >= s.slow {
-			s.log.Warn("slow query", zap.String("sql", db.Statement.SQL.String()),
-				zap.Duration("duration", took), zap.Int64("rows", db.RowsAffected), zap.String("status", status))
-		}
+		s.record(operation, db.Statement.SQL.String(), started, db.RowsAffected, db.Error)
+	}
+}
+
+// measure runs a statement that gorm doesn't run. run returns the number of rows.
+func (s *stats) measure(operation, statement string, args []any, run func() (rows int64, err error)) error {
+	if s.onQuery != nil {
+		s.onQuery(statement, args)
+	}
+	started := time.Now()
+	rows, err := run()
+	s.record(operation, statement, started, rows, err)
+	return err
+}
+
+func (s *stats) record(operation, query string, started time.Time, rows int64, err error) {
+	took, status := time.Since(started), "ok"
+	if err != nil && !errors.Is(err, gorm.ErrRecordNotFound) {
+		status = "error"
+	}
+	s.seconds.WithLabelValues(operation, status).Observe(took.Seconds())
+	if took >= s.slow {
+		s.log.Warn("slow query", zap.String("sql", query),
+			zap.Duration("duration", took), zap.Int64("rows", rows), zap.String("status", status))
 	}
 }

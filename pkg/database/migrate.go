@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -15,16 +16,24 @@ import (
 	goosedb "github.com/pressly/goose/v3/database"
 	"go.uber.org/zap"
 	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/health"
 )
 
 // ErrSchemaBehind is returned by SchemaCurrent if the database lacks migrations of
 // this release.
-var ErrSchemaBehind = errors.New("the database's schema is behind this release")
+var ErrSchemaBehind error = health.Reason("the schema is behind: run the command migrate")
 
 const (
-	defaultLockWait = 2 * time.Minute
-	// reachTimeout is the timeout of a migration's first connection to the server.
+	defaultLockWait    = 2 * time.Minute
+	defaultIdleTimeout = 30 * time.Second
+	// reachTimeout is the timeout of each try to connect to the server.
 	reachTimeout = 5 * time.Second
+	reachPause   = 500 * time.Millisecond
+	// A new reason for waiting is logged after reachNewReason, and the same one again
+	// after reachSameReason.
+	reachNewReason  = 2 * time.Second
+	reachSameReason = 30 * time.Second
 	// busyWhileMigrating is how long a migration of SQLite waits for the writers of
 	// a running service.
 	busyWhileMigrating = 30 * time.Second
@@ -52,6 +61,10 @@ type Migrations struct {
 	// lockWait is how long to wait for another migration of the same database;
 	// 0 means defaultLockWait.
 	lockWait time.Duration
+	// idleTimeout is the time after which the server closes the session, and so
+	// releases the lock, of a migration whose client is lost; 0 means
+	// defaultIdleTimeout.
+	idleTimeout time.Duration
 }
 
 var serviceNames = regexp.MustCompile(`^[a-z][a-z0-9_]{0,20}$`)
@@ -59,10 +72,15 @@ var serviceNames = regexp.MustCompile(`^[a-z][a-z0-9_]{0,20}$`)
 // Migrate applies the migrations that the database lacks and returns its version
 // before and after. The versions are the same if there was nothing to do, also if
 // the schema is newer than the files, as after a rollback of the release. Several
-// processes may call it at the same time: a lock makes them take turns. Migrate
-// creates a missing MySQL database if the account may.
+// processes may call it at the same time: if there is something to do, a lock makes
+// them take turns. Migrate waits for a MySQL server for up to Config.MigrateWait, and
+// creates a missing database if the account may.
 func Migrate(ctx context.Context, db *DB, m Migrations) (from, to int64, err error) {
-	pool, err := migrationPool(ctx, db)
+	newest, err := m.newest(db.Dialect())
+	if err != nil {
+		return 0, 0, err
+	}
+	pool, err := migrationPool(ctx, db, m)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -70,6 +88,13 @@ func Migrate(ctx context.Context, db *DB, m Migrations) (from, to int64, err err
 	provider, err := m.provider(db, pool)
 	if err != nil {
 		return 0, 0, err
+	}
+	// Most starts have nothing to do, and must not wait for the lock.
+	if from, err = m.version(ctx, db); err != nil || from >= newest {
+		return from, from, err
+	}
+	if err := m.rejectOtherService(ctx, db, from); err != nil {
+		return from, from, err
 	}
 	// The provider's Up looks at the versions before it takes the lock, and
 	// creates their table as it looks. This call does so under the lock.
@@ -103,31 +128,55 @@ func migrationError(err error) error {
 }
 
 // migrationPool returns a pool whose statements have no timeout.
-func migrationPool(ctx context.Context, db *DB) (*sql.DB, error) {
+func migrationPool(ctx context.Context, db *DB, m Migrations) (*sql.DB, error) {
 	if db.cfg.DBType == SQLite {
 		return openSQLite(db.cfg, busyWhileMigrating)
 	}
-	pool, err := openMySQL(db.cfg, 0, db.log)
+	pool, err := openMySQL(db.cfg, migrationSession(cmp.Or(m.idleTimeout, defaultIdleTimeout)), db.log)
 	if err != nil {
 		return nil, err
 	}
-	err = reach(ctx, pool)
-	// The database does not exist, or the account may not use it. Which of the
-	// two errors the server returns depends on the account's rights.
-	if hasNumber(err, 1049) || hasNumber(err, 1044) {
-		err = createDatabase(ctx, db)
-	}
-	if err != nil {
+	if err := awaitServer(ctx, db, pool); err != nil {
 		return nil, errors.Join(fmt.Errorf("the database %s at %s cannot be used: %w; check the section Database of the configuration",
 			db.cfg.DBName, db.cfg.Host, err), pool.Close())
 	}
 	return pool, nil
 }
 
-func reach(ctx context.Context, pool *sql.DB) error {
+// awaitServer waits for up to Config.MigrateWait until the database can be used. It
+// also waits if the account is refused or the database is missing: both may be
+// created after the server has started, and the password file may be about to change.
+func awaitServer(ctx context.Context, db *DB, pool *sql.DB) error {
+	started, reason := time.Now(), ""
+	var logged time.Time
+	for {
+		err := reach(ctx, db, pool)
+		waited := time.Since(started)
+		if err == nil || classOf(err) != unavailable || waited >= db.cfg.MigrateWait {
+			return err
+		}
+		if since := time.Since(logged); since >= reachSameReason || err.Error() != reason && since >= reachNewReason {
+			logged, reason = time.Now(), err.Error()
+			db.log.Warn("waiting for the database", zap.String("database", db.cfg.DBName), zap.String("host", db.cfg.Host),
+				zap.Error(err), zap.Duration("gives_up_in", (db.cfg.MigrateWait-waited).Round(time.Second)))
+		}
+		if !pause(ctx, min(reachPause, db.cfg.MigrateWait-waited)) {
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// reach connects to the database, and creates it if it is missing.
+func reach(ctx context.Context, db *DB, pool *sql.DB) error {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	return pool.PingContext(ctx)
+	err := pool.PingContext(ctx)
+	// The database does not exist, or the account may not use it. Which of the
+	// two errors the server returns depends on the account's rights.
+	if hasNumber(err, 1049) || hasNumber(err, 1044) {
+		return createDatabase(ctx, db)
+	}
+	return err
 }
 
 func hasNumber(err error, number uint16) bool {
@@ -139,7 +188,7 @@ func hasNumber(err error, number uint16) bool {
 func createDatabase(ctx context.Context, db *DB) (err error) {
 	server := db.cfg
 	server.DBName = ""
-	pool, err := openMySQL(server, 0, db.log)
+	pool, err := openMySQL(server, migrationSession(defaultIdleTimeout), db.log)
 	if err != nil {
 		return err
 	}
@@ -232,7 +281,7 @@ func SchemaCurrent(ctx context.Context, db *DB, m Migrations) error {
 		return err
 	}
 	if version < newest {
-		return fmt.Errorf("%w: it is at version %d and %d is needed; run the command migrate", ErrSchemaBehind, version, newest)
+		return fmt.Errorf("%w (it is at version %d and %d is needed)", ErrSchemaBehind, version, newest)
 	}
 	return nil
 }
@@ -251,6 +300,29 @@ func (m Migrations) version(ctx context.Context, db *DB) (version int64, err err
 		return tx.Raw("SELECT COALESCE(MAX(version_id), 0) FROM " + m.table(db)).Scan(&version).Error
 	})
 	return version, err
+}
+
+// rejectOtherService returns an error if this service is about to create its tables
+// beside those of another one.
+func (m Migrations) rejectOtherService(ctx context.Context, db *DB, version int64) error {
+	if version > 0 {
+		return nil
+	}
+	all := "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+	if db.Dialect() == SQLite {
+		all = "SELECT name FROM sqlite_master WHERE type = 'table'"
+	}
+	var names []string
+	err := db.Read(ctx, func(tx *gorm.DB) error { return tx.Raw(all).Scan(&names).Error })
+	for _, name := range names {
+		other, found := strings.CutSuffix(name, "_migration")
+		other, prefixed := strings.CutPrefix(other, db.cfg.TablePrefix)
+		if found && prefixed && other != m.Service {
+			return fmt.Errorf("the database %s belongs to the service %s (it has the table %s), and each service needs its own; "+
+				"choose another with Database.DBName, or another Database.TablePrefix", db.cfg.DBName, other, name)
+		}
+	}
+	return err
 }
 
 // newest returns the highest version of the files.

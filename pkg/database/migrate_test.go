@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"gorm.io/gorm"
 
 	"github.com/achilles-blog/achilles/pkg/database"
@@ -66,14 +68,19 @@ func TestMigrate(t *testing.T) {
 	})
 }
 
-func TestMigrateTwoServicesInOneDatabase(t *testing.T) {
+func TestMigrateRejectsTheDatabaseOfAnotherService(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		db := withNotes(t, cfg)
-		files := both("0001_other.sql", "CREATE TABLE blog_other (id int);")
-		_, to, err := database.Migrate(t.Context(), db, database.Migrations{Service: "others", Files: files})
-		require.NoError(t, err)
-		require.EqualValues(t, 1, to)
-		require.Contains(t, tables(t, db), "blog_other")
+		other := database.Migrations{Service: "others", Files: both("0001_other.sql", "CREATE TABLE blog_other (id int);")}
+		_, _, err := database.Migrate(t.Context(), db, other)
+		require.ErrorContains(t, err, "belongs to the service notes (it has the table blog_notes_migration)")
+		require.ErrorContains(t, err, "Database.DBName")
+		require.NotContains(t, tables(t, db), "blog_other")
+
+		cfg.TablePrefix = "shop_"
+		_, _, err = database.Migrate(t.Context(), dbtest.Open(t, cfg), other)
+		require.NoError(t, err, "the prefix keeps their tables apart")
+		require.Contains(t, tables(t, db), "shop_other")
 	})
 }
 
@@ -176,6 +183,9 @@ func TestMigrateKilled(t *testing.T) {
 	})
 }
 
+// behind returns a migration that is newer than those of hold.
+func behind() fstest.MapFS { return both("0009_behind.sql", "CREATE TABLE blog_behind (id int);") }
+
 // hold runs a migration that ends with the test.
 func hold(t *testing.T, cfg database.Config) {
 	t.Helper()
@@ -199,7 +209,7 @@ func hold(t *testing.T, cfg database.Config) {
 func TestMigrateLockTimeout(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		hold(t, cfg)
-		m := notes().WithLockWait(200 * time.Millisecond)
+		m := notes(behind()).WithLockWait(200 * time.Millisecond)
 		_, _, err := database.Migrate(t.Context(), dbtest.Open(t, cfg), m)
 		require.ErrorContains(t, err, "another migration of this database has not ended within 200ms")
 	})
@@ -210,9 +220,87 @@ func TestMigrateLockContext(t *testing.T) {
 		hold(t, cfg)
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		_, _, err := database.Migrate(ctx, dbtest.Open(t, cfg), notes())
+		_, _, err := database.Migrate(ctx, dbtest.Open(t, cfg), notes(behind()))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
+}
+
+// A pod that starts while another release migrates must not wait.
+func TestMigrateNeedsNoLockForACurrentSchema(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		hold(t, cfg)
+		_, to, err := database.Migrate(t.Context(), dbtest.Open(t, cfg), notes().WithLockWait(time.Millisecond))
+		require.NoError(t, err)
+		require.Positive(t, to)
+	})
+}
+
+// Another process may have migrated while this one waited for the lock.
+func TestMigrateLooksAgainUnderTheLock(t *testing.T) {
+	cfg := dbtest.MySQL(t)
+	db := withNotes(t, cfg)
+	other := notes(slowMigration(0))
+	release := blockMigrations(t, cfg)
+	first := make(chan error, 1)
+	go func() { _, _, err := database.Migrate(t.Context(), dbtest.Open(t, cfg), other); first <- err }()
+	require.Eventually(t, func() bool { return strings.Contains(strings.Join(tables(t, db), " "), "blog_begun") },
+		patience, 5*time.Millisecond)
+	second := make(chan error, 1)
+	go func() { // its second migration must not run
+		_, _, err := database.Migrate(t.Context(), dbtest.Open(t, cfg), notes(both("0002_bad.sql", "CREATE TABLE nonsense;")))
+		second <- err
+	}()
+	require.Eventually(t, func() bool { return waiting(t, db, "SELECT GET_LOCK('achilles:%") }, patience, 5*time.Millisecond)
+	release()
+	require.NoError(t, <-first)
+	require.NoError(t, <-second)
+}
+
+// waiting reports whether the server runs a statement like that.
+func waiting(t *testing.T, db *database.DB, statement string) bool {
+	t.Helper()
+	var n int
+	require.NoError(t, db.Gorm(t.Context()).Raw("SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE ?",
+		statement).Scan(&n).Error)
+	return n > 0
+}
+
+// The migration's client is lost without closing its connection, as with a lost node.
+func TestMigrateLostClientReleasesTheLock(t *testing.T) {
+	cfg := dbtest.MySQL(t)
+	db := withNotes(t, cfg)
+	release := blockMigrations(t, cfg)
+	lost := cfg
+	proxy := newProxy(t, cfg.Host)
+	lost.Host = proxy.addr
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, _, err := database.Migrate(ctx, dbtest.Open(t, lost), notes(slowMigration(0)).WithIdleTimeout(2*time.Second))
+		ended <- err
+	}()
+	t.Cleanup(func() { cancel(); require.Error(t, <-ended) })
+	require.Eventually(t, func() bool { return strings.Contains(strings.Join(tables(t, db), " "), "blog_begun") },
+		patience, 5*time.Millisecond)
+	proxy.silence()
+	release()
+
+	_, to, err := database.Migrate(t.Context(), db, notes(slowMigration(0)).WithLockWait(patience))
+	require.NoError(t, err)
+	require.EqualValues(t, 2, to)
+}
+
+// The default, with which the lock of a lost client is released within a minute.
+func TestMigrationSessionEndsWithinAMinute(t *testing.T) {
+	db := dbtest.Open(t, dbtest.MySQL(t))
+	_, _, err := database.Migrate(t.Context(), db, notes(fstest.MapFS{
+		"mysql/0002_seen.sql": up("CREATE TABLE blog_seen AS SELECT @@SESSION.wait_timeout AS seconds;"),
+	}))
+	require.NoError(t, err)
+	var seconds int
+	require.NoError(t, db.Gorm(t.Context()).Raw("SELECT seconds FROM blog_seen").Scan(&seconds).Error)
+	require.Positive(t, seconds)
+	require.LessOrEqual(t, seconds, 60)
 }
 
 func TestMigrateRejectsInvalidFiles(t *testing.T) {
@@ -258,6 +346,7 @@ func TestMigrateWithoutTheRightToCreateTheDatabase(t *testing.T) {
 	})
 	cfg.Username, cfg.Password = user, "pass"
 	cfg.DBName += "_absent"
+	cfg.MigrateWait = 0
 	_, _, err := database.Migrate(t.Context(), dbtest.Open(t, cfg), notes())
 	require.ErrorContains(t, err, "CREATE DATABASE")
 	require.NotContains(t, err.Error(), "pass'")
@@ -266,9 +355,49 @@ func TestMigrateWithoutTheRightToCreateTheDatabase(t *testing.T) {
 func TestMigrateWithoutServer(t *testing.T) {
 	cfg := database.Default()
 	cfg.Username, cfg.DBName, cfg.Host = "root", "blog", "127.0.0.1:1"
-	_, _, err := database.Migrate(t.Context(), dbtest.Open(t, cfg), notes())
+	cfg.MigrateWait = 2 * time.Second
+	core, logs := observer.New(zap.WarnLevel)
+	db, err := database.Open(cfg, zap.New(core))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	started := time.Now()
+	_, _, err = database.Migrate(t.Context(), db, notes())
 	require.ErrorContains(t, err, "127.0.0.1:1 cannot be used")
 	require.ErrorContains(t, err, "check the section Database")
+	require.GreaterOrEqual(t, time.Since(started), cfg.MigrateWait)
+	require.Len(t, logs.FilterMessage("waiting for the database").All(), 1, "the same reason is logged every 30 s")
+	require.Contains(t, fmt.Sprint(logs.All()[0].ContextMap()), "connection refused")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _, err = database.Migrate(ctx, db, notes())
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// The server starts, and the account is created, while migrate waits.
+func TestMigrateWaitsForTheServer(t *testing.T) {
+	server := dbtest.NewMySQL(t)
+	cfg := server.Config(t)
+	server.Stop(t)
+	late := cfg
+	late.Username = "late"
+	core, logs := observer.New(zap.WarnLevel)
+	db, err := database.Open(late, zap.New(core))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	ended := make(chan error, 1)
+	go func() { _, _, err := database.Migrate(t.Context(), db, notes()); ended <- err }()
+	said := func(reason string) func() bool {
+		return func() bool { return strings.Contains(fmt.Sprint(logs.All()), reason) }
+	}
+	require.Eventually(t, said("connection refused"), patience, 10*time.Millisecond)
+	server.Start(t)
+	require.Eventually(t, said("Access denied"), patience, 10*time.Millisecond)
+	admin := dbtest.Open(t, cfg)
+	require.NoError(t, admin.Gorm(t.Context()).Exec("CREATE USER late@'127.0.0.1'").Error)
+	require.NoError(t, admin.Gorm(t.Context()).Exec("GRANT ALL ON "+cfg.DBName+".* TO late@'127.0.0.1'").Error)
+	require.NoError(t, <-ended)
+	require.NoError(t, database.SchemaCurrent(t.Context(), admin, notes()))
 }
 
 func TestOpenWithInvalidPath(t *testing.T) {
@@ -281,6 +410,11 @@ func TestOpenWithInvalidPath(t *testing.T) {
 		require.ErrorContains(t, err, path)
 		require.ErrorContains(t, err, "choose another with Database.DBName")
 	}
+	mistyped := dbtest.SQLite(t)
+	mistyped.DBName = filepath.Join(t.TempDir(), "vra", "tag.db")
+	_, err := database.Open(mistyped, nil)
+	require.ErrorContains(t, err, "vra of the database file "+mistyped.DBName+" does not exist; create it")
+	require.NoDirExists(t, filepath.Dir(mistyped.DBName))
 }
 
 // The previous release writes during the migration.

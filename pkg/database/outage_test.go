@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"gorm.io/gorm"
 
 	"github.com/achilles-blog/achilles/pkg/database"
@@ -51,6 +53,20 @@ func requireRecovery(t *testing.T, db *database.DB) {
 	for i := range 20 {
 		require.NoError(t, insert(t.Context(), db, fmt.Sprint(time.Now().UnixNano(), i)))
 	}
+}
+
+// connections returns the ids of three connections of the pool, in use at once.
+func connections(t *testing.T, db *database.DB) (ids []int) {
+	t.Helper()
+	for range 3 {
+		conn, err := db.SQL().Conn(t.Context())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close()) }()
+		var id int
+		require.NoError(t, conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id))
+		ids = append(ids, id)
+	}
+	return ids
 }
 
 func asInProduction(cfg database.Config) database.Config {
@@ -198,17 +214,35 @@ func TestOutages(t *testing.T) {
 		require.NoError(t, admin.Gorm(t.Context()).Exec("GRANT ALL ON "+cfg.DBName+".* TO plain@'127.0.0.1'").Error)
 		plain := cfg
 		plain.Username = "plain" // read-only does not apply to root
-		plain.MaxOpenConns, plain.MaxIdleConns = 1, 1
-		db := dbtest.Open(t, plain)
+		core, logs := observer.New(zap.WarnLevel)
+		db, err := database.Open(plain, zap.New(core))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, db.Close()) }()
 		require.NoError(t, insert(t.Context(), db, "before"))
+		require.NoError(t, db.Writable(t.Context()))
 		require.NoError(t, admin.Gorm(t.Context()).Exec("SET GLOBAL read_only = ON").Error)
-		var before, after int
-		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT CONNECTION_ID()").Scan(&before).Error)
-		requireUnavailable(t, insert(t.Context(), db, "during"))
-		require.NoError(t, db.Gorm(t.Context()).Raw("SELECT CONNECTION_ID()").Scan(&after).Error)
-		require.NotEqual(t, before, after, "a new connection may reach the new primary")
+		checked := dbtest.Open(t, plain)
+		before := connections(t, checked)
+		require.ErrorIs(t, checked.Writable(t.Context()), database.ErrReadOnly)
+		require.NoError(t, checked.Ping(t.Context()), "it is reachable")
+		for _, id := range connections(t, checked) {
+			require.NotContains(t, before, id, "reads must not stay at a former primary")
+		}
+
+		before = connections(t, db)
+		err = insert(t.Context(), db, "during")
+		requireUnavailable(t, err)
+		require.ErrorIs(t, err, database.ErrReadOnly)
+		require.ErrorContains(t, err, "1290")
+		require.Contains(t, fmt.Sprint(logs.FilterMessageSnippet("read-only").All()), "1290")
+		after := connections(t, db)
+		for _, id := range before {
+			require.NotContains(t, after, id, "a new connection may reach the new primary")
+		}
 		count(t, db) // reads work
 		require.NoError(t, admin.Gorm(t.Context()).Exec("SET GLOBAL read_only = OFF").Error)
+		require.NoError(t, insert(t.Context(), db, "writable again"))
+		require.NoError(t, db.Writable(t.Context()))
 		requireRecovery(t, db)
 	})
 	t.Run("wrong password", func(t *testing.T) {
@@ -330,4 +364,35 @@ func TestSnapshotWithAnotherDefaultIsolation(t *testing.T) {
 		return tx.Model(&note{}).Count(&after).Error
 	}))
 	require.Equal(t, before, after)
+}
+
+// A server is also read-only if its transactions are, unless they say otherwise (error 1792).
+func TestWritableWithReadOnlyTransactions(t *testing.T) {
+	db := withNotes(t, dbtest.NewMySQL(t).Config(t))
+	require.NoError(t, db.Writable(t.Context()))
+	require.NoError(t, db.Gorm(t.Context()).Exec("SET GLOBAL tx_read_only = ON").Error)
+	require.ErrorIs(t, db.Writable(t.Context()), database.ErrReadOnly)
+	require.ErrorIs(t, insert(t.Context(), db, "with a new connection"), database.ErrReadOnly)
+	require.NoError(t, db.Gorm(t.Context()).Exec("SET GLOBAL tx_read_only = OFF").Error)
+	require.NoError(t, db.Writable(t.Context()))
+	require.Eventually(t, func() bool { return insert(t.Context(), db, "writable again") == nil }, patience, 100*time.Millisecond)
+}
+
+// While the server stays read-only, failed writes do not reopen all connections each time.
+func TestReadOnlyServerIsNotReconnectedToAtEveryWrite(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	cfg := dbtest.MySQL(t)
+	withNotes(t, cfg)
+	db, err := database.Open(cfg, zap.New(core))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	started := time.Now()
+	for range 20 {
+		err := db.InTx(t.Context(), func(tx *gorm.DB) error {
+			return tx.Exec("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1836, MESSAGE_TEXT = 'Running in read-only mode'").Error
+		})
+		require.ErrorIs(t, err, database.ErrReadOnly)
+		requireUnavailable(t, err)
+	}
+	require.LessOrEqual(t, logs.Len(), 1+int(time.Since(started)/time.Second))
 }

@@ -6,10 +6,11 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
-	"reflect"
+	"syscall"
 	"time"
 
 	gosqlite "github.com/glebarez/go-sqlite"
@@ -17,17 +18,25 @@ import (
 	sqlite "modernc.org/sqlite/lib"
 )
 
-// openSQLite opens the file, and creates it and its folder if they don't exist.
-// busy is how long SQLite waits for a lock of another connection. This wait cannot
-// be interrupted, so it must be short while serving.
+// sqliteCache is the size in KiB of the page cache of each connection. It is outside of
+// the memory that Go limits; the kernel caches the file as well.
+const sqliteCache = 512
+
+// openSQLite opens the file, and creates it if it doesn't exist. It doesn't create its
+// folder: a mistyped path would be a new database. busy is how long SQLite waits for a
+// lock of another connection. This wait cannot be interrupted, so it must be short
+// while serving.
 func openSQLite(cfg Config, busy time.Duration) (*sql.DB, error) {
 	path := cfg.DBName
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("the folder of the database %s cannot be created: %w; choose another with Database.DBName", path, err)
+	if err := createFile(path); err != nil {
+		return nil, err
 	}
 	query := url.Values{
 		"_txlock": {"immediate"}, // a transaction that writes after it has read may fail
-		"_pragma": {fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "foreign_keys(1)"},
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "foreign_keys(1)", fmt.Sprintf("cache_size(-%d)", sqliteCache)},
+	}
+	if err := addFunction(); err != nil {
+		return nil, err
 	}
 	db := sql.OpenDB(sqliteConnector{dsn: path + "?" + query.Encode()})
 	if err := useWAL(db); err != nil {
@@ -35,6 +44,24 @@ func openSQLite(cfg Config, busy time.Duration) (*sql.DB, error) {
 		return nil, fmt.Errorf("the database file %s cannot be used: %w; make it and its folder writable, or choose another with Database.DBName", path, err)
 	}
 	return db, nil
+}
+
+// createFile creates an empty file, which is an empty database, that only its owner can
+// read. SQLite gives the files beside it the same mode.
+func createFile(path string) error {
+	dir := filepath.Dir(path)
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the folder %s of the database file %s does not exist; create it, or choose another with Database.DBName", dir, path)
+	case err == nil && !info.IsDir(), errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("the database file %s can't be in %s, which is no folder; choose another with Database.DBName", path, dir)
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600) // #nosec G304 -- the user names the file
+	if err != nil {
+		return fmt.Errorf("the database file %s cannot be opened: %w; make it and its folder accessible, or choose another with Database.DBName", path, err)
+	}
+	return file.Close()
 }
 
 // useWAL sets the journal mode of the file, in which readers and a writer don't
@@ -64,22 +91,16 @@ func (c sqliteConnector) Connect(context.Context) (driver.Conn, error) {
 		return nil, &connectError{err}
 	}
 	conn, ok := raw.(sqliteDriverConn)
-	handle, found := handleOf(raw)
-	if !ok || !found {
+	if !ok {
 		_ = raw.Close()
-		return nil, errors.New("the SQLite driver has changed: its connection can no longer be interrupted")
+		return nil, fmt.Errorf("the SQLite driver's connection %T lacks a method that Achilles needs", raw)
+	}
+	handle, err := handleOf(conn)
+	if err != nil {
+		_ = raw.Close()
+		return nil, &connectError{err}
 	}
 	return sqliteConn{sqliteDriverConn: conn, handle: handle}, nil
-}
-
-// handleOf returns SQLite's handle of the connection, which the driver holds
-// in a field of its own and offers no way to interrupt from outside.
-func handleOf(conn driver.Conn) (uintptr, bool) {
-	field := reflect.Indirect(reflect.ValueOf(conn)).FieldByName("db")
-	if !field.IsValid() || field.Kind() != reflect.Uintptr || field.Uint() == 0 {
-		return 0, false
-	}
-	return uintptr(field.Uint()), true
 }
 
 type sqliteDriverConn interface {

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,6 +71,17 @@ func TestDocumentedCodes(t *testing.T) {
 	require.Equal(t, declared, documented)
 }
 
+// docs/errors.md lists exactly the declared reasons.
+func TestDocumentedReasons(t *testing.T) {
+	text, err := os.ReadFile("../../docs/errors.md")
+	require.NoError(t, err)
+	var documented []errcode.Reason
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+		documented = append(documented, errcode.Reason(row[1]))
+	}
+	require.Equal(t, errcode.Reasons(), documented)
+}
+
 func TestMessagesAreTranslated(t *testing.T) {
 	for _, code := range errcode.All() {
 		for _, locale := range []string{"zh", "en", "zh_Hant_TW"} {
@@ -105,6 +117,14 @@ func TestNumbersAreUnique(t *testing.T) {
 
 func TestUnknownCodeIsInternal(t *testing.T) {
 	require.Equal(t, 500, errcode.Code(42).Status())
+}
+
+func TestNewUnavailable(t *testing.T) {
+	cause := errors.New("disk on fire")
+	require.Equal(t, &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second, Cause: cause}, errcode.NewUnavailable(cause))
+	text := errcode.Text{EN: "queue full"}
+	require.Equal(t, &errcode.Error{Code: errcode.Unavailable, Details: []errcode.Detail{{Text: text}}, RetryAfter: time.Second},
+		errcode.NewUnavailable(nil, text))
 }
 
 func TestWrap(t *testing.T) {

@@ -8,20 +8,32 @@ import (
 // Error is an error with a code. Clients see Code and Details. Cause is only logged.
 type Error struct {
 	Code    Code
-	Details []Text
+	Details []Detail
 	// RetryAfter, if positive, is sent as the header Retry-After, in whole seconds.
 	RetryAfter time.Duration
 	Cause      error
 }
 
-// New returns an error with the given code and details.
-func New(code Code, details ...Text) *Error {
-	return &Error{Code: code, Details: details}
+// New returns an error with the given code and texts as details.
+func New(code Code, texts ...Text) *Error {
+	err := &Error{Code: code}
+	for _, text := range texts {
+		err.Details = append(err.Details, Detail{Text: text})
+	}
+	return err
 }
 
 // Wrap returns an error with the given code and cause.
 func Wrap(code Code, cause error) *Error {
 	return &Error{Code: code, Cause: cause}
+}
+
+// NewUnavailable returns an error with the code Unavailable, the given cause, which may
+// be nil, and texts as details. The client may try again after a second.
+func NewUnavailable(cause error, texts ...Text) *Error {
+	err := New(Unavailable, texts...)
+	err.RetryAfter, err.Cause = time.Second, cause
+	return err
 }
 
 // Error returns the text for the log, in English.

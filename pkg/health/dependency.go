@@ -20,12 +20,22 @@ type dependency struct {
 	mu     sync.Mutex
 	err    error // of the last check
 	at     time.Time
-	up     bool // in strict mode
-	streak int  // consecutive results that contradict up
+	up     bool           // in strict mode
+	streak int            // consecutive results that contradict up
+	logged map[error]bool // reasons that were logged since the last check that passed
+
+	upDesc, failingDesc *prometheus.Desc
 }
 
 func newDependency(name string, check func(ctx context.Context) error, cfg Config, log *zap.Logger) *dependency {
-	return &dependency{name: name, check: check, cfg: cfg, log: log, err: notChecked}
+	label := prometheus.Labels{"dependency": name}
+	return &dependency{
+		name: name, check: check, cfg: cfg, log: log, err: notChecked, logged: map[error]bool{},
+		upDesc: prometheus.NewDesc("achilles_dependency_up",
+			"Whether the last check of the dependency passed (1) or not (0).", nil, label),
+		failingDesc: prometheus.NewDesc("achilles_dependency_failing",
+			"1 while the dependency fails, with the reason that /readyz shows.", []string{"reason"}, label),
+	}
 }
 
 // watch checks until ctx ends. While a check does not return, each interval counts
@@ -108,12 +118,15 @@ func (d *dependency) record(err error) {
 	}
 }
 
+// logChange logs each reason of an outage once, and its end.
 func (d *dependency) logChange(err error) {
-	switch {
+	switch reason := reasonOf(err); {
 	case err == nil && d.err != nil:
 		d.log.Info("dependency up", zap.String("dependency", d.name))
-	case err != nil && (d.err == nil || d.at.IsZero()):
-		d.log.Warn("dependency down", zap.String("dependency", d.name), zap.Error(err))
+		clear(d.logged)
+	case err != nil && !d.logged[reason]:
+		d.log.Warn("dependency down", zap.String("dependency", d.name), zap.String("reason", reason.Error()), zap.Error(err))
+		d.logged[reason] = true
 	}
 }
 
@@ -149,15 +162,26 @@ func (d *dependency) strict() error {
 	}
 }
 
-func (d *dependency) gauge() prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name:        "achilles_dependency_up",
-		Help:        "Whether the last check of the dependency passed (1) or not (0).",
-		ConstLabels: prometheus.Labels{"dependency": d.name},
-	}, func() float64 {
-		if d.latest() != nil {
-			return 0
-		}
-		return 1
-	})
+// Describe implements prometheus.Collector.
+func (d *dependency) Describe(descs chan<- *prometheus.Desc) {
+	descs <- d.upDesc
+	descs <- d.failingDesc
+}
+
+// Collect implements prometheus.Collector.
+func (d *dependency) Collect(metrics chan<- prometheus.Metric) {
+	err := d.latest()
+	if err == nil {
+		metrics <- prometheus.MustNewConstMetric(d.upDesc, prometheus.GaugeValue, 1)
+		return
+	}
+	metrics <- prometheus.MustNewConstMetric(d.upDesc, prometheus.GaugeValue, 0)
+	metrics <- prometheus.MustNewConstMetric(d.failingDesc, prometheus.GaugeValue, 1, err.Error())
+}
+
+// cause returns the full error of the last check.
+func (d *dependency) cause() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.err
 }

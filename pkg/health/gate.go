@@ -20,7 +20,7 @@ func (g *Gate) Open() { g.Set(nil) }
 
 // Set sets the reason why the gate is closed; nil opens it. Set does nothing if the
 // gate is open. /readyz shows the text of a Reason that err wraps, else only the
-// class of err; the log shows err.
+// class of err; the log and the admin port show err.
 func (g *Gate) Set(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -39,4 +39,11 @@ func (g *Gate) check() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return reasonOf(g.err)
+}
+
+// cause returns the error that Set got, or nil if the gate is open.
+func (g *Gate) cause() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
 }

@@ -31,18 +31,20 @@ type Health struct {
 
 	mu      sync.Mutex
 	watched []*dependency
+	causes  map[string]func() error // of gates and dependencies, by name
 }
 
 // New returns a Health without gates and dependencies, which is ready at once.
 // draining is closed when the process begins to stop; see
-// lifecycle.Process.Draining. registerer gets the gauge achilles_dependency_up
-// of each dependency.
+// lifecycle.Process.Draining. registerer gets the gauges achilles_dependency_up and
+// achilles_dependency_failing of each dependency.
 func New(cfg Config, draining <-chan struct{}, log *zap.Logger, registerer prometheus.Registerer) *Health {
 	return &Health{
 		cfg: cfg, draining: draining, log: log, registerer: registerer,
 		gates:        healthcheck.NewHandler(),
 		strict:       healthcheck.NewHandler(),
 		dependencies: healthcheck.NewHandler(),
+		causes:       map[string]func() error{},
 	}
 }
 
@@ -51,6 +53,9 @@ func New(cfg Config, draining <-chan struct{}, log *zap.Logger, registerer prome
 func (h *Health) Gate(name string) *Gate {
 	g := &Gate{name: name, log: h.log, err: Reason("not yet")}
 	h.gates.AddReadinessCheck(name, g.check)
+	h.mu.Lock()
+	h.causes[name] = g.cause
+	h.mu.Unlock()
 	return g
 }
 
@@ -74,9 +79,10 @@ func (h *Health) observe(name string, check func(ctx context.Context) error) *de
 	d := newDependency(name, check, h.cfg, h.log)
 	h.mu.Lock()
 	h.watched = append(h.watched, d)
+	h.causes[name] = d.cause
 	h.mu.Unlock()
 	h.dependencies.AddReadinessCheck(name, d.latest)
-	h.registerer.MustRegister(d.gauge())
+	h.registerer.MustRegister(d)
 	return d
 }
 
@@ -98,6 +104,7 @@ type answer struct {
 	Status  string            `json:"status"`
 	Reasons map[string]string `json:"reasons,omitempty"`
 	Checks  map[string]string `json:"checks,omitempty"`
+	Errors  map[string]string `json:"errors,omitempty"`
 }
 
 // Healthz answers 200, also while the process drains or a dependency fails.
@@ -108,6 +115,25 @@ func (h *Health) Healthz(w http.ResponseWriter, _ *http.Request) {
 // Readyz answers 200 if the process is ready, else 503 with the reasons. With
 // ?full=1 it shows all gates and dependencies.
 func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
+	writeReadiness(w, h.readiness(r.URL.Query().Get("full") == "1"))
+}
+
+// AdminReadyz answers as Readyz does with ?full=1, and adds the full error of each
+// gate and dependency that fails. These may contain addresses and accounts.
+func (h *Health) AdminReadyz(w http.ResponseWriter, _ *http.Request) {
+	body := h.readiness(true)
+	body.Errors = map[string]string{}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, cause := range h.causes {
+		if err := cause(); err != nil {
+			body.Errors[name] = err.Error()
+		}
+	}
+	writeReadiness(w, body)
+}
+
+func (h *Health) readiness(full bool) answer {
 	gates, strict := evaluate(h.gates), evaluate(h.strict)
 	body := answer{Status: "ready"}
 	switch {
@@ -118,12 +144,16 @@ func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
 	case len(failing(strict)) > 0:
 		body.Status, body.Reasons = "unready", failing(strict)
 	}
-	if r.URL.Query().Get("full") == "1" {
+	if full {
 		body.Checks = gates
 		for name, result := range evaluate(h.dependencies) {
 			body.Checks[name] = result
 		}
 	}
+	return body
+}
+
+func writeReadiness(w http.ResponseWriter, body answer) {
 	status := http.StatusOK
 	if body.Status != "ready" {
 		status = http.StatusServiceUnavailable

@@ -2,13 +2,19 @@ package health
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,6 +121,43 @@ func TestFailingDependencyDoesNotMakeUnready(t *testing.T) {
 		}
 		_, body = ask(t, h.Readyz, "/readyz?full=1")
 		require.Equal(t, answer{Status: "ready", Checks: map[string]string{"database": "unreachable"}}, body)
+		require.Equal(t, map[string]string{"database": "unreachable"}, reasons(t, registry))
+		broken.Store(false)
+		time.Sleep(time.Minute)
+		require.Empty(t, reasons(t, registry))
+	})
+}
+
+// The full errors, which may contain addresses and accounts, are on the admin port
+// only.
+func TestAdminReadyz(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(Default(), nil, zap.NewNop(), prometheus.NewRegistry())
+		secret := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("10.1.2.3:3306")}
+		schema := h.Gate("schema")
+		h.Gate("feed").Open()
+		h.Dependency("database", func(context.Context) error { return secret })
+		h.Dependency("redis", func(context.Context) error { return nil })
+		schema.Set(secret)
+		watching(t, h)
+		synctest.Wait()
+
+		status, body := ask(t, h.AdminReadyz, "/readyz")
+		require.Equal(t, http.StatusServiceUnavailable, status)
+		require.Equal(t, answer{
+			Status:  "starting",
+			Reasons: map[string]string{"schema": "unreachable"},
+			Checks:  map[string]string{"schema": "unreachable", "feed": "OK", "database": "unreachable", "redis": "OK"},
+			Errors:  map[string]string{"schema": secret.Error(), "database": secret.Error()},
+		}, body)
+		for _, target := range []string{"/readyz", "/readyz?full=1"} {
+			recorder := httptest.NewRecorder()
+			h.Readyz(recorder, httptest.NewRequest(http.MethodGet, target, nil))
+			require.NotContains(t, recorder.Body.String(), "10.1.2.3")
+		}
+		schema.Open()
+		status, _ = ask(t, h.AdminReadyz, "/readyz")
+		require.Equal(t, http.StatusOK, status)
 	})
 }
 
@@ -193,7 +236,7 @@ func TestCheckGetsADeadlineAndMayPanic(t *testing.T) {
 		watching(t, h)
 		time.Sleep(1500 * time.Millisecond)
 		_, body := ask(t, h.Readyz, "/readyz?full=1")
-		require.Equal(t, map[string]string{"slow": "timeout", "panicking": "failing"}, body.Checks)
+		require.Equal(t, map[string]string{"slow": "timeout", "panicking": failed.Error()}, body.Checks)
 	})
 }
 
@@ -224,30 +267,37 @@ func TestResultsGoStale(t *testing.T) {
 	}
 }
 
+// Each reason of an outage is logged once, however often it recurs.
 func TestOnlyChangesAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.DebugLevel)
 		h := New(configured(func(c *Config) { c.CheckInterval = time.Second }), nil, zap.New(core), prometheus.NewRegistry())
-		var broken atomic.Bool
-		broken.Store(true)
-		h.Dependency("database", func(context.Context) error {
-			if broken.Load() {
-				return errors.New("refused")
-			}
-			return nil
-		})
+		var result atomic.Pointer[error]
+		set := func(err error) { result.Store(&err) }
+		h.Dependency("database", func(context.Context) error { return *result.Load() })
+		down, denied := errors.New("down"), fmt.Errorf("%w: user x", Reason("access denied"))
+		set(down)
 		watching(t, h)
+		for _, err := range []error{denied, down, denied, nil, denied, nil} {
+			time.Sleep(10 * time.Second)
+			set(err)
+		}
 		time.Sleep(10 * time.Second)
-		broken.Store(false)
-		time.Sleep(10 * time.Second)
-		require.Len(t, logs.All(), 2)
-		require.Equal(t, "refused", logs.All()[0].ContextMap()["error"])
-		require.Equal(t, "dependency up", logs.All()[1].Message)
+		var lines []string
+		for _, entry := range logs.All() {
+			lines = append(lines, fmt.Sprint(entry.Message, ", ", entry.ContextMap()["reason"], ", ", entry.ContextMap()["error"]))
+		}
+		require.Equal(t, []string{
+			"dependency down, " + failed.Error() + ", down", "dependency down, access denied, access denied: user x", "dependency up, <nil>, <nil>",
+			"dependency down, access denied, access denied: user x", "dependency up, <nil>, <nil>",
+		}, lines)
 	})
 }
 
 func TestReasonOf(t *testing.T) {
-	timeout := &net.DNSError{Err: "no answer", Name: "db.internal", IsTimeout: true}
+	dial := func(err error) error {
+		return fmt.Errorf("x: %w", &net.OpError{Op: "dial", Net: "tcp", Err: &os.SyscallError{Syscall: "connect", Err: err}})
+	}
 	for _, c := range []struct {
 		err  error
 		want error
@@ -255,23 +305,64 @@ func TestReasonOf(t *testing.T) {
 		{nil, nil},
 		{errors.New("Access denied for user 'x'@'10.0.0.1'"), failed},
 		{fmt.Errorf("x: %w", context.DeadlineExceeded), timedOut},
-		{timeout, timedOut},
-		{&net.DNSError{Err: "no such host", Name: "db.internal"}, unreachable},
+		{&net.DNSError{Err: "no answer", Name: "db.internal", IsTimeout: true}, timedOut},
+		{&net.DNSError{Err: "no such host", Name: "db.internal", IsNotFound: true}, unknownHost},
+		{&net.DNSError{Err: "server misbehaving", Name: "db.internal"}, nameServer},
+		{dial(syscall.ECONNREFUSED), refused},
+		{dial(syscall.EHOSTUNREACH), unreachable},
+		{dial(syscall.ETIMEDOUT), timedOut},
+		{dial(syscall.EMFILE), noFiles},
+		{dial(syscall.ECONNRESET), lost},
+		{fmt.Errorf("x: %w", io.EOF), lost},
+		{&url.Error{Op: "Get", URL: "http://10.0.0.1", Err: dial(syscall.ECONNREFUSED)}, refused},
+		{&tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "db"}}, otherName},
+		{&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, badCertificate},
+		{&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}, expired},
+		{tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, handshakeFailed},
+		{&net.OpError{Op: "remote error", Err: tls.AlertError(42)}, handshakeFailed},
 		{fmt.Errorf("%w: %w", Reason("the schema is too old: run migrate"), errors.New("secret")), Reason("the schema is too old: run migrate")},
+		{fmt.Errorf("%w: %w", Reason("access denied"), io.EOF), Reason("access denied")},
 	} {
 		require.Equal(t, c.want, reasonOf(c.err), "%v", c.err)
 	}
 }
 
+// reasons returns the reason of each failing dependency in the metrics.
+func reasons(t *testing.T, registry *prometheus.Registry) map[string]string {
+	t.Helper()
+	values := map[string]string{}
+	for labels, value := range gather(t, registry, "achilles_dependency_failing") {
+		require.EqualValues(t, 1, value)
+		values[labels[0]] = labels[1]
+	}
+	return values
+}
+
+// gauge returns achilles_dependency_up of each dependency.
 func gauge(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	values := map[string]float64{}
+	for labels, value := range gather(t, registry, "achilles_dependency_up") {
+		values[labels[0]] = value
+	}
+	return values
+}
+
+// gather returns the values of a metric by the values of its labels.
+func gather(t *testing.T, registry *prometheus.Registry, name string) map[[2]string]float64 {
 	t.Helper()
 	families, err := registry.Gather()
 	require.NoError(t, err)
-	values := map[string]float64{}
+	values := map[[2]string]float64{}
 	for _, family := range families {
-		require.Equal(t, "achilles_dependency_up", family.GetName())
 		for _, m := range family.GetMetric() {
-			values[m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
+			var labels [2]string
+			for i, label := range m.GetLabel() {
+				labels[i] = label.GetValue()
+			}
+			if family.GetName() == name {
+				values[labels] = m.GetGauge().GetValue()
+			}
 		}
 	}
 	return values

@@ -5,9 +5,11 @@ package idempotency
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
@@ -31,8 +33,9 @@ type Key struct {
 	Fingerprint [sha256.Size]byte
 }
 
-// NewKey returns the key of a request to a route. body is the struct that the
-// request's body was decoded into. A value that is empty, too long or not
+// NewKey returns the key of a request to a route. body is a struct with what the
+// request's body means: fields of strings, integers and slices of them, or pointers to
+// these, without those that have their default. A value that is empty, too long or not
 // printable ASCII is an errcode.InvalidParams error.
 func NewKey(client, value, method, route string, body any) (Key, error) {
 	unprintable := func(r rune) bool { return r < ' ' || r > '~' }
@@ -61,19 +64,28 @@ func ErrInvalid() error {
 
 // fingerprint is the same for JSON and forms, and for releases whose structs
 // have more optional fields or another order, because a rollout may send the
-// repeat to another release. For this reason null counts as omitted.
+// repeat to another release. For this reason nil counts as omitted.
 func fingerprint(method, route string, body any) (sum [sha256.Size]byte, err error) {
-	encoded, err := json.Marshal(body)
-	var fields map[string]json.RawMessage
-	if err == nil {
-		err = json.Unmarshal(encoded, &fields)
+	hash := sha256.New()
+	_, _ = fmt.Fprintf(hash, "%q %q", method, route) // a hash never fails
+	request := reflect.ValueOf(body)
+	if request.Kind() != reflect.Struct {
+		return sum, fmt.Errorf("fingerprint of a request to %s %s: %T is not a struct", method, route, body)
 	}
-	if err != nil {
-		return sum, fmt.Errorf("fingerprint of a request to %s %s: %w", method, route, err)
+	fields := map[string]reflect.Value{}
+	for i := range request.NumField() {
+		name, _, _ := strings.Cut(request.Type().Field(i).Tag.Get("json"), ",")
+		if field := reflect.Indirect(request.Field(i)); field.IsValid() {
+			fields[name] = field
+		}
 	}
-	maps.DeleteFunc(fields, func(_ string, value json.RawMessage) bool { return string(value) == "null" })
-	if encoded, err = json.Marshal([]any{method, route, fields}); err != nil {
-		return sum, err
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		text := fields[name].String() // without a copy: contents are large
+		if fields[name].Kind() != reflect.String {
+			text = fmt.Sprint(fields[name])
+		}
+		_, _ = fmt.Fprintf(hash, " %q %d ", name, len(text))
+		_, _ = io.WriteString(hash, text)
 	}
-	return sha256.Sum256(encoded), nil
+	return [sha256.Size]byte(hash.Sum(nil)), nil
 }

@@ -1,15 +1,12 @@
 package lifecycle
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"errors"
-	"io"
 	"net"
 	"net/http"
-	"os"
+	"net/netip"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -29,111 +26,22 @@ const (
 // an idle connection even if a request has arrived on it but was not read yet, and
 // drops requests that are read later. Therefore drain closes the idle connections
 // and waits until all requests that have arrived have begun, before Shutdown.
+//
+// At most limit connections are open at a time; see makeRoom.
 type connections struct {
 	read func(fd int, into []byte) (int, error)
-	mu   sync.Mutex
-	open map[*conn]http.ConnState
-}
+	// limit is the maximum number of connections; 0 for none. limitHTTP2 is that of
+	// HTTP/2 connections, each of which can have many requests.
+	limit, limitHTTP2 int
+	// idleTimeout and headerTimeout are those of the server; 0 for none.
+	idleTimeout, headerTimeout time.Duration
 
-// conn is a connection that reports whether it is idle.
-type conn struct {
-	*net.TCPConn
-	raw      syscall.RawConn
-	read     func(fd int, into []byte) (int, error)
-	accepted time.Time
-	// pending is the read in progress. The server has one at a time.
-	pending struct {
-		into []byte
-		n    int
-		err  error
-	}
-	// used is set by the first read. Only Read accesses it, so it needs no lock.
-	used bool
-	// received reports whether anything was read since the connection was last idle.
-	received atomic.Bool
-	// waiting reports whether the server waits for the first byte of a request.
-	// It is cleared before bytes are read from the kernel, so at any time either the
-	// kernel holds the bytes that have arrived, or waiting is false.
-	waiting atomic.Bool
-	// begun reports whether the request has reached the handler.
-	begun, http2 atomic.Bool
-}
-
-// Read implements net.Conn.
-func (c *conn) Read(into []byte) (int, error) {
-	c.pending.into = into
-	err := c.raw.Read(c.take)
-	if err == nil {
-		err = c.pending.err
-	}
-	c.pending.into = nil
-	if err == nil || errors.Is(err, io.EOF) {
-		return c.pending.n, err
-	}
-	// net/http checks Op.
-	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		err = op.Err
-	}
-	return 0, &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
-}
-
-// take reads from the kernel. It returns false if nothing has arrived; then the
-// runtime calls it again when something has.
-func (c *conn) take(fd uintptr) bool {
-	c.waiting.Store(false)
-	n, err := c.read(int(fd), c.pending.into)
-	for errors.Is(err, syscall.EINTR) {
-		n, err = c.read(int(fd), c.pending.into)
-	}
-	if errors.Is(err, syscall.EAGAIN) {
-		c.waiting.Store(!c.received.Load())
-		return false
-	}
-	c.pending.n, c.pending.err = max(n, 0), nil
-	switch {
-	case err != nil:
-		c.pending.err = os.NewSyscallError("read", err)
-	case n == 0 && len(c.pending.into) > 0:
-		c.pending.err = io.EOF
-	case n > 0:
-		c.arrived(c.pending.into[:n])
-	}
-	return true
-}
-
-func (c *conn) arrived(data []byte) {
-	if !c.used {
-		c.http2.Store(bytes.HasPrefix(data, []byte("PRI ")))
-	}
-	c.used = true
-	c.received.Store(true)
-}
-
-// idle reports whether nothing of a request has arrived. It must ask the kernel
-// before it looks at waiting: bytes that the kernel no longer holds have cleared it.
-func (c *conn) idle() bool {
-	return !c.unread() && c.waiting.Load()
-}
-
-func (c *conn) closeIfIdle() bool {
-	if !c.idle() {
-		return false
-	}
-	// The machine may have been suspended since the first check.
-	if !c.idle() {
-		return false
-	}
-	_ = c.Close()
-	return true
-}
-
-// unread reports whether the kernel holds bytes that were not read yet.
-func (c *conn) unread() bool {
-	n := 0
-	err := c.raw.Control(func(fd uintptr) { // raw.Read would wait for the server's Read
-		n, _, _ = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	})
-	return err == nil && n > 0
+	mu    sync.Mutex
+	open  map[*conn]http.ConnState
+	peers map[netip.Prefix]*peer
+	http2 int
+	// closed counts the connections closed for others, by reason.
+	closed struct{ idle, slow, http2 int }
 }
 
 // connKey is the context key of a request's connection.
@@ -143,7 +51,9 @@ type connKey struct{}
 // serve.
 func (cs *connections) track(srv *http.Server, ln net.Listener) net.Listener {
 	cs.read = syscall.Read
-	cs.open = map[*conn]http.ConnState{}
+	cs.open, cs.peers = map[*conn]http.ConnState{}, map[netip.Prefix]*peer{}
+	cs.idleTimeout = cmp.Or(srv.IdleTimeout, srv.ReadTimeout)
+	cs.headerTimeout = cmp.Or(srv.ReadHeaderTimeout, srv.ReadTimeout)
 	others := srv.ConnState
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
 		if others != nil {
@@ -159,25 +69,38 @@ func (cs *connections) track(srv *http.Server, ln net.Listener) net.Listener {
 	handler := srv.Handler
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
-			c.begun.Store(true)
+			defer cs.end(c, cs.begin(c, r))
+			if c.http2.Load() {
+				w = &trackedWriter{w, c}
+			}
 		}
 		handler.ServeHTTP(w, r)
 	})
-	return listener{ln, cs}
+	return &listener{Listener: ln, connections: cs, closing: make(chan struct{})}
 }
 
 type listener struct {
 	net.Listener
 	connections *connections
+	closeOnce   sync.Once
+	closing     chan struct{}
 }
 
-// Accept implements net.Listener.
-func (l listener) Accept() (net.Conn, error) {
+// Accept implements net.Listener. After Close it still returns a connection that waits
+// for others to be closed: its client would lose its request.
+func (l *listener) Accept() (net.Conn, error) {
 	accepted, err := l.Listener.Accept()
 	if tcp, ok := accepted.(*net.TCPConn); ok && err == nil {
+		l.connections.awaitRoom(l.closing)
 		return l.connections.add(tcp)
 	}
 	return accepted, err
+}
+
+// Close implements net.Listener.
+func (l *listener) Close() error {
+	l.closeOnce.Do(func() { close(l.closing) })
+	return l.Listener.Close()
 }
 
 func (cs *connections) add(tcp *net.TCPConn) (net.Conn, error) {
@@ -185,7 +108,13 @@ func (cs *connections) add(tcp *net.TCPConn) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{TCPConn: tcp, raw: raw, read: cs.read, accepted: time.Now()}
+	c := &conn{TCPConn: tcp, all: cs, raw: raw, read: cs.read, accepted: time.Now()}
+	c.take = c.takePending
+	if cs.idleTimeout > 0 {
+		if err := tcp.SetReadDeadline(c.accepted.Add(cs.idleTimeout)); err != nil {
+			return nil, err
+		}
+	}
 	cs.note(c, http.StateNew)
 	return c, nil
 }
@@ -193,16 +122,93 @@ func (cs *connections) add(tcp *net.TCPConn) (net.Conn, error) {
 func (cs *connections) note(c *conn, state http.ConnState) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
+	old, known := cs.open[c]
 	switch state {
 	case http.StateClosed, http.StateHijacked:
-		delete(cs.open, c)
+		cs.remove(c)
 		return
+	case http.StateNew:
+		if known { // by add, before net/http
+			return
+		}
 	case http.StateIdle:
-		c.received.Store(false)
-		c.waiting.Store(false) // the server may hold bytes that it has read ahead
 		c.begun.Store(false)
+		if !c.http2.Load() { // else the server may wait for the next frame already
+			c.requests, c.bodies = 0, 0
+			c.partialSince.Store(0)
+			c.received.Store(false)
+			c.waiting.Store(false) // the server may hold bytes that it has read ahead
+		}
+	}
+	if !known && state != http.StateNew {
+		return // closed and removed already
 	}
 	cs.open[c] = state
+	if !known {
+		c.peer = cs.join(c.RemoteAddr())
+	}
+	if state != http.StateActive && (!known || old == http.StateActive) {
+		c.unusedSince = time.Now()
+	}
+}
+
+// remove is called by whoever closes the connection, and by net/http.
+func (cs *connections) remove(c *conn) {
+	if _, known := cs.open[c]; !known {
+		return
+	}
+	delete(cs.open, c)
+	cs.leave(c.peer)
+	if c.http2.Load() {
+		cs.http2--
+	}
+}
+
+// awaitReading counts a response of an HTTP/2 connection that is written from now on or,
+// with -1, not any more.
+func (cs *connections) awaitReading(c *conn, n int) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if c.writes == 0 {
+		c.writesSince = time.Now()
+	}
+	c.writes += n
+}
+
+// begin is called when a request reaches the handler, and end when it leaves it. It
+// returns the body of the request, nil if there is none.
+func (cs *connections) begin(c *conn, r *http.Request) *trackedBody {
+	c.begin()
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if c.requests == 0 {
+		c.begunAt = time.Now()
+	}
+	c.requests++
+	if r.ContentLength == 0 {
+		return nil
+	}
+	body := &trackedBody{ReadCloser: r.Body, conn: c}
+	r.Body = body
+	return body
+}
+
+// end counts a request that has ended. net/http reads what is left of a body before it
+// goes on with an HTTP/1 connection: until then the body is awaited.
+func (cs *connections) end(c *conn, body *trackedBody) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if body != nil && !body.ended && !c.http2.Load() {
+		c.bodies++
+		return
+	}
+	c.requests--
+}
+
+func (cs *connections) awaitBody(c *conn, n int) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c.bodies += n
 }
 
 // drain closes the idle connections and waits until the server has begun every
@@ -232,7 +238,7 @@ func (cs *connections) closeIdle() (again bool) {
 		case state == http.StateNew && time.Since(c.accepted) < newConnGrace:
 			again = true
 		case c.closeIfIdle():
-			delete(cs.open, c)
+			cs.remove(c)
 		default:
 			again = true
 		}

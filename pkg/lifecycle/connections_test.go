@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,17 +24,38 @@ const (
 type server struct {
 	*http.Server
 	connections
-	ln     net.Listener
-	served chan error
+	ln       net.Listener
+	accepted atomic.Int64 // connections that the kernel has handed over
+	served   chan error
+	hold     atomic.Bool // see limited
+}
+
+// counting counts the connections that it accepts.
+type counting struct {
+	net.Listener
+	accepted *atomic.Int64
+}
+
+func (c counting) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err == nil {
+		c.accepted.Add(1)
+	}
+	return conn, err
 }
 
 // newServer returns a server that is not started yet.
 func newServer(t *testing.T, handler http.HandlerFunc) *server {
 	t.Helper()
+	return track(t, &http.Server{ReadHeaderTimeout: time.Minute, Handler: handler})
+}
+
+func track(t *testing.T, srv *http.Server) *server {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	s := &server{Server: &http.Server{ReadHeaderTimeout: time.Minute, Handler: handler}, served: make(chan error, 1)}
-	s.ln = s.track(s.Server, ln)
+	s := &server{Server: srv, served: make(chan error, 1)}
+	s.ln = s.track(s.Server, counting{ln, &s.accepted})
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -51,8 +73,8 @@ func (s *server) stopAccepting(t *testing.T) {
 func (s *server) idle() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.open {
-		if c.idle() {
+	for c, state := range s.open {
+		if state != http.StateActive && !c.begun.Load() && c.idle() {
 			n++
 		}
 	}
@@ -61,7 +83,14 @@ func (s *server) idle() (n int) {
 
 func (s *server) dial(t *testing.T, text string) *client {
 	t.Helper()
-	conn, err := net.Dial("tcp", s.ln.Addr().String())
+	return s.dialFrom(t, "127.0.0.1", text)
+}
+
+// dialFrom opens a connection from an address of the loopback network.
+func (s *server) dialFrom(t *testing.T, address, text string) *client {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+	conn, err := dialer.Dial("tcp", s.ln.Addr().String())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
@@ -240,7 +269,7 @@ func TestReadErrors(t *testing.T) {
 	for name, provoke := range map[string]func(c *conn, client *net.TCPConn) error{
 		"reset":    func(_ *conn, client *net.TCPConn) error { _ = client.SetLinger(0); return client.Close() },
 		"closed":   func(c *conn, _ *net.TCPConn) error { return c.Close() },
-		"deadline": func(c *conn, _ *net.TCPConn) error { return c.SetReadDeadline(time.Unix(1, 0)) },
+		"deadline": func(c *conn, _ *net.TCPConn) error { return c.TCPConn.SetReadDeadline(time.Unix(1, 0)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, client := accept(t)

@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	_ = flag.Set("test.parallel", "8") // slow tests only wait
-	goleak.VerifyTestMain(m)
+	// net/http ends it by itself after half a second.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
 // slow runs a test in parallel, and skips it in short mode.

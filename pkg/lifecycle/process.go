@@ -42,7 +42,19 @@ type Config struct {
 	// It should be at least 5 s: http.Server.Shutdown waits that long for a new
 	// connection that has not sent anything.
 	ShutdownTimeout time.Duration
+	// MaxConnections is the maximum number of connections of each server that Serve
+	// serves; 0 for none. At the maximum the connection that is idle longest is closed
+	// for a new one. One in http2Share may be HTTP/2.
+	MaxConnections int
 }
+
+const (
+	// maxAdminConnections is the maximum of a server that ServeAdmin serves.
+	maxAdminConnections = 32
+	// http2Share bounds the number of requests on HTTP/2 connections, each of which has
+	// many of them.
+	http2Share = 32
+)
 
 // Process is one run of a service. Its methods may be called from any goroutine;
 // Run must be called once.
@@ -65,6 +77,7 @@ type Process struct {
 	servers  []*served
 	running  []*worker
 	hooks    []hook
+	counted  []counted // the connections of all servers
 }
 
 type served struct {
@@ -116,10 +129,12 @@ func (p *Process) Serve(name string, srv *http.Server, ln net.Listener) {
 	srv.Handler = closeWhenDraining(p.draining, handler)
 	srv.BaseContext = func(net.Listener) context.Context { return p.requests }
 	s := &served{name: name, srv: srv, done: make(chan struct{})}
+	s.connections.limit, s.connections.limitHTTP2 = p.cfg.MaxConnections, (p.cfg.MaxConnections+http2Share-1)/http2Share
 	s.ln = s.connections.track(srv, ln)
 	p.mu.Lock()
 	p.servers = append(p.servers, s)
 	p.mu.Unlock()
+	p.count(name, &s.connections)
 	go func() {
 		defer close(s.done)
 		p.startServer(name, srv, s.ln)
@@ -135,6 +150,9 @@ func (p *Process) ServeAdmin(name string, srv *http.Server, ln net.Listener) {
 		}
 		return nil
 	})
+	bounded := &connections{limit: maxAdminConnections, limitHTTP2: maxAdminConnections}
+	ln = bounded.track(srv, ln)
+	p.count(name, bounded)
 	go p.startServer(name, srv, ln)
 }
 
@@ -182,13 +200,14 @@ func (p *Process) OnStop(name string, timeout time.Duration, stop func(ctx conte
 // Draining, serves for DrainDelay, shuts the servers down within ShutdownTimeout,
 // cancels the workers, and runs the stop hooks. It returns all failures, joined,
 // or nil if a signal began the stop and all of it succeeded. After a second signal
-// it returns ErrForced at once.
+// it returns ErrForced at once, unless that follows the first within RepeatInterval.
 func (p *Process) Run() error {
 	defer p.end()
-	signalled := false
+	var signalled time.Time // of the first signal
 	select {
 	case sig := <-p.signals:
-		signalled = true
+		signalled = time.Now()
+		p.beginDrain() // before anything that may block, such as a log
 		p.log.Info("stopping", zap.Stringer("signal", sig))
 		if failpoint.Enabled(failpoint.ExitOnSignal) {
 			os.Exit(0)
@@ -209,18 +228,23 @@ func (p *Process) Run() error {
 		case sig := <-p.signals:
 			// After a failure, the first signal is an ordinary request to stop
 			// and must not cut off requests.
-			if signalled {
-				p.log.Warn("second signal: ending at once", zap.Stringer("signal", sig))
-				return ErrForced
+			if signalled.IsZero() {
+				signalled = time.Now()
 			}
-			signalled = true
-			p.log.Info("stopping already", zap.Stringer("signal", sig))
+			if time.Since(signalled) < RepeatInterval {
+				p.log.Info("stopping already", zap.Stringer("signal", sig))
+				continue
+			}
+			p.log.Warn("second signal: ending at once", zap.Stringer("signal", sig))
+			return ErrForced
 		}
 	}
 }
 
+func (p *Process) beginDrain() { p.drainOnce.Do(func() { close(p.draining) }) }
+
 func (p *Process) stop() {
-	p.drainOnce.Do(func() { close(p.draining) })
+	p.beginDrain()
 	if failpoint.Enabled(failpoint.DisableKeepAlives) {
 		p.disableKeepAlives()
 	}

@@ -7,12 +7,17 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 )
@@ -148,6 +153,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		s.start()
 		s.signal()
 		await(t, "the drain", s.Draining())
+		time.Sleep(lifecycle.RepeatInterval)
 		s.signal()
 		require.ErrorIs(t, s.wait(t), lifecycle.ErrForced)
 	})
@@ -163,6 +169,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		s.start()
 		s.signal()
 		await(t, "the drain", s.Draining())
+		time.Sleep(lifecycle.RepeatInterval)
 		s.signal()
 		require.ErrorIs(t, s.wait(t), lifecycle.ErrForced)
 	})
@@ -174,17 +181,54 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		s.start()
 		s.signal()
 		await(t, "the hook", reached)
+		time.Sleep(lifecycle.RepeatInterval)
 		s.signal()
 		require.ErrorIs(t, s.wait(t), lifecycle.ErrForced)
 		require.True(t, skipped)
 	})
-	t.Run("both before Run", func(t *testing.T) {
-		s := newService(t, lifecycle.Config{DrainDelay: time.Hour}, nil)
-		s.signal()
-		s.signal()
-		s.start()
-		require.ErrorIs(t, s.wait(t), lifecycle.ErrForced)
+}
+
+// Supervisors signal a process and its group.
+func TestRepeatedSignalIsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		signals, result, done := make(chan os.Signal, 4), make(chan error, 1), make(chan struct{})
+		p := lifecycle.New(lifecycle.Config{}, signals, zap.NewNop())
+		p.OnStop("hung", time.Hour, func(context.Context) error { <-done; return nil })
+		signals <- syscall.SIGTERM
+		signals <- syscall.SIGHUP
+		go func() { result <- p.Run() }()
+		time.Sleep(lifecycle.RepeatInterval - time.Millisecond)
+		signals <- syscall.SIGTERM
+		synctest.Wait()
+		require.Empty(t, result)
+		time.Sleep(time.Millisecond)
+		signals <- syscall.SIGTERM
+		synctest.Wait()
+		require.ErrorIs(t, <-result, lifecycle.ErrForced)
+		close(done)
 	})
+}
+
+// A log that blocks does not keep a signal from being acted on.
+func TestSignalIsActedOnBeforeItIsLogged(t *testing.T) {
+	release := make(chan struct{})
+	signals, result := make(chan os.Signal, 1), make(chan error, 1)
+	p := lifecycle.New(lifecycle.Config{}, signals, zap.New(blockingCore{zapcore.NewNopCore(), release}))
+	go func() { result <- p.Run() }()
+	signals <- syscall.SIGTERM
+	await(t, "the drain", p.Draining())
+	close(release)
+	require.NoError(t, <-result)
+}
+
+type blockingCore struct {
+	zapcore.Core
+	release <-chan struct{}
+}
+
+func (c blockingCore) Check(_ zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	<-c.release
+	return checked
 }
 
 func TestFirstSignalAfterAFailureDoesNotForce(t *testing.T) {
@@ -334,10 +378,19 @@ func TestLongPollEndsOnDraining(t *testing.T) {
 	require.NoError(t, s.wait(t))
 }
 
-func TestNotifyBuffersBothSignals(t *testing.T) {
+func TestNotify(t *testing.T) {
+	// Under nohup the signal is ignored, and processes that are started inherit that.
+	heeded := make(chan os.Signal, 1)
+	signal.Notify(heeded, syscall.SIGHUP)
+	defer signal.Stop(heeded)
 	ch, stop := lifecycle.Notify()
 	defer stop()
-	require.Equal(t, 2, cap(ch))
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		require.NoError(t, syscall.Kill(os.Getpid(), sig))
+		require.Equal(t, sig, <-ch)
+	}
+	require.True(t, signal.Ignored(syscall.SIGPIPE))
+	require.GreaterOrEqual(t, cap(ch), 3)
 }
 
 func TestServeAdminServesUntilTheHooks(t *testing.T) {

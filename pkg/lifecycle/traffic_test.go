@@ -207,6 +207,7 @@ func TestExitCodes(t *testing.T) {
 			_, _, closing, err := c.post("")
 			return err == nil && closing
 		}, patience, 5*time.Millisecond)
+		time.Sleep(lifecycle.RepeatInterval)
 		require.NoError(t, p.Process.Signal(syscall.SIGINT))
 		require.Equal(t, 1, p.exitCode(t))
 		require.Contains(t, p.stderr.String(), lifecycle.ErrForced.Error())

@@ -34,39 +34,42 @@ func NewNegotiator() *Negotiator {
 	}
 }
 
-// Negotiate returns the language in the header "locale" if it is supported, else the
-// best match of Accept-Language (RFC 9110, 12.5.4), else ZH.
+// maxHeaderLength is the maximum length of a header that is parsed. Browsers send less
+// than 200 bytes.
+const maxHeaderLength = 1000
+
+// Negotiate returns the best match of the header "locale", such as zh_Hant_TW, zh-TW or
+// en-US, else the best match of Accept-Language (RFC 9110, 12.5.4), else ZH.
 func (n *Negotiator) Negotiate(header, acceptLanguage string) string {
-	for _, name := range n.names {
-		if strings.EqualFold(strings.ReplaceAll(strings.TrimSpace(header), "-", "_"), name) {
+	for _, wanted := range []string{strings.ReplaceAll(header, "_", "-"), acceptLanguage} {
+		if name, ok := n.match(wanted); ok {
 			return name
 		}
 	}
-	// Browsers send less than 200 bytes.
-	if acceptLanguage == "" || len(acceptLanguage) > 1000 {
-		return ZH
+	return ZH
+}
+
+func (n *Negotiator) match(wanted string) (name string, ok bool) {
+	if wanted == "" || len(wanted) > maxHeaderLength {
+		return "", false
 	}
-	tags, _, err := language.ParseAcceptLanguage(acceptLanguage)
+	tags, _, err := language.ParseAcceptLanguage(wanted)
 	if err != nil {
-		return ZH
+		return "", false
 	}
 	_, index, confidence := n.matcher.Match(tags...)
-	if confidence == language.No {
-		return ZH
-	}
-	return n.names[index]
+	return n.names[index], confidence != language.No
 }
 
-type contextKey struct{}
+// Tag returns the language tag (BCP 47) of a supported language, for Content-Language.
+func Tag(name string) string { return strings.ReplaceAll(name, "_", "-") }
 
-// NewContext returns a context with the language of the response.
-func NewContext(ctx context.Context, name string) context.Context {
-	return context.WithValue(ctx, contextKey{}, name)
-}
+// Key is the key of the language of the response, a string, in a context.
+type Key struct{}
 
 // FromContext returns the language of the context, or ZH.
 func FromContext(ctx context.Context) string {
-	if name, ok := ctx.Value(contextKey{}).(string); ok {
+	if name, ok := ctx.Value(Key{}).(string); ok {
 		return name
 	}
 	return ZH

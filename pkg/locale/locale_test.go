@@ -3,6 +3,7 @@ package locale_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,21 +14,29 @@ import (
 func TestNegotiate(t *testing.T) {
 	n := locale.NewNegotiator()
 	cases := map[string]struct{ header, accept, want string }{
-		"no header":                 {"", "", "zh"},
-		"header wins":               {"en", "zh-TW", "en"},
-		"header in upper case":      {"EN", "", "en"},
-		"header with hyphens":       {"zh-Hant-TW", "", "zh_Hant_TW"},
-		"unknown header":            {"fr", "en", "en"},
-		"unknown header only":       {"klingon", "", "zh"},
-		"browser in English":        {"", "en-US,en;q=0.9", "en"},
-		"browser in Taiwan":         {"", "zh-TW,zh;q=0.9,en;q=0.8", "zh_Hant_TW"},
-		"browser in Hong Kong":      {"", "zh-HK", "zh_Hant_TW"},
-		"browser in mainland China": {"", "zh-CN,zh;q=0.9", "zh"},
-		"weights":                   {"", "zh;q=0.1, en;q=0.9", "en"},
-		"second choice":             {"", "fr, en;q=0.5", "en"},
-		"unsupported languages":     {"", "fr-FR, de", "zh"},
-		"not a language":            {"", ";;;=", "zh"},
-		"any language":              {"", "*", "zh"},
+		"no header":                  {"", "", "zh"},
+		"header wins":                {"en", "zh-TW", "en"},
+		"header in upper case":       {"EN", "", "en"},
+		"header with hyphens":        {"zh-Hant-TW", "", "zh_Hant_TW"},
+		"header of a region":         {"en-US", "zh", "en"},
+		"header of Taiwan":           {"zh-TW", "en", "zh_Hant_TW"},
+		"header of Taiwan, as POSIX": {"zh_TW", "en", "zh_Hant_TW"},
+		"header of Hong Kong":        {"zh-HK", "en", "zh_Hant_TW"},
+		"header of a script":         {"zh-Hans", "en", "zh"},
+		"header with spaces":         {" en ", "", "en"},
+		"header of many languages":   {"fr, en;q=0.5", "zh", "en"},
+		"long header":                {strings.Repeat("en,", 1000), "zh-TW", "zh_Hant_TW"},
+		"unknown header":             {"fr", "en", "en"},
+		"unknown header only":        {"klingon", "", "zh"},
+		"browser in English":         {"", "en-US,en;q=0.9", "en"},
+		"browser in Taiwan":          {"", "zh-TW,zh;q=0.9,en;q=0.8", "zh_Hant_TW"},
+		"browser in Hong Kong":       {"", "zh-HK", "zh_Hant_TW"},
+		"browser in mainland China":  {"", "zh-CN,zh;q=0.9", "zh"},
+		"weights":                    {"", "zh;q=0.1, en;q=0.9", "en"},
+		"second choice":              {"", "fr, en;q=0.5", "en"},
+		"unsupported languages":      {"", "fr-FR, de", "zh"},
+		"not a language":             {"", ";;;=", "zh"},
+		"any language":               {"", "*", "zh"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -38,7 +47,7 @@ func TestNegotiate(t *testing.T) {
 
 func TestContext(t *testing.T) {
 	require.Equal(t, "zh", locale.FromContext(context.Background()))
-	require.Equal(t, "en", locale.FromContext(locale.NewContext(context.Background(), "en")))
+	require.Equal(t, "en", locale.FromContext(context.WithValue(context.Background(), locale.Key{}, "en")))
 }
 
 func FuzzNegotiate(f *testing.F) {

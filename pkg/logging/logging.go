@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"gopkg.in/natefinch/lumberjack.v2"
@@ -60,34 +61,80 @@ func parseLevel(text string) (zapcore.Level, error) {
 // Logger is a zap logger with its level and its optional file.
 type Logger struct {
 	*zap.Logger
-	level zap.AtomicLevel
-	file  io.Closer
+	level   zap.AtomicLevel
+	writers []*writer
+	file    io.Closer
 }
 
 // New returns a logger. It writes JSON lines to stdout in release mode, and console
 // lines otherwise. If LogSavePath is set, it also writes JSON lines to a file, which is
 // rotated by size. It returns an error if the file cannot be written.
+//
+// Lines are written in the background: logging never waits for a reader. Those below the
+// level warn wait for others, to be written together, for a tenth of a second at most.
+// Call Sync before the program ends.
 func New(cfg Config, release bool, stdout io.Writer) (*Logger, error) {
 	level, err := parseLevel(cfg.Level)
 	if err != nil {
 		return nil, err
 	}
 	l := &Logger{level: zap.NewAtomicLevelAt(level)}
-	encoder := jsonEncoder()
-	if !release {
-		encoder = consoleEncoder()
-	}
-	core := zapcore.NewCore(encoder, lock(stdout), l.level)
+	var file io.Writer
 	if cfg.LogSavePath != "" {
-		file, err := openFile(cfg)
+		opened, err := openFile(cfg)
 		if err != nil {
 			return nil, err
 		}
-		l.file = file
-		core = zapcore.NewTee(core, zapcore.NewCore(jsonEncoder(), lock(file), l.level))
+		l.file, file = opened, opened
 	}
-	l.Logger = zap.New(core)
+	var all zapcore.Core
+	switch {
+	case file == nil:
+		all = l.to(encoder(release), stdout)
+	case release: // both get the same lines, encoded once
+		all = l.to(encoder(release), stdout, file)
+	default:
+		all = zapcore.NewTee(l.to(encoder(release), stdout), l.to(jsonEncoder(), file))
+	}
+	l.Logger = zap.New(&core{all, l.writers})
 	return l, nil
+}
+
+func encoder(release bool) zapcore.Encoder {
+	if release {
+		return jsonEncoder()
+	}
+	return consoleEncoder()
+}
+
+// core has lines of the level warn and above written at once.
+type core struct {
+	zapcore.Core
+	writers []*writer
+}
+
+// With implements zapcore.Core.
+func (c *core) With(fields []zapcore.Field) zapcore.Core {
+	return &core{c.Core.With(fields), c.writers}
+}
+
+// Check implements zapcore.Core.
+func (c *core) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(entry.Level) {
+		return checked.AddCore(entry, c)
+	}
+	return checked
+}
+
+// Write implements zapcore.Core.
+func (c *core) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	err := c.Core.Write(entry, fields)
+	if entry.Level >= zapcore.WarnLevel {
+		for _, w := range c.writers {
+			w.flush()
+		}
+	}
+	return err
 }
 
 // SetLevel changes the minimum level of this logger and of all loggers derived from it.
@@ -100,17 +147,49 @@ func (l *Logger) SetLevel(text string) error {
 	return nil
 }
 
-// Close closes the log file, if there is one. Lines are not buffered.
-func (l *Logger) Close() error {
-	if l.file == nil {
-		return nil
+// to returns a core that writes to each of outs in the background.
+func (l *Logger) to(encoder zapcore.Encoder, outs ...io.Writer) zapcore.Core {
+	notice := func(lines int) []byte {
+		line, err := encoder.Clone().EncodeEntry(
+			zapcore.Entry{Level: zapcore.WarnLevel, Time: time.Now(), Message: "lines of the log were dropped: it was not read fast enough"},
+			[]zapcore.Field{zap.Int("lines", lines)})
+		if err != nil {
+			return nil
+		}
+		defer line.Free()
+		return slices.Clone(line.Bytes())
 	}
-	return l.file.Close()
+	var all []zapcore.WriteSyncer
+	for _, out := range outs {
+		w := &writer{out: out, notice: notice, now: make(chan struct{}, 1)}
+		l.writers, all = append(l.writers, w), append(all, w)
+	}
+	return zapcore.NewCore(encoder, zapcore.NewMultiWriteSyncer(all...), l.level)
 }
 
-// lock hides the Sync method of w, which fails on terminals and pipes.
-func lock(w io.Writer) zapcore.WriteSyncer {
-	return zapcore.Lock(zapcore.AddSync(struct{ io.Writer }{w}))
+// Collector returns the metric of lines that were dropped because nobody read them in
+// time, or because they could not be written.
+func (l *Logger) Collector() prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "achilles_log_dropped_lines_total",
+		Help: "Lines of the log that were dropped, because nobody read them in time or because they could not be written.",
+	}, func() float64 {
+		lost := 0
+		for _, w := range l.writers {
+			lost += w.lost()
+		}
+		return float64(lost)
+	})
+}
+
+// Close writes all lines, for which it waits a second at most, and closes the log file
+// if there is one.
+func (l *Logger) Close() error {
+	err := l.Sync()
+	if l.file != nil {
+		err = errors.Join(err, l.file.Close())
+	}
+	return err
 }
 
 func openFile(cfg Config) (*lumberjack.Logger, error) {
@@ -160,5 +239,5 @@ func consoleEncoder() zapcore.Encoder {
 }
 
 func encodeTime(t time.Time, to zapcore.PrimitiveArrayEncoder) {
-	to.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+	zapcore.TimeEncoderOfLayout("2006-01-02T15:04:05.000Z07:00")(t.UTC(), to)
 }

@@ -62,6 +62,7 @@ func TestTimeIsUTC(t *testing.T) {
 	require.NoError(t, err)
 	zone := time.FixedZone("east", 8*60*60)
 	log.Info("x", zap.Time("at", time.Date(2026, 1, 2, 11, 4, 5, 6e6, zone)))
+	require.NoError(t, log.Sync())
 	require.Equal(t, "2026-01-02T03:04:05.006Z", entries(t, out.String())[0]["at"])
 }
 
@@ -70,6 +71,7 @@ func TestConsole(t *testing.T) {
 	log, err := New(Default(), false, &out)
 	require.NoError(t, err)
 	log.Warn("look", zap.String("key", "value"))
+	require.NoError(t, log.Sync())
 	require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3}\tWARN\tlook\t\{"key": "value"\}\n$`, out.String())
 }
 
@@ -84,6 +86,7 @@ func TestLevels(t *testing.T) {
 		log.Info("info")
 		log.Warn("warn")
 		log.Error("error")
+		require.NoError(t, log.Sync())
 		require.Len(t, entries(t, out.String()), len(levels)-i)
 		require.Equal(t, level, entries(t, out.String())[0]["level"])
 	}
@@ -99,6 +102,7 @@ func TestSetLevel(t *testing.T) {
 	child.Debug("shown")
 	require.EqualError(t, log.SetLevel("loud"), "Level: loud is not allowed; it must be debug, info, warn or error")
 	child.Debug("still shown")
+	require.NoError(t, log.Sync())
 	require.Len(t, entries(t, out.String()), 2)
 }
 
@@ -138,6 +142,7 @@ func TestRotation(t *testing.T) {
 	line := strings.Repeat("x", 100<<10)
 	for range 40 {
 		log.Info(line)
+		require.NoError(t, log.Sync())
 	}
 	require.NoError(t, log.Close())
 	require.Eventually(t, func() bool {

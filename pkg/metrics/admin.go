@@ -6,10 +6,11 @@ import (
 	"net/http/pprof" // #nosec G108 -- http.DefaultServeMux is not served
 )
 
-// AdminHandler returns the handler of the admin listener: /metrics, /version and
-// /debug/pprof/. It must not be exposed to clients.
-func AdminHandler(m *Metrics) http.Handler {
+// AdminHandler returns the handler of the admin listener: /metrics, /readyz,
+// /version and /debug/pprof/. It must not be exposed to clients.
+func AdminHandler(m *Metrics, readyz http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /readyz", readyz)
 	mux.Handle("GET /metrics", m.Handler())
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")

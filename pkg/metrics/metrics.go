@@ -5,6 +5,7 @@ package metrics
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,23 +23,36 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	panics   prometheus.Counter
+	children sync.Map // of child by labels
+}
+
+// labels are those of the metrics of requests.
+type labels struct {
+	method, route string
+	status        int
+}
+
+// child has the metrics of requests with the same labels.
+type child struct {
+	requests prometheus.Counter
+	duration prometheus.Observer
 }
 
 // New returns the metrics of every service: build, Go runtime, process and HTTP.
 func New(info buildinfo.Info) *Metrics {
-	labels := []string{"method", "route", "status"}
+	names := []string{"method", "route", "status"}
 	m := &Metrics{
 		info:     info,
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "achilles_http_requests_total",
 			Help: "Completed HTTP requests, by method, route template and status.",
-		}, labels),
+		}, names),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "achilles_http_request_duration_seconds",
 			Help:    "Duration of HTTP requests from the header to the end of the handler, by method, route template and status.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
-		}, labels),
+		}, names),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "achilles_http_requests_in_flight",
 			Help: "HTTP requests in progress.",
@@ -92,9 +106,20 @@ func (m *Metrics) RequestStarted() { m.inFlight.Inc() }
 // route matched.
 func (m *Metrics) RequestDone(method, route string, status int, elapsed time.Duration) {
 	m.inFlight.Dec()
-	labels := []string{Method(method), Route(route), strconv.Itoa(status)}
-	m.requests.WithLabelValues(labels...).Inc()
-	m.duration.WithLabelValues(labels...).Observe(elapsed.Seconds())
+	of := m.child(labels{Method(method), Route(route), status})
+	of.requests.Inc()
+	of.duration.Observe(elapsed.Seconds())
+}
+
+// child returns the metrics with these labels, which it finds by them only once.
+func (m *Metrics) child(of labels) child {
+	if known, found := m.children.Load(of); found {
+		return known.(child)
+	}
+	values := []string{of.method, of.route, strconv.Itoa(of.status)}
+	made := child{m.requests.WithLabelValues(values...), m.duration.WithLabelValues(values...)}
+	m.children.Store(of, made)
+	return made
 }
 
 // PanicRecovered records a panic of a handler.

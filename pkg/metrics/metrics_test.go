@@ -1,6 +1,7 @@
 package metrics_test
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -126,13 +127,14 @@ func TestPromtool(t *testing.T) {
 }
 
 func TestAdminHandler(t *testing.T) {
-	handler := metrics.AdminHandler(used(t))
+	handler := metrics.AdminHandler(used(t), func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the readiness") })
 	for path, want := range map[string]struct {
 		status int
 		text   string
 	}{
 		"/metrics":                       {http.StatusOK, "achilles_build_info"},
 		"/version":                       {http.StatusOK, `"version":"v1.2.3"`},
+		"/readyz":                        {http.StatusOK, "the readiness"},
 		"/debug/pprof/":                  {http.StatusOK, "goroutine"},
 		"/debug/pprof/goroutine?debug=1": {http.StatusOK, "goroutine profile"},
 		"/debug/pprof/cmdline":           {http.StatusOK, ""},

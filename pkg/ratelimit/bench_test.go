@@ -18,10 +18,10 @@ func BenchmarkLocal(b *testing.B) { benchmark(b, nil) }
 func BenchmarkRedis(b *testing.B) { benchmark(b, open(b, dbtest.NewRedis(b).Addr())) }
 
 // benchmark measures the middleware with many clients.
-func benchmark(b *testing.B, client *redis.Client) {
+func benchmark(b *testing.B, client redis.UniversalClient) {
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
-	engine.GET("/", ratelimit.New(ratelimit.Default(), ratelimit.Options{Service: "bench", Redis: client}).ByMethod())
+	engine.GET("/", ratelimit.New(ratelimit.Deps{Service: "bench", Redis: client}, ratelimit.Default()).ByMethod())
 	var workers atomic.Int32
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

@@ -1,27 +1,25 @@
 package ratelimit
 
-import (
-	"errors"
-	"strconv"
-	"time"
+import "time"
 
-	"github.com/achilles-blog/achilles/pkg/settings"
-)
-
-// maxLimit is the maximum of rates and bursts. The clock of Redis counts
-// microseconds and can't measure higher rates.
+// maxLimit is the maximum of rates and bursts, as in the tags of Config. The clock of
+// Redis counts microseconds and can't measure higher rates.
 const maxLimit = 100_000
 
 // Config is the settings section Limits. The limits apply to each app key, and to
 // each address of clients without a token.
 type Config struct {
-	Enabled        bool `mapstructure:"Enabled" usage:"limit the request rate of each client"`
-	ReadPerSecond  int  `mapstructure:"ReadPerSecond" usage:"reads per second, for each app key or else client address"`
-	ReadBurst      int  `mapstructure:"ReadBurst" usage:"reads that may arrive at once"`
-	WritePerSecond int  `mapstructure:"WritePerSecond" usage:"writes per second, for each app key or else client address"`
-	WriteBurst     int  `mapstructure:"WriteBurst" usage:"writes that may arrive at once"`
-	AuthPerMinute  int  `mapstructure:"AuthPerMinute" usage:"token requests per minute, for each client address"`
-	AuthBurst      int  `mapstructure:"AuthBurst" usage:"token requests that may arrive at once"`
+	Enabled         bool `mapstructure:"Enabled" usage:"limit the request rate of each client"`
+	ReadPerSecond   int  `mapstructure:"ReadPerSecond" usage:"reads per second, for each app key or else client address" validate:"min=1,max=100000" allowed:"a number from 1 to 100000; set Enabled to false to disable all limits"`
+	ReadBurst       int  `mapstructure:"ReadBurst" usage:"reads that may arrive at once" validate:"min=1,max=100000" allowed:"a number from 1 to 100000; set Enabled to false to disable all limits"`
+	SearchPerSecond int  `mapstructure:"SearchPerSecond" usage:"expensive reads per second, such as searches and lists with content, for each app key or else client address; they count as reads, too" validate:"min=1,max=100000" allowed:"a number from 1 to 100000; set Enabled to false to disable all limits"`
+	SearchBurst     int  `mapstructure:"SearchBurst" usage:"expensive reads that may arrive at once" validate:"min=1,max=100000" allowed:"a number from 1 to 100000; set Enabled to false to disable all limits"`
+	WritePerSecond  int  `mapstructure:"WritePerSecond" usage:"writes per second, for each app key or else client address" validate:"min=1,max=100000" allowed:"a number from 1 to 100000; set Enabled to false to disable all limits"`
+	WriteBurst      int  `mapstructure:"WriteBurst" usage:"writes that may arrive at once" validate:"min=1,max=100000" allowed:"a number from 1 to 100000; set Enabled to false to disable all limits"`
+	AuthPerMinute   int  `mapstructure:"AuthPerMinute" usage:"token requests, or wrong tokens of the feed, per minute, for each client address" validate:"min=1,max=100000" allowed:"a number from 1 to 100000; set Enabled to false to disable all limits"`
+	AuthBurst       int  `mapstructure:"AuthBurst" usage:"token requests that may arrive at once" validate:"min=1,max=100000" allowed:"a number from 1 to 100000; set Enabled to false to disable all limits"`
+	IPv6Prefix      int  `mapstructure:"IPv6Prefix" usage:"length of the prefix of IPv6 addresses that count as one address" validate:"min=16,max=128"`
+	IPv6SiteFactor  int  `mapstructure:"IPv6SiteFactor" usage:"how many times these limits all IPv6 addresses with the same prefix of 48 bits have together" validate:"min=1,max=65536"`
 }
 
 // Default returns the defaults.
@@ -29,30 +27,14 @@ func Default() Config {
 	return Config{
 		Enabled:       true,
 		ReadPerSecond: 50, ReadBurst: 100,
+		SearchPerSecond: 10, SearchBurst: 20,
 		WritePerSecond: 20, WriteBurst: 40,
 		AuthPerMinute: 10, AuthBurst: 5,
+		IPv6Prefix: 64, IPv6SiteFactor: 16,
 	}
 }
 
-// Validate returns an error that names every invalid setting, even if the limits are
-// disabled.
-func (c Config) Validate() error {
-	var errs []error
-	check := func(key string, got int) {
-		if got < 1 || got > maxLimit {
-			errs = append(errs, settings.Invalid(key, strconv.Itoa(got),
-				"a number from 1 to "+strconv.Itoa(maxLimit)+"; set Enabled to false to disable all limits"))
-		}
-	}
-	check("ReadPerSecond", c.ReadPerSecond)
-	check("ReadBurst", c.ReadBurst)
-	check("WritePerSecond", c.WritePerSecond)
-	check("WriteBurst", c.WriteBurst)
-	check("AuthPerMinute", c.AuthPerMinute)
-	check("AuthBurst", c.AuthBurst)
-	return errors.Join(errs...)
-}
-
-func (c Config) read() quota  { return quota{c.ReadPerSecond, time.Second, c.ReadBurst} }
-func (c Config) write() quota { return quota{c.WritePerSecond, time.Second, c.WriteBurst} }
-func (c Config) auth() quota  { return quota{c.AuthPerMinute, time.Minute, c.AuthBurst} }
+func (c Config) read() quota   { return quota{c.ReadPerSecond, time.Second, c.ReadBurst} }
+func (c Config) search() quota { return quota{c.SearchPerSecond, time.Second, c.SearchBurst} }
+func (c Config) write() quota  { return quota{c.WritePerSecond, time.Second, c.WriteBurst} }
+func (c Config) auth() quota   { return quota{c.AuthPerMinute, time.Minute, c.AuthBurst} }

@@ -24,6 +24,11 @@ func (q quota) interval() time.Duration { return q.period / time.Duration(q.rate
 // window returns the time after which an exhausted burst is fully available again.
 func (q quota) window() time.Duration { return q.interval() * time.Duration(q.burst) }
 
+// times returns a quota that is factor times as large, up to maxLimit.
+func (q quota) times(factor int) quota {
+	return quota{min(q.rate*factor, maxLimit), q.period, min(q.burst*factor, maxLimit)}
+}
+
 // decision is the result for one request.
 type decision struct {
 	allowed bool
@@ -52,6 +57,17 @@ func (q quota) allowed(untilFull time.Duration) decision {
 		remaining: int(free / q.interval()),
 		next:      q.interval() - free%q.interval(),
 	}
+}
+
+// unlimited is looser than every other decision.
+var unlimited = decision{allowed: true, remaining: math.MaxInt}
+
+// tighter returns the decision that leaves less.
+func tighter(a, b decision) decision {
+	if a.allowed && (!b.allowed || b.remaining < a.remaining) {
+		return b
+	}
+	return a
 }
 
 // seconds rounds d up to whole seconds, at least one, so that a client that waits as

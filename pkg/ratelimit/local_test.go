@@ -25,20 +25,20 @@ func TestBurstAndRefill(t *testing.T) {
 			inFakeTime(t, func(t *testing.T) {
 				l := newLocal(10)
 				for left := q.burst - 1; left >= 0; left-- {
-					require.Equal(t, decision{true, left, q.interval()}, l.take("a", q))
+					require.Equal(t, decision{true, left, q.interval()}, l.take(budget{key{client: "a"}, q}))
 				}
-				require.Equal(t, decision{next: q.interval()}, l.take("a", q))
+				require.Equal(t, decision{next: q.interval()}, l.take(budget{key{client: "a"}, q}))
 
 				time.Sleep(q.interval() - time.Nanosecond)
-				require.Equal(t, decision{next: 1}, l.take("a", q), "a nanosecond too early, and a rejected request costs nothing")
+				require.Equal(t, decision{next: 1}, l.take(budget{key{client: "a"}, q}), "a nanosecond too early, and a rejected request costs nothing")
 				time.Sleep(time.Nanosecond)
-				require.Equal(t, decision{true, 0, q.interval()}, l.take("a", q))
-				require.False(t, l.take("a", q).allowed, "one request per interval")
+				require.Equal(t, decision{true, 0, q.interval()}, l.take(budget{key{client: "a"}, q}))
+				require.False(t, l.take(budget{key{client: "a"}, q}).allowed, "one request per interval")
 
 				time.Sleep(q.window())
-				require.Equal(t, q.burst-1, l.take("a", q).remaining, "the burst is fully available after the window")
+				require.Equal(t, q.burst-1, l.take(budget{key{client: "a"}, q}).remaining, "the burst is fully available after the window")
 				time.Sleep(100 * q.window())
-				require.Equal(t, q.burst-1, l.take("a", q).remaining, "never more than the burst")
+				require.Equal(t, q.burst-1, l.take(budget{key{client: "a"}, q}).remaining, "never more than the burst")
 			})
 		})
 	}
@@ -49,7 +49,7 @@ func TestRateOverTime(t *testing.T) {
 		l, q := newLocal(10), quota{50, time.Second, 100}
 		allowed := 0
 		for range 10_000 { // 10 s, a request each millisecond
-			if l.take("a", q).allowed {
+			if l.take(budget{key{client: "a"}, q}).allowed {
 				allowed++
 			}
 			time.Sleep(time.Millisecond)
@@ -61,9 +61,9 @@ func TestRateOverTime(t *testing.T) {
 func TestNext(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		l, q := newLocal(10), quota{10, time.Minute, 5}
-		l.take("a", q)
+		l.take(budget{key{client: "a"}, q})
 		time.Sleep(4 * time.Second)
-		require.Equal(t, decision{true, 3, 2 * time.Second}, l.take("a", q), "2 s are left of the first request, and 6 s of the second")
+		require.Equal(t, decision{true, 3, 2 * time.Second}, l.take(budget{key{client: "a"}, q}), "2 s are left of the first request, and 6 s of the second")
 	})
 }
 
@@ -71,9 +71,9 @@ func TestClientsAreIndependent(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		l, q := newLocal(10), quota{1, time.Second, 2}
 		for range 5 {
-			l.take("a", q)
+			l.take(budget{key{client: "a"}, q})
 		}
-		require.Equal(t, 1, l.take("b", q).remaining)
+		require.Equal(t, 1, l.take(budget{key{client: "b"}, q}).remaining)
 	})
 }
 
@@ -81,19 +81,19 @@ func TestFloodDoesNotResetLimits(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		const size = 100
 		l, q := newLocal(size), quota{1, time.Second, 5}
-		for l.take("attacker", q).allowed {
+		for l.take(budget{key{client: "attacker"}, q}).allowed {
 		}
 		for i := range 100 * size {
-			require.True(t, l.take(strconv.Itoa(i), q).allowed, "a new client")
+			require.True(t, l.take(budget{key{client: strconv.Itoa(i)}, q}).allowed, "a new client")
 			require.LessOrEqual(t, len(l.clients), size)
 			require.Len(t, l.queue, len(l.clients))
 		}
-		require.False(t, l.take("attacker", q).allowed, "removed by a flood")
+		require.False(t, l.take(budget{key{client: "attacker"}, q}).allowed, "removed by a flood")
 		for i := range size { // two requests each
-			l.take("again"+strconv.Itoa(i), q)
-			l.take("again"+strconv.Itoa(i), q)
+			l.take(budget{key{client: "again" + strconv.Itoa(i)}, q})
+			l.take(budget{key{client: "again" + strconv.Itoa(i)}, q})
 		}
-		require.False(t, l.take("attacker", q).allowed, "removed by clients that used less")
+		require.False(t, l.take(budget{key{client: "attacker"}, q}).allowed, "removed by clients that used less")
 	})
 }
 
@@ -101,12 +101,12 @@ func TestExpiredClientsAreRemoved(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		l, q := newLocal(1000), quota{1, time.Second, 5}
 		for i := range 1000 {
-			l.take(strconv.Itoa(i), q)
+			l.take(budget{key{client: strconv.Itoa(i)}, q})
 		}
 		time.Sleep(time.Second)
 		for i := range 1000 {
-			l.take("one of two", q)
-			l.take("new"+strconv.Itoa(i), q)
+			l.take(budget{key{client: "one of two"}, q})
+			l.take(budget{key{client: "new" + strconv.Itoa(i)}, q})
 			time.Sleep(time.Second)
 		}
 		require.LessOrEqual(t, len(l.clients), 3)
@@ -122,8 +122,11 @@ func TestMemory(t *testing.T) {
 	}
 	before := heap()
 	l, q := newLocal(maxClients), quota{1, time.Minute, 5}
-	for i := range maxClients + maxClients/4 {
-		l.take(fmt.Sprintf("achilles:limit:article:write:ip:2001:db8:%x:%x::/64", i>>16, i&0xffff), q)
+	for i := range 4 * maxClients {
+		l.take([]budget{
+			{key{"write", fmt.Sprintf("ip:2001:db8:%x:%x::/64", i>>16, i&0xffff)}, q},
+			{key{"write", fmt.Sprintf("ip:2001:db8:%x::/48", i>>16)}, q.times(1 << 16)},
+		}...)
 	}
 	used := heap() - before
 	require.Len(t, l.clients, maxClients)

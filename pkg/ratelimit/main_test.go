@@ -28,6 +28,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
@@ -45,11 +46,12 @@ type replica struct {
 	*gin.Engine
 	metrics *metrics.Metrics
 	logs    *observer.ObservedLogs
+	limiter *ratelimit.Limiter
 }
 
-func newReplica(t testing.TB, cfg ratelimit.Config, options ratelimit.Options) *replica {
+func newReplica(t testing.TB, cfg ratelimit.Config, deps ratelimit.Deps) *replica {
 	t.Helper()
-	require.NoError(t, cfg.Validate())
+	require.NoError(t, settings.Validate(&cfg))
 	core, logs := observer.New(zapcore.InfoLevel)
 	r := &replica{metrics: metrics.New(buildinfo.Get()), logs: logs}
 	config := server.Default()
@@ -59,17 +61,24 @@ func newReplica(t testing.TB, cfg ratelimit.Config, options ratelimit.Options) *
 	})
 	require.NoError(t, err)
 	r.Engine = engine
-	options.Log, options.Registerer = zap.New(core), r.metrics.Registry()
-	options.Principal = func(c *gin.Context) string { return c.GetHeader(appKey) }
-	if options.Service == "" {
-		options.Service = "thing"
+	deps.Log, deps.Registerer = zap.New(core), r.metrics.Registry()
+	deps.Principal = func(c *gin.Context) string { return c.GetHeader(appKey) }
+	if deps.Service == "" {
+		deps.Service = "thing"
 	}
-	register(engine, ratelimit.New(cfg, options))
+	r.limiter = ratelimit.New(deps, cfg)
+	register(engine, r.limiter)
 	return r
 }
 
+// settle waits until the replica has told Redis about all requests.
+func (r *replica) settle(t testing.TB) {
+	t.Helper()
+	require.Eventually(t, func() bool { return !r.limiter.Reporting() }, waiting, time.Millisecond)
+}
+
 func register(engine *gin.Engine, limiter *ratelimit.Limiter) {
-	done := func(c *gin.Context) { responses.Object(c, responses.ETag{Version: "1"}, responses.Empty{}) }
+	done := func(c *gin.Context) { responses.Object(c, responses.ETag{Version: "1"}, responses.Empty{}, nil) }
 	api := engine.Group(things, limiter.ByMethod())
 	api.Match([]string{http.MethodGet, http.MethodHead, http.MethodPost}, "", done)
 	api.Match([]string{http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete}, "/:id", done)
@@ -115,7 +124,7 @@ func problem(t *testing.T, answer *http.Response) responses.Problem {
 // exposition returns the metrics in the format of Prometheus.
 func (r *replica) exposition() string {
 	recorder := httptest.NewRecorder()
-	metrics.AdminHandler(r.metrics).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	r.metrics.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	return recorder.Body.String()
 }
 

@@ -1,11 +1,12 @@
-// Package ratelimit limits the request rate of each client, in three classes: reads,
-// writes, and token requests.
+// Package ratelimit limits the request rate of each client, in four classes: reads,
+// expensive reads, writes, and token requests.
 //
 // # Clients
 //
 // A client is identified by its app key, or by its address if it is not
 // authenticated. Token requests are always limited by address. IPv6 addresses in the
-// same /64 are one client.
+// same /64 are one client ([Config.IPv6Prefix]), and those in the same /48 have a second,
+// larger limit together ([Config.IPv6SiteFactor]).
 //
 // # Classes
 //
@@ -14,13 +15,14 @@
 //
 // # Storage
 //
-// The replicas of a service share their counters in Redis. Each service has its own
-// limits. The keys are "rate:achilles:limit:SERVICE:CLASS:app:KEY" and
-// "…:ip:ADDRESS", and expire. Each replica also has local counters, and asks Redis
-// only if these allow the request. If Redis does not answer within 50 ms, the local
-// counters decide. After an error, or after 300 ms without an answer in time, Redis
-// counts as unavailable, and one request per second tries it again. While Redis is
-// unavailable a client may use its limit once per replica.
+// Each replica decides by its own counters, so that no request waits for Redis. In the
+// background, within moments, it adds what its clients have spent to counters in Redis
+// and learns what they have spent at other replicas. So a client may get what arrives at
+// several replicas at the same moment, but pays for it by waiting longer. Each service
+// has its own limits. The keys are "rate:achilles:full-at:SERVICE:CLASS:app:KEY" and
+// "…:ip:ADDRESS", and expire. After an error, or 300 ms without an answer, Redis counts
+// as unavailable, and is tried again once per second. While Redis is unavailable a client
+// may use its limit once per replica.
 //
 // # Response headers
 //
@@ -52,16 +54,17 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-// Options configure a Limiter.
-type Options struct {
+// Deps are the dependencies of a Limiter.
+type Deps struct {
 	// Service is the name of the service, whose replicas share the limits.
 	Service string
 	// Redis stores the shared counters. If nil, each replica counts separately.
-	Redis *redis.Client
+	Redis redis.UniversalClient
 	// Principal returns the app key of an authenticated request, or "". If nil,
 	// all requests are limited by address.
 	Principal func(*gin.Context) string
-	Log       *zap.Logger
+	// Log is optional.
+	Log *zap.Logger
 	// Registerer registers the metrics, unless the limits are disabled. If nil,
 	// there are none.
 	Registerer prometheus.Registerer
@@ -69,27 +72,27 @@ type Options struct {
 
 // Limiter provides the middleware. It is safe for concurrent use.
 type Limiter struct {
-	options           Options
-	disabled          bool
-	read, write, auth *class
-	shared            *shared
-	local             *local
-	outcomes          *prometheus.CounterVec
+	deps                      Deps
+	cfg                       Config
+	read, search, write, auth *class
+	shared                    *shared
+	local                     *local
 }
 
 // New returns a limiter. cfg must be valid.
-func New(cfg Config, options Options) *Limiter {
-	if options.Log == nil {
-		options.Log = zap.NewNop()
+func New(deps Deps, cfg Config) *Limiter {
+	if deps.Log == nil {
+		deps.Log = zap.NewNop()
 	}
 	l := &Limiter{
-		options: options, disabled: !cfg.Enabled, local: newLocal(maxClients),
-		read:  newClass("read", cfg.read(), errcode.Text{ZH: "读取请求过多", EN: "too many reads", ZHHantTW: "讀取請求過多"}),
-		write: newClass("write", cfg.write(), errcode.Text{ZH: "写入请求过多", EN: "too many writes", ZHHantTW: "寫入請求過多"}),
-		auth:  newClass("auth", cfg.auth(), errcode.Text{ZH: "获取 Token 的请求过多", EN: "too many requests for a token", ZHHantTW: "取得 Token 的請求過多"}),
+		deps: deps, cfg: cfg, local: newLocal(maxClients),
+		read:   newClass("read", cfg.read(), cfg, errcode.Text{ZH: "读取请求过多", EN: "too many reads", ZHHantTW: "讀取請求過多"}),
+		search: newClass("search", cfg.search(), cfg, errcode.Text{ZH: "搜索请求过多", EN: "too many searches or lists with content", ZHHantTW: "搜尋請求過多"}),
+		write:  newClass("write", cfg.write(), cfg, errcode.Text{ZH: "写入请求过多", EN: "too many writes", ZHHantTW: "寫入請求過多"}),
+		auth:   newClass("auth", cfg.auth(), cfg, errcode.Text{ZH: "获取 Token 的请求过多", EN: "too many requests for a token", ZHHantTW: "取得 Token 的請求過多"}),
 	}
-	if options.Redis != nil {
-		l.shared = newShared(options.Redis, options.Log)
+	if deps.Redis != nil {
+		l.shared = newShared(deps.Redis, deps.Service, l.local, deps.Log)
 	}
 	l.registerMetrics()
 	return l
@@ -102,82 +105,64 @@ func (l *Limiter) ByMethod() gin.HandlerFunc {
 	return l.middleware(func(c *gin.Context) {
 		switch c.Request.Method {
 		case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
-			l.limit(c, l.write, l.clientOf(c))
+			l.limit(c, l.write, l.identify(c))
 		default:
-			l.limit(c, l.read, l.clientOf(c))
+			l.limit(c, l.read, l.identify(c))
 		}
 	})
 }
 
+// Search limits an expensive read, which has been counted as a read. It is for handlers:
+// whether a read is expensive depends on its parameters. The headers are then those of
+// this class.
+func (l *Limiter) Search() gin.HandlerFunc {
+	return l.middleware(func(c *gin.Context) { l.limit(c, l.search, l.identify(c)) })
+}
+
 // Read limits every request as a read. It is for unknown routes and methods.
 func (l *Limiter) Read() gin.HandlerFunc {
-	return l.middleware(func(c *gin.Context) { l.limit(c, l.read, l.clientOf(c)) })
+	return l.middleware(func(c *gin.Context) { l.limit(c, l.read, l.identify(c)) })
 }
 
 // Auth limits token requests by address: they are not authenticated yet.
 func (l *Limiter) Auth() gin.HandlerFunc {
-	return l.middleware(func(c *gin.Context) { l.limit(c, l.auth, "ip:"+address(c)) })
+	return l.middleware(func(c *gin.Context) { l.limit(c, l.auth, l.identifyAddress(c)) })
 }
 
 func (l *Limiter) middleware(limit gin.HandlerFunc) gin.HandlerFunc {
-	if l.disabled {
+	if !l.cfg.Enabled {
 		return func(*gin.Context) {}
 	}
 	return limit
 }
 
-// clientOf returns the key of the client. The prefix distinguishes app keys from
-// addresses.
-func (l *Limiter) clientOf(c *gin.Context) string {
-	if l.options.Principal != nil {
-		if appKey := l.options.Principal(c); appKey != "" {
-			return "app:" + appKey
-		}
-	}
-	return "ip:" + address(c)
-}
-
-func (l *Limiter) limit(c *gin.Context, class *class, client string) {
-	// The client comes last, so that it can't be mistaken for another part.
-	decision := l.take(c, "achilles:limit:"+l.options.Service+":"+class.name+":"+client, class.quota)
-	c.Header("RateLimit-Policy", class.policy)
-	c.Header("RateLimit", class.state(decision))
+func (l *Limiter) limit(c *gin.Context, class *class, from identity) {
+	budgets, n := class.budgets(from)
+	decision := l.local.take(budgets[:n]...)
+	header := c.Writer.Header()
+	header["Ratelimit-Policy"] = class.policy // the canonical names
+	header["Ratelimit"] = []string{class.state(decision)}
 	if decision.allowed {
-		l.outcomes.WithLabelValues(class.name, "allowed").Inc()
+		class.allowed.Inc()
 		return
 	}
-	l.outcomes.WithLabelValues(class.name, "limited").Inc()
+	class.limited.Inc()
 	responses.Error(c, class.err(decision))
 }
 
-// take allows a request if both the local counter and Redis allow it. So a request
-// that only one of them has counted is not allowed a second time, and a flood does
-// not reach Redis.
-func (l *Limiter) take(c *gin.Context, key string, q quota) decision {
-	local := l.local.take(key, q)
-	if l.shared == nil || !local.allowed {
-		return local
-	}
-	shared, ok := l.shared.take(c.Request.Context(), key, q)
-	if !ok || shared.allowed && local.remaining < shared.remaining {
-		return local
-	}
-	return shared
-}
-
 func (l *Limiter) registerMetrics() {
-	l.outcomes = prometheus.NewCounterVec(prometheus.CounterOpts{
+	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "achilles_rate_limit_total",
 		Help: "Requests that were allowed or rejected with 429 (limited), by class.",
 	}, []string{"class", "outcome"})
-	for _, class := range []*class{l.read, l.write, l.auth} {
-		l.outcomes.WithLabelValues(class.name, "allowed")
-		l.outcomes.WithLabelValues(class.name, "limited")
+	for _, class := range []*class{l.read, l.search, l.write, l.auth} {
+		class.allowed = outcomes.WithLabelValues(class.name, "allowed")
+		class.limited = outcomes.WithLabelValues(class.name, "limited")
 	}
-	if l.options.Registerer == nil || l.disabled {
+	if l.deps.Registerer == nil || !l.cfg.Enabled {
 		return
 	}
-	l.options.Registerer.MustRegister(l.outcomes, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	l.deps.Registerer.MustRegister(outcomes, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "achilles_rate_limit_local",
 		Help: "1 if this replica counts separately, without Redis, and 0 if it shares its counters.",
 	}, func() float64 {
@@ -188,22 +173,44 @@ func (l *Limiter) registerMetrics() {
 	}))
 }
 
-// class is a class of requests with its quota.
+// class is a class of requests with its quotas.
 type class struct {
 	name   string
-	quota  quota
-	policy string // RateLimit-Policy
+	client quota
+	site   quota
+	policy []string // RateLimit-Policy
 	msg    errcode.Text
+
+	allowed, limited prometheus.Counter
 }
 
-func newClass(name string, q quota, msg errcode.Text) *class {
+func newClass(name string, q quota, cfg Config, msg errcode.Text) *class {
 	policy := fmt.Sprintf("%q;q=%d;w=%d", name, q.burst, seconds(q.window()))
-	return &class{name: name, quota: q, policy: policy, msg: msg}
+	return &class{name: name, client: q, site: q.times(cfg.IPv6SiteFactor), policy: []string{policy}, msg: msg}
+}
+
+// budget is a counter with its quota.
+type budget struct {
+	key key
+	quota
+}
+
+// budgets returns the n budgets that a request counts against, the widest last.
+func (c *class) budgets(from identity) (all [maxBudgets]budget, n int) {
+	all[0] = budget{key{c.name, from.client}, c.client}
+	if from.site == "" {
+		return all, 1
+	}
+	all[1] = budget{key{c.name, from.site}, c.site}
+	return all, 2
 }
 
 // state returns the header RateLimit.
 func (c *class) state(d decision) string {
-	return `"` + c.name + `";r=` + strconv.Itoa(d.remaining) + ";t=" + strconv.Itoa(seconds(d.next))
+	text := append(make([]byte, 0, 64), '"')
+	text = append(append(text, c.name...), `";r=`...)
+	text = append(strconv.AppendInt(text, int64(d.remaining), 10), ";t="...)
+	return string(strconv.AppendInt(text, int64(seconds(d.next)), 10))
 }
 
 func (c *class) err(d decision) *errcode.Error {

@@ -1,12 +1,15 @@
 package ratelimit_test
 
 import (
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/stretchr/testify/require"
 
@@ -16,15 +19,15 @@ import (
 
 // strict allows each client one request per class.
 func strict() ratelimit.Config {
-	return ratelimit.Config{
-		Enabled: true, ReadPerSecond: 1, ReadBurst: 1, WritePerSecond: 1, WriteBurst: 1, AuthPerMinute: 1, AuthBurst: 1,
-	}
+	cfg := ratelimit.Default()
+	cfg.ReadPerSecond, cfg.ReadBurst, cfg.WritePerSecond, cfg.WriteBurst, cfg.AuthPerMinute, cfg.AuthBurst = 1, 1, 1, 1, 1, 1
+	return cfg
 }
 
 // withReplica runs a test with a fake clock and a replica without Redis.
 func withReplica(t *testing.T, cfg ratelimit.Config, test func(t *testing.T, r *replica)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(t, newReplica(t, cfg, ratelimit.Options{})) })
+	synctest.Test(t, func(t *testing.T) { test(t, newReplica(t, cfg, ratelimit.Deps{})) })
 }
 
 func TestHeaders(t *testing.T) {
@@ -108,9 +111,9 @@ func TestClasses(t *testing.T) {
 func TestRequestTargets(t *testing.T) {
 	const plenty, times = 10_000, 20
 	cfg := ratelimit.Config{
-		Enabled: true, ReadPerSecond: 1, ReadBurst: plenty, WritePerSecond: 1, WriteBurst: plenty, AuthPerMinute: 1, AuthBurst: plenty,
+		Enabled: true, IPv6Prefix: 64, IPv6SiteFactor: 1, ReadPerSecond: 1, ReadBurst: plenty, SearchPerSecond: 1, SearchBurst: plenty, WritePerSecond: 1, WriteBurst: plenty, AuthPerMinute: 1, AuthBurst: plenty,
 	}
-	r := newReplica(t, cfg, ratelimit.Options{})
+	r := newReplica(t, cfg, ratelimit.Deps{})
 	c, begin := r.listen(t)(), time.Now()
 	left := map[string]int{"read": plenty, "write": plenty, "auth": plenty}
 	for line, want := range map[string]string{
@@ -181,16 +184,16 @@ func TestClients(t *testing.T) {
 		"behind a trusted proxy": {
 			[]sender{
 				via("203.0.113.1"), via("::ffff:203.0.113.1"), via("::ffff:cb00:7101"), {"203.0.113.1:1", ""},
-				via("198.51.100.7, 203.0.113.1"), via("nonsense, 203.0.113.1"), via(" 203.0.113.1 "), via("203.0.113.1," + proxy),
+				via("198.51.100.7, 203.0.113.1"), via("nonsense, 203.0.113.1"), via(" 203.0.113.1 "), via("203.0.113.1:4711"),
 			},
 			[]sender{via("203.0.113.2"), via("203.0.113.1, 203.0.113.3"), via("")},
 		},
 		"IPv6 behind a trusted proxy": {
-			[]sender{via("2001:db8::1"), via("2001:0DB8:0000:0000:0000:0000:0000:0001"), via("198.51.100.7, 2001:db8::2"), {"[2001:db8::3]:1", ""}},
+			[]sender{via("2001:db8::1"), via("2001:0DB8:0000:0000:0000:0000:0000:0001"), via("198.51.100.7, 2001:db8::2"), via("[2001:db8::1]:4711"), {"[2001:db8::3]:1", ""}},
 			[]sender{via("2001:db8:1::1"), via("203.0.113.1")},
 		},
 		"invalid address from a trusted proxy": {
-			[]sender{via(""), via("nonsense"), via("203.0.113.1:80"), via("[2001:db8::1]"), via("fe80::1%eth0"), via("2001:db8::1, unknown")},
+			[]sender{via(""), via("nonsense"), via("203.0.113.1:99999"), via("[2001:db8::1"), via("2001:db8::1, unknown")},
 			[]sender{via("203.0.113.1")},
 		},
 		"no address": {[]sender{{"@", ""}, {"", ""}}, []sender{{"203.0.113.1:1", ""}}},
@@ -216,6 +219,78 @@ func TestClients(t *testing.T) {
 	}
 }
 
+// subnet returns an address in the n-th /64 of 2001:db8::/48.
+func subnet(n int) string { return fmt.Sprintf("[2001:db8:0:%x::1]:1", n) }
+
+// requireSites checks the limits of IPv6 addresses, where each address may send one
+// request, and each /48 five.
+func requireSites(t *testing.T, send func(from string) bool) {
+	t.Helper()
+	for n := range 5 {
+		require.True(t, send(subnet(n)), "subnet %d", n)
+		for range 10 {
+			require.False(t, send(subnet(n)), "subnet %d has its own limit, and uses up nothing else", n)
+		}
+	}
+	require.False(t, send(subnet(5)), "the site has used up its limit")
+	require.True(t, send("[2001:db8:1::1]:1"), "another site")
+	require.True(t, send("203.0.113.1:1"))
+	require.True(t, send("[::ffff:203.0.113.2]:1"), "IPv4 addresses have no site")
+	for n := range 20 {
+		require.True(t, send(fmt.Sprintf("[::ffff:203.0.114.%d]:1", n)))
+	}
+}
+
+func TestSites(t *testing.T) {
+	cfg := strict()
+	cfg.IPv6SiteFactor = 5
+	withReplica(t, cfg, func(t *testing.T, r *replica) {
+		requireSites(t, func(from string) bool { return allowed(t, r.do(from, "GET", things)) })
+		requireSites(t, func(from string) bool { return allowed(t, r.do(from, "POST", "/auth")) })
+		rejected := r.do(subnet(6), "POST", "/auth")
+		require.Equal(t, "12", rejected.Header.Get("Retry-After"), "a fifth of a minute")
+		require.Equal(t, `"auth";r=0;t=12`, rejected.Header.Get("RateLimit"))
+		time.Sleep(12 * time.Second)
+		require.True(t, allowed(t, r.do(subnet(6), "POST", "/auth")))
+		require.True(t, allowed(t, r.do(subnet(7), "GET", things, appKey, "one")), "an app key has no site")
+	})
+}
+
+// The header says what is left of the tighter limit.
+func TestRemainingOfSites(t *testing.T) {
+	cfg := ratelimit.Default()
+	cfg.IPv6SiteFactor = 2
+	withReplica(t, cfg, func(t *testing.T, r *replica) {
+		remaining := func(from string) int {
+			_, left, _ := state(t, r.do(from, "GET", things).Header)
+			return left
+		}
+		require.Equal(t, 99, remaining(subnet(1)))
+		for range 80 {
+			remaining(subnet(2))
+			remaining(subnet(3))
+		}
+		require.Equal(t, 38, remaining(subnet(4)))
+	})
+}
+
+func TestIPv6Prefix(t *testing.T) {
+	for bits, different := range map[int]string{
+		48: "[2001:db8:1::]:1", 56: "[2001:db8:0:100::]:1", 64: "[2001:db8:0:1::]:1", 128: "[2001:db8::2]:1", 32: "[2001:db9::]:1",
+	} {
+		cfg := strict()
+		cfg.IPv6Prefix = bits
+		withReplica(t, cfg, func(t *testing.T, r *replica) {
+			require.True(t, allowed(t, r.do("[2001:db8::1]:1", "GET", things)))
+			require.False(t, allowed(t, r.do("[2001:db8::1]:2", "GET", things)))
+			require.True(t, allowed(t, r.do(different, "GET", things)), "a prefix of %d bits", bits)
+			if bits <= 48 {
+				require.False(t, allowed(t, r.do("[2001:db8:0:ffff::1]:2", "GET", things)), "a prefix of %d bits", bits)
+			}
+		})
+	}
+}
+
 func TestOtherHeadersAreIgnored(t *testing.T) {
 	withReplica(t, strict(), func(t *testing.T, r *replica) {
 		require.True(t, allowed(t, r.do(direct, "GET", things)))
@@ -224,7 +299,7 @@ func TestOtherHeadersAreIgnored(t *testing.T) {
 		}
 		require.True(t, allowed(t, r.do(proxy+":1000", "GET", things)))
 		for _, name := range []string{"X-Real-IP", "Forwarded", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "X-Appengine-Remote-Addr"} {
-			for _, forwarded := range []string{"", "unknown", "203.0.113.7:5555"} {
+			for _, forwarded := range []string{"", "unknown", "203.0.113.7:x"} {
 				require.False(t, allowed(t, r.do(proxy+":1000", "GET", things, name, "203.0.113.1", "X-Forwarded-For", forwarded)), "%s from a proxy", name)
 			}
 		}
@@ -248,6 +323,26 @@ func TestAppKeys(t *testing.T) {
 		require.True(t, allowed(t, r.do(direct, "POST", "/auth", appKey, "one")))
 		require.False(t, allowed(t, r.do(direct, "POST", "/auth", appKey, "two")), "token requests are limited by address")
 	})
+}
+
+// Other limits identify clients as these do, also if these are disabled.
+func TestClientOfOtherLimits(t *testing.T) {
+	cfg := ratelimit.Default()
+	cfg.Enabled = false
+	limiter := ratelimit.New(ratelimit.Deps{Principal: func(c *gin.Context) string { return c.GetHeader(appKey) }}, cfg)
+	client := func(from, app string) string {
+		c := gin.CreateTestContextOnly(httptest.NewRecorder(), gin.New())
+		c.Request = httptest.NewRequest(http.MethodGet, things, nil)
+		c.Request.RemoteAddr = from
+		c.Request.Header.Set(appKey, app)
+		return limiter.Client(c)
+	}
+	require.Equal(t, client("[2001:db8::1]:1", ""), client("[2001:db8::ffff:2]:2", ""), "one /64")
+	require.NotEqual(t, client("[2001:db8::1]:1", ""), client("[2001:db8:0:1::1]:1", ""))
+	require.Equal(t, client("192.0.2.1:1", ""), client("[::ffff:192.0.2.1]:2", ""))
+	require.NotEqual(t, client("192.0.2.1:1", ""), client("192.0.2.2:1", ""))
+	require.Equal(t, client("192.0.2.1:1", "one"), client("[2001:db8::1]:1", "one"))
+	require.NotEqual(t, client("192.0.2.1:1", "one"), client("192.0.2.1:1", "two"))
 }
 
 func TestNeverLimited(t *testing.T) {

@@ -2,99 +2,149 @@ package ratelimit
 
 import (
 	"context"
-	"errors"
-	"net"
 	"sync/atomic"
 	"time"
 
-	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 )
 
 const (
-	// redisTimeout is how long a request waits for Redis.
-	redisTimeout = 50 * time.Millisecond
-	// maxSlowness is how long all requests to Redis must have timed out before it
-	// counts as unavailable. Otherwise a client could slow Redis down by a burst, and
-	// then be limited by each replica only.
-	maxSlowness = 300 * time.Millisecond
+	// reportInterval is the time between two reports, unless one is urgent. With it
+	// grows what a client gets from several replicas before they know of each other.
+	reportInterval = 20 * time.Millisecond
+	// reportTimeout is the timeout of a report. No request waits for it.
+	reportTimeout = 300 * time.Millisecond
+	// maxReport is the maximum number of clients in one report.
+	maxReport = 256
 	// retryInterval is the interval at which an unavailable Redis is tried again.
 	retryInterval = time.Second
+	// keyPrefix is the prefix of the keys in Redis.
+	keyPrefix = "rate:achilles:full-at:"
 )
 
-// shared counts the requests of all replicas in Redis. While Redis is unavailable,
-// one request in each retryInterval tries it, and the others don't wait for it.
+// spendScript adds ARGV[1] to the time in KEYS[1] at which the burst of a client is
+// fully available again. It returns how far that is ahead. Both are in microseconds.
+const spendScript = `local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local full = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now) + ARGV[1]
+redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', math.ceil((full - now) / 1000))
+return full - now`
+
+// shared tells Redis what the clients of this replica have spent, and learns from it
+// what they have spent elsewhere.
+//
+// It does so in the background, shortly after a request, and at once if the client is
+// new or has spent a larger share. Redis adds up what was spent even if that exceeds a
+// limit. So a client that got too much from several replicas, before they knew of each
+// other, waits longer for its next request. While Redis is unavailable, there is one
+// report in each retryInterval, and what the others would say is dropped.
 type shared struct {
-	limiter *redis_rate.Limiter
-	log     *zap.Logger
-	begin   time.Time
-	// retryAt is when Redis may be tried again, in nanoseconds since begin; 0
-	// while Redis is available.
+	client redis.UniversalClient
+	prefix string // of keys
+	local  *local
+	log    *zap.Logger
+	// retryAt is when Redis may be tried again, since local.begin; 0 while Redis is
+	// available.
 	retryAt atomic.Int64
-	// slowSince is when the first of consecutive timeouts occurred, in
-	// nanoseconds since begin; 0 if the last request succeeded.
-	slowSince atomic.Int64
+	urgent  chan struct{}
+	running bool // guarded by local.mu
 }
 
-func newShared(client *redis.Client, log *zap.Logger) *shared {
-	return &shared{limiter: redis_rate.NewLimiter(client), log: log, begin: time.Now()}
+func newShared(client redis.UniversalClient, service string, local *local, log *zap.Logger) *shared {
+	s := &shared{client: client, prefix: keyPrefix + service + ":", local: local, log: log, urgent: make(chan struct{}, 1)}
+	local.report = s.wake
+	return s
 }
 
-// take decides on a request of the client with this key. It returns false if Redis
-// is unavailable.
-func (s *shared) take(ctx context.Context, key string, q quota) (decision, bool) {
-	retryAt := s.retryAt.Load()
-	if retryAt != 0 && !s.mayTry(retryAt) {
-		return decision{}, false
+// wake makes s report what was spent. local.mu must be locked.
+func (s *shared) wake(urgent bool) {
+	if !s.running {
+		s.running = true
+		go s.run()
 	}
-	// A disconnected client must not count as a failure of Redis.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisTimeout)
-	defer cancel()
-	result, err := s.limiter.Allow(ctx, key, redis_rate.Limit{Rate: q.rate, Period: q.period, Burst: q.burst})
+	if urgent {
+		select {
+		case s.urgent <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run reports until nothing has been spent for a reportInterval.
+func (s *shared) run() {
+	pause := time.NewTimer(reportInterval)
+	defer pause.Stop()
+	for {
+		report := s.local.expenses(maxReport)
+		if len(report) == 0 && s.stop() {
+			return
+		}
+		s.send(report)
+		if len(report) == maxReport {
+			continue
+		}
+		pause.Reset(reportInterval)
+		select {
+		case <-s.urgent:
+		case <-pause.C:
+		}
+	}
+}
+
+// stop reports whether nothing was spent. Then the next request starts run again.
+func (s *shared) stop() bool {
+	s.local.mu.Lock()
+	defer s.local.mu.Unlock()
+	s.running = len(s.local.spent) > 0
+	return !s.running
+}
+
+func (s *shared) send(report []expense) {
+	retryAt, now := s.retryAt.Load(), time.Since(s.local.begin)
+	if len(report) == 0 || int64(now) < retryAt {
+		return
+	}
+	ahead, err := s.spend(report)
 	if err != nil {
 		s.failed(err)
-		return decision{}, false
+		return
 	}
-	s.slowSince.Store(0)
-	if retryAt != 0 {
-		s.recovered()
+	if s.retryAt.Swap(0) != 0 {
+		s.log.Info("Redis is available again: the replicas share their limits")
 	}
-	if result.Allowed == 0 {
-		return decision{next: result.RetryAfter}, true
+	for i, e := range report {
+		// From when it was sent: later would be too strict, and last.
+		s.local.learn(e.client, now+ahead[i])
 	}
-	// result.Remaining may be one too low: the script uses floating point.
-	return q.allowed(result.ResetAfter.Round(time.Microsecond)), true
 }
 
-// mayTry reports whether the caller may try Redis: one in each retryInterval.
-func (s *shared) mayTry(retryAt int64) bool {
-	now := time.Since(s.begin)
-	return int64(now) >= retryAt && s.retryAt.CompareAndSwap(retryAt, int64(now+retryInterval))
+// spend returns for each client in how much time its burst is fully available again.
+func (s *shared) spend(report []expense) ([]time.Duration, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), reportTimeout)
+	defer cancel()
+	pipe := s.client.Pipeline()
+	results := make([]*redis.Cmd, len(report))
+	for i, e := range report {
+		results[i] = pipe.Eval(ctx, spendScript, []string{s.prefix + e.client.key.class + ":" + e.client.key.client}, e.spent.Microseconds())
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	ahead := make([]time.Duration, len(report))
+	for i, result := range results {
+		microseconds, err := result.Int64()
+		if err != nil {
+			return nil, err
+		}
+		ahead[i] = time.Duration(microseconds) * time.Microsecond
+	}
+	return ahead, nil
 }
 
 func (s *shared) failed(err error) {
-	if isTimeout(err) && !s.slowForLong() {
-		return
-	}
-	if s.retryAt.Swap(int64(time.Since(s.begin)+retryInterval)) == 0 {
+	if s.retryAt.Swap(int64(time.Since(s.local.begin)+retryInterval)) == 0 {
 		s.log.Warn("Redis is unavailable: each replica limits its clients separately", zap.Error(err))
-	}
-}
-
-func isTimeout(err error) bool {
-	var netError net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout) || errors.As(err, &netError) && netError.Timeout()
-}
-
-func (s *shared) slowForLong() bool {
-	now := int64(time.Since(s.begin))
-	return !s.slowSince.CompareAndSwap(0, now) && now-s.slowSince.Load() >= int64(maxSlowness)
-}
-
-func (s *shared) recovered() {
-	if s.retryAt.Swap(0) != 0 {
-		s.log.Info("Redis is available again: the replicas share their limits")
 	}
 }
 

@@ -4,6 +4,8 @@
 package requests
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -31,47 +33,44 @@ func NewBinder() (*Binder, error) {
 	return &Binder{rules: rules}, nil
 }
 
-// Normalizer is implemented by requests that normalize their fields, such as by
-// trimming a name, before they are validated.
-type Normalizer interface{ Normalize() }
-
 // Body decodes the request's body, JSON or a form, into the struct that dst points
-// to, by its json tags, and validates it by its validate tags. Errors carry the
-// code InvalidParams, UnsupportedMediaType, TooLarge or SlowRequest.
+// to, by its tags (see destination), and validates it by its validate tags. Errors
+// carry the code InvalidParams, UnsupportedMediaType, TooLarge, SlowRequest or
+// Unavailable. Names that mean nothing are reported in IgnoredHeader.
 func (b *Binder) Body(c *gin.Context, dst any) error {
 	kind, err := mediaType(c.Request.Header)
 	if err != nil {
 		return err
 	}
-	body, err := readAll(c.Request.Body)
+	body, err := readBody(c)
 	if err != nil {
 		return err
 	}
+	body = bytes.TrimPrefix(body, []byte("\ufeff")) // a byte order mark, as of Windows
 	d := newDestination(dst)
 	if kind == formType {
-		err = d.decodeForm(string(body))
+		err = d.decodeForm(body)
 	} else {
 		err = d.decodeJSON(body)
 	}
 	if err != nil {
 		return err
 	}
-	return b.validate(d)
+	return b.validate(c, d)
 }
 
 // Query decodes the request's query by the rules of a form.
 func (b *Binder) Query(c *gin.Context, dst any) error {
 	d := newDestination(dst)
-	if err := d.decodeForm(c.Request.URL.RawQuery); err != nil {
+	if err := d.decodeForm([]byte(c.Request.URL.RawQuery)); err != nil {
 		return err
 	}
-	return b.validate(d)
+	return b.validate(c, d)
 }
 
-func (b *Binder) validate(d *destination) error {
-	if n, ok := d.dst.(Normalizer); ok {
-		n.Normalize()
-	}
+func (b *Binder) validate(c *gin.Context, d *destination) error {
+	d.reportIgnored(c)
+	d.normalizeText()
 	return b.rules.check(d.dst, d.invalid)
 }
 
@@ -82,8 +81,8 @@ const (
 
 func mediaType(header http.Header) (string, error) {
 	kind, params, err := mime.ParseMediaType(header.Get("Content-Type"))
-	charset, encoding := params["charset"], header.Get("Content-Encoding")
-	if err != nil || kind != jsonType && kind != formType || charset != "" && !strings.EqualFold(charset, "utf-8") {
+	encoding := header.Get("Content-Encoding")
+	if err != nil || kind != jsonType && kind != formType || !isUTF8(params["charset"]) {
 		return "", errcode.New(errcode.UnsupportedMediaType, otherMediaType)
 	}
 	if encoding != "" && !strings.EqualFold(encoding, "identity") {
@@ -92,18 +91,35 @@ func mediaType(header http.Header) (string, error) {
 	return kind, nil
 }
 
-func readAll(body io.Reader) ([]byte, error) {
-	read, err := io.ReadAll(body)
-	var tooLarge *http.MaxBytesError
+func isUTF8(charset string) bool {
+	return charset == "" || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
+}
+
+// readBody returns the body of a request, of at most smallBody unless its route has
+// Bodies.Large.
+func readBody(c *gin.Context) (read []byte, err error) {
+	large, ok := c.Request.Body.(*largeBody)
+	switch {
+	case ok:
+		read, err = large.readAll()
+	case c.Request.ContentLength > smallBody:
+		return nil, TooLarge(smallBody)
+	default:
+		read, err = io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, smallBody))
+	}
+	var coded *errcode.Error
+	var over *http.MaxBytesError
 	switch {
 	case err == nil:
 		return read, nil
-	case errors.As(err, &tooLarge):
-		return nil, errcode.Wrap(errcode.TooLarge, err)
+	case errors.As(err, &coded), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return nil, err // see largeBody
+	case errors.As(err, &over):
+		return nil, TooLarge(over.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, errcode.Wrap(errcode.SlowRequest, err)
 	default:
 		// The connection broke or the chunks were malformed.
-		return nil, &errcode.Error{Code: errcode.InvalidParams, Details: []errcode.Text{bodyUnreadable}, Cause: err}
+		return nil, &errcode.Error{Code: errcode.InvalidParams, Details: []errcode.Detail{{Text: bodyUnreadable}}, Cause: err}
 	}
 }

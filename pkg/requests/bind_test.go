@@ -1,14 +1,18 @@
 package requests_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -20,17 +24,15 @@ import (
 )
 
 type post struct {
-	Title  *string  `json:"title" validate:"required,notblank,max=5"`
-	State  *int     `json:"state" validate:"omitempty,oneof=0 1"`
-	URL    *string  `json:"url" validate:"omitempty,weburl"`
-	TagIDs []uint64 `json:"tag_ids" validate:"omitempty,max=2,dive,min=1"`
+	Title  *string   `json:"title" validate:"required,notblank,max=5" text:"nfc,trim,line"`
+	Desc   *string   `json:"desc" null:"clear" text:"nfc"`
+	State  *int      `json:"state" validate:"omitempty,oneof=0 1"`
+	URL    *string   `json:"cover_url" validate:"omitempty,weburl" null:"clear"`
+	TagIDs []uint64  `json:"tag_ids" validate:"omitempty,max=2,dive,min=1" null:"clear"`
+	Tags   *[]uint64 `json:"tags" validate:"omitempty,dive,min=1" null:"clear" element:"id"`
 }
 
-func (p *post) Normalize() {
-	if p.Title != nil {
-		*p.Title = strings.TrimSpace(*p.Title)
-	}
-}
+func (p *post) ReadOnly() []string { return []string{"id", "created_by"} }
 
 func newBinder(t testing.TB) *requests.Binder {
 	binder, err := requests.NewBinder()
@@ -62,11 +64,26 @@ func TestValidBodies(t *testing.T) {
 		"JSON with charset":        {asJSON + "; charset=UTF-8", `{"title":"a"}`, post{Title: pointer("a")}},
 		"form":                     {asForm, "title=a&state=0&tag_ids=1&tag_ids=2", post{Title: pointer("a"), State: pointer(0), TagIDs: []uint64{1, 2}}},
 		"form, empty list":         {asForm, "title=a&tag_ids=", post{Title: pointer("a"), TagIDs: []uint64{}}},
-		"null is absent":           {asJSON, `{"title":"a","state":null}`, post{Title: pointer("a")}},
-		"other fields ignored":     {asJSON, `{"title":"a","id":9,"created_by":"x"}`, post{Title: pointer("a")}},
+		"null clears":              {asJSON, `{"title":"a","desc":null,"cover_url":null,"tag_ids":null,"tags":null}`, post{Title: pointer("a"), Desc: pointer(""), URL: pointer(""), TagIDs: []uint64{}, Tags: &[]uint64{}}},
+		"read back":                {asJSON, `{"title":"a","id":9,"created_by":null}`, post{Title: pointer("a")}},
+		"byte order mark":          {asJSON, "\ufeff{\"title\":\"a\"}", post{Title: pointer("a")}},
+		"form, byte order mark":    {asForm, "\ufefftitle=a", post{Title: pointer("a")}},
+		"charset utf8":             {asJSON + "; charset=utf8", `{"title":"a"}`, post{Title: pointer("a")}},
+		"integers":                 {asJSON, `{"title":"a","state":1.0,"tag_ids":[1e0,12.30e1]}`, post{Title: pointer("a"), State: pointer(1), TagIDs: []uint64{1, 123}}},
+		"zeros":                    {asJSON, `{"title":"a","state":-0.0e999999999999}`, post{Title: pointer("a"), State: pointer(0)}},
+		"form, integers":           {asForm, "title=a&state=10e-1&tag_ids=2.00", post{Title: pointer("a"), State: pointer(1), TagIDs: []uint64{2}}},
+		"largest id":               {asJSON, `{"title":"a","tag_ids":[18446744073709551615]}`, post{Title: pointer("a"), TagIDs: []uint64{1<<64 - 1}}},
+		"form, brackets":           {asForm, "title=a&tag_ids[]=1&tag_ids%5B%5D=2", post{Title: pointer("a"), TagIDs: []uint64{1, 2}}},
+		"form, indexes":            {asForm, "title=a&tag_ids[0]=1&tag_ids[1]=2", post{Title: pointer("a"), TagIDs: []uint64{1, 2}}},
+		"objects":                  {asJSON, `{"title":"a","tags":[{"id":1,"name":"x","id2":{"id":3}}, {"name":[{"id":7}] , "id" : 2}]}`, post{Title: pointer("a"), Tags: &[]uint64{1, 2}}},
+		"semicolon":                {asForm, "title=a;b&state=1", post{Title: pointer("a;b"), State: pointer(1)}},
+		"lone percent":             {asForm, "title=9%&desc=%zz%4%41%", post{Title: pointer("9%"), Desc: pointer("%zz%4A%")}},
+		"empty pairs":              {asForm, "&&title=a&", post{Title: pointer("a")}},
+		"composed":                 {asJSON, `{"title":"e\u0301e\u0301e\u0301e\u0301e\u0301","desc":"e\u0301\n"}`, post{Title: pointer("ééééé"), Desc: pointer("é\n")}},
+		"line break around":        {asJSON, `{"title":"a\n"}`, post{Title: pointer("a")}},
 		"normalized, then checked": {asForm, "title=++abcde++", post{Title: pointer("abcde")}},
-		"a URL":                    {asJSON, `{"title":"a","url":"https://example.org/x.png"}`, post{Title: pointer("a"), URL: pointer("https://example.org/x.png")}},
-		"a URL removed":            {asForm, "title=a&url=", post{Title: pointer("a"), URL: pointer("")}},
+		"a URL":                    {asJSON, `{"title":"a","cover_url":"https://example.org/x.png"}`, post{Title: pointer("a"), URL: pointer("https://example.org/x.png")}},
+		"a URL removed":            {asForm, "title=a&cover_url=", post{Title: pointer("a"), URL: pointer("")}},
 		"escaped":                  {asJSON, `{"title":"\ud83d\ude00\\\\u\u00e9"}`, post{Title: pointer("😀\\\\ué")}},
 		"characters, not bytes":    {asJSON, `{"title":"😀😀😀😀😀"}`, post{Title: pointer("😀😀😀😀😀")}},
 	}
@@ -91,25 +108,26 @@ func TestInvalidBodies(t *testing.T) {
 		"blank":                  {asJSON, `{"title":"  "}`, errcode.InvalidParams, []string{"title must not be blank"}},
 		"invisible":              {asJSON, `{"title":"\u200b\u2060"}`, errcode.InvalidParams, []string{"title must not be blank"}},
 		"too long":               {asJSON, `{"title":"abcdef"}`, errcode.InvalidParams, []string{"title must be a maximum of 5 characters in length"}},
-		"all fields, in order":   {asJSON, `{"url":"x","state":9,"title":""}`, errcode.InvalidParams, []string{"title must not be blank", "state must be one of [0 1]", "url must be an http or https URL"}},
-		"form, in order":         {asForm, "url=x&state=9&title=", errcode.InvalidParams, []string{"title must not be blank", "state must be one of [0 1]", "url must be an http or https URL"}},
-		"script as URL":          {asJSON, `{"title":"a","url":"javascript:alert(1)"}`, errcode.InvalidParams, []string{"url must be an http or https URL"}},
+		"all fields, in order":   {asJSON, `{"cover_url":"x","state":9,"title":""}`, errcode.InvalidParams, []string{"title must not be blank", "state must be one of [0 1]", "cover_url must be an http or https URL"}},
+		"form, in order":         {asForm, "cover_url=x&state=9&title=", errcode.InvalidParams, []string{"title must not be blank", "state must be one of [0 1]", "cover_url must be an http or https URL"}},
+		"script as URL":          {asJSON, `{"title":"a","cover_url":"javascript:alert(1)"}`, errcode.InvalidParams, []string{"cover_url must be an http or https URL"}},
 		"empty state in a form":  {asForm, "title=a&state=", errcode.InvalidParams, []string{"state must be an integer"}},
-		"word for a number":      {asForm, "title=a&state=on&tag_ids=x", errcode.InvalidParams, []string{"state must be an integer", "tag_ids must be a positive integer"}},
-		"types and rules, JSON":  {asJSON, `{"url":"x","tag_ids":"x","state":"1","title":5}`, errcode.InvalidParams, []string{"title must be a string", "state must be an integer", "url must be an http or https URL", "tag_ids must be an array"}},
-		"types and rules, form":  {asForm, "url=x&tag_ids=x&state=on", errcode.InvalidParams, []string{"title is a required field", "state must be an integer", "url must be an http or https URL", "tag_ids must be a positive integer"}},
-		"lone surrogate":         {asJSON, `{"title":"a\\\ud83d"}`, errcode.InvalidParams, []string{"the content must be UTF-8"}},
-		"swapped surrogates":     {asJSON, `{"title":"\udE00\ud83d"}`, errcode.InvalidParams, []string{"the content must be UTF-8"}},
-		"another case":           {asJSON, `{"TITLE":"a"}`, errcode.InvalidParams, []string{"title is a required field"}},
+		"word for a number":      {asForm, "title=a&state=on&tag_ids=x", errcode.InvalidParams, []string{"state must be an integer", "tag_ids[0] must be a positive integer"}},
+		"types and rules, JSON":  {asJSON, `{"cover_url":"x","tag_ids":"x","state":"1","title":5}`, errcode.InvalidParams, []string{"title must be a string", "state must be an integer", "cover_url must be an http or https URL", "tag_ids must be an array"}},
+		"types and rules, form":  {asForm, "cover_url=x&tag_ids=x&state=on", errcode.InvalidParams, []string{"title is a required field", "state must be an integer", "cover_url must be an http or https URL", "tag_ids[0] must be a positive integer"}},
+		"lone surrogate":         {asJSON, `{"title":"a\\\ud83d"}`, errcode.InvalidParams, []string{`\ud83d in the JSON is half of a surrogate pair, not a character`}},
+		"swapped surrogates":     {asJSON, `{"title":"\udE00\ud83d"}`, errcode.InvalidParams, []string{`\udE00 in the JSON is half of a surrogate pair, not a character`}},
+		"another case":           {asJSON, `{"TITLE":"a"}`, errcode.InvalidParams, []string{`there is no field "TITLE"; did you mean title?`}},
 		"string for a number":    {asJSON, `{"title":"a","state":"1"}`, errcode.InvalidParams, []string{"state must be an integer"}},
 		"number for a string":    {asJSON, `{"title":5}`, errcode.InvalidParams, []string{"title must be a string"}},
-		"negative id":            {asJSON, `{"title":"a","tag_ids":[-1]}`, errcode.InvalidParams, []string{"tag_ids must be a positive integer"}},
+		"negative id":            {asJSON, `{"title":"a","tag_ids":[1,-1]}`, errcode.InvalidParams, []string{"tag_ids[1] must be a positive integer"}},
 		"id zero":                {asJSON, `{"title":"a","tag_ids":[0]}`, errcode.InvalidParams, []string{"tag_ids[0] must be 1 or greater"}},
 		"too many":               {asJSON, `{"title":"a","tag_ids":[1,2,3]}`, errcode.InvalidParams, []string{"tag_ids must contain at most 2 items"}},
 		"scalar twice in a form": {asForm, "title=a&title=b", errcode.InvalidParams, []string{"title must be given only once"}},
+		"member twice in JSON":   {asJSON, `{"title":"a","tags":[{"id":2},{"id":1,"name":"x","id":1,"name":"x"}]}`, errcode.InvalidParams, []string{"tags[1].id must be given only once"}},
 		"field twice in JSON":    {asJSON, `{"title":"a","title":"a"}`, errcode.InvalidParams, []string{"title must be given only once"}},
 		"no name":                {asJSON, `{1:2}`, errcode.InvalidParams, []string{"the body is not valid JSON"}},
-		"invalid array elements": {asJSON, `{"tag_ids":[1,"x",{"y":[2]}],"title":"  ","state":{}}`, errcode.InvalidParams, []string{"title must not be blank", "state must be an integer", "tag_ids must be a positive integer"}},
+		"invalid array elements": {asJSON, `{"tag_ids":[1,"x",{"y":[2]}],"title":"  ","state":{}}`, errcode.InvalidParams, []string{"title must not be blank", "state must be an integer", "tag_ids[1] must be a positive integer"}},
 		"array for an object":    {asJSON, `[]`, errcode.InvalidParams, []string{"the body must be a JSON object"}},
 		"null for an object":     {asJSON, `null`, errcode.InvalidParams, []string{"the body must be a JSON object"}},
 		"empty body":             {asJSON, ``, errcode.InvalidParams, []string{"the body must be a JSON object"}},
@@ -117,7 +135,23 @@ func TestInvalidBodies(t *testing.T) {
 		"two objects":            {asJSON, `{"title":"a"}{"title":"b"}`, errcode.InvalidParams, []string{"the body is not valid JSON"}},
 		"not UTF-8":              {asJSON, "{\"title\":\"\xff\"}", errcode.InvalidParams, []string{"the content must be UTF-8"}},
 		"form not UTF-8":         {asForm, "title=%ff", errcode.InvalidParams, []string{"the content must be UTF-8"}},
-		"form badly encoded":     {asForm, "title=%zz", errcode.InvalidParams, []string{"the form or query is not valid URL encoding"}},
+		"null":                   {asJSON, `{"title":null,"state":null}`, errcode.InvalidParams, []string{"title must not be null", "state must not be null"}},
+		"null in a list":         {asJSON, `{"title":"a","tag_ids":[1,null]}`, errcode.InvalidParams, []string{"tag_ids[1] must be a positive integer"}},
+		"not integral":           {asJSON, `{"title":"a","state":1.5,"tag_ids":[1e-1]}`, errcode.InvalidParams, []string{"state must be an integer", "tag_ids[0] must be a positive integer"}},
+		"beyond 64 bits":         {asJSON, `{"title":"a","state":1e999999999999,"tag_ids":[1,18446744073709551616]}`, errcode.InvalidParams, []string{"state is beyond the range of 64-bit integers", "tag_ids[1] is beyond the range of 64-bit integers"}},
+		"form, beyond 64 bits":   {asForm, `title=a&state=9223372036854775808`, errcode.InvalidParams, []string{"state is beyond the range of 64-bit integers"}},
+		"objects without an id":  {asJSON, `{"title":"a","tags":[{"id":1},{"name":"x"}]}`, errcode.InvalidParams, []string{"tags[1].id must be a positive integer"}},
+		"no objects":             {asJSON, `{"title":"a","tags":["x"]}`, errcode.InvalidParams, []string{"tags[0].id must be a positive integer"}},
+		"form, objects":          {asForm, "title=a&tags=1", errcode.InvalidParams, []string{`there is no field "tags"; did you mean tag_ids?`}},
+		"form, nested":           {asForm, "title=a&tags[0][id]=1", errcode.InvalidParams, []string{`there is no field "tags[0][id]"; did you mean tag_ids?`}},
+		"brackets":               {asForm, "title[]=a", errcode.InvalidParams, []string{`there is no field "title[]"; did you mean title?`}},
+		"misspelt":               {asJSON, `{"titel":"a","status":"draft","Desc":"x","description":"x"}`, errcode.InvalidParams, []string{`there is no field "titel"; did you mean title?`, `there is no field "Desc"; did you mean desc?`, `there is no field "status"; did you mean state?`}},
+		"misspelt, beside":       {asJSON, `{"title":"a","titles":"b","cover":"x","tag":1}`, errcode.InvalidParams, []string{`there is no field "titles"; did you mean title?`, `there is no field "cover"; did you mean cover_url?`, `there is no field "tag"; did you mean tags?`}},
+		"control character":      {asJSON, `{"title":"a\u0000b"}`, errcode.InvalidParams, []string{"title must not contain control characters: U+0000"}},
+		"form, control":          {asForm, "title=a%0Ab", errcode.InvalidParams, []string{"title must not contain control characters: U+000A"}},
+		"too deep":               {asJSON, `{"title":"a","x":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`, errcode.InvalidParams, []string{"the JSON must be nested at most 32 levels deep"}},
+		"too many values":        {asJSON, `{"title":"a","x":[1` + strings.Repeat(",1", 999) + `]}`, errcode.InvalidParams, []string{"the content must have at most 1000 values"}},
+		"form, too many values":  {asForm, "title=a" + strings.Repeat("&x=1", 1000), errcode.InvalidParams, []string{"the content must have at most 1000 values"}},
 		"XML":                    {"application/xml", `<a/>`, errcode.UnsupportedMediaType, nil},
 		"another charset":        {asJSON + "; charset=gbk", `{"title":"a"}`, errcode.UnsupportedMediaType, nil},
 		"no content type":        {"", `{"title":"a"}`, errcode.UnsupportedMediaType, nil},
@@ -148,10 +182,52 @@ func english(err *errcode.Error) []string {
 func TestDetailsAreTranslated(t *testing.T) {
 	var coded *errcode.Error
 	require.ErrorAs(t, newBinder(t).Body(request(asJSON, strings.NewReader(`{"title":"abcdef","state":7}`)), &post{}), &coded)
-	require.Equal(t, []errcode.Text{
-		{ZH: "title长度不能超过5个字符", EN: "title must be a maximum of 5 characters in length", ZHHantTW: "title長度不能超過5個字元"},
-		{ZH: "state必须是[0 1]中的一个", EN: "state must be one of [0 1]", ZHHantTW: "state必須是[0 1]中的一個"},
+	require.Equal(t, []errcode.Detail{
+		errcode.Invalid("title", errcode.TooLong,
+			errcode.Text{ZH: "title长度不能超过5个字符", EN: "title must be a maximum of 5 characters in length", ZHHantTW: "title長度不能超過5個字元"}),
+		errcode.Invalid("state", errcode.NotAllowed,
+			errcode.Text{ZH: "state必须是[0 1]中的一个", EN: "state must be one of [0 1]", ZHHantTW: "state必須是[0 1]中的一個"}),
 	}, coded.Details)
+}
+
+// U+1D160 is three times as long in normalization form C. Other letters are as before.
+func TestTextThatGrows(t *testing.T) {
+	var coded *errcode.Error
+	body := `{"title":"a","desc":"` + strings.Repeat("\U0001D160", 10_000) + `"}`
+	require.ErrorAs(t, newBinder(t).Body(large(request(asJSON, strings.NewReader(body))), &post{}), &coded)
+	require.Len(t, coded.Details, 1)
+	require.Equal(t, errcode.Invalid("desc", errcode.TooLong, coded.Details[0].Text), coded.Details[0])
+	var read post
+	body = `{"title":"a","desc":"` + strings.Repeat("\U0001D160", 50) + strings.Repeat("e\u0301", 10_000) + `"}`
+	require.NoError(t, newBinder(t).Body(large(request(asJSON, strings.NewReader(body))), &read))
+	require.Equal(t, strings.Repeat("é", 10_000), (*read.Desc)[len(*read.Desc)-20_000:])
+}
+
+// Programs get a field and a reason for whatever is wrong with a field.
+func TestReasons(t *testing.T) {
+	for body, want := range map[string]errcode.Detail{
+		`{}`:                              {Field: "title", Reason: errcode.Required},
+		`{"title":" "}`:                   {Field: "title", Reason: errcode.Required},
+		`{"title":null}`:                  {Field: "title", Reason: errcode.Required},
+		`{"title":"abcdef"}`:              {Field: "title", Reason: errcode.TooLong},
+		`{"title":5}`:                     {Field: "title", Reason: errcode.InvalidType},
+		`{"title":"a\nb"}`:                {Field: "title", Reason: errcode.Malformed},
+		`{"title":"a","title":"a"}`:       {Field: "title", Reason: errcode.Duplicate},
+		`{"title":"a","Desc":"b"}`:        {Field: "Desc", Reason: errcode.UnknownField},
+		`{"title":"a","state":9}`:         {Field: "state", Reason: errcode.NotAllowed},
+		`{"title":"a","state":1e99}`:      {Field: "state", Reason: errcode.OutOfRange},
+		`{"title":"a","tag_ids":[1,0]}`:   {Field: "tag_ids[1]", Reason: errcode.OutOfRange},
+		`{"title":"a","tag_ids":[1,2,3]}`: {Field: "tag_ids", Reason: errcode.TooLong},
+		`{"title":"a","cover_url":"x"}`:   {Field: "cover_url", Reason: errcode.Malformed},
+	} {
+		t.Run(body, func(t *testing.T) {
+			var coded *errcode.Error
+			require.ErrorAs(t, newBinder(t).Body(request(asJSON, strings.NewReader(body)), &post{}), &coded)
+			require.Len(t, coded.Details, 1)
+			coded.Details[0].Text = errcode.Text{}
+			require.Equal(t, want, coded.Details[0])
+		})
+	}
 }
 
 func TestCompressedBodyIsUnsupported(t *testing.T) {
@@ -199,7 +275,9 @@ func TestQuery(t *testing.T) {
 		"empty":         {"state=", nil, true},
 		"out of range":  {"state=9", nil, true},
 		"twice":         {"state=1&state=0", nil, true},
-		"bad encoding":  {"state=%", nil, true},
+		"lone percent":  {"state=%", nil, true},
+		"semicolon":     {"x=1;state=1", nil, false},
+		"case":          {"State=1", nil, true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -237,13 +315,31 @@ func FuzzBody(f *testing.F) {
 			}
 			return
 		}
-		again, err := json.Marshal(first)
-		require.NoError(t, err)
+		again := encode(t, first)
 		require.NoError(t, binder.Body(request(asJSON, strings.NewReader(string(again))), &second), "%s", again)
 		if !reflect.DeepEqual(first, second) {
 			t.Fatalf("%q bound to %s, and that to %+v", body, again, second)
 		}
 	})
+}
+
+// encode returns the JSON that is decoded into p.
+func encode(t *testing.T, p post) []byte {
+	encoded, err := json.Marshal(p)
+	require.NoError(t, err)
+	var fields map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.UseNumber()
+	require.NoError(t, decoder.Decode(&fields))
+	maps.DeleteFunc(fields, func(_ string, value any) bool { return value == nil })
+	if tags, ok := fields["tags"].([]any); ok {
+		for i := range tags {
+			tags[i] = map[string]any{"id": tags[i]}
+		}
+	}
+	encoded, err = json.Marshal(fields)
+	require.NoError(t, err)
+	return encoded
 }
 
 func FuzzQuery(f *testing.F) {
@@ -258,4 +354,78 @@ func FuzzQuery(f *testing.F) {
 			t.Fatalf("%q: %v", query, err)
 		}
 	})
+}
+
+// Bodies at the bounds are valid.
+func TestBounds(t *testing.T) {
+	for name, c := range map[string]struct{ contentType, body string }{
+		"values":       {asJSON, `{"title":"a,,{[","x":[1` + strings.Repeat(",1", 998) + `]}`},
+		"depth":        {asJSON, `{"title":"a,,{[","x":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`},
+		"form, values": {asForm, "title=a" + strings.Repeat("&x=1", 999)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, newBinder(t).Body(request(c.contentType, strings.NewReader(c.body)), &post{}))
+		})
+	}
+}
+
+// A body that has more than the fields of the request costs no more memory than its
+// own bytes.
+func TestMemoryOfHostileBodies(t *testing.T) {
+	const size = 6 << 20
+	fill := func(before, each, after string) string {
+		return before + strings.Repeat(each, (size-len(before)-len(after))/len(each)) + after
+	}
+	var keys strings.Builder
+	for i := 0; keys.Len() < size; i++ {
+		fmt.Fprintf(&keys, `"a%d":0,`, i)
+	}
+	binder := newBinder(t)
+	for name, c := range map[string]struct{ contentType, body string }{
+		"keys":           {asJSON, "{" + keys.String() + `"title":"a"}`},
+		"equal keys":     {asJSON, fill(`{"title":"a"`, `,"title":"a"`, "}")},
+		"array":          {asJSON, fill(`{"tag_ids":[1`, ",1", "]}")},
+		"skipped array":  {asJSON, fill(`{"x":[[]`, ",[]", "]}")},
+		"depth":          {asJSON, fill("{", `"x":{`, "")},
+		"a key":          {asJSON, fill(`{"`, "x", `":1,"title":"a"}`)},
+		"a skipped text": {asJSON, fill(`{"x":"`, `\"`, `","title":"a"}`)},
+		"pairs":          {asForm, fill("title=a", "&a=1", "")},
+		"separators":     {asForm, fill("title=a", "&", "")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			body := strings.NewReader(c.body)
+			runtime.ReadMemStats(&before)
+			_ = binder.Body(request(c.contentType, body), &post{})
+			runtime.ReadMemStats(&after)
+			// Reading takes twice the size, and a name that is kept once.
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4*size))
+		})
+	}
+}
+
+func TestIgnoredFieldsAreReported(t *testing.T) {
+	many := ""
+	for i := range 20 {
+		many += fmt.Sprintf(`,"unknown%c":0`, 'a'+i)
+	}
+	for body, want := range map[string]string{
+		`{"title":"a","id":1}`:                                         "",
+		`{"title":"a","slug":1,"lang":"x","slug":2}`:                   "slug, lang",
+		`{"title":"a","content_type":1,"title_en":2,"date":3}`:         "content_type, title_en, date",
+		`{"title":"a","ö, x\r\ny":1}`:                                  "%C3%B6%2C+x%0D%0Ay",
+		`{"title":"a","` + strings.Repeat("x", 1000) + `":1}`:          strings.Repeat("x", 40),
+		`{"title":"a"` + many + `}`:                                    "unknowna, unknownb, unknownc, unknownd, unknowne, unknownf, unknowng, unknownh, unknowni, unknownj, ...",
+		`{"title":"a","":1,"x":2}`:                                     `"", x`,
+		`{"title":"a","":1}`:                                           `""`,
+		`{"desc":"without a title is invalid, but reported","slug":1}`: "slug",
+	} {
+		recorder := httptest.NewRecorder()
+		c, _ := gin.CreateTestContext(recorder)
+		c.Request = httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		c.Request.Header.Set("Content-Type", asJSON)
+		err := newBinder(t).Body(c, &post{})
+		require.Equal(t, strings.Contains(body, `"title"`), err == nil, body)
+		require.Equal(t, want, recorder.Header().Get(requests.IgnoredHeader), body)
+	}
 }

@@ -2,173 +2,241 @@ package requests
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
-	"net/url"
+	"encoding/hex"
+	"fmt"
 	"reflect"
-	"regexp"
-	"strconv"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// destination is a struct that a request is decoded into.
+// destination is a struct that a request is decoded into. Its fields are pointers to,
+// or values of, strings, integers and slices of integers. Their tags are:
+//
+//	json:"name"    the name
+//	null:"clear"   the JSON null empties the field; without the tag it is invalid
+//	element:"id"   the slice is an array of objects in JSON, of which only the
+//	               member id counts; forms lack the field
+//	text:"…"       see normalizeText
 type destination struct {
 	dst   any
 	value reflect.Value
+	form  bool
 	// invalid describes the fields that can't be decoded, by name.
-	invalid map[string]errcode.Text
+	invalid map[string]errcode.Detail
+	// ignored has the names that mean nothing, at most maxIgnored and one more.
+	ignored []string
 }
 
 func newDestination(dst any) *destination {
-	return &destination{dst: dst, value: reflect.ValueOf(dst).Elem(), invalid: map[string]errcode.Text{}}
+	return &destination{dst: dst, value: reflect.ValueOf(dst).Elem(), invalid: map[string]errcode.Detail{}}
 }
 
-// field returns the field that a client calls name. This is the one place that
-// decides which names there are: all others are ignored.
-func (d *destination) field(name string) (field reflect.Value, ok bool) {
-	for f := range fields(d.value.Type()) {
-		if jsonName(f) == name {
-			return d.value.FieldByIndex(f.Index), true
-		}
+// reject makes a field invalid, unless it is already.
+func (d *destination) reject(name string, problem errcode.Detail) {
+	if _, ok := d.invalid[name]; !ok {
+		d.invalid[name] = problem
 	}
-	return reflect.Value{}, false
 }
 
 // decodeJSON decodes a JSON object. A value of the wrong type makes its field
 // invalid; decoding goes on, so that an error can name all invalid fields. It is
 // strict where encoding/json is lenient: text that isn't Unicode, which would be
-// replaced, and data behind the object are errors.
+// replaced, data behind the object and fields that are given twice are errors. Beside
+// the fields it builds nothing, so it needs no more memory than the body has.
 func (d *destination) decodeJSON(body []byte) error {
-	if !utf8.Valid(body) {
-		return errcode.New(errcode.InvalidParams, notUTF8)
-	}
-	if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
-		return errcode.New(errcode.InvalidParams, notAnObject)
-	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	if _, err := decoder.Token(); err != nil {
-		return errcode.New(errcode.InvalidParams, malformedJSON)
-	}
-	seen := map[string]bool{}
-	for decoder.More() {
-		if err := d.decodeMember(decoder, seen); err != nil {
-			return errcode.New(errcode.InvalidParams, malformedJSON)
-		}
-	}
-	_, end := decoder.Token()
-	if _, after := decoder.Token(); end != nil || after != io.EOF {
-		return errcode.New(errcode.InvalidParams, malformedJSON)
-	}
-	if loneSurrogate(body) {
-		return errcode.New(errcode.InvalidParams, notUTF8)
-	}
-	return nil
-}
-
-func (d *destination) decodeMember(decoder *json.Decoder, seen map[string]bool) error {
-	token, err := decoder.Token()
-	name, ok := token.(string)
-	if err != nil || !ok {
-		return errors.Join(err, errNoName)
-	}
-	field, ok := d.field(name)
-	if !ok || seen[name] {
-		if ok {
-			d.invalid[name] = onlyOnce(name)
-		}
-		return decoder.Decode(&skipped{})
-	}
-	seen[name] = true
-	var wrong *json.UnmarshalTypeError
-	if err := decoder.Decode(field.Addr().Interface()); !errors.As(err, &wrong) {
+	if err := checkJSON(body); err != nil {
 		return err
 	}
-	d.invalid[name] = wrongType(name, wrong.Type)
+	seen := map[string]bool{}
+	for name, value := range members(bytes.TrimLeft(body, " \t\r\n")) {
+		field, ok := d.field(name)
+		switch {
+		case !ok:
+		case seen[name]:
+			d.reject(name, onlyOnce(name))
+		default:
+			seen[name] = true
+			d.decodeMember(field, value)
+		}
+	}
 	return nil
 }
 
-var errNoName = errors.New("a member of an object needs a name")
-
-// skipped is a value that is not decoded.
-type skipped struct{}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (*skipped) UnmarshalJSON([]byte) error { return nil }
-
-// decodeForm decodes a form or a query: each value as the JSON that a client could
-// have sent instead, by the type of its field.
-func (d *destination) decodeForm(encoded string) error {
-	values, err := url.ParseQuery(encoded)
-	if err != nil {
-		return errcode.New(errcode.InvalidParams, formMalformed)
+func (d *destination) decodeMember(field reflect.StructField, value []byte) {
+	name, to := jsonName(field), d.value.FieldByIndex(field.Index)
+	if string(value) == "null" {
+		if field.Tag.Get("null") != "clear" {
+			d.reject(name, notNull(name))
+			return
+		}
+		value = []byte(`""`)
+		if isList(field) {
+			value = []byte("[]")
+		}
 	}
-	for name, texts := range values {
-		for _, text := range texts {
-			if !utf8.ValidString(text) {
-				return errcode.New(errcode.InvalidParams, notUTF8)
+	if problem, ok := decodeValue(name, value, to, field.Tag.Get("element")); !ok {
+		d.reject(name, problem)
+	}
+}
+
+// decodeValue decodes valid JSON. If it can't, it returns what is wrong with the
+// value of the given name. element is the member of each element of an array that
+// is decoded, or "".
+func decodeValue(name string, value []byte, to reflect.Value, element string) (problem errcode.Detail, ok bool) {
+	switch kind := to.Kind(); {
+	case kind == reflect.Pointer:
+		to.Set(reflect.New(to.Type().Elem()))
+		return decodeValue(name, value, to.Elem(), element)
+	case kind == reflect.Slice && value[0] == '[':
+		return decodeList(name, value, to, element)
+	case kind == reflect.String && value[0] == '"':
+		to.SetString(unquote(value))
+		return errcode.Detail{}, true
+	case kind == reflect.Slice || kind == reflect.String:
+		return wrongType(name, to.Type()), false
+	default:
+		return setInteger(name, string(value), to)
+	}
+}
+
+func decodeList(name string, array []byte, to reflect.Value, element string) (problem errcode.Detail, ok bool) {
+	to.Set(reflect.MakeSlice(to.Type(), 0, 0))
+	for i, value := range elements(array) {
+		at := indexed(name, i)
+		if element != "" {
+			at += "." + element
+			member, twice := memberOf(value, element)
+			if twice {
+				return onlyOnce(at), false
+			}
+			value = member
+		}
+		one := reflect.New(to.Type().Elem()).Elem()
+		if problem, ok := decodeValue(at, value, one, ""); !ok {
+			return problem, false
+		}
+		to.Set(reflect.Append(to, one))
+	}
+	return errcode.Detail{}, true
+}
+
+func indexed(name string, i int) string { return fmt.Sprintf("%s[%d]", name, i) }
+
+// memberOf returns the value of a member, null if value is no object that has it, and
+// whether the object has it more than once.
+func memberOf(value []byte, wanted string) (found []byte, twice bool) {
+	if value[0] == '{' {
+		for name, value := range members(value) {
+			if name == wanted {
+				found, twice = value, found != nil
 			}
 		}
-		if field, ok := d.field(name); ok {
-			d.decodeTexts(name, texts, field)
+	}
+	if found == nil {
+		found = []byte("null")
+	}
+	return found, twice
+}
+
+// decodeForm decodes a form or a query as browsers do (URLSearchParams): only &
+// separates, and a % that isn't followed by two hexadecimal digits stands for itself.
+func (d *destination) decodeForm(encoded []byte) error {
+	d.form = true
+	if bytes.Count(encoded, []byte("&")) >= maxValues {
+		return errcode.New(errcode.InvalidParams, tooManyValues)
+	}
+	lists := map[string][]string{}
+	seen := map[string]bool{}
+	for pair := range bytes.SplitSeq(encoded, []byte("&")) {
+		if len(pair) == 0 {
+			continue
+		}
+		left, right, _ := bytes.Cut(pair, []byte("="))
+		name, text := unescape(left), unescape(right)
+		if !utf8.ValidString(name) || !utf8.ValidString(text) {
+			return errcode.New(errcode.InvalidParams, notUTF8)
+		}
+		field, ok := d.field(name)
+		if !ok {
+			continue
+		}
+		name = jsonName(field)
+		switch {
+		case isList(field):
+			lists[name] = append(lists[name], text)
+		case seen[name]:
+			d.reject(name, onlyOnce(name))
+		default:
+			d.decodeTexts(field, text)
+		}
+		seen[name] = true
+	}
+	for field := range fields(d.value.Type()) {
+		if texts, ok := lists[jsonName(field)]; ok {
+			d.decodeTexts(field, texts...)
 		}
 	}
 	return nil
 }
 
-func (d *destination) decodeTexts(name string, texts []string, field reflect.Value) {
-	kind := pointedTo(field.Type())
-	var value json.RawMessage
-	switch {
-	case kind.Kind() == reflect.Slice:
-		value = formList(texts, kind.Elem())
-	case len(texts) > 1:
-		d.invalid[name] = onlyOnce(name)
-		return
-	default:
-		value = formScalar(texts[0], kind)
+// decodeTexts sets a field to the values of a form. A single empty value is the empty
+// list, which a form can't express otherwise.
+func (d *destination) decodeTexts(field reflect.StructField, texts ...string) {
+	name, to := jsonName(field), d.value.FieldByIndex(field.Index)
+	if to.Kind() == reflect.Pointer {
+		to.Set(reflect.New(to.Type().Elem()))
+		to = to.Elem()
 	}
-	var wrong *json.UnmarshalTypeError
-	if err := json.Unmarshal(value, field.Addr().Interface()); errors.As(err, &wrong) {
-		d.invalid[name] = wrongType(name, wrong.Type)
-	}
-}
-
-// integer matches the integers of a form. An empty value doesn't match, so
-// "state=" is invalid.
-var integer = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,19})$`)
-
-// formList returns the values of a repeated field as a JSON array. A single empty
-// value is the empty array, which a form can't express otherwise.
-func formList(given []string, kind reflect.Type) json.RawMessage {
-	if len(given) == 1 && given[0] == "" {
-		given = nil
-	}
-	list := []byte{'['}
-	for i, text := range given {
-		if i > 0 {
-			list = append(list, ',')
+	if to.Kind() != reflect.Slice {
+		if problem, ok := setText(name, texts[0], to); !ok {
+			d.reject(name, problem)
 		}
-		list = append(list, formScalar(text, kind)...)
+		return
 	}
-	return append(list, ']')
+	to.Set(reflect.MakeSlice(to.Type(), 0, 0))
+	if len(texts) == 1 && texts[0] == "" {
+		return
+	}
+	for i, text := range texts {
+		one := reflect.New(to.Type().Elem()).Elem()
+		if problem, ok := setText(indexed(name, i), text, one); !ok {
+			d.reject(name, problem)
+		}
+		to.Set(reflect.Append(to, one))
+	}
 }
 
-// formScalar returns a value as JSON: an integer if the field needs a number and
-// the text is one, else a string.
-func formScalar(text string, kind reflect.Type) json.RawMessage {
-	if kind.Kind() != reflect.String && integer.MatchString(text) {
-		return json.RawMessage(text)
+func setText(name, text string, to reflect.Value) (problem errcode.Detail, ok bool) {
+	if to.Kind() == reflect.String {
+		to.SetString(text)
+		return errcode.Detail{}, true
 	}
-	quoted, err := json.Marshal(text)
-	if err != nil { // a string always has a JSON form
-		return json.RawMessage("null")
+	return setInteger(name, text, to)
+}
+
+// unescape decodes a name or a value of a form.
+func unescape(text []byte) string {
+	var decoded strings.Builder
+	decoded.Grow(len(text)) // at most as long
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '+':
+			decoded.WriteByte(' ')
+		case '%':
+			var code [1]byte
+			if n, err := hex.Decode(code[:], text[i+1:min(i+3, len(text))]); err == nil && n == 1 {
+				decoded.WriteByte(code[0])
+				i += 2
+				continue
+			}
+			decoded.WriteByte('%')
+		default:
+			decoded.WriteByte(text[i])
+		}
 	}
-	return quoted
+	return decoded.String()
 }
 
 // fields yields the exported fields of a struct type, or of a pointer to one, in
@@ -196,38 +264,4 @@ func pointedTo(t reflect.Type) reflect.Type {
 func jsonName(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 	return name
-}
-
-// loneSurrogate reports whether valid JSON has one half of a surrogate pair
-// without the other, such as "\ud800".
-func loneSurrogate(body []byte) bool {
-	for i := 0; i < len(body); i++ {
-		if body[i] != '\\' {
-			continue
-		}
-		i++ // what is escaped
-		if body[i] != 'u' {
-			continue
-		}
-		first := escaped(body[i+1:])
-		i += 4
-		if !utf16.IsSurrogate(first) {
-			continue
-		}
-		rest, paired := bytes.CutPrefix(body[i+1:], []byte(`\u`))
-		if !paired || utf16.DecodeRune(first, escaped(rest)) == utf8.RuneError {
-			return true
-		}
-		i += 6
-	}
-	return false
-}
-
-// escaped returns the rune of the four hexadecimal digits at the front.
-func escaped(digits []byte) rune {
-	number, err := strconv.ParseUint(string(digits[:4]), 16, 16)
-	if err != nil {
-		return utf8.RuneError
-	}
-	return rune(number)
 }

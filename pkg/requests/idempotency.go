@@ -10,8 +10,8 @@ import (
 )
 
 // IdempotencyKey returns the key of a request that the client with the given
-// app key sent, or the zero Key if it has none. body is the struct that the
-// request's body was decoded into. A header that is invalid or repeated is an
+// app key sent, or the zero Key if it has none. body is what the request means, see
+// idempotency.NewKey. A header that is invalid or repeated is an
 // errcode.InvalidParams error.
 func IdempotencyKey(c *gin.Context, client string, body any) (idempotency.Key, error) {
 	values := c.Request.Header.Values(idempotency.Header)

@@ -19,11 +19,13 @@ func ID(c *gin.Context, notFound errcode.Code) (uint64, error) {
 // ParseID parses an id; see ID.
 func ParseID(text string, notFound errcode.Code) (uint64, error) {
 	if text == "" || text[0] == '0' || strings.Trim(text, "0123456789") != "" {
-		return 0, errcode.New(errcode.InvalidParams, errcode.Text{
-			ZH:       "id 必须是正整数: " + shorten(text),
-			EN:       "id must be a positive integer: " + shorten(text),
-			ZHHantTW: "id 必須是正整數: " + shorten(text),
-		})
+		return 0, &errcode.Error{Code: errcode.InvalidParams, Details: []errcode.Detail{
+			errcode.Invalid("id", errcode.InvalidType, errcode.Text{
+				ZH:       "id 必须是正整数: " + shorten(text),
+				EN:       "id must be a positive integer: " + shorten(text),
+				ZHHantTW: "id 必須是正整數: " + shorten(text),
+			}),
+		}}
 	}
 	// SQLite's integers are signed, so no id is above this in either dialect.
 	id, err := strconv.ParseUint(text, 10, 63)

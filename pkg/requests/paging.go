@@ -5,15 +5,15 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gin-gonic/gin"
-
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// Paging configures the size of pages: the default, and the maximum.
+// Paging configures the size of pages: the default, and the maximum; and the maximum
+// number of rows before a page.
 type Paging struct {
 	DefaultSize int
 	MaxSize     int
+	MaxOffset   int
 }
 
 // Validate returns an error that names the setting that is invalid.
@@ -23,6 +23,9 @@ func (p Paging) Validate() error {
 	}
 	if p.MaxSize < p.DefaultSize {
 		return settings.Invalid("MaxPageSize", strconv.Itoa(p.MaxSize), "a number not below DefaultPageSize")
+	}
+	if p.MaxOffset < 0 {
+		return settings.Invalid("MaxOffset", strconv.Itoa(p.MaxOffset), "a number not below 0")
 	}
 	return nil
 }
@@ -41,10 +44,10 @@ func (p Page) Offset() int {
 	return (p.Number - 1) * p.Size
 }
 
-// Parse parses page and page_size. It never fails: a value that is not a number
-// or below 1 is replaced by 1 or the default size, and a size above the maximum by
-// the maximum.
-func (p Paging) Parse(page, size string) Page {
+// Parse parses page and page_size. A value that is not a number or below 1 is replaced
+// by 1 or the default size, and a size above the maximum by the maximum. A page that begins
+// after MaxOffset rows is an error, because a database reads all rows before a page.
+func (p Paging) Parse(page, size string) (Page, error) {
 	number := positive(page)
 	if number == 0 {
 		number = 1
@@ -53,12 +56,11 @@ func (p Paging) Parse(page, size string) Page {
 	if rows == 0 {
 		rows = p.DefaultSize
 	}
-	return Page{Number: number, Size: min(rows, p.MaxSize)}
-}
-
-// Page parses the paging of the request's query.
-func (p Paging) Page(c *gin.Context) Page {
-	return p.Parse(c.Query("page"), c.Query("page_size"))
+	parsed := Page{Number: number, Size: min(rows, p.MaxSize)}
+	if parsed.Offset() > p.MaxOffset {
+		return Page{}, tooDeepPage(p.MaxOffset, p.MaxOffset/parsed.Size+1, parsed.Size)
+	}
+	return parsed, nil
 }
 
 // positive returns the number in text, at most math.MaxInt, or 0 if it is not a

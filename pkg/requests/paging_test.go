@@ -12,7 +12,7 @@ import (
 )
 
 func TestPaging(t *testing.T) {
-	paging := requests.Paging{DefaultSize: 10, MaxSize: 100}
+	paging := requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000}
 	cases := map[string]struct {
 		page, size string
 		want       requests.Page
@@ -24,26 +24,46 @@ func TestPaging(t *testing.T) {
 		"zero":           {"0", "0", requests.Page{Number: 1, Size: 10}, 0},
 		"negative":       {"-3", "-1", requests.Page{Number: 1, Size: 10}, 0},
 		"size too large": {"1", "1000", requests.Page{Number: 1, Size: 100}, 0},
-		"huge page":      {"9223372036854775807", "100", requests.Page{Number: math.MaxInt, Size: 100}, math.MaxInt},
-		"beyond int64":   {"99999999999999999999", "99999999999999999999", requests.Page{Number: math.MaxInt, Size: 100}, math.MaxInt},
+		"last page":      {"1001", "", requests.Page{Number: 1001, Size: 10}, 10_000},
 		"below int64":    {"-99999999999999999999", "1", requests.Page{Number: 1, Size: 1}, 0},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			got := paging.Parse(c.page, c.size)
+			got, err := paging.Parse(c.page, c.size)
+			require.NoError(t, err)
 			require.Equal(t, c.want, got)
 			require.Equal(t, c.offset, got.Offset())
 		})
 	}
 }
 
+func TestMaxOffset(t *testing.T) {
+	paging := requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000}
+	for size, pages := range map[string][]string{
+		"10": {"1002"}, "100": {"102", "9223372036854775807", "92233720368547759"}, "3": {"3335", "99999999999999999999"},
+	} {
+		for _, page := range pages {
+			_, err := paging.Parse(page, size)
+			var coded *errcode.Error
+			require.ErrorAs(t, err, &coded, "%s %s", page, size)
+			require.Equal(t, errcode.InvalidParams, coded.Code)
+			require.Equal(t, "page", coded.Details[0].Field)
+		}
+	}
+	_, err := paging.Parse("3334", "3")
+	require.NoError(t, err)
+}
+
 func FuzzPaging(f *testing.F) {
 	f.Add("1", "10")
 	f.Add("9223372036854775807", "100")
-	paging := requests.Paging{DefaultSize: 10, MaxSize: 100}
+	paging := requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000}
 	f.Fuzz(func(t *testing.T, page, size string) {
-		got := paging.Parse(page, size)
-		if got.Number < 1 || got.Size < 1 || got.Size > 100 || got.Offset() < 0 {
+		got, err := paging.Parse(page, size)
+		if err != nil {
+			return
+		}
+		if got.Number < 1 || got.Size < 1 || got.Size > 100 || got.Offset() < 0 || got.Offset() > 10_000 {
 			t.Fatalf("Parse(%q, %q) = %+v with offset %d", page, size, got, got.Offset())
 		}
 	})

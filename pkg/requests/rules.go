@@ -68,28 +68,52 @@ func (r *rules) register(tag string, translator ut.Translator, text string) erro
 
 // check returns an InvalidParams error with a detail for each field that breaks a
 // rule or is invalid already, in the order of the struct's fields.
-func (r *rules) check(dst any, invalid map[string]errcode.Text) error {
+func (r *rules) check(dst any, invalid map[string]errcode.Detail) error {
 	err := r.validate.Struct(dst)
 	var broken validator.ValidationErrors
 	if err != nil && !errors.As(err, &broken) {
 		return fmt.Errorf("validating %T: %w", dst, err)
 	}
-	var details []errcode.Text
+	var details []errcode.Detail
 	for field := range fields(reflect.TypeOf(dst)) {
-		if text, ok := invalid[jsonName(field)]; ok {
-			details = append(details, text) // its other errors follow from this one
+		if detail, ok := invalid[jsonName(field)]; ok {
+			details = append(details, detail) // its other errors follow from this one
 			continue
 		}
 		for _, f := range broken {
 			if name, _, _ := strings.Cut(f.StructField(), "["); name == field.Name {
-				details = append(details, errcode.Text{ZH: f.Translate(r.zh), EN: f.Translate(r.en), ZHHantTW: f.Translate(r.tw)})
+				details = append(details, r.detail(f))
 			}
 		}
 	}
 	if details == nil {
 		return nil
 	}
-	return errcode.New(errcode.InvalidParams, details...)
+	return &errcode.Error{Code: errcode.InvalidParams, Details: details}
+}
+
+func (r *rules) detail(f validator.FieldError) errcode.Detail {
+	return errcode.Invalid(f.Field(), reason(f), errcode.Text{ZH: f.Translate(r.zh), EN: f.Translate(r.en), ZHHantTW: f.Translate(r.tw)})
+}
+
+// reason returns the reason of a rule that is broken. max and min limit the length of
+// texts and arrays, and the value of numbers.
+func reason(f validator.FieldError) errcode.Reason {
+	number := f.Kind() != reflect.String && f.Kind() != reflect.Slice
+	switch tag := f.Tag(); {
+	case tag == "required" || tag == "notblank":
+		return errcode.Required
+	case tag == "oneof":
+		return errcode.NotAllowed
+	case number && (tag == "max" || tag == "min"):
+		return errcode.OutOfRange
+	case tag == "max":
+		return errcode.TooLong
+	case tag == "min":
+		return errcode.TooShort
+	default:
+		return errcode.Malformed
+	}
 }
 
 // notBlank requires at least one visible character: spaces, zero-width characters

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -15,12 +16,19 @@ import (
 	"github.com/achilles-blog/achilles/pkg/locale"
 )
 
-// ETag identifies a response with one object, together with the language of its
-// message.
+// ETag identifies a response with one object, or with a page of objects, together
+// with the language of its message.
 type ETag struct {
 	// Version identifies the state of the object; letters, digits, - and _.
 	Version string
 	Shape   Shape
+	weak    bool
+}
+
+// PageETag returns the weak entity tag of a page of objects. The versions identify
+// the objects and all that the page shows of them.
+func PageETag(shape Shape, pager Pager, versions []string) ETag {
+	return ETag{Version: digest(fmt.Appendf(nil, "%v %q", pager, versions)), Shape: shape, weak: true}
 }
 
 // Shape identifies the names and types of the fields of a response. A release that
@@ -55,17 +63,62 @@ func describe(fields *strings.Builder, t reflect.Type) {
 
 // text returns the entity tag in a language.
 func (e ETag) text(language string) string {
-	return `"` + e.Version + "." + string(e.Shape) + "." + language + `"`
+	tag := `"` + e.Version + "." + string(e.Shape) + "." + language + `"`
+	if e.weak {
+		return "W/" + tag
+	}
+	return tag
 }
 
-// versionOf returns the version that a strong entity tag of an object names,
-// whatever its shape and language; "" if it is none.
+// versionOf returns the version that an entity tag of an object names, whatever its
+// shape and language; "" if it is none.
 func versionOf(tag string) string {
+	tag = original(tag)
 	parts := strings.Split(strings.TrimSuffix(strings.TrimPrefix(tag, `"`), `"`), ".")
 	if len(parts) != 3 || tag != `"`+strings.Join(parts, ".")+`"` || !slices.Contains(locale.All(), parts[2]) {
 		return ""
 	}
 	return parts[0]
+}
+
+// original returns an entity tag as the service sent it. A proxy that compresses a
+// response weakens its tag (W/"x"), or adds the encoding to it ("x-gzip"). The
+// service's own tags of objects are strong, so nothing is lost.
+func original(tag string) string {
+	opaque, quoted := strings.CutSuffix(strings.TrimPrefix(tag, "W/"), `"`)
+	for trimmed := quoted; trimmed; {
+		trimmed = false
+		for _, suffix := range []string{"-gzip", "-br", "-zstd", "-deflate", ";gzip"} {
+			if rest, found := strings.CutSuffix(opaque, suffix); found {
+				opaque, trimmed = strings.TrimSuffix(rest, "-"), true // Jetty writes two dashes
+			}
+		}
+	}
+	if quoted {
+		opaque += `"`
+	}
+	return opaque
+}
+
+// unquoted returns the first of the tags that is not in double quotes, "" if there is
+// none.
+func unquoted(tags []string) string {
+	for _, tag := range tags {
+		bare := strings.TrimPrefix(tag, "W/")
+		if tag != "*" && (len(bare) < 2 || bare[0] != '"' || bare[len(bare)-1] != '"') {
+			return fmt.Sprintf("%.100s", strconv.QuoteToASCII(tag))
+		}
+	}
+	return ""
+}
+
+func notQuoted(tag string) error {
+	const example = `"7.8fLqBLpZ.en"`
+	return errcode.New(errcode.PreconditionFailed, errcode.Text{
+		ZH:       "If-Match 中的 ETag 必须带双引号, 即服务返回的原样, 例如 " + example + ", 而不是 " + tag,
+		EN:       "an ETag in If-Match must be in double quotes, exactly as the service sent it, such as " + example + "; not " + tag,
+		ZHHantTW: "If-Match 中的 ETag 必須帶雙引號, 即服務傳回的原樣, 例如 " + example + ", 而不是 " + tag,
+	})
 }
 
 var (
@@ -96,11 +149,14 @@ func Precondition(c *gin.Context) func(version string) error {
 		return nil
 	}
 	return func(version string) error {
-		if wanted != nil && !slices.ContainsFunc(wanted, func(tag string) bool { return versionOf(tag) == version }) {
+		if tag := unquoted(wanted); tag != "" {
+			return notQuoted(tag)
+		}
+		names := func(tag string) bool { return versionOf(tag) == version }
+		if wanted != nil && !slices.ContainsFunc(wanted, names) {
 			return errcode.New(errcode.PreconditionFailed, changedMeanwhile)
 		}
-		matches := func(tag string) bool { return versionOf(strings.TrimPrefix(tag, "W/")) == version }
-		if noVersion || slices.ContainsFunc(unwanted, matches) {
+		if noVersion || slices.ContainsFunc(unwanted, names) {
 			return errcode.New(errcode.PreconditionFailed, notWanted)
 		}
 		return nil
@@ -121,8 +177,7 @@ func matches(r *http.Request, tag string) bool {
 		return false
 	}
 	have, all := entityTags(r.Header, "If-None-Match")
-	weak := strings.TrimPrefix(tag, "W/")
-	return all || slices.ContainsFunc(have, func(one string) bool { return strings.TrimPrefix(one, "W/") == weak })
+	return all || slices.ContainsFunc(have, func(one string) bool { return original(one) == original(tag) })
 }
 
 // entityTags returns the entity tags of a header field, nil if there is no such

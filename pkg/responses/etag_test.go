@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
@@ -24,14 +25,24 @@ var tag7 = responses.ETag{Version: "7", Shape: responses.ShapeOf[thing]()}
 
 // An ETag consists of version, shape and language, and is the same in every process.
 func TestETag(t *testing.T) {
-	object := func(c *gin.Context) { responses.Object(c, tag7, thing{}) }
+	object := func(c *gin.Context) { responses.Object(c, tag7, thing{}, nil) }
 	require.Equal(t, `"7._zJNxzqH.en"`, record("en", object).Header().Get("ETag"))
-	created := func(c *gin.Context) { responses.Created(c, "/things/1", tag7, thing{}, false) }
+	created := func(c *gin.Context) { responses.Created(c, "/things/1", tag7, thing{}, false, nil) }
 	require.Equal(t, `"7._zJNxzqH.zh"`, record("zh", created).Header().Get("ETag"))
-	list := func(c *gin.Context) { responses.List(c, []thing{{Name: "a"}}, responses.Pager{Page: 1}) }
-	require.Regexp(t, `^W/"[A-Za-z0-9_-]{16}"$`, record("en", list).Header().Get("ETag"))
+	page := responses.PageETag(responses.ShapeOf[thing](), responses.Pager{Page: 1}, []string{"1 7"})
+	list := func(c *gin.Context) {
+		responses.NewEncoder[thing]().List(c, page, []thing{{Name: "a"}}, responses.Pager{Page: 1}, nil)
+	}
+	require.Regexp(t, `^W/"[A-Za-z0-9_-]{16}\._zJNxzqH\.en"$`, record("en", list).Header().Get("ETag"))
+	for _, other := range []responses.ETag{
+		responses.PageETag(responses.ShapeOf[thing](), responses.Pager{Page: 2}, []string{"1 7"}),
+		responses.PageETag(responses.ShapeOf[thing](), responses.Pager{Page: 1}, []string{"1 8"}),
+		responses.PageETag(responses.ShapeOf[thing](), responses.Pager{Page: 1}, []string{"1 7", ""}),
+	} {
+		require.NotEqual(t, page, other)
+	}
 	require.NotEqual(t, record("zh", list).Header().Get("ETag"), record("en", list).Header().Get("ETag"))
-	require.Empty(t, record("en", func(c *gin.Context) { responses.OK(c, responses.Empty{}) }).Header().Get("ETag"))
+	require.Empty(t, record("en", func(c *gin.Context) { responses.OK(c, responses.Empty{}, nil) }).Header().Get("ETag"))
 }
 
 func TestShapes(t *testing.T) {
@@ -66,24 +77,48 @@ func TestShapes(t *testing.T) {
 
 // A HEAD and a 304 have the header fields of the GET, and no body.
 func TestObjectWithoutBody(t *testing.T) {
-	get := record("en", func(c *gin.Context) { responses.Object(c, tag7, thing{}) })
+	get := record("en", func(c *gin.Context) { responses.Object(c, tag7, thing{}, nil) })
 	head := record("en", func(c *gin.Context) {
 		c.Request.Method = http.MethodHead
-		responses.Object(c, tag7, thing{})
+		responses.Object(c, tag7, thing{}, nil)
 	})
 	require.Equal(t, http.StatusOK, head.Code)
 	require.Empty(t, head.Body.Bytes())
 	require.Equal(t, get.Header(), head.Header())
 	unchanged := record("en", func(c *gin.Context) {
 		c.Request.Header.Set("If-None-Match", get.Header().Get("ETag"))
-		responses.Object(c, tag7, thing{})
+		responses.Object(c, tag7, thing{}, nil)
 	})
 	require.Equal(t, http.StatusNotModified, unchanged.Code)
 	require.Empty(t, unchanged.Body.Bytes())
 }
 
+// A read recognises its entity tag in the forms that compressing proxies make of it.
+func TestUnchangedBehindProxies(t *testing.T) {
+	page := responses.PageETag(responses.ShapeOf[thing](), responses.Pager{}, []string{"1 7"})
+	for _, handle := range []func(*gin.Context){
+		func(c *gin.Context) { responses.Object(c, tag7, thing{}, nil) },
+		func(c *gin.Context) { responses.NewEncoder[thing]().List(c, page, []thing{}, responses.Pager{}, nil) },
+	} {
+		tag := record("en", handle).Header().Get("ETag")
+		bare := strings.TrimPrefix(tag, "W/")
+		suffixed := strings.TrimSuffix(bare, `"`) + `-gzip"`
+		for header, status := range map[string]int{
+			tag: 304, bare: 304, "W/" + bare: 304, suffixed: 304, "W/" + suffixed: 304, `"x", ` + suffixed: 304, "*": 304,
+			"x": 200, strings.Trim(bare, `"`): 200, strings.Replace(bare, ".en", ".zh", 1): 200, suffixed + "x": 200,
+		} {
+			got := record("en", func(c *gin.Context) {
+				c.Request.Header.Set("If-None-Match", header)
+				handle(c)
+			})
+			require.Equal(t, status, got.Code, header)
+			require.Equal(t, tag, got.Header().Get("ETag"))
+		}
+	}
+}
+
 func TestPrecondition(t *testing.T) {
-	tag := record("en", func(c *gin.Context) { responses.Object(c, tag7, thing{}) }).Header().Get("ETag")
+	tag := record("en", func(c *gin.Context) { responses.Object(c, tag7, thing{}, nil) }).Header().Get("ETag")
 	record("en", func(c *gin.Context) {
 		require.Nil(t, responses.Precondition(c))
 		c.Request.Header.Set("If-Match", "*")
@@ -99,13 +134,22 @@ func TestPrecondition(t *testing.T) {
 			require.Equal(t, changed, responses.Precondition(c)("7") == nil, tags)
 		}
 		c.Request.Header.Del("If-None-Match")
-		for _, same := range []string{`"7._zJNxzqH.zh"`, `"7._zJNxzqH.zh_Hant_TW"`, `"7.another1.en"`} {
+		for _, same := range []string{`"7._zJNxzqH.zh"`, `"7._zJNxzqH.zh_Hant_TW"`, `"7.another1.en"`, "W/" + tag, `"8.x.en", W/` + tag,
+			`"7._zJNxzqH.zh-gzip"`, `W/"7._zJNxzqH.zh-gzip"`, `"7._zJNxzqH.zh--gzip"`, `"7._zJNxzqH.zh;gzip"`, `"7._zJNxzqH.zh-br-gzip"`} {
 			c.Request.Header.Set("If-Match", same)
 			require.NoError(t, responses.Precondition(c)("7"), same)
 		}
-		for _, other := range []string{`"7.x.fr"`, `"7.x.zhx"`, `"7.x."`, `"7.x.en.en"`, `"7"`, `7.x.en`, `"7.x.en`, `W/"7.x.en"`, `"8.x.en"`, `".x.en"`, `""`, ""} {
+		for _, other := range []string{`"7.x.fr"`, `"7.x.zhx"`, `"7.x."`, `"7.x.en.en"`, `"7"`, `7.x.en`, `"7.x.en`, `w/"7.x.en"`, `"7.x.en-other"`, `"7-gzip"`, `W/7.x.en`, `"8.x.en"`, `".x.en"`, `""`, ""} {
 			c.Request.Header.Set("If-Match", other)
 			require.Error(t, responses.Precondition(c)("7"), other)
+		}
+		for _, bare := range []string{"7.x.en", `"8.x.en", 7.x.en`, `W/7.x.en`, `7.x.en"`, `"`, "<\x00>"} {
+			c.Request.Header.Set("If-Match", bare)
+			var coded *errcode.Error
+			require.ErrorAs(t, responses.Precondition(c)("7"), &coded, bare)
+			require.Equal(t, errcode.PreconditionFailed, coded.Code)
+			require.Contains(t, coded.Details[0].EN, "must be in double quotes", bare)
+			require.NotContains(t, coded.Details[0].EN, "\x00")
 		}
 		// Both must hold.
 		c.Request.Header.Set("If-Match", tag)

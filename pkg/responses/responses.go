@@ -1,18 +1,20 @@
 // Package responses writes HTTP responses: objects, lists and errors in their
 // envelopes, with entity tags.
+//
+// The functions that write data take the memory that the data takes, which Memory bounds.
+// It is nil for data that is small: the number of requests bounds it.
 package responses
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"math"
+	"io"
 	"net/http"
+	"reflect"
+	"slices"
 	"strconv"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/achilles-blog/achilles/pkg/coalesce"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/locale"
 )
@@ -39,140 +41,159 @@ type Pager struct {
 	Page      int   `json:"page" example:"1"`
 	PageSize  int   `json:"page_size" example:"10"`
 	TotalRows int64 `json:"total_rows" example:"42"`
+	// eq: total_rows is the number of rows; gte: there are at least as many
+	TotalRelation TotalRelation `json:"total_relation" swaggertype:"string" enums:"eq,gte" example:"eq"`
 }
 
-// Problem is the response to a request that failed. Code is for programs, Msg and
-// Details are for people.
-type Problem struct {
-	Code    int      `json:"code" example:"10000001"`
-	Msg     string   `json:"msg" example:"入参错误"`
-	Details []string `json:"details" example:"title is a required field"`
-}
+// TotalRelation says what Pager.TotalRows is.
+type TotalRelation string
+
+// Relations of the number of rows to Pager.TotalRows.
+const (
+	Exact   TotalRelation = "eq"
+	AtLeast TotalRelation = "gte" // counting ended there
+)
 
 // Empty is the data of a response without data.
 type Empty struct{}
 
 // Created answers 201 with an object that was created, now or, if replayed, by an
 // earlier request with the same Idempotency-Key. location is its address.
-func Created[T any](c *gin.Context, location string, etag ETag, data T, replayed bool) {
-	c.Header("Location", location)
+func Created[T any](c *gin.Context, location string, etag ETag, data T, replayed bool, reserved *Reservation) {
+	c.Header("Location", optionsOf(c).prefix+location)
 	c.Header("ETag", etag.text(locale.FromContext(c.Request.Context())))
 	if replayed {
 		c.Header("Idempotency-Replayed", "true")
 	}
-	c.JSON(http.StatusCreated, envelope(c, data))
+	write(c, http.StatusCreated, envelope(c, data), reserved)
 }
 
-// Object answers 200 with an object under a strong entity tag, or 304 if the client
-// has it already.
-func Object[T any](c *gin.Context, etag ETag, data T) {
-	switch {
-	case unchanged(c, etag.text(locale.FromContext(c.Request.Context()))):
-	case c.Request.Method == http.MethodHead:
-		c.Header("Content-Type", jsonType)
-		c.Status(http.StatusOK)
-	default:
-		c.JSON(http.StatusOK, envelope(c, data))
+// Object answers 200 with an object under its entity tag, or as WithoutBody.
+func Object[T any](c *gin.Context, etag ETag, data T, reserved *Reservation) {
+	if tag := textOf(c, etag); !withoutBody(c, tag) {
+		setTag(c, tag)
+		write(c, http.StatusOK, envelope(c, data), reserved)
 	}
 }
 
+// Encode returns the body of a response with an object, in the language of the request.
+// encodings keeps it for others who share the object. If it is not there, object returns
+// the object, and size is about the size of the body in bytes. A body of more than limit
+// bytes is not kept: Encode returns nil, and Object can answer.
+func Encode[T any](c *gin.Context, encodings *coalesce.Memo[string, []byte], encoder Encoder[T], size, limit int, object func() T) []byte {
+	language := locale.FromContext(c.Request.Context())
+	return encodings.Get(language, func() []byte {
+		return encoder.envelope(errcode.Success.Message(language), object(), size, limit)
+	})
+}
+
+// Encoded answers as Object does, with a body that Encode has returned.
+func Encoded(c *gin.Context, etag ETag, body []byte, reserved *Reservation) {
+	if tag := textOf(c, etag); !withoutBody(c, tag) {
+		setTag(c, tag)
+		writeEncoded(c, body, reserved)
+	}
+}
+
+func writeEncoded(c *gin.Context, body []byte, reserved *Reservation) {
+	c.Header("Content-Length", strconv.Itoa(len(body)))
+	writeBy(c, http.StatusOK, reserved, func(to io.Writer) error {
+		for part := range slices.Chunk(body, bufferSize) {
+			if _, err := to.Write(part); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // OK answers 200 with data, without an entity tag.
-func OK[T any](c *gin.Context, data T) {
-	c.JSON(http.StatusOK, envelope(c, data))
+func OK[T any](c *gin.Context, data T, reserved *Reservation) {
+	write(c, http.StatusOK, envelope(c, data), reserved)
 }
 
 func envelope[T any](c *gin.Context, data T) Envelope[T] {
 	return Envelope[T]{Msg: message(c, errcode.Success), Data: data}
 }
 
-// List answers 200 with a page of objects under a weak entity tag, or 304 if the
-// client has it already.
-func List[T any](c *gin.Context, list []T, pager Pager) {
+// List answers 200 with a page of objects under the entity tag of the page, or as
+// WithoutBody.
+func (e Encoder[T]) List(c *gin.Context, etag ETag, list []T, pager Pager, reserved *Reservation) {
+	tag := textOf(c, etag)
+	if withoutBody(c, tag) {
+		return
+	}
+	setTag(c, tag)
+	e.writeList(c, list, pager, reserved)
+}
+
+func (e Encoder[T]) writeList(c *gin.Context, list []T, pager Pager, reserved *Reservation) {
 	if list == nil {
 		list = []T{}
 	}
-	answer := ListEnvelope[T]{Msg: message(c, errcode.Success), List: list, Pager: pager}
-	body, err := json.Marshal(answer)
-	if err != nil {
-		Error(c, err)
-		return
-	}
-	if !unchanged(c, `W/"`+digest(body)+`"`) {
-		c.Data(http.StatusOK, jsonType, body)
-	}
+	page := ListEnvelope[T]{Msg: message(c, errcode.Success), List: list, Pager: pager}
+	writeBy(c, http.StatusOK, reserved, func(to io.Writer) error { return e.list.encode(to, reflect.ValueOf(&page).Elem()) })
 }
 
-type cachingKey struct{}
-
-// AllowCaching sets the Cache-Control of the responses of Object and List.
-func AllowCaching(c *gin.Context, policy string) { c.Set(cachingKey{}, policy) }
-
-// unchanged sets the header fields of a response with an entity tag. If the client
-// has that response already, it answers 304 and reports true.
-func unchanged(c *gin.Context, tag string) bool {
-	c.Header("ETag", tag)
-	if policy, allowed := c.Get(cachingKey{}); allowed {
-		c.Header("Cache-Control", policy.(string))
-		c.Writer.Header().Add("Vary", "Accept-Language, Locale, Authorization, Token")
+// SharedList is like List, for a page that several share: encodings keeps its body for each
+// language. list returns the objects, which have about size bytes in memory. A body that
+// doesn't fit into limit bytes together with them is not kept.
+func (e Encoder[T]) SharedList(c *gin.Context, etag ETag, encodings *coalesce.Memo[string, []byte], size, limit int64, list func() []T, pager Pager, reserved *Reservation) {
+	tag := textOf(c, etag)
+	if withoutBody(c, tag) {
+		return
 	}
-	if !matches(c.Request, tag) {
+	setTag(c, tag)
+	language := locale.FromContext(c.Request.Context())
+	body := encodings.Get(language, func() []byte {
+		return e.page(errcode.Success.Message(language), list(), pager, int(size), int(limit-size))
+	})
+	reserved.Resize(size + int64(cap(body)))
+	if body == nil {
+		e.writeList(c, list(), pager, reserved)
+		return
+	}
+	writeEncoded(c, body, reserved)
+}
+
+// MayLackBody reports whether WithoutBody may answer the request, so that it pays to call
+// it before what only the body needs is read.
+func MayLackBody(c *gin.Context) bool {
+	return c.Request.Method == http.MethodHead || len(c.Request.Header["If-None-Match"]) > 0
+}
+
+// WithoutBody answers 304 if the client has the response with the entity tag
+// already, and 200 without a body if the method is HEAD. It reports whether it has
+// answered, so that what only the body needs is not read.
+func WithoutBody(c *gin.Context, etag ETag) bool { return withoutBody(c, textOf(c, etag)) }
+
+func withoutBody(c *gin.Context, tag string) bool {
+	status := http.StatusOK
+	switch {
+	case matches(c.Request, tag):
+		status = http.StatusNotModified
+	case c.Request.Method == http.MethodHead:
+		c.Header("Content-Type", jsonType)
+	default:
 		return false
 	}
-	c.Status(http.StatusNotModified)
+	setTag(c, tag)
+	c.Status(status)
 	c.Writer.WriteHeaderNow()
 	return true
 }
 
-// Error ends the request with the response for err, and adds err to c.Errors for the
-// access log. An error without a code is an internal error, whose text is not
-// shown to the client.
-func Error(c *gin.Context, err error) {
-	ErrorOr(c, err, errcode.Internal)
+// textOf returns the entity tag in the language of the response.
+func textOf(c *gin.Context, etag ETag) string {
+	return etag.text(locale.FromContext(c.Request.Context()))
 }
 
-// ErrorOr is like Error, but an error without a code gets the fallback, such as
-// errcode.CreateTagFailed.
-func ErrorOr(c *gin.Context, err error, fallback errcode.Code) {
-	_ = c.Error(err)
-	c.Abort()
-	if c.Writer.Written() {
-		return
-	}
-	coded := coded(err, fallback)
-	if coded.RetryAfter > 0 {
-		seconds := math.Ceil(coded.RetryAfter.Seconds())
-		c.Header("Retry-After", strconv.Itoa(int(seconds)))
-	}
-	language := locale.FromContext(c.Request.Context())
-	details := make([]string, 0, len(coded.Details))
-	for _, d := range coded.Details {
-		details = append(details, d.In(language))
-	}
-	c.JSON(coded.Code.Status(), Problem{
-		Code:    int(coded.Code),
-		Msg:     coded.Code.Message(language),
-		Details: details,
-	})
-}
-
-// coded returns the coded error in err's chain. Else a deadline becomes Timeout, a
-// cancellation ClientClosedRequest, a body over the limit TooLarge, and any other
-// error the fallback.
-func coded(err error, fallback errcode.Code) *errcode.Error {
-	var coded *errcode.Error
-	if errors.As(err, &coded) {
-		return coded
-	}
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return errcode.Wrap(errcode.TooLarge, err)
-	case errors.Is(err, context.DeadlineExceeded):
-		return &errcode.Error{Code: errcode.Timeout, RetryAfter: time.Second, Cause: err}
-	case errors.Is(err, context.Canceled):
-		return errcode.Wrap(errcode.ClientClosedRequest, err)
-	default:
-		return errcode.Wrap(fallback, err)
+// setTag sets the header fields of a response with an entity tag.
+func setTag(c *gin.Context, tag string) {
+	c.Header("ETag", tag)
+	if policy := optionsOf(c).caching; policy != "" {
+		c.Header("Cache-Control", policy)
+		c.Writer.Header().Add("Vary", "Accept-Language, Locale, Authorization, Token")
 	}
 }
 

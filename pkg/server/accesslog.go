@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/metrics"
+	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
 // accessLog logs one line per request. Of the data that the client sent, it logs
@@ -22,7 +24,7 @@ func accessLog(log *zap.Logger) gin.HandlerFunc {
 		begin, returned := time.Now(), false
 		defer func() {
 			status := finalStatus(c, returned)
-			line := log.Check(accessLevel(c.FullPath(), status), "request")
+			line := log.Check(accessLevel(status), "request")
 			if line == nil {
 				return
 			}
@@ -32,7 +34,7 @@ func accessLog(log *zap.Logger) gin.HandlerFunc {
 				zap.Int("status", status),
 				zap.Duration("duration", time.Since(begin)),
 				zap.Int("bytes", max(c.Writer.Size(), 0)),
-				zap.String("client", c.ClientIP()),
+				zap.String("client", clientAddress(c)),
 				zap.String("request_id", RequestID(c.Request.Context())),
 			}
 			if span := trace.SpanContextFromContext(c.Request.Context()); span.IsValid() {
@@ -45,19 +47,26 @@ func accessLog(log *zap.Logger) gin.HandlerFunc {
 	}
 }
 
-func accessLevel(route string, status int) zapcore.Level {
-	switch {
-	case isProbe(route):
-		return zapcore.DebugLevel
-	case status >= http.StatusInternalServerError:
-		return zapcore.ErrorLevel
-	default:
-		return zapcore.InfoLevel
+// clientAddress returns the address of the client, which forwarded has put into
+// RemoteAddr, without its port.
+func clientAddress(c *gin.Context) string {
+	host, _, err := net.SplitHostPort(c.Request.RemoteAddr)
+	if err != nil {
+		return "" // a Unix socket
 	}
+	return host
 }
 
-// errorFields returns the code of the response and, for status 500 and above, the
-// causes. The causes of other errors may quote data from the client.
+func accessLevel(status int) zapcore.Level {
+	if status >= http.StatusInternalServerError {
+		return zapcore.ErrorLevel
+	}
+	return zapcore.InfoLevel
+}
+
+// errorFields returns the code of the response, why the client did not get all of it,
+// and, for status 500 and above, the causes. The causes of other errors may quote data
+// from the client.
 func errorFields(c *gin.Context, status int) []zap.Field {
 	var fields []zap.Field
 	var texts []string
@@ -65,6 +74,9 @@ func errorFields(c *gin.Context, status int) []zap.Field {
 		var coded *errcode.Error
 		if errors.As(problem.Err, &coded) && len(fields) == 0 {
 			fields = append(fields, zap.Int("code", int(coded.Code)))
+		}
+		if errors.Is(problem.Err, responses.ErrIncomplete) {
+			fields = append(fields, zap.NamedError("incomplete", problem.Err))
 		}
 		texts = append(texts, problem.Error())
 	}

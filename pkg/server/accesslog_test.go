@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/gin-gonic/gin"
@@ -63,16 +64,6 @@ func TestAccessLogOfFailures(t *testing.T) {
 	}
 }
 
-func TestProbesAreLoggedAtDebugLevel(t *testing.T) {
-	for _, path := range []string{"/healthz", "/readyz"} {
-		f := start(t, server.Default(), nil)
-		f.health.Gate("closed") // a 503 of /readyz is no error
-		f.do("GET", path, "")
-		entry, _ := f.access(t)
-		require.Equal(t, "debug", entry.Level.String())
-	}
-}
-
 func TestClientAddressBehindATrustedProxy(t *testing.T) {
 	cfg := server.Default()
 	cfg.TrustedProxies = []string{"192.0.2.0/24"}
@@ -80,4 +71,21 @@ func TestClientAddressBehindATrustedProxy(t *testing.T) {
 	f.do("GET", "/version", "", "X-Forwarded-For", "6.6.6.6, 203.0.113.9")
 	_, fields := f.access(t)
 	require.Equal(t, "203.0.113.9", fields["client"], "the address added by the proxy, not the one sent by the client")
+}
+
+// A client that closes its connection is not an error of the service.
+func TestAccessLogOfIncompleteResponses(t *testing.T) {
+	wait := make(chan struct{})
+	f := start(t, server.Default(), func(e *gin.Engine) {
+		e.GET("/large", func(c *gin.Context) {
+			<-wait
+			responses.OK(c, strings.Repeat("x", 32<<20), nil)
+		})
+	})
+	conn, _ := f.raw(t, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, conn.Close())
+	close(wait)
+	entry, fields := f.access(t)
+	require.Equal(t, "info", entry.Level.String())
+	require.Contains(t, fields["incomplete"], "the response is incomplete: ")
 }

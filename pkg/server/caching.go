@@ -11,8 +11,9 @@ import (
 )
 
 // caching sets Cache-Control on responses to reads. Anonymous responses may be kept by
-// shared caches, such as a CDN, for the duration shared. Authenticated responses may
-// only be kept by the client, which must revalidate them.
+// shared caches, such as a CDN, for the duration shared. Responses to requests with
+// credentials, even empty or invalid ones, may only be kept by the client, which must
+// revalidate them.
 func caching(shared time.Duration) gin.HandlerFunc {
 	public := "public, no-cache"
 	if seconds := int(shared.Seconds()); seconds > 0 {
@@ -22,10 +23,14 @@ func caching(shared time.Duration) gin.HandlerFunc {
 		if c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead {
 			return
 		}
-		if c.GetHeader("Authorization") == "" && c.GetHeader("Token") == "" {
-			responses.AllowCaching(c, public)
-		} else {
+		if hasCredentials(c.Request.Header) {
 			responses.AllowCaching(c, "private, no-cache")
+		} else {
+			responses.AllowCaching(c, public)
 		}
 	}
+}
+
+func hasCredentials(header http.Header) bool {
+	return header["Authorization"] != nil || header["Token"] != nil
 }

@@ -17,7 +17,7 @@ import (
 func TestCaching(t *testing.T) {
 	cfg := server.Default()
 	f := start(t, cfg, func(engine *gin.Engine) {
-		handle := func(c *gin.Context) { responses.Object(c, responses.ETag{Version: "1"}, responses.Empty{}) }
+		handle := func(c *gin.Context) { responses.Object(c, responses.ETag{Version: "1"}, responses.Empty{}, nil) }
 		engine.GET("/thing", handle)
 		engine.HEAD("/thing", handle)
 		engine.POST("/thing", handle)
@@ -27,8 +27,10 @@ func TestCaching(t *testing.T) {
 		require.Equal(t, "public, max-age=0, s-maxage=10", anonymous.Header.Get("Cache-Control"))
 		require.NotEmpty(t, anonymous.Header.Get("ETag"))
 		for _, name := range []string{"Authorization", "token"} {
-			authenticated := f.do(method, "/thing", "", name, "x")
-			require.Equal(t, "private, no-cache", authenticated.Header.Get("Cache-Control"))
+			for _, credential := range []string{"Bearer x", "x", ""} {
+				authenticated := f.do(method, "/thing", "", name, credential)
+				require.Equal(t, "private, no-cache", authenticated.Header.Get("Cache-Control"), "%s: %q", name, credential)
+			}
 			vary := strings.ToLower(strings.Join(anonymous.Header.Values("Vary"), ","))
 			require.Contains(t, vary, strings.ToLower(name), "a shared cache must not serve an authenticated response to anonymous clients")
 		}
@@ -39,7 +41,7 @@ func TestCaching(t *testing.T) {
 
 	cfg.SharedMaxAge = 0
 	f = start(t, cfg, func(engine *gin.Engine) {
-		engine.GET("/thing", func(c *gin.Context) { responses.Object(c, responses.ETag{Version: "1"}, responses.Empty{}) })
+		engine.GET("/thing", func(c *gin.Context) { responses.Object(c, responses.ETag{Version: "1"}, responses.Empty{}, nil) })
 	})
 	require.Equal(t, "public, no-cache", f.do(http.MethodGet, "/thing", "").Header.Get("Cache-Control"))
 }

@@ -16,7 +16,8 @@ func TestDefaultIsValid(t *testing.T) {
 	cfg := server.Default()
 	require.NoError(t, settings.Validate(&cfg))
 	require.True(t, cfg.Release())
-	require.Equal(t, lifecycle.Config{DrainDelay: 5 * time.Second, ShutdownTimeout: 20 * time.Second}, cfg.Lifecycle())
+	require.Equal(t, "127.0.0.1", cfg.AdminHost, "the admin listener has profiles, and no authentication")
+	require.Equal(t, lifecycle.Config{DrainDelay: 5 * time.Second, ShutdownTimeout: 20 * time.Second, MaxConnections: 1000}, cfg.Lifecycle())
 }
 
 func TestValidate(t *testing.T) {
@@ -40,18 +41,22 @@ func TestValidate(t *testing.T) {
 		"ShutdownTimeout too short for new connections": {func(c *server.Config) {
 			c.ReadTimeout, c.RequestTimeout, c.WriteTimeout, c.ShutdownTimeout = 5*time.Second, time.Second, 5*time.Second+1, 5*time.Second
 		}, "ShutdownTimeout: 5s"},
-		"negative body limit": {func(c *server.Config) { c.MaxBodyBytes = -1 }, "MaxBodyBytes: -1"},
-		"negative drain":      {func(c *server.Config) { c.DrainDelay = -1 }, "DrainDelay: -1ns"},
-		"no drain":            {func(c *server.Config) { c.DrainDelay = 0 }, ""},
+		"negative drain": {func(c *server.Config) { c.DrainDelay = -1 }, "DrainDelay: -1ns"},
+		"no drain":       {func(c *server.Config) { c.DrainDelay = 0 }, ""},
 		"origins": {func(c *server.Config) {
 			c.CORSAllowedOrigins = []string{"https://blog.example", "http://localhost:3000"}
 		}, ""},
-		"all origins": {func(c *server.Config) { c.CORSAllowedOrigins = []string{"*"} }, ""},
-		"all and one": {func(c *server.Config) { c.CORSAllowedOrigins = []string{"*", "https://a.example"} }, "CorsAllowedOrigins: * is not allowed"},
-		"proxies":     {func(c *server.Config) { c.TrustedProxies = []string{"10.0.0.0/8", "::1"} }, ""},
-		"served by":   {func(c *server.Config) { c.ServedBy = "achilles-tag-5d8f" }, ""},
-		"two lines":   {func(c *server.Config) { c.ServedBy = "a\nb" }, `ServedBy: "a\nb" is not allowed`},
-		"proxy name":  {func(c *server.Config) { c.TrustedProxies = []string{"ingress"} }, "TrustedProxies: ingress is not allowed"},
+		"all origins":  {func(c *server.Config) { c.CORSAllowedOrigins = []string{"*"} }, ""},
+		"all and one":  {func(c *server.Config) { c.CORSAllowedOrigins = []string{"*", "https://a.example"} }, "CorsAllowedOrigins: * is not allowed"},
+		"proxies":      {func(c *server.Config) { c.TrustedProxies = []string{"10.0.0.0/8", "::1"} }, ""},
+		"served by":    {func(c *server.Config) { c.ServedBy = "achilles-tag-5d8f" }, ""},
+		"two lines":    {func(c *server.Config) { c.ServedBy = "a\nb" }, `ServedBy: "a\nb" is not allowed`},
+		"two headers":  {func(c *server.Config) { c.CORSAllowedHeaders = []string{"ETag, Link"} }, "CorsAllowedHeaders: ETag, Link is not allowed"},
+		"no header":    {func(c *server.Config) { c.CORSExposedHeaders = []string{""} }, "CorsExposedHeaders"},
+		"prefix":       {func(c *server.Config) { c.PathPrefix = "/blog/v1" }, ""},
+		"slash":        {func(c *server.Config) { c.PathPrefix = "/blog/" }, "PathPrefix: /blog/ is not allowed"},
+		"another host": {func(c *server.Config) { c.PathPrefix = "//evil.example" }, "PathPrefix: //evil.example is not allowed"},
+		"proxy name":   {func(c *server.Config) { c.TrustedProxies = []string{"ingress"} }, "TrustedProxies: ingress is not allowed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := server.Default()

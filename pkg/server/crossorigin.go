@@ -11,9 +11,10 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// crossOrigin allows pages of the given origins to call the API without credentials.
-// Without origins it does nothing, and browsers block cross-origin calls.
-func crossOrigin(origins []string) (gin.HandlerFunc, error) {
+// crossOrigin allows pages of the configured origins to call the API without
+// credentials. Without origins it does nothing, and browsers block cross-origin calls.
+func crossOrigin(from Config) (gin.HandlerFunc, error) {
+	origins := from.CORSAllowedOrigins
 	if len(origins) == 0 {
 		return func(*gin.Context) {}, nil
 	}
@@ -27,13 +28,9 @@ func crossOrigin(origins []string) (gin.HandlerFunc, error) {
 		AllowMethods: []string{
 			http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 		},
-		AllowHeaders: []string{
-			"Content-Type", "Authorization", "Token", "Locale", "Idempotency-Key", "If-Match", "If-None-Match", requestIDHeader,
-		},
-		ExposeHeaders: []string{
-			"Location", "Retry-After", "ETag", "Idempotency-Replayed", "RateLimit", "RateLimit-Policy", "WWW-Authenticate", requestIDHeader,
-		},
-		MaxAge: time.Hour,
+		AllowHeaders:  from.CORSAllowedHeaders,
+		ExposeHeaders: from.CORSExposedHeaders,
+		MaxAge:        time.Hour,
 	}
 	if slices.Contains(origins, "*") {
 		cfg.AllowOriginFunc, cfg.AllowAllOrigins = nil, true

@@ -96,3 +96,25 @@ func TestCORSForAllPorts(t *testing.T) {
 		}
 	}
 }
+
+// Browsers' tracing and the headers of the API work by default, and the lists are settings.
+func TestCORSHeaders(t *testing.T) {
+	cfg := server.Default()
+	cfg.CORSAllowedOrigins = []string{"https://blog.example"}
+	f := start(t, cfg, twoRoutes)
+	preflight := f.do("OPTIONS", "/api/v1/tags", "", "Origin", "https://blog.example", "Access-Control-Request-Method", "PUT")
+	allowed := strings.ToLower(preflight.Header.Get("Access-Control-Allow-Headers"))
+	for _, name := range []string{"traceparent", "tracestate", "baggage", "x-requested-with", "idempotency-key", "if-match", "token", "locale"} {
+		require.Contains(t, strings.Split(allowed, ","), name)
+	}
+	exposed := strings.ToLower(f.do("GET", "/api/v1/tags", "", "Origin", "https://blog.example").Header.Get("Access-Control-Expose-Headers"))
+	for _, name := range []string{"etag", "link", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id", "x-ignored-fields", "location"} {
+		require.Contains(t, strings.Split(exposed, ","), name)
+	}
+
+	cfg.CORSAllowedHeaders, cfg.CORSExposedHeaders = []string{"X-One"}, []string{"X-Two"}
+	f = start(t, cfg, twoRoutes)
+	preflight = f.do("OPTIONS", "/api/v1/tags", "", "Origin", "https://blog.example", "Access-Control-Request-Method", "PUT")
+	require.Equal(t, "X-One", preflight.Header.Get("Access-Control-Allow-Headers"))
+	require.Equal(t, "X-Two", f.do("GET", "/api/v1/tags", "", "Origin", "https://blog.example").Header.Get("Access-Control-Expose-Headers"))
+}

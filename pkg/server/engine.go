@@ -1,12 +1,9 @@
 package server
 
 import (
-	"cmp"
-	"fmt"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
-	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
@@ -15,16 +12,15 @@ import (
 	"github.com/achilles-blog/achilles/pkg/locale"
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
-// Paths of every engine. Probes are frequent and therefore logged at debug level.
+// Paths of every engine.
 const (
 	healthzPath = "/healthz"
 	readyzPath  = "/readyz"
 	versionPath = "/version"
 )
-
-func isProbe(route string) bool { return route == healthzPath || route == readyzPath }
 
 // Deps are the dependencies of an engine.
 type Deps struct {
@@ -33,9 +29,13 @@ type Deps struct {
 	Health  *health.Health
 	Info    buildinfo.Info
 	// Tracer creates a span for each request. It is optional.
-	Tracer trace.Tracer
-	// LimitUnknown limits requests of unknown routes. It is optional.
-	LimitUnknown gin.HandlerFunc
+	Tracer *tracing.Tracer
+	// Client returns what identifies the client of a request before it is
+	// authenticated. If nil, requests in progress are not limited by client.
+	Client func(*gin.Context) string
+	// LimitReads limits requests of /version, unknown routes and wrong methods. It is
+	// optional.
+	LimitReads gin.HandlerFunc
 }
 
 // NewEngine returns an engine with the middleware and routes of every service.
@@ -49,15 +49,21 @@ func NewEngine(cfg Config, deps Deps) (*gin.Engine, error) {
 	engine.RedirectTrailingSlash = false
 	// Contexts of handlers must have the deadline of the request.
 	engine.ContextWithFallback = true
-	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // proxies often pass on a client's X-Real-IP
-	if err := engine.SetTrustedProxies(cfg.TrustedProxies); err != nil {
-		return nil, fmt.Errorf("trusted proxies: %w", err)
-	}
-	crossOrigin, err := crossOrigin(cfg.CORSAllowedOrigins)
+	engine.ForwardedByClientIP = false // forwarded does it
+	proxies, err := newProxies(cfg)
 	if err != nil {
 		return nil, err
 	}
-	engine.Use(recovery(deps.Log, deps.Metrics), requestID())
+	crossOrigin, err := crossOrigin(cfg)
+	if err != nil {
+		return nil, err
+	}
+	// Probes are frequent, and must be answered while everything else is slow: they
+	// have no middleware, and so no log line, metrics or limits.
+	reads := []string{http.MethodGet, http.MethodHead}
+	engine.Match(reads, healthzPath, gin.WrapF(deps.Health.Healthz))
+	engine.Match(reads, readyzPath, gin.WrapF(deps.Health.Readyz))
+	engine.Use(recovery(deps.Log, deps.Metrics), describe(locale.NewNegotiator()), forwarded(proxies, cfg.PathPrefix))
 	if deps.Tracer != nil {
 		engine.Use(traceRequests(deps.Tracer))
 	}
@@ -66,22 +72,19 @@ func NewEngine(cfg Config, deps Deps) (*gin.Engine, error) {
 		measure(deps.Metrics),
 		securityHeaders(),
 		servedBy(cfg.ServedBy),
-		// Before middleware that may reject the request, so that its errors are translated.
-		language(locale.NewNegotiator()),
+		compress(),
 		crossOrigin,
+		requestLimit(cfg.MaxRequests, deps.Client),
 		caching(cfg.SharedMaxAge),
-		bodyLimit(cmp.Or(cfg.MaxBodyBytes, defaultMaxBodyBytes)),
-		requestTimeout(cfg.RequestTimeout),
+		unreadBody(),
+		requestTimeout(cfg.RequestTimeout, cfg.WriteTimeout),
 	)
-	limit := deps.LimitUnknown
+	limit := deps.LimitReads
 	if limit == nil {
 		limit = func(*gin.Context) {}
 	}
 	engine.NoRoute(limit, func(c *gin.Context) { responses.Error(c, errcode.New(errcode.NotFound)) })
 	engine.NoMethod(limit, func(c *gin.Context) { responses.Error(c, errcode.New(errcode.MethodNotAllowed)) })
-	probes := []string{http.MethodGet, http.MethodHead}
-	engine.Match(probes, healthzPath, gin.WrapF(deps.Health.Healthz))
-	engine.Match(probes, readyzPath, gin.WrapF(deps.Health.Readyz))
-	engine.GET(versionPath, func(c *gin.Context) { c.JSON(http.StatusOK, deps.Info) })
+	engine.Match(reads, versionPath, limit, func(c *gin.Context) { c.JSON(http.StatusOK, deps.Info) })
 	return engine, nil
 }

@@ -4,13 +4,20 @@ import (
 	"bufio"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/achilles-blog/achilles/pkg/buildinfo"
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/health"
+	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/server"
 )
 
@@ -51,16 +58,16 @@ func TestUnknownRouteAndWrongMethod(t *testing.T) {
 func TestUnusualRequestLines(t *testing.T) {
 	f := start(t, server.Default(), twoRoutes)
 	for line, status := range map[string]int{
-		"OPTIONS * HTTP/1.1":                               404,
-		"CONNECT other.example:443 HTTP/1.1":               404,
-		"GET http://other.example/api/v1/tags HTTP/1.1":    200,
-		"GET /api/v1/tags/%2e%2e HTTP/1.1":                 200, // an id like any other
-		"GET /%00 HTTP/1.1":                                404,
-		"GET //api/v1/tags HTTP/1.1":                       404,
-		"get /api/v1/tags HTTP/1.1":                        405,
-		"TRACE /api/v1/tags HTTP/1.1":                      405,
-		strings.Repeat("M", 5000) + " /x HTTP/1.1":         404,
-		"GET /" + strings.Repeat("p", 30000) + " HTTP/1.1": 404,
+		"OPTIONS * HTTP/1.1":                                404,
+		"CONNECT other.example:443 HTTP/1.1":                404,
+		"GET http://other.example/api/v1/tags HTTP/1.1":     200,
+		"GET /api/v1/tags/%2e%2e HTTP/1.1":                  200, // an id like any other
+		"GET /%00 HTTP/1.1":                                 404,
+		"GET //api/v1/tags HTTP/1.1":                        404,
+		"get /api/v1/tags HTTP/1.1":                         405,
+		"TRACE /api/v1/tags HTTP/1.1":                       405,
+		strings.Repeat("M", 5000) + " /x HTTP/1.1":          404,
+		"GET /" + strings.Repeat("p", 12<<10) + " HTTP/1.1": 404,
 	} {
 		_, reader := f.raw(t, line+"\r\nHost: test\r\nConnection: close\r\n\r\n")
 		response, err := http.ReadResponse(reader, nil)
@@ -118,6 +125,41 @@ func TestProbesAndVersion(t *testing.T) {
 	require.EqualValues(t, len(`{"status":"ready"}`), response.ContentLength)
 	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/profile"} {
 		require.Equal(t, 404, f.do("GET", path, "").StatusCode, "%s is for the admin port", path)
+	}
+}
+
+// Probes cost nothing but their answer: no log line, no metrics, no limit.
+func TestProbesAreCheap(t *testing.T) {
+	core, logs := observer.New(zapcore.DebugLevel)
+	limited := 0
+	m := metrics.New(buildinfo.Get())
+	engine, err := server.NewEngine(server.Default(), server.Deps{
+		Log: zap.New(core), Metrics: m, Health: health.New(health.Default(), nil, zap.NewNop(), nil),
+		LimitReads: func(*gin.Context) { limited++ },
+	})
+	require.NoError(t, err)
+	cost := func(path string) float64 {
+		request := httptest.NewRequest(http.MethodGet, path, nil)
+		return testing.AllocsPerRun(100, func() {
+			recorder := httptest.NewRecorder()
+			engine.ServeHTTP(recorder, request)
+			require.Equal(t, http.StatusOK, recorder.Code)
+		})
+	}
+	require.Less(t, cost("/healthz"), 20.0, "allocations")
+	require.Less(t, cost("/readyz"), 100.0, "allocations")
+	require.Zero(t, logs.Len())
+	require.Zero(t, limited)
+	recorder := httptest.NewRecorder()
+	m.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	require.NotContains(t, recorder.Body.String(), "healthz")
+
+	cost("/version")
+	require.Equal(t, 101, limited)
+	for _, request := range [][2]string{{"GET", "/nowhere"}, {"POST", "/healthz"}, {"PROPFIND", "/version"}} {
+		before := limited
+		engine.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(request[0], request[1], nil))
+		require.Equal(t, before+1, limited, "%s", request)
 	}
 }
 

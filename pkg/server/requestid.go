@@ -2,33 +2,90 @@ package server
 
 import (
 	"context"
-	"regexp"
+	"encoding/binary"
+	"math/rand/v2"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+
+	"github.com/achilles-blog/achilles/pkg/locale"
 )
 
-const requestIDHeader = "X-Request-ID"
+const (
+	requestIDHeader    = "X-Request-Id" // in its canonical form
+	maxRequestIDLength = 128
+)
 
 type requestIDKey struct{}
 
 // RequestID returns the id of the request in ctx, or "".
 func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
+	if id, found := ctx.Value(requestIDKey{}).(*string); found {
+		return *id
+	}
+	return ""
 }
 
-// requestID takes the request id from the client, or generates one if it is missing or
-// not safe for headers and logs.
-func requestID() gin.HandlerFunc {
-	valid := regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+// requestContext is a context with the id and the language of a request, in one allocation.
+type requestContext struct {
+	context.Context
+	id       string
+	language any // of locale.Key
+}
+
+// Value implements context.Context.
+func (r *requestContext) Value(key any) any {
+	switch key.(type) {
+	case requestIDKey:
+		return &r.id
+	case locale.Key:
+		return r.language
+	default:
+		return r.Context.Value(key)
+	}
+}
+
+// describe puts the id of the request and the language of its response into its context
+// and into the response. It takes the id from the client, or generates one if it is
+// missing or not safe for headers and logs. It comes before middleware that may reject the
+// request, so that errors are translated.
+func describe(negotiator *locale.Negotiator) gin.HandlerFunc {
+	type language struct {
+		header []string // Content-Language, which responses share
+		value  any
+	}
+	languages := map[string]language{}
+	for _, name := range locale.All() {
+		languages[name] = language{[]string{locale.Tag(name)}, name}
+	}
 	return func(c *gin.Context) {
 		id := c.GetHeader(requestIDHeader)
-		if !valid.MatchString(id) {
-			id = uuid.NewString()
+		if !validRequestID(id) {
+			id = newRequestID()
 		}
-		c.Header(requestIDHeader, id)
-		c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), requestIDKey{}, id))
-		c.Next()
+		language := languages[negotiator.Negotiate(c.GetHeader("Locale"), c.GetHeader("Accept-Language"))]
+		header := c.Writer.Header()
+		header[requestIDHeader], header["Content-Language"] = []string{id}, language.header
+		c.Request = c.Request.WithContext(&requestContext{c.Request.Context(), id, language.value})
 	}
+}
+
+// newRequestID returns a random UUID (RFC 9562, version 4).
+func newRequestID() string {
+	var id uuid.UUID
+	binary.NativeEndian.PutUint64(id[:8], rand.Uint64()) // #nosec G404 -- ids of requests are no secret
+	binary.NativeEndian.PutUint64(id[8:], rand.Uint64()) // #nosec G404
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return id.String()
+}
+
+func validRequestID(id string) bool {
+	for i := range len(id) {
+		switch b := id[i]; {
+		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9', b == '.', b == '_', b == '-':
+		default:
+			return false
+		}
+	}
+	return id != "" && len(id) <= maxRequestIDLength
 }

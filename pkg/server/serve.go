@@ -15,16 +15,42 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// NewHTTPServer returns the server of the public listener, for HTTP/1.1 and cleartext
-// HTTP/2, with timeouts and limits. Pass it to lifecycle.Process.Serve.
-func NewHTTPServer(cfg Config, handler http.Handler, log *zap.Logger) *http.Server {
-	// Shutdown does not see the connections of gin's own h2c support.
+const (
+	// maxConcurrentStreams is the maximum number of requests in progress on an HTTP/2
+	// connection.
+	maxConcurrentStreams = 16
+	// http2WriteTimeout is how long an HTTP/2 client may read nothing of what is
+	// written. With HTTP/1 Config.WriteTimeout does this.
+	http2WriteTimeout = 5 * time.Second
+	// http2ReceiveBuffer is the number of bytes that an HTTP/2 client may send before
+	// they are read. net/http would keep 1 MiB of each connection.
+	http2ReceiveBuffer = 64 << 10
+)
+
+func http2Config() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams: maxConcurrentStreams, WriteByteTimeout: http2WriteTimeout,
+		MaxReceiveBufferPerConnection: http2ReceiveBuffer, MaxReceiveBufferPerStream: http2ReceiveBuffer,
+	}
+}
+
+// protocols returns HTTP/1 and cleartext HTTP/2. Shutdown does not see the connections
+// of gin's own h2c support. With HTTP/1 alone, ReadTimeout would begin before the first
+// byte of a connection.
+func protocols() *http.Protocols {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
+	return protocols
+}
+
+// NewHTTPServer returns the server of the public listener, for HTTP/1.1 and cleartext
+// HTTP/2, with timeouts and limits. Pass it to lifecycle.Process.Serve.
+func NewHTTPServer(cfg Config, handler http.Handler, log *zap.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
-		Protocols:         protocols,
+		Protocols:         protocols(),
+		HTTP2:             http2Config(),
 		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
 		ReadTimeout:       cfg.ReadTimeout,
 		WriteTimeout:      cfg.WriteTimeout,
@@ -42,6 +68,8 @@ func NewHTTPServer(cfg Config, handler http.Handler, log *zap.Logger) *http.Serv
 func NewAdminServer(handler http.Handler, log *zap.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
+		Protocols:         protocols(),
+		HTTP2:             http2Config(),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -69,7 +97,7 @@ func ListenAdmin(ctx context.Context, cfg Config) (net.Listener, error) {
 }
 
 func listen(ctx context.Context, host string, port int, hostFlag, portFlag string) (net.Listener, error) {
-	var config net.ListenConfig
+	config := net.ListenConfig{Control: boundSendBuffer}
 	ln, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	switch {
 	case err == nil:
@@ -81,6 +109,19 @@ func listen(ctx context.Context, host string, port int, hostFlag, portFlag strin
 	default:
 		return nil, fmt.Errorf("cannot listen on %q port %d (%w); choose an address of this host with --%s", host, port, err, hostFlag)
 	}
+}
+
+// sendBuffer is the size in bytes of the kernel's buffer for what a client has not read.
+// The kernel would let it grow to megabytes, which count for the container.
+const sendBuffer = 64 << 10
+
+// boundSendBuffer sets the send buffer of a listener, which its connections inherit.
+func boundSendBuffer(_, _ string, raw syscall.RawConn) error {
+	var failed error
+	err := raw.Control(func(fd uintptr) {
+		failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, sendBuffer)
+	})
+	return errors.Join(err, failed)
 }
 
 // LocalURL returns the URL of path on a listener of this process, for clients on the

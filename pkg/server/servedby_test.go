@@ -11,11 +11,11 @@ import (
 func TestServedBy(t *testing.T) {
 	cfg := server.Default()
 	f := start(t, cfg, nil)
-	require.NotContains(t, f.do("GET", "/healthz", "").Header, "X-Served-By", "not by default")
+	require.NotContains(t, f.do("GET", "/version", "").Header, "X-Served-By", "not by default")
 
 	cfg.ServedBy = "achilles-tag-5d8f"
 	f = start(t, cfg, nil)
-	for _, path := range []string{"/healthz", "/nowhere"} {
+	for _, path := range []string{"/version", "/nowhere"} {
 		require.Equal(t, "achilles-tag-5d8f", f.do("GET", path, "").Header.Get("X-Served-By"))
 	}
 }

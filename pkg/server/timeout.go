@@ -11,10 +11,12 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-// requestTimeout sets the deadline of the request's context. It answers 504 if the
-// deadline passed and the handlers have not answered.
-func requestTimeout(limit time.Duration) gin.HandlerFunc {
+// requestTimeout sets the deadline of the request's context, and the time until which
+// its response may be written. It answers 504 if the deadline passed and the handlers
+// have not answered.
+func requestTimeout(limit, write time.Duration) gin.HandlerFunc {
 	return func(c *gin.Context) {
+		responses.WriteUntil(c, time.Now().Add(write))
 		ctx, cancel := context.WithTimeout(c.Request.Context(), limit)
 		defer cancel()
 		c.Request = c.Request.WithContext(ctx)

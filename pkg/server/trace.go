@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/achilles-blog/achilles/pkg/metrics"
+	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
 // internalRoutes is the prefix of routes for other services, such as the long polls of
@@ -19,13 +20,21 @@ import (
 const internalRoutes = "/internal/"
 
 // traceRequests creates a span for each request, as a child of the client's span if
-// there is one. It does not trace probes, nor internal routes without a parent span.
+// there is one. It does not trace internal routes without a parent span.
 // Of the data that the client sent, it records only the method.
-func traceRequests(tracer trace.Tracer) gin.HandlerFunc {
+func traceRequests(tracer *tracing.Tracer) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		ctx := propagation.TraceContext{}.Extract(c.Request.Context(), propagation.HeaderCarrier(c.Request.Header))
+		ctx := c.Request.Context()
+		if c.Request.Header["Traceparent"] != nil {
+			ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(c.Request.Header))
+		}
 		route := c.FullPath()
-		if isProbe(route) || strings.HasPrefix(route, internalRoutes) && !trace.SpanContextFromContext(ctx).IsValid() {
+		if strings.HasPrefix(route, internalRoutes) && !trace.SpanContextFromContext(ctx).IsValid() {
+			return
+		}
+		ctx, sampled := tracer.Sample(ctx)
+		if !sampled {
+			c.Request = c.Request.WithContext(ctx)
 			return
 		}
 		method, name := c.Request.Method, c.Request.Method
@@ -33,7 +42,7 @@ func traceRequests(tracer trace.Tracer) gin.HandlerFunc {
 			method, name = "_OTHER", "HTTP" // as in OpenTelemetry's semantic conventions
 		}
 		ctx, span := tracer.Start(ctx, strings.TrimSpace(name+" "+route), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-			semconv.HTTPRequestMethodKey.String(method), semconv.URLScheme("http"), semconv.ClientAddress(c.ClientIP())))
+			semconv.HTTPRequestMethodKey.String(method), semconv.URLScheme("http"), semconv.ClientAddress(clientAddress(c))))
 		if route != "" {
 			span.SetAttributes(semconv.HTTPRoute(route))
 		}

@@ -9,12 +9,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/gin-gonic/gin"
 	"github.com/redis/go-redis/v9"
-	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
@@ -27,6 +28,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 	"github.com/achilles-blog/achilles/pkg/logging"
+	"github.com/achilles-blog/achilles/pkg/memory"
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/responses"
@@ -83,16 +85,18 @@ type Service struct {
 	Process *lifecycle.Process
 	DB      *database.DB
 	// Redis is nil if none is configured.
-	Redis  *redis.Client
+	Redis  redis.UniversalClient
 	KeySet *auth.KeySet
 	Limits *ratelimit.Limiter
-	Engine *gin.Engine
+	// Responses bounds the memory of responses.
+	Responses *responses.Memory
+	Engine    *gin.Engine
 
 	config     Config
 	migrations database.Migrations
 	info       buildinfo.Info
 	logger     *logging.Logger
-	tracer     trace.Tracer
+	tracer     *tracing.Tracer
 	schema     *health.Gate
 	migrated   atomic.Bool
 }
@@ -109,6 +113,7 @@ func Run[C any](ctx context.Context, run command.Run[C], shared func(C) Config, 
 	if err != nil {
 		return err
 	}
+	defer func() { _ = s.logger.Sync() }()
 	if run.ConfigFile != "" {
 		s.watchSettings(run.ConfigFile, func() (Config, error) {
 			config, err := run.Reload()
@@ -134,12 +139,15 @@ func newService(config Config, migrations database.Migrations, signals <-chan os
 	log := logger.With(zap.String("service", migrations.Service))
 	log.Info("starting", zap.String("version", info.Version), zap.String("commit", info.Commit),
 		zap.String("build_time", info.BuildTime), zap.String("go_version", info.GoVersion))
+	limitMemory(memlimit.FromCgroup, log)
+	relaxCollector()
 	s := &Service{
 		Log: log, Metrics: metrics.New(info), Process: lifecycle.New(config.Server.Lifecycle(), signals, log),
 		config: config, migrations: migrations, info: info, logger: logger,
 	}
 	s.Process.OnStop("log", StopTimeout, func(context.Context) error { return logger.Close() })
 	s.Metrics.TrackDraining(s.Process.Draining())
+	s.Metrics.Registry().MustRegister(s.Process, logger.Collector())
 	s.Health = health.New(config.Health, s.Process.Draining(), log, s.Metrics.Registry())
 	return s, nil
 }
@@ -169,7 +177,7 @@ func (s *Service) listenAdmin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Process.ServeAdmin("admin", server.NewAdminServer(metrics.AdminHandler(s.Metrics), s.Log), listener)
+	s.Process.ServeAdmin("admin", server.NewAdminServer(metrics.AdminHandler(s.Metrics, s.Health.AdminReadyz), s.Log), listener)
 	s.Log.Info("metrics and profiles", zap.String("address", listener.Addr().String()))
 	return nil
 }
@@ -185,7 +193,12 @@ func (s *Service) openDatabase() (err error) {
 		return err
 	}
 	s.Process.OnStop("database", StopTimeout, func(context.Context) error { return s.DB.Close() })
-	s.Health.Dependency("database", s.DB.Ping)
+	if err := s.DB.Claim(); err != nil {
+		return err
+	}
+	s.Health.Dependency("database", func(ctx context.Context) error { return database.WithReason(s.DB.Ping(ctx)) })
+	// Reads go on, so this does not make the process unready in strict mode.
+	s.Health.Observe("writable database", func(ctx context.Context) error { return database.WithReason(s.DB.Writable(ctx)) })
 	s.schema = s.Health.Gate("schema")
 	return s.DB.Register(s.Metrics.Registry())
 }
@@ -196,21 +209,28 @@ func (s *Service) openRedis() {
 	if s.Redis = cache.Open(s.config.Redis); s.Redis == nil {
 		return
 	}
+	cache.LogTo(s.Log)
 	s.Process.OnStop("redis", StopTimeout, func(context.Context) error { return s.Redis.Close() })
-	s.Health.Dependency("redis", func(ctx context.Context) error { return s.Redis.Ping(ctx).Err() })
+	s.Health.Dependency("redis", func(ctx context.Context) error { return cache.Check(ctx, s.Redis) })
 }
+
+func appKey(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }
 
 func (s *Service) newEngine() (err error) {
 	if s.KeySet, err = auth.OpenKeySet(s.config.Auth); err != nil {
 		return err
 	}
+	s.KeySet.Register(s.Metrics.Registry())
 	s.Process.Go("key set", func(ctx context.Context) error { return s.KeySet.Watch(ctx, s.Log) })
-	s.Limits = ratelimit.New(s.config.Limits, ratelimit.Options{
+	s.Limits = ratelimit.New(ratelimit.Deps{
 		Service: s.migrations.Service, Redis: s.Redis, Log: s.Log, Registerer: s.Metrics.Registry(),
-		Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey },
-	})
+		Principal: appKey,
+	}, s.config.Limits)
+	budget := memory.New(memory.Config{Use: "responses", Total: s.config.Server.MaxResponseMemory})
+	s.Metrics.Registry().MustRegister(budget)
+	s.Responses = responses.NewMemory(budget, s.Limits.Client)
 	s.Engine, err = server.NewEngine(s.config.Server, server.Deps{
-		Log: s.Log, Metrics: s.Metrics, Health: s.Health, Info: s.info, Tracer: s.tracer, LimitUnknown: s.Limits.Read(),
+		Log: s.Log, Metrics: s.Metrics, Health: s.Health, Info: s.info, Tracer: s.tracer, LimitReads: s.Limits.Read(), Client: s.Limits.Client,
 	})
 	if err != nil {
 		return err
@@ -238,38 +258,33 @@ func (s *Service) listen(ctx context.Context) error {
 }
 
 // Access returns the middleware that the routes of an API begin with:
-// authentication, rate limits, and the rejection of invalid tokens. Requests with
-// an invalid token count against the limit of their client's address.
+// the rejection of reads under overload, authentication, rate limits, and the rejection of
+// invalid tokens. Requests with an invalid token count against the limit of their client's
+// address.
 func (s *Service) Access() []gin.HandlerFunc {
-	return []gin.HandlerFunc{auth.Authenticate(s.KeySet), s.Limits.ByMethod(), auth.RejectInvalidToken()}
+	return []gin.HandlerFunc{server.LimitReads(s.config.Server), auth.Authenticate(s.KeySet), s.Limits.ByMethod(), auth.RejectInvalidToken()}
 }
 
 // requireSchema answers 503 until the database is reachable and migrated. It
 // applies to the routes that are registered after it.
 func (s *Service) requireSchema(c *gin.Context) {
 	if !s.migrated.Load() {
-		responses.Error(c, &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second, Cause: errNotMigrated})
+		responses.Error(c, errcode.NewUnavailable(errNotMigrated))
 	}
 }
 
 // awaitSchema opens the gate once the database is reachable and migrated. Until
-// then it logs each new reason why it is not.
+// then the gate logs each new reason why it is not.
 func (s *Service) awaitSchema(ctx context.Context) error {
-	logged := ""
 	for {
 		err := database.SchemaCurrent(ctx, s.DB, s.migrations)
-		s.schema.Set(withReason(err))
-		if err == nil {
-			s.migrated.Store(true)
-			s.Log.Info("the database is reachable and its schema is current")
-			return nil
-		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err.Error() != logged {
-			logged = err.Error()
-			s.Log.Warn("not ready: waiting for the database", zap.Error(err))
+		s.migrated.Store(err == nil)
+		s.schema.Set(database.WithReason(err))
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -277,14 +292,6 @@ func (s *Service) awaitSchema(ctx context.Context) error {
 		case <-time.After(schemaInterval):
 		}
 	}
-}
-
-// withReason lets /readyz show how to bring the schema up to date.
-func withReason(err error) error {
-	if errors.Is(err, database.ErrSchemaBehind) {
-		return fmt.Errorf("%w: %w", health.Reason("the schema is behind: run the command migrate"), err)
-	}
-	return err
 }
 
 // watchSettings applies the log level when the configuration file changes. All
@@ -317,6 +324,7 @@ func Migrate(ctx context.Context, config Config, migrations database.Migrations,
 		return err
 	}
 	defer func() { err = errors.Join(err, logger.Close()) }()
+	limitMemory(memlimit.FromCgroup, logger.Logger)
 	db, err := database.Open(config.Database, logger.Logger)
 	if err != nil {
 		return err
@@ -328,4 +336,49 @@ func Migrate(ctx context.Context, config Config, migrations database.Migrations,
 	}
 	logger.Info("the schema is current", zap.Int64("from", from), zap.Int64("to", to))
 	return nil
+}
+
+// recountTimeout is the timeout of a statement of Recount, which reads all rows.
+const recountTimeout = 10 * time.Minute
+
+// Recount runs recount, which returns a line for each thing that it has repaired, also if it
+// then fails, and prints the result. It is the command recount of a service.
+func Recount(ctx context.Context, config Config, migrations database.Migrations, out io.Writer,
+	recount func(context.Context, *database.DB) (repaired []string, err error)) error {
+	config.Database.Timeout = recountTimeout
+	return UseDatabase(ctx, config.Database, migrations, func(db *database.DB) error {
+		repaired, err := recount(ctx, db)
+		text := "Nothing was wrong."
+		switch {
+		case len(repaired) > 0:
+			text = "Repaired:\n" + strings.Join(repaired, "\n")
+		case err != nil:
+			return err
+		}
+		_, printed := fmt.Fprintln(out, text)
+		return errors.Join(err, printed)
+	})
+}
+
+// UseDatabase opens the database for work, and closes it afterwards. It returns an error
+// that says what to do, unless the schema is current.
+func UseDatabase(ctx context.Context, config database.Config, migrations database.Migrations, work func(*database.DB) error) (err error) {
+	db, err := database.Open(config, zap.NewNop())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	err = database.SchemaCurrent(ctx, db, migrations)
+	switch {
+	case errors.Is(err, database.ErrSchemaBehind):
+		return fmt.Errorf("the database %s: %w", config.DBName, err)
+	case err != nil:
+		var coded *errcode.Error
+		if errors.As(err, &coded) && coded.Cause != nil {
+			err = coded.Cause // clients of the API are told to try again later
+		}
+		return fmt.Errorf("the database %s at %s cannot be used: %w; check the section Database of the configuration, "+
+			"and run the command migrate if the database is new", config.DBName, config.Host, err)
+	}
+	return work(db)
 }

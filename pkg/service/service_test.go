@@ -121,7 +121,11 @@ func TestLife(t *testing.T) {
 	require.Equal(t, 200, status)
 	status, body := get(t, r.url+"/readyz")
 	require.Equal(t, 503, status, "ready without a schema: %s", body)
-	require.Contains(t, body, "schema")
+	require.Eventually(t, func() bool {
+		_, body = get(t, r.url+"/readyz")
+		return strings.Contains(body, "the schema is behind: run the command migrate")
+	}, patience, 10*time.Millisecond, "it is checked a moment after the start")
+	require.Equal(t, 1, strings.Count(r.log.String(), "schema is behind"), "said once")
 
 	require.NoError(t, service.Migrate(t.Context(), c, migrations, io.Discard))
 	require.Eventually(t, func() bool {
@@ -173,4 +177,40 @@ func TestWatchSettings(t *testing.T) {
 	for line := range strings.Lines(r.log.String()) {
 		require.True(t, json.Valid([]byte(line)), "%s", line)
 	}
+}
+
+func TestReadOnlyDatabase(t *testing.T) {
+	server := dbtest.NewMySQL(t)
+	c := config(t)
+	c.Database = server.Config(t)
+	c.Health.CheckInterval = 50 * time.Millisecond
+	c.Health.Strict = true
+	require.NoError(t, service.Migrate(t.Context(), c, migrations, io.Discard))
+	r := run(t, command.Run[service.Config]{Config: c}, func(*service.Service) {})
+	shown := func(checks string) func() bool {
+		return func() bool {
+			status, body := get(t, r.url+"/readyz?full=1")
+			return status == 200 && strings.Contains(body, checks)
+		}
+	}
+	const writable, readOnly = `"database":"OK","schema":"OK","writable database":"OK"`, `"database":"OK","schema":"OK","writable database":"reachable, but read-only"`
+	require.Eventually(t, shown(writable), patience, 20*time.Millisecond)
+	admin := dbtest.Open(t, c.Database)
+	require.NoError(t, admin.Gorm(t.Context()).Exec("SET GLOBAL read_only = ON").Error)
+	require.Eventually(t, shown(readOnly), patience, 20*time.Millisecond, "ready for reads, and with the reason")
+	require.Contains(t, r.log.String(), "the database server rejects writes")
+	families, err := r.Metrics.Registry().Gather()
+	require.NoError(t, err)
+	up := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == "achilles_dependency_up" {
+				up[metric.GetLabel()[0].GetValue()] = metric.GetGauge().GetValue()
+			}
+		}
+	}
+	require.Equal(t, map[string]float64{"database": 1, "writable database": 0}, up)
+	require.NoError(t, admin.Gorm(t.Context()).Exec("SET GLOBAL read_only = OFF").Error)
+	require.Eventually(t, shown(writable), patience, 20*time.Millisecond)
+	r.stop(t)
 }

@@ -42,8 +42,8 @@ func (l *loading) readFile(file string) {
 func parseFile(file string) (*yaml.Node, error) {
 	content, err := os.ReadFile(file) // #nosec G304 -- the user names the file
 	if err != nil {
-		return nil, fmt.Errorf("configuration file %s: %s; check --config and %sCONFIG, or leave both out to run on the defaults",
-			file, reason(err), EnvPrefix)
+		return nil, fmt.Errorf("configuration file %s: %s; check --config and %s, or leave both out to run on the defaults",
+			file, reason(err), FileVariable)
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	var document, next yaml.Node

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -9,7 +10,8 @@ import (
 
 // BindFlags registers a flag for each setting of the configuration to which dst points. The flag's name is the key in lower
 // case, but may be typed in any case. Its help is the field's usage tag, with the present value as the default and the name of
-// the environment variable. The flags keep their texts for [Load]. BindFlags panics if dst is not a configuration.
+// the environment variable. The flags keep their texts for [Load]. The flag of a [Secret] is hidden and accepts no value; its
+// error is [ErrSecretFlag]. BindFlags panics if dst is not a configuration.
 func BindFlags(fs *pflag.FlagSet, dst any) {
 	known, err := describe(dst)
 	if err != nil {
@@ -19,6 +21,11 @@ func BindFlags(fs *pflag.FlagSet, dst any) {
 		return pflag.NormalizedName(strings.ToLower(name))
 	})
 	for _, f := range known.fields {
+		if f.secret() {
+			flag := fs.VarPF(secretFlag{known.secretSources(f)}, f.flag(), "", f.usage)
+			flag.Hidden, flag.NoOptDefVal = true, "none" // so that it doesn't ask for a value
+			continue
+		}
 		kind := kindOf(f.value.Type())
 		flag := fs.VarPF(&flagValue{kind: kind}, f.flag(), "", help(f))
 		if kind == "bool" {
@@ -37,6 +44,41 @@ func help(f field) string {
 	}
 	return fmt.Sprintf("%s (default %s; %s)", f.usage, text, f.variable())
 }
+
+// SecretUsages returns what the settings of type [Secret] are for and which variables set them, one a line: they have no flags.
+func SecretUsages(dst any) string {
+	known, err := describe(dst)
+	if err != nil {
+		panic(err)
+	}
+	var lines strings.Builder
+	for _, f := range known.fields {
+		if f.secret() {
+			_, _ = fmt.Fprintf(&lines, "  %s: %s (environment or file only; %s)\n", f.key, f.usage, f.variable())
+		}
+	}
+	return lines.String()
+}
+
+// ErrSecretFlag is the error of a secret on the command line. The error that wraps it says where to put the secret, and does not
+// contain it.
+var ErrSecretFlag = errors.New("is not accepted: flags can be seen in the list of processes")
+
+// secretSources says where a secret comes from.
+func (s *schema) secretSources(f field) string {
+	text := "set the environment variable " + f.variable()
+	if file, ok := s.field(f.key + "File"); ok {
+		text += fmt.Sprintf(", or name a file that holds the secret with --%s or %s", file.flag(), file.variable())
+	}
+	return text
+}
+
+// secretFlag rejects every value.
+type secretFlag struct{ sources string }
+
+func (v secretFlag) Set(string) error { return fmt.Errorf("%w; %s", ErrSecretFlag, v.sources) }
+func (v secretFlag) String() string   { return "" }
+func (v secretFlag) Type() string     { return "string" }
 
 // flagValue keeps a flag's text. Load converts it, so that errors of all sources are reported together, and without secrets.
 type flagValue struct {

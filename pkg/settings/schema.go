@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
+
+	"github.com/achilles-blog/achilles/pkg/spelling"
 )
 
 var (
@@ -133,7 +135,7 @@ func (s *schema) unknown(key, from string) error {
 		parent, key = known.name, join(known.name, name)
 	}
 	note, all := "no such setting", s.names(parent)
-	if near := Nearest(name, all); near != "" {
+	if near := spelling.Nearest(name, all); near != "" {
 		note += "; did you mean " + join(parent, near) + "?"
 	}
 	place := "sections"

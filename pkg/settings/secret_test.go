@@ -3,6 +3,7 @@ package settings
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -59,7 +60,6 @@ func TestSecretInNoError(t *testing.T) {
 	for name, test := range map[string]struct {
 		yaml string
 		env  []string
-		args []string
 	}{
 		"wrong type":        {yaml: "Database: {Password: [hunter2]}"},
 		"map":               {yaml: "Database: {Password: {hunter2: hunter2}}"},
@@ -78,10 +78,10 @@ func TestSecretInNoError(t *testing.T) {
 		"both":              {yaml: "Database: {Password: hunter2, PasswordFile: /x}"},
 		"validation":        {yaml: "Database: {Password: forbidden}"},
 		"beside others":     {yaml: "Server: {HttpPort: x}", env: []string{"ACHILLES_DATABASE_PASSWORD=hunter2"}},
-		"in a flag":         {yaml: "Server: {HttpPort: x}", args: []string{"--database.password=hunter2"}},
+		"unknown section":   {env: []string{"ACHILLES_DATABSE_PASSWORD=hunter2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := load(t, test.yaml, test.env, test.args)
+			_, _, err := load(t, test.yaml, test.env, nil)
 			require.Error(t, err)
 			for _, verb := range []string{"%v", "%+v", "%#v"} {
 				for _, secret := range []string{hidden, "12345", "forbidden"} {
@@ -90,14 +90,26 @@ func TestSecretInNoError(t *testing.T) {
 			}
 		})
 	}
-	c := defaults()
-	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	BindFlags(fs, &c)
-	require.NoError(t, fs.Parse([]string{"--database.password", hidden}))
-	require.NotContains(t, fs.FlagUsages(), hidden)
-	fs.VisitAll(func(flag *pflag.Flag) { require.NotContains(t, flag.Value.String()+flag.DefValue, hidden) })
-	require.NoError(t, Load(&c, Source{Flags: fs}))
-	require.Equal(t, hidden, c.Database.Password.Reveal())
+}
+
+func TestSecretIsNoFlag(t *testing.T) {
+	for _, args := range [][]string{{"--database.password=" + hidden}, {"--database.password", hidden}, {"--Database.Password"}, {"--inner.key=" + hidden}} {
+		c := struct {
+			Database databaseConfig
+			Inner    struct{ Key Secret }
+		}{}
+		fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		BindFlags(fs, &c)
+		err := fs.Parse(args)
+		require.ErrorIs(t, err, ErrSecretFlag)
+		require.NotContains(t, errors.Unwrap(err).Error(), hidden)
+		want := "is not accepted: flags can be seen in the list of processes; set the environment variable ACHILLES_INNER_KEY"
+		if !strings.HasPrefix(args[0], "--inner") {
+			want = "is not accepted: flags can be seen in the list of processes; set the environment variable ACHILLES_DATABASE_PASSWORD, " +
+				"or name a file that holds the secret with --database.passwordfile or ACHILLES_DATABASE_PASSWORDFILE"
+		}
+		require.EqualError(t, errors.Unwrap(err), want)
+	}
 }
 
 func TestSecretFile(t *testing.T) {
@@ -117,7 +129,7 @@ func TestSecretFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, " hun\nter2 ", c.Database.Password.Reveal(), "nothing else is trimmed")
 
-	c, _, err = load(t, "Database: {PasswordFile: "+file+"}", nil, []string{"--database.passwordfile=", "--database.password=other"})
+	c, _, err = load(t, "Database: {PasswordFile: "+file+"}", []string{"ACHILLES_DATABASE_PASSWORD=other"}, []string{"--database.passwordfile="})
 	require.NoError(t, err, "an empty flag overrides the file")
 	require.Equal(t, "other", c.Database.Password.Reveal())
 	c, _, err = load(t, "Database: {Password: '', PasswordFile: "+write("other", hidden)+"}", nil, nil)

@@ -249,15 +249,17 @@ func TestUnknown(t *testing.T) {
 	for name, test := range map[string]struct {
 		yaml, env, want string
 	}{
-		"key":         {"Server:\nredis:\n  Hots: x", "", "Redis.Hots: no such setting; did you mean Redis.Host?" + keys + " (from FILE line 3)"},
-		"far key":     {"Redis: {Sentinels: x}", "", "Redis.Sentinels: no such setting" + keys + " (from FILE line 1)"},
-		"section":     {"Rediss: {Host: x}", "", "Rediss: no such setting; did you mean Redis?; the sections are Server, Database, Redis, Inner (from FILE line 1)"},
-		"deep":        {"Inner: {Deep: {Nome: x}}", "", "Inner.Deep.Nome: no such setting; did you mean Inner.Deep.Name?; the keys of Inner.Deep are Name (from FILE line 1)"},
-		"null":        {"Redis: {Hots: }", "", "Redis.Hots: no such setting; did you mean Redis.Host?" + keys + " (from FILE line 1)"},
-		"variable":    {"", "ACHILLES_REDIS_HOTS=x", "Redis.HOTS: no such setting; did you mean Redis.Host?" + keys + " (from environment variable ACHILLES_REDIS_HOTS)"},
-		"mixed case":  {"", "ACHILLES_Redis_Host=x", "Redis.Host: no such setting; did you mean Redis.Host?" + keys + " (from environment variable ACHILLES_Redis_Host)"},
-		"key twice":   {"Redis: {Host: a, HOST: b}", "", "Redis.Host: is in the file twice, as Redis.HOST and as Redis.Host; keep one (from FILE line 1)"},
-		"number name": {"Redis: {1: a}", "", "Redis: is a section: write its settings on the lines below it, indented: Host, Port (from FILE line 1)"},
+		"key":                            {"Server:\nredis:\n  Hots: x", "", "Redis.Hots: no such setting; did you mean Redis.Host?" + keys + " (from FILE line 3)"},
+		"far key":                        {"Redis: {Sentinels: x}", "", "Redis.Sentinels: no such setting" + keys + " (from FILE line 1)"},
+		"section":                        {"Rediss: {Host: x}", "", "Rediss: no such setting; did you mean Redis?; the sections are Server, Database, Redis, Inner (from FILE line 1)"},
+		"deep":                           {"Inner: {Deep: {Nome: x}}", "", "Inner.Deep.Nome: no such setting; did you mean Inner.Deep.Name?; the keys of Inner.Deep are Name (from FILE line 1)"},
+		"null":                           {"Redis: {Hots: }", "", "Redis.Hots: no such setting; did you mean Redis.Host?" + keys + " (from FILE line 1)"},
+		"variable":                       {"", "ACHILLES_REDIS_HOTS=x", "Redis.HOTS: no such setting; did you mean Redis.Host?" + keys + " (from environment variable ACHILLES_REDIS_HOTS)"},
+		"mixed case":                     {"", "ACHILLES_Redis_Host=x", "Redis.Host: no such setting; did you mean Redis.Host?" + keys + " (from environment variable ACHILLES_Redis_Host)"},
+		"variable of a misspelt section": {"", "ACHILLES_REDDIS_HOST=x", "ACHILLES_REDDIS_HOST: no such setting; did you mean ACHILLES_REDIS_HOST?"},
+		"variable without a section":     {"", "ACHILLES_CONFIGG=x", "ACHILLES_CONFIGG: no such setting; did you mean ACHILLES_CONFIG?"},
+		"key twice":                      {"Redis: {Host: a, HOST: b}", "", "Redis.Host: is in the file twice, as Redis.HOST and as Redis.Host; keep one (from FILE line 1)"},
+		"number name":                    {"Redis: {1: a}", "", "Redis: is a section: write its settings on the lines below it, indented: Host, Port (from FILE line 1)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, file, err := load(t, test.yaml, []string{test.env}, nil)
@@ -274,8 +276,9 @@ func TestForeignVariablesAreIgnored(t *testing.T) {
 		"ACHILLES_REDIS_PORT_6379_TCP_PROTO=tcp", "ACHILLES_REDIS_PORT_6379_TCP_PORT=6379", "ACHILLES_REDIS_PORT_6379_TCP_ADDR=10.96.0.7",
 		"ACHILLES_SERVER_HTTP_PORT=tcp://10.96.0.8:80", "ACHILLES_SERVER_HTTP_SERVICE_HOST=10.96.0.8", "ACHILLES_SERVER_PORT_53_UDP_ADDR=10.96.0.8",
 		"ACHILLES_DATABASE_SERVICE_PORT_MYSQL_X=3306", "ACHILLES_SERVICE_HOST=10.96.0.9", "ACHILLES_PORT=tcp://10.96.0.9:80",
-		// Unknown sections, and names that are only similar.
-		"ACHILLES_CONFIG=x", "ACHILLES_TEST_MYSQL=x", "ACHILLES_SERVERS_HTTPPORT=1", "ACHILLES_SERVER=1", "ACHILLES_SERVER_=", "NOTACHILLES_SERVER_X=1",
+		// The same for services named achilles-databse and achilles-confg, and unknown sections.
+		"ACHILLES_DATABSE_SERVICE_HOST=10.96.0.9", "ACHILLES_DATABSE_PORT=tcp://10.96.0.9:80", "ACHILLES_CONFG_PORT_80_TCP=tcp://10.96.0.9:80", "ACHILLES_TAG=v1",
+		"ACHILLES_CONFIG=x", "ACHILLES_TEST_MYSQL=x", "ACHILLES_OTHER_HTTPPORT=1", "ACHILLES_SERVER=1", "ACHILLES_SERVER_=", "NOTACHILLES_SERVER_X=1",
 		"ACHILLES_", "=C:=C:", "", "NOVALUE",
 	}, nil)
 	require.NoError(t, err)
@@ -475,19 +478,23 @@ func TestHelp(t *testing.T) {
 		`--server.origins list `, `allowed origins (default a,b; ACHILLES_SERVER_ORIGINS)`,
 		`--server.runmode string `, `debug or release (default "debug"; ACHILLES_SERVER_RUNMODE)`,
 		`a small number (default 0; ACHILLES_SERVER_SMALL)`, `whether to encrypt (default false; ACHILLES_SERVER_TLS)`,
-		`the cache (default none; ACHILLES_REDIS_HOST)`, `--inner.deep.name string `, `its password (default "******"; ACHILLES_DATABASE_PASSWORD)`,
+		`the cache (default none; ACHILLES_REDIS_HOST)`, `--inner.deep.name string `, `--database.passwordfile string `,
 	} {
 		require.Contains(t, usages, want)
 	}
 	require.NotContains(t, usages, "hunter2")
+	require.NotContains(t, usages, "--database.password ", "a secret has no flag")
+	require.Equal(t, "  Database.Password: its password (environment or file only; ACHILLES_DATABASE_PASSWORD)\n", SecretUsages(&c))
 	known, err := describe(&c)
 	require.NoError(t, err)
-	require.Equal(t, len(known.fields), strings.Count(usages, "(default "), "every setting has its default in the help")
+	require.Equal(t, len(known.fields)-1, strings.Count(usages, "(default "), "every other setting has its default in the help")
 }
 
-func TestNearest(t *testing.T) {
-	of := []string{"serve", "migrate", "version"}
-	for word, want := range map[string]string{"srve": "serve", "SERVE": "serve", "migrat": "migrate", "verison": "version", "deploy": "", "": ""} {
-		require.Equal(t, want, Nearest(word, of), word)
+func TestValidHostPort(t *testing.T) {
+	for text, want := range map[string]bool{
+		"db:3306": true, "10.0.0.1:1": true, "[::1]:65535": true,
+		"": false, "db": false, "db:": false, ":3306": false, " :3306": false, "db:0": false, "db:65536": false, "db:-1": false, "db:x": false, "::1:3306": false,
+	} {
+		require.Equal(t, want, ValidHostPort(text), text)
 	}
 }

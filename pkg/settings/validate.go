@@ -3,6 +3,8 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 
 	"github.com/go-playground/validator/v10"
@@ -42,6 +44,13 @@ func (f field) validate(rules *validator.Validate, name string) error {
 		return err
 	}
 	return Invalid(name, fmt.Sprint(broken[0].Value()), f.allowedByRules())
+}
+
+// ValidHostPort reports whether text is host:port, with a number as port. An IPv6 address needs brackets.
+func ValidHostPort(text string) bool {
+	host, port, err := net.SplitHostPort(text)
+	number, notNumber := strconv.ParseUint(port, 10, 16)
+	return err == nil && notNumber == nil && strings.TrimSpace(host) != "" && number > 0
 }
 
 // allowedByRules returns the tag `allowed`, or a description of the rules, or "" if there is neither.

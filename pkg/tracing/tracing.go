@@ -5,6 +5,8 @@ package tracing
 
 import (
 	"context"
+	"encoding/binary"
+	"math/rand/v2"
 	"os"
 	"time"
 
@@ -30,6 +32,7 @@ const (
 type Tracing struct {
 	provider *sdktrace.TracerProvider
 	sender   *sender
+	ratio    float64
 }
 
 // New returns the tracing of a service, or nil if there is no endpoint. It does not
@@ -40,21 +43,44 @@ func New(cfg Config, service, version string, log *zap.Logger) *Tracing {
 	}
 	sender := newSender(cfg.Endpoint, log)
 	host, _ := os.Hostname() // the pod name in Kubernetes
-	return &Tracing{sender: sender, provider: sdktrace.NewTracerProvider(
+	return &Tracing{ratio: cfg.SampleRatio, sender: sender, provider: sdktrace.NewTracerProvider(
 		// The queue is bounded. Spans that do not fit are dropped.
 		sdktrace.WithBatcher(otlptrace.NewUnstarted(sender), sdktrace.WithExportTimeout(sendTimeout)),
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(cfg.SampleRatio))),
+		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())), // Tracer.Sample has decided
 		sdktrace.WithResource(resource.NewSchemaless(
 			semconv.ServiceName(service), semconv.ServiceVersion(version), semconv.ServiceInstanceID(host))),
 	)}
 }
 
 // Tracer returns the tracer for requests, or nil if t is nil.
-func (t *Tracing) Tracer() trace.Tracer {
+func (t *Tracing) Tracer() *Tracer {
 	if t == nil {
 		return nil
 	}
-	return t.provider.Tracer(scope)
+	return &Tracer{t.provider.Tracer(scope), t.ratio}
+}
+
+// Tracer creates the spans of requests.
+type Tracer struct {
+	trace.Tracer
+	ratio float64
+}
+
+// Sample reports whether a request is traced: if its parent in ctx is, and without a
+// parent at random. Call Start only if it is. Otherwise the returned context has the
+// ids of a span that is not traced, for the log and other services.
+func (t *Tracer) Sample(ctx context.Context) (context.Context, bool) {
+	if parent := trace.SpanContextFromContext(ctx); parent.IsValid() {
+		return ctx, parent.IsSampled()
+	}
+	if rand.Float64() < t.ratio { // #nosec G404 -- ids of traces are no secret
+		return ctx, true
+	}
+	var ids trace.SpanContextConfig
+	binary.NativeEndian.PutUint64(ids.TraceID[:8], rand.Uint64())   // #nosec G404
+	binary.NativeEndian.PutUint64(ids.TraceID[8:], rand.Uint64()|1) // #nosec G404 -- not zero
+	binary.NativeEndian.PutUint64(ids.SpanID[:], rand.Uint64()|1)   // #nosec G404
+	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(ids)), false
 }
 
 // Close sends the remaining spans until flushTimeout or the end of ctx. It logs lost

@@ -91,10 +91,18 @@ func TestSampling(t *testing.T) {
 		t.Run(about, func(t *testing.T) {
 			collector := tracetest.New(t)
 			traces, _ := start(t, collector.URL, c.ratio)
-			ctx, request := traces.Tracer().Start(c.parent, "request")
+			ctx, sampled := traces.Tracer().Sample(c.parent)
+			require.Equal(t, c.want == 2, sampled)
+			request := trace.SpanFromContext(ctx)
+			if sampled {
+				ctx, request = traces.Tracer().Start(ctx, "request")
+			}
 			_, call := tracing.StartClient(ctx, "call")
 			call.End()
-			require.Equal(t, c.want == 2, request.IsRecording(), "ended by the wrong span")
+			require.Equal(t, sampled, request.IsRecording(), "ended by the wrong span")
+			propagated := trace.SpanContextFromContext(ctx)
+			require.True(t, propagated.IsValid())
+			require.Equal(t, sampled, propagated.IsSampled())
 			request.End()
 			require.NoError(t, traces.Close(t.Context()))
 			require.Len(t, collector.Spans(), c.want)

@@ -25,6 +25,10 @@ func (o operation) writes() bool { return o.method != http.MethodGet && o.method
 
 func (o operation) takesBody() bool { return o.RequestBody != nil }
 
+func (o operation) takesQuery() bool {
+	return slices.ContainsFunc(o.Parameters, func(p *openapi3.ParameterRef) bool { return p.Value.In == openapi3.ParameterInQuery })
+}
+
 func (o operation) takes(header string) bool {
 	return o.Parameters.GetByInAndName(openapi3.ParameterInHeader, header) != nil
 }
@@ -76,7 +80,7 @@ func commonAnswers(o operation) map[int]string {
 // addAnswers adds the common answers. If the annotations have the status, too, the
 // answer has both descriptions. The example of an error has the code that its
 // description names first.
-func addAnswers(o operation, problem *openapi3.SchemaRef) error {
+func addAnswers(o operation, problem, details *openapi3.SchemaRef) error {
 	for status, description := range commonAnswers(o) {
 		if own := o.Responses.Status(status); own != nil {
 			description = *own.Value.Description + "; " + description
@@ -93,6 +97,7 @@ func addAnswers(o operation, problem *openapi3.SchemaRef) error {
 		}
 		answer.Value.Content = openapi3.NewContentWithJSONSchemaRef(problem)
 		answer.Value.Content.Get("application/json").Example = shown
+		answer.Value.Content["application/problem+json"] = openapi3.NewMediaType().WithSchemaRef(details)
 	}
 	return nil
 }
@@ -107,23 +112,42 @@ func problemExample(o operation, status, description string) (map[string]any, er
 	if strconv.Itoa(code.Status()) != status {
 		return nil, fmt.Errorf("code %d has status %d, not %s", number, code.Status(), status)
 	}
-	details := []any{}
+	details, fields := []any{}, []any{}
 	if code == errcode.InvalidParams {
-		details = append(details, o.invalid())
+		field, message := o.invalid()
+		details = append(details, message)
+		fields = append(fields, map[string]any{"field": field, "code": string(errcode.InvalidType), "message": message})
 	}
-	return map[string]any{"code": float64(number), "msg": code.Message("en"), "details": details}, nil
+	return map[string]any{"code": float64(number), "msg": code.Message("en"), "details": details, "errors": fields}, nil
 }
 
-// invalid returns a detail of the code InvalidParams, as the service words it.
-func (o operation) invalid() string {
+// invalid returns a field and a detail of the code InvalidParams, as the service
+// words it.
+func (o operation) invalid() (field, message string) {
 	switch {
 	case strings.Contains(o.path, "{id}"):
-		return "id must be a positive integer: x"
+		return "id", "id must be a positive integer: x"
 	case o.takesBody():
-		return "the body must be a JSON object"
+		return "", "the body must be a JSON object"
 	default:
-		return o.firstNumber() + " must be an integer"
+		return o.firstNumber(), o.firstNumber() + " must be an integer"
 	}
+}
+
+// problemDetails returns the schema of an error in the format of RFC 9457. Its
+// errors are those of the problem.
+func problemDetails(problem *openapi3.Schema) *openapi3.Schema {
+	schema := openapi3.NewObjectSchema().
+		WithProperty("type", openapi3.NewStringSchema().WithFormat("uri")).
+		WithProperty("title", openapi3.NewStringSchema()).
+		WithProperty("status", openapi3.NewIntegerSchema()).
+		WithProperty("detail", openapi3.NewStringSchema()).
+		WithProperty("instance", openapi3.NewStringSchema().WithFormat("uri-reference")).
+		WithPropertyRef("code", problem.Properties["code"]).
+		WithPropertyRef("errors", problem.Properties["errors"])
+	schema.Description = "an error as RFC 9457 has it, for clients that accept application/problem+json"
+	schema.Required = []string{"code", "errors", "status", "title", "type"}
+	return schema
 }
 
 // firstNumber returns the name of the first query parameter that is a number.
@@ -147,13 +171,13 @@ type header struct {
 func commonHeaders() []header {
 	every := func(operation, int) bool { return true }
 	success := func(status int) bool { return status < 300 }
-	limited := func(o operation, _ int) bool { return !o.internal() }
+	limited := func(o operation, status int) bool { return !o.internal() || status == 401 || status == 429 }
 	created := func(_ operation, status int) bool { return status == http.StatusCreated }
 	versioned := func(o operation, status int) bool {
 		return o.hasVersion() && (success(status) || status == http.StatusNotModified)
 	}
-	public := func(o operation, status int) bool { return versioned(o, status) && !o.writes() }
 	return []header{
+		{"Content-Language", "language of msg and details", true, every},
 		{"X-Request-ID", "name of this exchange in the service's log; the client's own where it sent one", true, every},
 		{"RateLimit-Policy", "what the client may ask: burst q, whole again after w seconds (draft-ietf-httpapi-ratelimit-headers); absent where limits are off", false, limited},
 		{"RateLimit", "what is left of it: r requests, one more after t seconds", false, limited},
@@ -164,7 +188,8 @@ func commonHeaders() []header {
 			func(_ operation, status int) bool { return status == 401 || status == 403 }},
 		{"ETag", "name of exactly this version", true, versioned},
 		{"Cache-Control", "who may keep the answer, and how long", true, every},
-		{"Vary", "the request's headers that the answer depends on", true, public},
+		{"Vary", "the request's headers that the answer depends on", true, every},
+		{"X-Ignored-Fields", "names in the request that this release doesn't know, and has ignored", false, func(o operation, _ int) bool { return o.takesBody() || o.takesQuery() }},
 		{"Location", "address of the new object", true, created},
 		{"Idempotency-Replayed", "true where it is the first answer, again", false, created},
 	}
@@ -204,14 +229,19 @@ func addCommon(description *openapi3.T) error {
 		description.Components.Headers[h.name] = &openapi3.HeaderRef{Value: h.value()}
 	}
 	problem := &openapi3.SchemaRef{Ref: "#/components/schemas/Problem", Value: description.Components.Schemas["Problem"].Value}
+	description.Components.Schemas["ProblemDetails"] = problemDetails(problem.Value).NewRef()
+	details := &openapi3.SchemaRef{Ref: "#/components/schemas/ProblemDetails", Value: description.Components.Schemas["ProblemDetails"].Value}
 	for path, item := range description.Paths.Map() {
 		for method, described := range item.Operations() {
 			o := operation{path, method, described}
 			addParameters(o)
-			if err := addAnswers(o, problem); err != nil {
+			if err := addAnswers(o, problem, details); err != nil {
 				return err
 			}
 			addHeaders(o, headers)
+			if o.Security == nil { // needs no token
+				o.Security = openapi3.NewSecurityRequirements()
+			}
 			if o.takesToken() && !o.writes() { // anybody may read
 				*o.Security = append(openapi3.SecurityRequirements{openapi3.NewSecurityRequirement()}, *o.Security...)
 			}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -98,8 +100,8 @@ func short(text []byte) []byte {
 
 // refine adds what annotations cannot express.
 func refine(description *openapi3.T) error {
-	// The service is wherever the page came from.
-	description.Servers = openapi3.Servers{{URL: "/"}}
+	// Relative to /swagger/NAME/openapi.json, so that it holds behind a path prefix.
+	description.Servers = openapi3.Servers{{URL: "../.."}}
 	for name, scheme := range description.Components.SecuritySchemes {
 		description.Components.SecuritySchemes[name] = bearer(scheme.Value.Description)
 	}
@@ -111,8 +113,37 @@ func refine(description *openapi3.T) error {
 			completeAnswer(schema.Value)
 		}
 	}
-	return addCommon(description)
+	if err := addCommon(description); err != nil {
+		return err
+	}
+	withoutObjects(description)
+	return nil
 }
+
+// withoutObjects removes arrays of objects from the bodies that are forms, which can't
+// express them.
+func withoutObjects(description *openapi3.T) {
+	for _, item := range description.Paths.Map() {
+		for _, o := range item.Operations() {
+			if o.RequestBody == nil || o.RequestBody.Value.Content.Get(formType) == nil {
+				continue
+			}
+			media := o.RequestBody.Value.Content.Get(formType)
+			form := *description.Components.Schemas[path.Base(media.Schema.Ref)].Value
+			form.Properties = maps.Clone(form.Properties)
+			maps.DeleteFunc(form.Properties, func(_ string, property *openapi3.SchemaRef) bool {
+				return property.Value.Items != nil && property.Value.Items.Value.Type.Is("object")
+			})
+			if len(form.Properties) < len(description.Components.Schemas[path.Base(media.Schema.Ref)].Value.Properties) {
+				name := path.Base(media.Schema.Ref) + "Form"
+				description.Components.Schemas[name] = &openapi3.SchemaRef{Value: &form}
+				media.Schema = &openapi3.SchemaRef{Ref: "#/components/schemas/" + name, Value: &form}
+			}
+		}
+	}
+}
+
+const formType = "application/x-www-form-urlencoded"
 
 // bearer returns a bearer scheme, which Swagger 2 does not have.
 func bearer(about string) *openapi3.SecuritySchemeRef {
@@ -150,7 +181,7 @@ func example(request *openapi3.Schema) map[string]any {
 // answer that lacks one.
 func completeAnswer(answer *openapi3.Schema) {
 	for name := range answer.Properties {
-		if name != "content" { // in lists only where it was asked for
+		if name != "content" && name != "content_omitted" { // in lists only, where content was asked for
 			answer.Required = append(answer.Required, name)
 		}
 	}

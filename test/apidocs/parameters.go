@@ -37,11 +37,11 @@ func commonParameters(o operation) []parameter {
 	changes := func(o operation) bool { return public(o) && o.writes() && o.method != http.MethodPost }
 	reads := func(o operation) bool { return public(o) && !o.writes() }
 	noun := strings.Join(o.Tags, " and ")
-	text, number := openapi3.NewStringSchema(), openapi3.NewIntegerSchema()
+	text := openapi3.NewStringSchema()
 	key := openapi3.NewStringSchema().WithMinLength(1).WithMaxLength(255)
 	return []parameter{
-		{openapi3.ParameterInQuery, "page", "page; below 1 or not a number means 1", number, operation.lists},
-		{openapi3.ParameterInQuery, "page_size", noun + " on a page; below 1 means the default, above the maximum the maximum", number, operation.lists},
+		{openapi3.ParameterInQuery, "page", "page; below 1 or not a number means 1", openapi3.NewIntegerSchema().WithDefault(1), operation.lists},
+		{openapi3.ParameterInQuery, "page_size", noun + " on a page; below 1 means the default, above the maximum the maximum", openapi3.NewIntegerSchema().WithMin(1).WithMax(100).WithDefault(10), operation.lists},
 		{openapi3.ParameterInHeader, "Idempotency-Key", "1 to 255 printable ASCII characters, such as a UUID; send the header once. A repeat by the same client " +
 			"with the same key within a day returns the object as it was created. A failed request does not use up its key", key, operation.creates},
 		{openapi3.ParameterInHeader, "locale", "language of messages", openapi3.NewStringSchema().WithEnum("zh", "en", "zh_Hant_TW"), public},

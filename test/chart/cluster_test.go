@@ -137,7 +137,7 @@ func (c cluster) followsSecrets(t *testing.T, helm string) {
 	space := c.Namespace(t)
 	values := `{mariadb: {enabled: false}, redis: {enabled: false}, database: {host: db, existingSecret: a}, services: {article: {database: {existingSecret: b}}}}`
 	secret := func(name, password string) {
-		text := c.Must(t, "", c.Kubectl, "-n", space, "create", "secret", "generic", name, "--from-literal=password="+password, "--dry-run=client", "-o", "yaml")
+		text := c.Must(t, "", c.Kubectl, "-n", space, "create", "secret", "generic", name, "--from-literal=tag-password="+password, "--from-literal=article-password="+password, "--dry-run=client", "-o", "yaml")
 		c.Must(t, text, c.Kubectl, "-n", space, "apply", "-f", "-")
 	}
 	generations := func() [2]int64 {

@@ -80,6 +80,16 @@ func TestNotes(t *testing.T) {
 		require.Contains(t, notes(values), "curl "+url, values)
 		require.Contains(t, notes(values), "curl "+strings.TrimSuffix(url, "/api")+"/auth -d", values)
 	}
+	const shared, hint = "all clients without a token share one rate limit", "--set trustedProxies[0]=NETWORK "
+	for values, who := range map[string]string{
+		`ingress: {enabled: true}`: "ingress controller's address", `gateway: {enabled: true, parentRefs: [{name: g}]}`: "gateway's address",
+	} {
+		for _, says := range []string{shared, who, hint} {
+			require.Contains(t, notes(values), says)
+		}
+		require.NotContains(t, notes(`{`+values+`, trustedProxies: [10.2.0.0/16]}`), shared)
+	}
+	require.NotContains(t, notes(``), shared)
 	exposed := `services: {article: {service: {type: NodePort}}}`
 	require.Contains(t, notes(exposed), "blocks all clients of the Service achilles-article of the type NodePort")
 	require.Contains(t, notes(exposed), "networkPolicy.extraFrom[0].ipBlock.cidr=")

@@ -41,7 +41,6 @@ serviceDefaults:
   topologySpread: [{topologyKey: "WORD", whenUnsatisfiable: DoNotSchedule}]
   autoscaling: {enabled: true}
   service: {annotations: {a: "WORD"}}
-database: {username: "WORD"}
 mariadb:
   image: {repository: "WORD", tag: "WORD"}
   persistence: {enabled: true, storageClass: "WORD"}
@@ -113,7 +112,7 @@ func renderWord(t *testing.T, values, word, fullname string) string {
 
 func TestSettingsStayTexts(t *testing.T) {
 	for _, word := range words {
-		values := strings.ReplaceAll(`{services: {tag: {database: {name: "WORD"}, config: {Server: {ServedBy: "WORD"}}}}, database: {username: "WORD"}}`, "WORD", word)
+		values := strings.ReplaceAll(`{mariadb: {enabled: false}, services: {tag: {database: {name: "WORD"}, config: {Server: {ServedBy: "WORD"}}}}, database: {username: "WORD", host: db, existingSecret: s}}`, "WORD", word)
 		settings := settingsOf(t, render(t, values), "tag")
 		require.Equal(t, []any{word, word, word}, []any{settings["Database"]["DBName"], settings["Database"]["Username"], settings["Server"]["ServedBy"]})
 	}

@@ -174,6 +174,11 @@ func TestAllowedExternalServers(t *testing.T) {
 	require.False(t, admitted(t, all, egress, "article", anywhere, 6380))
 	require.True(t, admitted(t, all, egress, "article", anywhere, 8443))
 
+	all = render(t, `{redis: {enabled: false}, externalRedis: {addresses: ["a:26379", "b:26380"], masterName: m, port: 6390}}`)
+	for port, want := range map[int32]bool{26379: true, 26380: true, 6390: true, 6379: false} {
+		require.Equal(t, want, admitted(t, all, egress, "tag", anywhere, port), port)
+	}
+
 	all = render(t, `networkPolicy: {egress: {enabled: false}}`)
 	require.True(t, admitted(t, all, egress, "tag", anywhere, 443))
 	require.False(t, admitted(t, all, networkingv1.PolicyTypeIngress, "mariadb", anywhere, 3306))

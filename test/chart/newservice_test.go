@@ -48,7 +48,12 @@ monitoring: {podMonitor: {enabled: true}}`, helms(t)[0], "template", "achilles",
 	tag, comment := manifest.Get[appsv1.Deployment](t, all, "achilles-tag").Spec, manifest.Get[appsv1.Deployment](t, all, "achilles-comment").Spec
 	require.EqualValues(t, 3, *comment.Replicas)
 	require.Equal(t, "achilles-blog/comment:"+appVersion(t), comment.Template.Spec.Containers[0].Image)
-	require.Equal(t, tag.Template.Spec.Volumes[1], comment.Template.Spec.Volumes[1], "the same Secrets")
+	files := secretFiles(comment.Template.Spec)
+	require.Equal(t, [2]string{"achilles-mariadb", "comment-password"}, files["database-password"], "each service has its own account")
+	delete(files, "database-password")
+	shared := secretFiles(tag.Template.Spec)
+	delete(shared, "database-password")
+	require.Equal(t, shared, files)
 	require.Equal(t, comment.Selector.MatchLabels, manifest.Get[corev1.Service](t, all, "achilles-comment").Spec.Selector)
 	settings := settingsOf(t, all, "comment")
 	require.Equal(t, "me", settings["Server"]["ServedBy"])

@@ -94,7 +94,7 @@ func TestProbes(t *testing.T) {
 		require.EqualValues(t, 8080, server["HttpPort"])
 		require.EqualValues(t, 9090, server["AdminPort"])
 		require.Empty(t, server["Host"])
-		require.Empty(t, server["AdminHost"])
+		require.Equal(t, "", server["AdminHost"], "Prometheus reads it, also by IPv6; the default is the loopback")
 	}
 }
 
@@ -244,10 +244,10 @@ func TestSettingsReplacePods(t *testing.T) {
 		{`tracing: {endpoint: "http://otel:4318"}`, serviceNames(t)},
 		{`rollout: {drainSeconds: 6}`, serviceNames(t)},
 		{`redis: {enabled: false}`, serviceNames(t)},
-		{`trustedProxies: []`, serviceNames(t)},
+		{`trustedProxies: [10.2.0.0/16]`, serviceNames(t)},
 		{`auth: {existingSecret: mine}`, serviceNames(t)},
 		{`services: {article: {config: {Limits: {AuthPerMinute: 1}}}}`, []string{"article"}},
-		{`database: {username: other}`, serviceNames(t)},
+		{`services: {tag: {database: {name: other}}}`, []string{"tag"}},
 	} {
 		t.Run(c.values, func(t *testing.T) {
 			for _, service := range serviceNames(t) {

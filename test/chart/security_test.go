@@ -112,7 +112,7 @@ func TestSecretsOfTheServices(t *testing.T) {
 	all := render(t, ``)
 	for _, service := range serviceNames(t) {
 		require.Equal(t, map[string][2]string{
-			"keys.yaml": {"achilles-auth", "keys.yaml"}, "database-password": {"achilles-mariadb", "password"},
+			"keys.yaml": {"achilles-auth", "keys.yaml"}, "database-password": {"achilles-mariadb", service + "-password"},
 			"feed-token": {"achilles-feed", "token"}, "redis-password": {"achilles-redis", "password"},
 		}, filesOf(t, all, "achilles-"+service))
 	}
@@ -120,7 +120,7 @@ func TestSecretsOfTheServices(t *testing.T) {
 	all = render(t, matrix(t)["production"])
 	for _, service := range serviceNames(t) {
 		require.Equal(t, map[string][2]string{
-			"keys.yaml": {"blog-auth", "keys.yaml"}, "database-password": {"blog-database", "password"},
+			"keys.yaml": {"blog-auth", "keys.yaml"}, "database-password": {"blog-database", service + "-password"},
 			"feed-token": {"blog-feed", "token"}, "redis-password": {"blog-redis", "password"},
 		}, filesOf(t, all, "achilles-"+service))
 	}
@@ -129,9 +129,9 @@ func TestSecretsOfTheServices(t *testing.T) {
 	})
 
 	all = render(t, `{mariadb: {enabled: false}, database: {host: db, existingSecret: a}, services: {article: {database: {existingSecret: b, passwordKey: k, usernameKey: u}}}}`)
-	require.Equal(t, [2]string{"a", "password"}, filesOf(t, all, "achilles-tag")["database-password"])
+	require.Equal(t, [2]string{"a", "tag-password"}, filesOf(t, all, "achilles-tag")["database-password"])
 	require.Equal(t, [2]string{"b", "k"}, filesOf(t, all, "achilles-article")["database-password"])
-	require.Equal(t, "u", container(t, all, "article").Env[1].ValueFrom.SecretKeyRef.Key)
+	require.Equal(t, "u", container(t, all, "article").Env[0].ValueFrom.SecretKeyRef.Key)
 
 	all = render(t, matrix(t)["servers"])
 	require.Equal(t, map[string][2]string{
@@ -150,7 +150,7 @@ func TestSecretsOfTheServices(t *testing.T) {
 func TestGeneratedSecrets(t *testing.T) {
 	all := render(t, ``)
 	other := render(t, ``)
-	for name, keys := range map[string][]string{"achilles-mariadb": {"password", "root-password"}, "achilles-redis": {"password", "redis.conf"},
+	for name, keys := range map[string][]string{"achilles-mariadb": {"article-password", "root-password", "tag-password"}, "achilles-redis": {"password", "redis.conf"},
 		"achilles-feed": {"token"}, "achilles-auth": {"keys.yaml"}} {
 		secret := manifest.Get[corev1.Secret](t, all, name)
 		require.Equal(t, keys, slices.Sorted(maps.Keys(secret.Data)))
@@ -158,17 +158,19 @@ func TestGeneratedSecrets(t *testing.T) {
 			require.NotEqual(t, secret.Data[key], manifest.Get[corev1.Secret](t, other, name).Data[key], "new for each installation")
 		}
 	}
-	var rolls []string // not the key set, which running pods reload
-	for _, secret := range [][2]string{{"achilles-mariadb", "password"}, {"achilles-feed", "token"}, {"achilles-redis", "password"}} {
-		rolls = append(rolls, base64.StdEncoding.EncodeToString(manifest.Get[corev1.Secret](t, all, secret[0]).Data[secret[1]]))
-	}
-	sum := sha256.Sum256([]byte(strings.Join(rolls, "\n")))
 	for _, service := range serviceNames(t) {
+		var rolls []string // not the key set, which running pods reload
+		for _, secret := range [][2]string{{"achilles-mariadb", service + "-password"}, {"achilles-feed", "token"}, {"achilles-redis", "password"}} {
+			rolls = append(rolls, base64.StdEncoding.EncodeToString(manifest.Get[corev1.Secret](t, all, secret[0]).Data[secret[1]]))
+		}
+		sum := sha256.Sum256([]byte(strings.Join(rolls, "\n")))
 		require.Equal(t, hex.EncodeToString(sum[:]), podAnnotations(t, all, service)["checksum/secrets"])
 	}
 	redis := manifest.Get[corev1.Secret](t, all, "achilles-redis").Data
 	require.Equal(t, "requirepass "+string(redis["password"])+"\n", string(redis["redis.conf"]))
-	require.NotEqual(t, manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["password"], manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data["root-password"])
+	passwords := manifest.Get[corev1.Secret](t, all, "achilles-mariadb").Data
+	require.NotEqual(t, passwords["tag-password"], passwords["root-password"])
+	require.NotEqual(t, passwords["tag-password"], passwords["article-password"])
 }
 
 // The generated key set is valid. It isn't part of the release, because a rollback would restore an older one.
@@ -200,9 +202,10 @@ func TestResources(t *testing.T) {
 		require.Contains(t, c.Resources.Requests, corev1.ResourceMemory)
 		require.NotContains(t, c.Resources.Limits, corev1.ResourceCPU, "throttling adds latency")
 		require.Equal(t, resource.MustParse("256Mi"), c.Resources.Limits[corev1.ResourceMemory])
-		require.Contains(t, c.Env, corev1.EnvVar{Name: "GOMEMLIMIT", ValueFrom: &corev1.EnvVarSource{
-			ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.memory"},
-		}})
+		limits := func(v corev1.EnvVar) bool { return v.Name == "GOMEMLIMIT" }
+		require.False(t, slices.ContainsFunc(c.Env, limits), "the program derives it from the limit of the container")
+		c = container(t, render(t, `serviceDefaults: {extraEnv: [{name: GOMEMLIMIT, value: 100MiB}]}`), service)
+		require.Contains(t, c.Env, corev1.EnvVar{Name: "GOMEMLIMIT", Value: "100MiB"})
 	}
 }
 

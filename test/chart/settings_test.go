@@ -19,9 +19,14 @@ func TestDatabaseSettings(t *testing.T) {
 	all := render(t, ``)
 	for service, name := range map[string]string{"tag": "achilles_tag", "article": "achilles_article"} {
 		require.Equal(t, map[string]any{
-			"DBType": "mysql", "Host": "achilles-mariadb:3306", "Username": "achilles", "DBName": name, "TLS": "false",
+			"DBType": "mysql", "Host": "achilles-mariadb:3306", "Username": "achilles_" + service, "DBName": name, "TLS": "false",
 			"PasswordFile": "/run/secrets/achilles/database-password",
 		}, settingsOf(t, all, service)["Database"])
+	}
+	all = render(t, `{mariadb: {enabled: false}, database: {host: db, existingSecret: s}}`)
+	for _, service := range serviceNames(t) {
+		require.Equal(t, "achilles_"+service, settingsOf(t, all, service)["Database"]["Username"], "each has its own account")
+		require.Equal(t, [2]string{"s", service + "-password"}, filesOf(t, all, "achilles-"+service)["database-password"])
 	}
 	all = render(t, `{mariadb: {enabled: false}, database: {host: db, port: 3310, username: blog, tls: preferred, existingSecret: s},
 		services: {article: {database: {host: other, port: 3311, name: articles, username: writer, tls: "true"}, config: {Database: {MaxOpenConns: 17}}}}}`)
@@ -42,24 +47,32 @@ func TestRedisSettings(t *testing.T) {
 	open := render(t, `{redis: {enabled: false}, externalRedis: {host: r}}`)
 	own := render(t, `{redis: {enabled: false}, externalRedis: {host: "fd00::1", port: 6390, username: u, tls: true, existingSecret: s, passwordKey: k},
 		serviceDefaults: {config: {Redis: {DB: 3}}}}`)
+	sentinel := render(t, `{redis: {enabled: false}, externalRedis: {addresses: ["a:26379", "b:26379"], masterName: blog, username: u, sentinelUsername: su,
+		existingSecret: s, sentinelPasswordKey: sp}}`)
+	cluster := render(t, `{redis: {enabled: false}, externalRedis: {addresses: ["c:6379"], cluster: true}}`)
 	for _, service := range serviceNames(t) {
-		require.Equal(t, map[string]any{"Host": "achilles-redis:6379", "PasswordFile": "/run/secrets/achilles/redis-password", "TLS": false},
+		require.Equal(t, map[string]any{"Addresses": []any{"achilles-redis:6379"}, "PasswordFile": "/run/secrets/achilles/redis-password", "TLS": false},
 			settingsOf(t, bundled, service)["Redis"])
 		require.NotContains(t, settingsOf(t, none, service), "Redis", "Redis is optional")
 		require.NotContains(t, filesOf(t, none, "achilles-"+service), "redis-password")
-		require.Equal(t, map[string]any{"Host": "r:6379", "TLS": false}, settingsOf(t, open, service)["Redis"], "without a password")
+		require.Equal(t, map[string]any{"Addresses": []any{"r:6379"}, "TLS": false}, settingsOf(t, open, service)["Redis"], "without a password")
 		require.NotContains(t, filesOf(t, open, "achilles-"+service), "redis-password")
-		require.Equal(t, map[string]any{"Host": "[fd00::1]:6390", "Username": "u", "TLS": true, "DB": 3.0, "PasswordFile": "/run/secrets/achilles/redis-password"},
+		require.Equal(t, map[string]any{"Addresses": []any{"[fd00::1]:6390"}, "Username": "u", "TLS": true, "DB": 3.0, "PasswordFile": "/run/secrets/achilles/redis-password"},
 			settingsOf(t, own, service)["Redis"])
 		require.Equal(t, [2]string{"s", "k"}, filesOf(t, own, "achilles-"+service)["redis-password"])
+		require.Equal(t, map[string]any{
+			"Addresses": []any{"a:26379", "b:26379"}, "MasterName": "blog", "Username": "u", "SentinelUsername": "su", "TLS": false,
+			"PasswordFile": "/run/secrets/achilles/redis-password", "SentinelPasswordFile": "/run/secrets/achilles/sentinel-password",
+		}, settingsOf(t, sentinel, service)["Redis"])
+		require.Equal(t, [2]string{"s", "sp"}, filesOf(t, sentinel, "achilles-"+service)["sentinel-password"])
+		require.Equal(t, map[string]any{"Addresses": []any{"c:6379"}, "Cluster": true, "TLS": false}, settingsOf(t, cluster, service)["Redis"])
 	}
 }
 
 // All services have the same key set and trust the same proxies.
 func TestAccessSettings(t *testing.T) {
-	private := []any{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"}
 	for values, proxies := range map[string][]any{
-		``: private, `trustedProxies: [10.2.0.0/16, "fd00::1"]`: {"10.2.0.0/16", "fd00::1"}, `trustedProxies: []`: {}, `trustedProxies: null`: {},
+		``: {}, `trustedProxies: [10.2.0.0/16, "fd00::1"]`: {"10.2.0.0/16", "fd00::1"}, `trustedProxies: []`: {}, `trustedProxies: null`: {},
 	} {
 		all := render(t, values)
 		for _, service := range serviceNames(t) {
@@ -75,7 +88,7 @@ func TestAccessSettings(t *testing.T) {
 		require.Equal(t, 200.0, settings["Limits"]["ReadPerSecond"])
 		require.Equal(t, "48h", settings["Idempotency"]["Retention"])
 		require.Equal(t, "1m", settings["Server"]["SharedMaxAge"])
-		require.Equal(t, "achilles-redis:6379", settings["Redis"]["Host"])
+		require.Equal(t, []any{"achilles-redis:6379"}, settings["Redis"]["Addresses"])
 	}
 }
 
@@ -109,24 +122,23 @@ func TestExtraEnvironment(t *testing.T) {
 	env := container(t, all, "tag").Env
 	require.Contains(t, env, corev1.EnvVar{Name: "A", Value: "b"})
 	require.Contains(t, env, corev1.EnvVar{Name: "ACHILLES_SERVER_SERVEDBY", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}})
-	require.Len(t, container(t, all, "article").Env, 1)
+	require.Empty(t, container(t, all, "article").Env)
 }
 
-// The bundled MariaDB creates the databases and grants its account all privileges on them, and on nothing else.
+// The bundled MariaDB creates the databases and an account for each, without rights on others.
 func TestBundledDatabases(t *testing.T) {
-	all := render(t, `{database: {username: blog}, services: {tag: {database: {name: my_tags}}}}`)
+	all := render(t, `{services: {tag: {database: {name: my_tags}}}}`)
 	script := manifest.Get[corev1.ConfigMap](t, all, "achilles-mariadb").Data["databases.sql"]
 	for _, line := range []string{
-		"CREATE DATABASE IF NOT EXISTS `my_tags` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;", "GRANT ALL ON `my\\_tags`.* TO 'blog'@'%';",
-		"CREATE DATABASE IF NOT EXISTS `achilles_article` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;", "GRANT ALL ON `achilles\\_article`.* TO 'blog'@'%';",
+		"CREATE DATABASE IF NOT EXISTS `my_tags` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;", "GRANT ALL ON `my\\_tags`.* TO 'achilles_tag'@'%';",
+		"CREATE DATABASE IF NOT EXISTS `achilles_article` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;", "GRANT ALL ON `achilles\\_article`.* TO 'achilles_article'@'%';",
 	} {
 		require.Contains(t, script+"\n", line+"\n")
 	}
+	require.Equal(t, len(serviceNames(t)), strings.Count(script, "GRANT"))
 	server := manifest.Get[appsv1.StatefulSet](t, all, "achilles-mariadb").Spec.Template.Spec.Containers[0]
-	require.Contains(t, server.Env, corev1.EnvVar{Name: "MARIADB_USER", Value: "blog"})
 	require.Contains(t, server.Env, corev1.EnvVar{Name: "MARIADB_ROOT_HOST", Value: "localhost"})
 	require.Contains(t, server.Env, corev1.EnvVar{Name: "MARIADB_AUTO_UPGRADE", Value: "1"})
-	require.Equal(t, "blog", settingsOf(t, all, "article")["Database"]["Username"])
 }
 
 // In a rollout each service has an additional pod, and pods that are stopping still have connections.
@@ -190,8 +202,8 @@ func TestPersistence(t *testing.T) {
 func localCopy(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"database-password", "feed-token", "redis-password"} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("secret"), 0o600))
+	for _, name := range []string{"database-password", "feed-token", "redis-password", "sentinel-password"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("a secret of more than 32 characters"), 0o600))
 	}
 	var settings map[string]map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(text, "/run/secrets/achilles", dir)), &settings))

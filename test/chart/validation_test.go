@@ -46,6 +46,7 @@ func TestRejectedValues(t *testing.T) {
 		{`database: {existingSecret: s}`, []string{"database.existingSecret is set"}},
 		{`database: {port: 3307}`, []string{"database.port is set"}},
 		{`database: {usernameKey: u, passwordKey: p, tls: "true"}`, []string{"- database.usernameKey is", "- database.passwordKey is", "- database.tls is"}},
+		{`database: {username: u}`, []string{"- database.username is"}},
 		{`services: {article: {database: {host: db}}}`, []string{"services.article.database.host is set", "mariadb.enabled=false"}},
 		{`services: {tag: {database: {port: 3307, username: u, existingSecret: s}}}`,
 			[]string{"- services.tag.database.port is", "- services.tag.database.username is", "- services.tag.database.existingSecret is"}},
@@ -54,6 +55,13 @@ func TestRejectedValues(t *testing.T) {
 		// Redis.
 		{`externalRedis: {host: r}`, []string{"externalRedis.host is set", "redis.enabled=false"}},
 		{`{redis: {enabled: false}, externalRedis: {host: "r:6379"}}`, []string{"externalRedis/host", "pattern"}},
+		{`externalRedis: {addresses: ["r:6379"]}`, []string{"externalRedis.addresses is set", "redis.enabled=false"}},
+		{`{redis: {enabled: false}, externalRedis: {addresses: [r]}}`, []string{"externalRedis/addresses", "pattern"}},
+		{`{redis: {enabled: false}, externalRedis: {host: r, addresses: ["r:6379"]}}`, []string{"both set"}},
+		{`{redis: {enabled: false}, externalRedis: {host: r, masterName: m}}`, []string{"externalRedis.addresses is empty"}},
+		{`{redis: {enabled: false}, externalRedis: {addresses: ["r:1"], masterName: m, cluster: true}}`, []string{"externalRedis.cluster is set"}},
+		{`{redis: {enabled: false}, externalRedis: {host: r, sentinelUsername: u, sentinelPasswordKey: p}}`,
+			[]string{"- externalRedis.sentinelUsername is set", "- externalRedis.sentinelPasswordKey is set, but externalRedis.masterName", "existingSecret is empty"}},
 		{`externalRedis: {tls: true}`, []string{"externalRedis.tls is set", "set externalRedis.host"}},
 		{`{redis: {enabled: false}, externalRedis: {port: 6380, username: u, existingSecret: s, passwordKey: k}}`,
 			[]string{"- externalRedis.port is set", "- externalRedis.username is set", "- externalRedis.existingSecret is set", "- externalRedis.passwordKey is set"}},
@@ -181,7 +189,7 @@ func TestServicesAcceptTheirSettings(t *testing.T) {
 // migrate returns the errors of the command migrate with these settings, with secrets that exist and a database that doesn't.
 func migrate(t *testing.T, service, settings string) string {
 	t.Helper()
-	p, exit := process.Run(t, process.Service(t, service), process.Settings{"Database.Username": "from-a-secret"}, "migrate", "--config", localCopy(t, settings))
+	p, exit := process.Run(t, process.Service(t, service), process.Settings{"Database.Username": "from-a-secret", "Database.MigrateWait": "0s"}, "migrate", "--config", localCopy(t, settings))
 	require.Equal(t, 1, exit)
 	return p.Stderr()
 }

@@ -163,7 +163,7 @@ func requireProblem(t *testing.T, answer process.Answer, code errcode.Code) {
 	t.Helper()
 	require.Equal(t, code.Status(), answer.Status)
 	require.Equal(t, "application/json; charset=utf-8", answer.Header.Get("Content-Type"))
-	want, err := json.Marshal(responses.Problem{Code: int(code), Msg: code.Message("zh"), Details: []string{}})
+	want, err := json.Marshal(responses.Problem{Code: int(code), Msg: code.Message("zh"), Details: []string{}, Errors: []responses.FieldError{}})
 	require.NoError(t, err)
 	require.Equal(t, string(want), string(answer.Body))
 }

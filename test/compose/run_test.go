@@ -40,7 +40,7 @@ func configured(t *testing.T, s types.ServiceConfig, secrets string, instead pro
 		key = strings.Replace(key, "_", ".", 1)
 		found[key] = *value
 		if name, secret := strings.CutPrefix(*value, "/run/secrets/"); secret {
-			found[key] = filepath.Join(secrets, name)
+			found[key] = filepath.Join(secrets, sourceOf(s, name))
 		}
 	}
 	for key := range instead {
@@ -55,11 +55,11 @@ func TestTheServicesRunOnTheseSettings(t *testing.T) {
 	project := load(t)
 	secrets := newSecrets(t)
 	mysql := dbtest.NewMySQL(t)
-	execute(t, mysql, "CREATE USER achilles IDENTIFIED BY '"+read(t, secrets+"/database")+"'")
-	execute(t, mysql, read(t, folder+"/mariadb.sql"))
+	execute(t, mysql, strings.ReplaceAll(read(t, folder+"/mariadb.sql"), "/run/secrets/", secrets+"/"))
 	redis := dbtest.NewRedis(t, "--requirepass", read(t, secrets+"/redis"))
-	own := process.Settings{"SERVER.HTTPPORT": "0", "SERVER.ADMINPORT": "0", "DATABASE.HOST": mysql.Addr(), "REDIS.HOST": redis.Addr()}
+	own := process.Settings{"SERVER.HTTPPORT": "0", "SERVER.ADMINPORT": "0", "DATABASE.HOST": mysql.Addr(), "REDIS.ADDRESSES": redis.Addr()}
 
+	require.Equal(t, "0.0.0.0", configured(t, service(t, project, "tag"), secrets, nil)["SERVER.ADMINHOST"], "Prometheus reads it")
 	onTag := configured(t, service(t, project, "tag"), secrets, own)
 	tag := serve(t, project, "tag", onTag)
 	onArticle := configured(t, service(t, project, "article"), secrets, own.With(process.Settings{"FEED.URL": "http://" + tag.Addr(t)}))
@@ -77,6 +77,8 @@ func TestTheServicesRunOnTheseSettings(t *testing.T) {
 		})
 	}
 	writesByTheReadme(t, tag, article, onArticle)
+	_, exit := process.Run(t, process.Service(t, "tag"), onTag.With(process.Settings{"DATABASE.DBNAME": onArticle["DATABASE.DBNAME"], "DATABASE.MIGRATEWAIT": "0s"}), "migrate")
+	require.Equal(t, 1, exit, "an account has rights on its own database only")
 	checked, exit := process.Run(t, process.Service(t, "article"), onArticle, "check", "--tags", "http://"+tag.Addr(t), "--articles", "http://"+article.Addr(t))
 	require.Zero(t, exit, checked.Stderr()+checked.Stdout())
 }
@@ -120,7 +122,7 @@ func execute(t *testing.T, mysql *dbtest.Server, statements string) {
 	cfg := database.Default()
 	cfg.DBType, cfg.Host, cfg.Username, cfg.DBName = database.MySQL, mysql.Addr(), "root", "mysql"
 	for _, statement := range strings.Split(statements, ";\n") {
-		if strings.TrimSpace(statement) != "" {
+		if !strings.HasPrefix(statement, "# END") {
 			_, err := dbtest.Open(t, cfg).SQL().ExecContext(context.WithoutCancel(t.Context()), statement)
 			require.NoError(t, err, statement)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"html/template"
 	"io"
 	"log"
@@ -17,8 +18,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/locale"
@@ -33,15 +36,21 @@ type gateway struct {
 	index      []string                // the links of the page at "/"
 	opened     chan struct{}           // closed once the services are ready
 	negotiator *locale.Negotiator
+	bodies     *semaphore.Weighted // bytes of all bodies that are held
 }
 
-// maxBody is the largest body that the gateway takes in; the services' own limits
-// are lower.
-const maxBody = 16 << 20
+const (
+	// maxBody is the largest body that the gateway takes in; the services' own limits
+	// are lower.
+	maxBody = 16 << 20
+	// maxBodies is the maximum size of all bodies that the gateway holds at once.
+	maxBodies = 8 * maxBody
+)
 
 // newGateway returns a gateway that answers 503 until open is called.
 func newGateway(all []*service, log *log.Logger) *gateway {
-	g := &gateway{routes: map[string]http.Handler{}, opened: make(chan struct{}), negotiator: locale.NewNegotiator()}
+	g := &gateway{routes: map[string]http.Handler{}, opened: make(chan struct{}), negotiator: locale.NewNegotiator(),
+		bodies: semaphore.NewWeighted(maxBodies)}
 	transport := &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, DisableCompression: true,
 		ExpectContinueTimeout: time.Second}
 	var descriptions []swagger.Description
@@ -66,6 +75,11 @@ func (g *gateway) proxy(target *url.URL, transport http.RoundTripper, log *log.L
 		ErrorLog:  log,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
+			for name := range r.Out.Header { // what the client says of proxies
+				if strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" {
+					r.Out.Header.Del(name)
+				}
+			}
 			r.SetXForwarded()
 			r.Out.Host = r.In.Host
 			// The service rejects an invalid query.
@@ -78,7 +92,7 @@ func (g *gateway) proxy(target *url.URL, transport http.RoundTripper, log *log.L
 			if errors.Is(err, context.Canceled) {
 				panic(http.ErrAbortHandler) // the client has closed the connection
 			}
-			log.Printf("%s %s: %v", r.Method, r.URL.Path, err)
+			log.Print(oneLine(fmt.Sprintf("%s %s: %v", r.Method, r.URL.Path, err)))
 			g.problem(w, r, errcode.Unavailable)
 		},
 	}
@@ -89,13 +103,38 @@ func (g *gateway) proxy(target *url.URL, transport http.RoundTripper, log *log.L
 // the gateway is still sending, which would hide the answer.
 const waitForConsent = 64 << 10
 
-// takeIn reads the whole body, as proxies do, so that errors of the client and of
-// the service differ. It reports whether the request can go on.
-func (g *gateway) takeIn(w http.ResponseWriter, r *http.Request) bool {
-	if r.ContentLength > maxBody {
-		g.problem(w, r, errcode.TooLarge)
-		return false
+// oneLine escapes control characters, which clients can send in paths and which would
+// begin another line of the log.
+func oneLine(text string) string {
+	if !strings.ContainsFunc(text, unicode.IsControl) {
+		return text
 	}
+	return strconv.Quote(text)
+}
+
+// forward passes a request on with its whole body, which it reads first, as proxies do,
+// so that errors of the client and of the service differ.
+func (g *gateway) forward(w http.ResponseWriter, r *http.Request, handler http.Handler) {
+	size := r.ContentLength
+	switch {
+	case size > maxBody:
+		g.problem(w, r, errcode.TooLarge)
+		return
+	case size < 0: // unknown
+		size = maxBody
+	}
+	if !g.bodies.TryAcquire(size) {
+		g.problem(w, r, errcode.Unavailable)
+		return
+	}
+	defer g.bodies.Release(size)
+	if g.takeIn(w, r) {
+		handler.ServeHTTP(w, r)
+	}
+}
+
+// takeIn reads the body. It reports whether the request can go on.
+func (g *gateway) takeIn(w http.ResponseWriter, r *http.Request) bool {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -121,6 +160,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.problem(w, r, errcode.Unavailable)
 		return
 	}
+	if !g.understands(w, r) {
+		return
+	}
 	if r.URL.Path == "/" {
 		g.serveIndex(w, r)
 		return
@@ -130,10 +172,39 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.problem(w, r, errcode.NotFound)
 		return
 	}
-	if g.takeIn(w, r) {
-		handler.ServeHTTP(w, r)
-	}
+	g.forward(w, r, handler)
 }
+
+// understands answers requests that expect or ask for what the gateway does not
+// support, and reports whether the request can go on. It ignores an offer to switch
+// to HTTP/2, which clients can use without one.
+func (g *gateway) understands(w http.ResponseWriter, r *http.Request) bool {
+	switching := strings.Contains(strings.ToLower(strings.Join(r.Header.Values("Connection"), ",")), "upgrade")
+	upgrade, expect := strings.Join(r.Header.Values("Upgrade"), ", "), strings.Join(r.Header.Values("Expect"), ", ")
+	r.Header.Del("Upgrade")
+	switch {
+	case switching && upgrade != "" && !strings.EqualFold(upgrade, "h2c"):
+		g.refuse(w, r, http.StatusNotImplemented, noUpgrade)
+	case expect != "" && !strings.EqualFold(expect, "100-continue"): // HTTP/2: with HTTP/1 net/http answers
+		g.refuse(w, r, http.StatusExpectationFailed, noExpectation)
+	default:
+		return true
+	}
+	return false
+}
+
+var (
+	noUpgrade = errcode.Text{
+		ZH:       "网关不支持切换协议, 请去掉请求头 Upgrade",
+		EN:       "the gateway does not switch protocols, remove the header Upgrade",
+		ZHHantTW: "閘道不支援切換協定, 請移除請求標頭 Upgrade",
+	}
+	noExpectation = errcode.Text{
+		ZH:       "请求头 Expect 只支持 100-continue",
+		EN:       "the header Expect must be 100-continue, or be removed",
+		ZHHantTW: "請求標頭 Expect 只支援 100-continue",
+	}
+)
 
 // match returns the route of a path: the prefix itself or something below it.
 func (g *gateway) match(requested string) (http.Handler, bool) {
@@ -172,8 +243,21 @@ func (g *gateway) serveIndex(w http.ResponseWriter, r *http.Request) {
 
 // problem answers in the envelope of the API's errors.
 func (g *gateway) problem(w http.ResponseWriter, r *http.Request, code errcode.Code) {
+	g.answer(w, r, code.Status(), code)
+}
+
+// refuse answers that the gateway does not support what the request asks for.
+func (g *gateway) refuse(w http.ResponseWriter, r *http.Request, status int, text errcode.Text) {
+	g.answer(w, r, status, errcode.InvalidParams, text)
+}
+
+func (g *gateway) answer(w http.ResponseWriter, r *http.Request, status int, code errcode.Code, texts ...errcode.Text) {
 	language := g.negotiator.Negotiate(r.Header.Get("locale"), r.Header.Get("Accept-Language"))
-	body, _ := json.Marshal(responses.Problem{Code: int(code), Msg: code.Message(language), Details: []string{}})
+	details := []string{}
+	for _, text := range texts {
+		details = append(details, text.In(language))
+	}
+	body, _ := json.Marshal(responses.Problem{Code: int(code), Msg: code.Message(language), Details: details, Errors: []responses.FieldError{}})
 	header := w.Header()
 	header.Set("X-Request-ID", uuid.NewString())
 	header.Set("Content-Type", "application/json; charset=utf-8")
@@ -183,7 +267,7 @@ func (g *gateway) problem(w http.ResponseWriter, r *http.Request, code errcode.C
 	if code == errcode.Unavailable {
 		header.Set("Retry-After", "1")
 	}
-	w.WriteHeader(code.Status())
+	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }
 
@@ -199,5 +283,6 @@ func newGatewayServer(handler http.Handler, log *log.Logger) *http.Server {
 		ReadTimeout:       25 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -11,8 +12,13 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/achilles-blog/achilles/test/services"
 )
@@ -26,7 +32,8 @@ func backend(t *testing.T, name string) *url.URL {
 		w.WriteHeader(http.StatusCreated)
 		_ = json.NewEncoder(w).Encode(map[string]string{
 			"from": name, "method": r.Method, "uri": r.RequestURI, "body": string(body), "host": r.Host,
-			"forwarded": r.Header.Get("X-Forwarded-For"), "locale": r.Header.Get("locale"),
+			"forwarded": r.Header.Get("X-Forwarded-For"), "locale": r.Header.Get("locale"), "prefix": r.Header.Get("X-Forwarded-Prefix"),
+			"real": r.Header.Get("X-Real-Ip"), "proto": r.Header.Get("X-Forwarded-Proto"), "upgrade": r.Header.Get("Upgrade"),
 		})
 	}))
 	t.Cleanup(srv.Close)
@@ -88,11 +95,15 @@ func TestGatewayRoutes(t *testing.T) {
 		"/swagger/article/":                 "article",
 		"/auth":                             "article",
 	} {
-		response, answer := ask(g, http.MethodPost, "http://blog.test"+target, "你好", http.Header{"Locale": {"en"}, "X-Forwarded-For": {"6.6.6.6"}})
+		response, answer := ask(g, http.MethodPost, "http://blog.test"+target, "你好", http.Header{
+			"Locale": {"en"}, "X-Forwarded-For": {"6.6.6.6"}, "X-Forwarded-Prefix": {"/evil"}, "X-Real-Ip": {"6.6.6.6"}, "X-Forwarded-Proto": {"https"},
+			"Connection": {"X-Forwarded-For, Upgrade"}, "Upgrade": {"h2c"},
+		})
 		require.Equal(t, http.StatusCreated, response.StatusCode, target)
 		require.Equal(t, "/somewhere", response.Header.Get("Location"))
 		require.Equal(t, map[string]any{
 			"from": from, "method": http.MethodPost, "uri": target, "body": "你好", "host": "blog.test", "forwarded": "192.0.2.1", "locale": "en",
+			"prefix": "", "real": "", "proto": "http", "upgrade": "",
 		}, answer)
 	}
 }
@@ -108,7 +119,7 @@ func TestGatewayRoutesNothingElse(t *testing.T) {
 	} {
 		response, answer := ask(g, http.MethodGet, target, "", http.Header{"Accept-Language": {"en"}})
 		require.Equal(t, http.StatusNotFound, response.StatusCode, target)
-		require.Equal(t, map[string]any{"code": 10000002.0, "msg": "not found", "details": []any{}}, answer, target)
+		require.Equal(t, map[string]any{"code": 10000002.0, "msg": "not found", "details": []any{}, "errors": []any{}}, answer, target)
 		require.Equal(t, "application/json; charset=utf-8", response.Header.Get("Content-Type"))
 	}
 }
@@ -139,7 +150,7 @@ func TestGatewayShowsAllDescriptions(t *testing.T) {
 	g := openGateway(t)
 	response, _ := ask(g, http.MethodGet, "/swagger", "", nil)
 	require.Equal(t, http.StatusMovedPermanently, response.StatusCode)
-	require.Equal(t, "/swagger/", response.Header.Get("Location"))
+	require.Equal(t, "swagger/", response.Header.Get("Location"))
 	for target, want := range map[string]string{
 		"/swagger/":                  "swagger-ui-standalone-preset.js",
 		"/swagger/descriptions.json": `[{"name":"tag","url":"tag/openapi.json"},{"name":"article","url":"article/openapi.json"},{"name":"comment","url":"comment/openapi.json"}]`,
@@ -235,4 +246,99 @@ func TestGatewayTellsWhoseFaultABodyIs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A path or header of a client begins no other line of the log.
+func TestGatewayLogsOneLine(t *testing.T) {
+	core, logs := observer.New(zapcore.DebugLevel)
+	system := &system{log: zap.New(core)}
+	nowhere := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+	g := newGateway(listedServices(t, func(string) *url.URL { return nowhere }), system.errorLog())
+	g.open()
+	response, _ := ask(g, http.MethodGet, "/api/v1/tags/%0a12:00:00.000%09ERROR%09forged%1b[31m%C2%85", "", nil)
+	require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
+	system.errorLog().Print("first\nsecond")
+	require.Len(t, logs.All(), 2)
+	for _, entry := range logs.All() {
+		require.False(t, strings.ContainsFunc(entry.Message, unicode.IsControl), "%q", entry.Message)
+	}
+	require.Contains(t, logs.All()[0].Message, `forged`)
+}
+
+func TestGatewayRefusesWhatItDoesNotSupport(t *testing.T) {
+	g := openGateway(t)
+	for name, c := range map[string]struct {
+		header http.Header
+		status int
+		detail string
+	}{
+		"WebSocket":         {http.Header{"Connection": {"keep-alive, Upgrade"}, "Upgrade": {"websocket"}}, 501, "the gateway does not switch protocols, remove the header Upgrade"},
+		"not a protocol":    {http.Header{"Connection": {"upgrade"}, "Upgrade": {"a\x7fb"}}, 501, "the gateway does not switch protocols, remove the header Upgrade"},
+		"several protocols": {http.Header{"Connection": {"upgrade"}, "Upgrade": {"h2c", "websocket"}}, 501, "the gateway does not switch protocols, remove the header Upgrade"},
+		"another Expect":    {http.Header{"Expect": {"x"}}, 417, "the header Expect must be 100-continue, or be removed"},
+		"HTTP/2":            {http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {"h2c"}, "Http2-Settings": {"AAMAAABk"}}, 201, ""},
+		"no switch":         {http.Header{"Upgrade": {"websocket"}}, 201, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.header.Set("Locale", "en")
+			response, answer := ask(g, http.MethodPost, "/api/v1/tags", "{}", c.header)
+			require.Equal(t, c.status, response.StatusCode)
+			if c.detail != "" {
+				require.Equal(t, map[string]any{"code": 10000001.0, "msg": "invalid parameters", "details": []any{c.detail}, "errors": []any{}}, answer)
+			}
+		})
+	}
+	front := httptest.NewServer(g)
+	defer front.Close()
+	conn, err := net.Dial("tcp", front.Listener.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = io.WriteString(conn, "GET /api/v1/tags HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nGET /api/v1/tags HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	require.NoError(t, err)
+	reader := bufio.NewReader(conn)
+	for _, status := range []int{http.StatusNotImplemented, http.StatusCreated} { // the connection goes on
+		response, err := http.ReadResponse(reader, nil)
+		require.NoError(t, err)
+		_, err = io.ReadAll(response.Body)
+		require.NoError(t, err)
+		require.Equal(t, status, response.StatusCode)
+	}
+}
+
+// The gateway holds a bounded number of bytes of bodies; what comes beyond is answered
+// at once, and requests without a body go on.
+func TestGatewayBoundsBodies(t *testing.T) {
+	front := httptest.NewServer(openGateway(t))
+	defer front.Close()
+	var held []net.Conn
+	defer func() {
+		for _, conn := range held {
+			_ = conn.Close()
+		}
+	}()
+	hold := func() {
+		conn, err := net.Dial("tcp", front.Listener.Addr().String())
+		require.NoError(t, err)
+		held = append(held, conn)
+		_, err = fmt.Fprintf(conn, "POST /api/v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nx", maxBody)
+		require.NoError(t, err)
+	}
+	post := func() int {
+		response, err := http.Post(front.URL+"/api/v1/tags", "application/json", strings.NewReader("{}"))
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		return response.StatusCode
+	}
+	for began := time.Now(); post() != http.StatusServiceUnavailable; hold() { // one may have been refused for a post
+		require.Less(t, time.Since(began), time.Minute)
+	}
+	require.GreaterOrEqual(t, len(held), maxBodies/maxBody)
+	response, err := http.Get(front.URL + "/api/v1/tags")
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusCreated, response.StatusCode)
+	for _, conn := range held {
+		require.NoError(t, conn.Close())
+	}
+	require.Eventually(t, func() bool { return post() == http.StatusCreated }, time.Minute, 10*time.Millisecond)
 }

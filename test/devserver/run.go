@@ -9,8 +9,8 @@ import (
 	"log"
 	"net"
 	"os"
-	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,6 +28,9 @@ const (
 	// each of its connections, and short enough for a person's Ctrl-C.
 	gatewayDrain    = 500 * time.Millisecond
 	gatewayShutdown = 20 * time.Second
+	// gatewayConnections is the maximum number of connections: the files that a process
+	// may have open are often limited to 1024.
+	gatewayConnections = 500
 )
 
 // run starts the system and returns when it has stopped: nil if a signal asked
@@ -54,22 +57,26 @@ func run(portText, dataDir, bin, root string, environ []string, stdout io.Writer
 }
 
 // notify returns the signals that stop the system. After the first only another
-// Ctrl-C counts: make repeats the SIGTERM that its process group was sent.
+// Ctrl-C counts: make repeats the SIGTERM that its process group was sent, however
+// late.
 func notify() (<-chan os.Signal, func()) {
-	received, signals := make(chan os.Signal, 4), make(chan os.Signal, 2)
-	signal.Notify(received, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	received, stop := lifecycle.Notify()
+	signals, done := make(chan os.Signal, 4), make(chan struct{})
 	go func() {
-		stopping := false
-		for sig := range received {
-			if (!stopping || sig == syscall.SIGINT) && len(signals) < cap(signals) {
-				signals <- sig
+		for stopping := false; ; stopping = true {
+			select {
+			case sig := <-received:
+				if (!stopping || sig == syscall.SIGINT) && len(signals) < cap(signals) {
+					signals <- sig
+				}
+			case <-done:
+				return
 			}
-			stopping = true
 		}
 	}()
 	return signals, func() {
-		signal.Stop(received)
-		close(received)
+		stop()
+		close(done)
 	}
 }
 
@@ -127,7 +134,7 @@ func (s *system) prepare(bin, root string) error {
 		return err
 	}
 	s.log = logger.Logger
-	if err := s.addServices(all, bin, "ACHILLES_FEED_TOKEN="+rand.Text(), "ACHILLES_AUTH_KEYSFILE="+keys); err != nil {
+	if err := s.addServices(all, bin, "ACHILLES_FEED_TOKEN="+rand.Text()+rand.Text(), "ACHILLES_AUTH_KEYSFILE="+keys); err != nil {
 		return err
 	}
 	s.gateway = newGateway(s.services, s.errorLog())
@@ -155,7 +162,16 @@ func (s *system) service(name string) *service {
 	return s.services[slices.IndexFunc(s.services, func(svc *service) bool { return svc.Name == name })]
 }
 
-func (s *system) errorLog() *log.Logger { return zap.NewStdLog(s.log) }
+func (s *system) errorLog() *log.Logger { return log.New(errorWriter{s.log}, "", 0) }
+
+// errorWriter logs what net/http reports, each as one line.
+type errorWriter struct{ log *zap.Logger }
+
+// Write implements io.Writer.
+func (w errorWriter) Write(message []byte) (int, error) {
+	w.log.Info(oneLine(strings.TrimSuffix(string(message), "\n")))
+	return len(message), nil
+}
 
 func (s *system) closeLogs() {
 	for _, file := range s.logs {
@@ -167,7 +183,9 @@ func (s *system) closeLogs() {
 // that the gateway passed on to them, and stop before the one whose feed they
 // follow.
 func (s *system) run(signals <-chan os.Signal, ln net.Listener) error {
-	process := lifecycle.New(lifecycle.Config{DrainDelay: gatewayDrain, ShutdownTimeout: gatewayShutdown}, signals, s.log)
+	process := lifecycle.New(lifecycle.Config{
+		DrainDelay: gatewayDrain, ShutdownTimeout: gatewayShutdown, MaxConnections: gatewayConnections,
+	}, signals, s.log)
 	for _, svc := range s.services {
 		// The service is killed before the hook would be left behind.
 		process.OnStop(svc.Name, serviceStop+time.Second, svc.stop)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -17,10 +18,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/lifecycle"
 	"github.com/achilles-blog/achilles/test/devserver/claim"
 )
 
 func TestRunServesAndStops(t *testing.T) {
+	// Under nohup the signal is ignored, and processes that are started inherit that.
+	heeded := make(chan os.Signal, 1)
+	signal.Notify(heeded, syscall.SIGHUP)
+	defer signal.Stop(heeded)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "some where")
@@ -65,7 +71,7 @@ func TestSettingsOfTheEnvironmentReachTheServices(t *testing.T) {
 			require.Equal(t, want, variable(answer, name), name)
 		}
 	}
-	require.NotEmpty(t, variable(tag, "ACHILLES_FEED_TOKEN"))
+	require.GreaterOrEqual(t, len(variable(tag, "ACHILLES_FEED_TOKEN")), 32)
 	require.Equal(t, variable(tag, "ACHILLES_FEED_TOKEN"), variable(article, "ACHILLES_FEED_TOKEN"))
 	_, comment := get(t, base+"/api/v1/comments")
 	for _, pair := range [][2]map[string]any{{tag, article}, {article, comment}} {
@@ -202,11 +208,32 @@ func TestRunFinishesRequestsInProgress(t *testing.T) {
 	require.Zero(t, s.exitCode(t), s.out)
 }
 
+// At the maximum of connections the one that is idle longest is closed for a new one.
+func TestRunBoundsConnections(t *testing.T) {
+	s := start(t, t.TempDir())
+	base := s.base(t)
+	address := strings.TrimPrefix(base, "http://")
+	var idle []net.Conn
+	for range gatewayConnections + 50 {
+		conn, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		defer func() { _ = conn.Close() }()
+		idle = append(idle, conn)
+	}
+	status, _ := get(t, base+"/api/v1/tags")
+	require.Equal(t, http.StatusOK, status)
+	require.NoError(t, idle[0].SetReadDeadline(time.Now().Add(patience)))
+	_, err := idle[0].Read(make([]byte, 1))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "it was not closed")
+}
+
 func TestRunEndsAtOnceOnASecondSignal(t *testing.T) {
 	s := start(t, t.TempDir(), "STANDIN_article=stubborn")
 	_, article := get(t, s.base(t)+"/api/v1/articles")
 	require.NoError(t, s.Process.Signal(syscall.SIGINT))
 	s.awaitOutput(t, "Stopping")
+	time.Sleep(lifecycle.RepeatInterval)
 	require.NoError(t, s.Process.Signal(syscall.SIGINT))
 	require.Equal(t, 1, s.exitCode(t), s.out)
 	require.Contains(t, s.out.String(), "ended by a second signal")

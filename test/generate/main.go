@@ -84,8 +84,8 @@ func exampleConfig(bin, service string) ([]byte, error) {
 #   %[1]s migrate --config %[1]s.yaml && %[1]s serve --config %[1]s.yaml
 #
 # Each key can also come from the environment (ACHILLES_SERVER_HTTPPORT) or a flag (--server.httpport),
-# which override the file. A duration is written as 1m30s; a bare number is seconds. Put secrets into the
-# environment, or into files that the settings with the ending File name.
+# which override the file. A duration is written as 1m30s; a bare number is seconds. Secrets have no flags: put
+# them into the environment, or into files that the settings with the ending File name.
 
 %[2]s`, service, settings), nil
 }

@@ -21,7 +21,7 @@ const alerts = "deploy/observability/alerts.yaml"
 // partial are the files of which some lines are generated: those between
 // "# BEGIN GENERATED NAME …" and "# END GENERATED", by the template NAME.
 var partial = []string{
-	"docker-compose.yaml", "deploy/compose/haproxy.cfg", "deploy/compose/prometheus.yaml",
+	"docker-compose.yaml", "deploy/compose/haproxy.cfg", "deploy/compose/mariadb.sql", "deploy/compose/secrets.sh", "deploy/compose/prometheus.yaml",
 	alerts, "deploy/observability/alerts_test.yaml",
 }
 

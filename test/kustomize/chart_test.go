@@ -46,7 +46,7 @@ feed: {existingSecret: achilles-feed}`,
 		name: "staging", namespace: "achilles-staging",
 		values: fmt.Sprintf(external, false) + `
 ingress: {enabled: true, hosts: [staging.blog.example]}`,
-		needs: []string{"achilles-auth keys.yaml", "achilles-database password", "achilles-feed token", "achilles-redis password"},
+		needs: []string{"achilles-auth keys.yaml", "achilles-database article-password", "achilles-database tag-password", "achilles-feed token", "achilles-redis password"},
 	},
 	{
 		name: "production", namespace: "achilles",
@@ -59,7 +59,7 @@ serviceDefaults:
 ingress: {enabled: true, hosts: [blog.example], tls: [{secretName: achilles-tls, hosts: [blog.example]}]}
 monitoring: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}`,
 		needs: []string{
-			"achilles-auth keys.yaml", "achilles-database password", "achilles-feed token", "achilles-redis password",
+			"achilles-auth keys.yaml", "achilles-database article-password", "achilles-database tag-password", "achilles-feed token", "achilles-redis password",
 			"achilles-tls tls.crt", "achilles-tls tls.key",
 		},
 	},
@@ -228,6 +228,9 @@ func alikeSettings(containers []corev1.Container) {
 	for i := range containers {
 		containers[i].EnvFrom = nil
 		containers[i].Env = slices.DeleteFunc(containers[i].Env, func(v corev1.EnvVar) bool { return strings.HasPrefix(v.Name, "ACHILLES_") })
+		if len(containers[i].Env) == 0 {
+			containers[i].Env = nil // as where there are no variables
+		}
 	}
 }
 
@@ -240,7 +243,11 @@ func settings(t *testing.T, all manifest.Objects, service string) map[string]str
 	read := map[string]string{}
 	for section, values := range file {
 		for key, value := range values {
-			read[strings.ToUpper("ACHILLES_"+section+"_"+key)] = fmt.Sprint(value)
+			text := fmt.Sprint(value)
+			if _, ok := value.([]any); ok { // as a variable has it
+				text = strings.Trim(strings.ReplaceAll(text, " ", ","), "[]")
+			}
+			read[strings.ToUpper("ACHILLES_"+section+"_"+key)] = text
 		}
 	}
 	maps.Copy(read, environment)

@@ -64,8 +64,12 @@ func environment(pod *yaml.Node) {
 	for _, container := range slices.Concat(get(pod, "initContainers").Content, get(pod, "containers").Content) {
 		image := get(container, "image")
 		image.Value, _, _ = strings.Cut(image.Value, ":")
-		i := slices.IndexFunc(container.Content, func(n *yaml.Node) bool { return n.Value == "env" })
-		container.Content = slices.Insert(container.Content, i, parse("envFrom: [{configMapRef: {name: achilles-environment}}]").Content...)
+		i := slices.IndexFunc(container.Content, func(n *yaml.Node) bool { return n.Value == "args" }) + 2
+		added := "envFrom: [{configMapRef: {name: achilles-environment}}]"
+		if len(get(container, "env").Content) == 0 {
+			added += "\nenv: []" // which components add to
+		}
+		container.Content = slices.Insert(container.Content, i, parse(added).Content...)
 	}
 }
 
@@ -76,7 +80,7 @@ func baseSettings(text string) ([]byte, error) {
 		return nil, err
 	}
 	all := document.Content[0]
-	for _, key := range []string{"Host", "Username", "TLS"} {
+	for _, key := range []string{"Host", "TLS"} {
 		remove(get(all, "Database"), key)
 	}
 	remove(all, "Log")

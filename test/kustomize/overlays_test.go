@@ -229,7 +229,7 @@ func TestServicesAcceptTheirSettings(t *testing.T) {
 			t.Run(o.name+" "+service, func(t *testing.T) {
 				dir := t.TempDir()
 				for _, name := range []string{"database-password", "feed-token", "redis-password", "keys.yaml"} {
-					require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("secret"), 0o600))
+					require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("a secret of more than 32 characters"), 0o600))
 				}
 				file, environment := configuration(t, o.render(t), service)
 				file = strings.ReplaceAll(file, "/run/secrets/achilles", dir)
@@ -238,7 +238,7 @@ func TestServicesAcceptTheirSettings(t *testing.T) {
 				for name, value := range environment {
 					given[strings.TrimPrefix(name, "ACHILLES_")] = strings.ReplaceAll(value, "/run/secrets/achilles", dir)
 				}
-				given["DATABASE_HOST"] = "127.0.0.1:1"
+				given["DATABASE_HOST"], given["DATABASE_MIGRATEWAIT"] = "127.0.0.1:1", "0s"
 				p, exit := process.Run(t, process.Service(t, service), given, "migrate", "--config", filepath.Join(dir, "settings.yaml"))
 				require.Equal(t, 1, exit)
 				require.Contains(t, p.Stderr(), "cannot be used")
@@ -285,7 +285,7 @@ func TestComponents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			more := "components: [DEPLOY/components/" + name + "]\n"
 			if name == "redis" {
-				more += "configMapGenerator: [{name: achilles-redis, literals: [ACHILLES_REDIS_HOST=redis:6379]}]"
+				more += "configMapGenerator: [{name: achilles-redis, literals: [ACHILLES_REDIS_ADDRESSES=redis:6379]}]"
 			}
 			all := kustomize(t, overlayOf(t, "base", more))
 			for _, r := range missing(all) {

@@ -18,16 +18,14 @@ quoted() {
 # set_up SERVER... makes the databases of a server, which listens on no port
 # until that is done.
 set_up() {
-  local variable user root password file server
+  local variable root file server
   for variable in $(compgen -e); do
     case $variable in
-    MARIADB_USER | MARIADB_PASSWORD_FILE | MARIADB_ROOT_PASSWORD_FILE | MARIADB_ROOT_HOST | MARIADB_INITDB_SKIP_TZINFO | MARIADB_AUTO_UPGRADE) ;;
+    MARIADB_ROOT_PASSWORD_FILE | MARIADB_ROOT_HOST | MARIADB_INITDB_SKIP_TZINFO | MARIADB_AUTO_UPGRADE) ;;
     MARIADB_* | MYSQL_*) reject "does not know $variable" ;;
     esac
   done
   [ "${MARIADB_ROOT_HOST:-}" = localhost ] || reject "has root at localhost alone: say so by MARIADB_ROOT_HOST"
-  user=$(quoted "$MARIADB_USER")@\'%\'
-  password=$(quoted "$(cat "$MARIADB_PASSWORD_FILE")")
   root=$(cat "$MARIADB_ROOT_PASSWORD_FILE")
   mariadb-install-db --datadir=/var/lib/mysql --rpm --auth-root-authentication-method=normal --skip-test-db "${@:2}" >/dev/null
   "$@" --skip-networking &
@@ -39,7 +37,6 @@ set_up() {
   mariadb --user=root <<SQL
 DELETE FROM mysql.global_priv WHERE User='' OR User='root' AND Host<>'localhost';
 FLUSH PRIVILEGES;
-CREATE USER $user IDENTIFIED BY $password;
 ALTER USER root@localhost IDENTIFIED BY $(quoted "$root");
 SQL
   export MYSQL_PWD=$root

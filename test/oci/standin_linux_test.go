@@ -43,10 +43,10 @@ func testMariaDBInKubernetes(t *testing.T, image v1.Image) {
 	c := newMariaDB(t, image)
 	c.put("secret/user", "it's \\ secret\n")
 	c.put("secret/root", "root secret\n")
-	c.put("docker-entrypoint-initdb.d/1.sql", "CREATE DATABASE blog; GRANT ALL ON blog.* TO writer@'%'; CREATE TABLE blog.first (id INT); INSERT INTO blog.first VALUES (1);")
+	c.put("docker-entrypoint-initdb.d/1.sql", "CREATE DATABASE blog; EXECUTE IMMEDIATE CONCAT('CREATE USER writer@''%'' IDENTIFIED BY ', QUOTE(TRIM(TRAILING '\\n' FROM LOAD_FILE('/secret/user')))); GRANT ALL ON blog.* TO writer@'%'; CREATE TABLE blog.first (id INT); INSERT INTO blog.first VALUES (1);")
 	c.put("docker-entrypoint-initdb.d/2.sql", "INSERT INTO blog.first VALUES (2);")
 	environ := []string{
-		"MARIADB_USER=writer", "MARIADB_PASSWORD_FILE=/secret/user", "MARIADB_ROOT_PASSWORD_FILE=/secret/root",
+		"MARIADB_ROOT_PASSWORD_FILE=/secret/root",
 		"MARIADB_ROOT_HOST=localhost", "MARIADB_INITDB_SKIP_TZINFO=1", "MARIADB_AUTO_UPGRADE=1",
 	}
 	server := c.start(environ, "mariadbd", "--character-set-server=utf8mb4", "--ignore-db-dirs=lost+found")

@@ -28,7 +28,7 @@ func TestAuthentication(t *testing.T) {
 		require.Equal(t, 400, askAs(t, server, process.Token(), "POST", path, map[string]any{}).Status, "authenticated, but invalid")
 	}
 	// Without a key set every token is rejected.
-	settings := p.tagSettings.With(process.Settings{"Auth.KeysFile": ""})
+	settings := process.On(sqlite(t)).With(process.Settings{"Auth.KeysFile": ""})
 	tag := process.Ready(t, p.tagProgram, settings)
 	require.Equal(t, 200, askAs(t, tag, "", "GET", "/api/v1/tags", nil).Status)
 	require.Equal(t, 401, askAs(t, tag, process.Token(), "POST", "/api/v1/tags", newTag("rejected")).Status)
@@ -275,7 +275,7 @@ func TestReplicasShareTheLimits(t *testing.T) {
 	const burst = 30
 	redis := dbtest.NewRedis(t)
 	program, settings := process.Service(t, "tag"), process.On(dbtest.MySQL(t)).With(process.Settings{
-		"Redis.Host": redis.Addr(), "Limits.ReadBurst": fmt.Sprint(burst), "Limits.ReadPerSecond": "1",
+		"Redis.Addresses": redis.Addr(), "Limits.ReadBurst": fmt.Sprint(burst), "Limits.ReadPerSecond": "1",
 	})
 	replicas := []*process.Process{process.Ready(t, program, settings), process.Serve(t, program, settings)}
 	replicas[1].AwaitReady(t)

@@ -46,24 +46,37 @@ func Service(t testing.TB, name string) string {
 	return Program(t, filepath.Join(root(t), "services", name))
 }
 
+// Release is like Service, without the race detector, which takes many times the memory.
+func Release(t testing.TB, name string) string {
+	t.Helper()
+	return program(t, filepath.Join(root(t), "services", name), false)
+}
+
 // Program returns the path of the program in dir, which it builds once per test binary.
 // The program has the race detector if the test has. In short mode Program skips the
 // test.
 func Program(t testing.TB, dir string) string {
 	t.Helper()
+	return program(t, dir, raceDetector)
+}
+
+func program(t testing.TB, dir string, race bool) string {
+	t.Helper()
 	skipIfShort(t)
 	built.Lock()
 	defer built.Unlock()
-	if program := built.programs[dir]; program != "" {
+	key := fmt.Sprint(dir, race)
+	if program := built.programs[key]; program != "" {
 		return program
 	}
-	program, err := build(dir)
-	require.NoError(t, err)
+	path := filepath.Join(built.dir, map[bool]string{true: "race", false: "release"}[race], filepath.Base(dir))
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(t, build(dir, path, race))
 	if built.programs == nil {
 		built.programs = map[string]string{}
 	}
-	built.programs[dir] = program
-	return program
+	built.programs[key] = path
+	return path
 }
 
 func skipIfShort(t testing.TB) {
@@ -75,20 +88,19 @@ func skipIfShort(t testing.TB) {
 
 // build builds a program with go run -exec cp, because Go caches programs linked by
 // go run, so that test binaries share them.
-func build(dir string) (string, error) {
-	program := filepath.Join(built.dir, filepath.Base(dir))
+func build(dir, program string, race bool) error {
 	const stamp = "-X github.com/achilles-blog/achilles/pkg/buildinfo."
 	flags := stamp + "version=" + Version + " " + stamp + "commit=" + Commit + " " + stamp + "buildTime=" + BuildTime
 	args := []string{"run", "-buildvcs=false", "-ldflags", flags, "-exec", "cp"}
-	if raceDetector {
+	if race {
 		args = append(args, "-race")
 	}
 	command := exec.Command("go", append(args, ".", program)...) // #nosec G204 -- the go command on a package of this repository
 	command.Dir = dir
 	if output, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building %s: %w\n%s", dir, err, output)
+		return fmt.Errorf("building %s: %w\n%s", dir, err, output)
 	}
-	return program, nil
+	return nil
 }
 
 // root returns the root directory of the repository.

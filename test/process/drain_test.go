@@ -10,6 +10,8 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/lifecycle"
+	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/test/process"
 )
 
@@ -30,11 +32,13 @@ var (
 	endless = process.Settings{"Server.DrainDelay": "1h"}
 )
 
-// beginMixed starts busy clients, and clients that are idle before the drain and send
-// requests on the same connection during the drain.
+// beginMixed starts busy clients, clients that are idle before the drain and send
+// requests on the same connection during the drain, and clients whose connections are
+// silent before their first request.
 func (tr *traffic) beginMixed() {
 	tr.begin("busy", 20, 10*time.Millisecond)
 	tr.begin("idle", 20, 900*time.Millisecond)
+	tr.beginSilent(10, 900*time.Millisecond)
 }
 
 func TestRollingRestartOfTags(t *testing.T) {
@@ -58,6 +62,20 @@ func TestRollingRestartOfArticles(t *testing.T) {
 
 func mysql(t testing.TB) database.Config  { return dbtest.MySQL(t) }
 func sqlite(t testing.TB) database.Config { return dbtest.SQLite(t) }
+
+// Half of the silences are longer than the timeout for headers.
+func TestSilentConnectionsOutlastTheHeaderTimeout(t *testing.T) {
+	cfg := dbtest.SQLite(t)
+	tr := newTraffic("/api/v1/tags", func(name string) any { return newTag(name) })
+	p := process.Ready(t, process.Service(t, "tag"), process.On(cfg).With(drain))
+	tr.add(p.Addr(t))
+	tr.beginSilent(40, 2*server.Default().ReadHeaderTimeout)
+	tr.awaitMore(t, 100)
+	require.Zero(t, tr.stop(t, p), p.Stderr())
+	tr.end()
+	require.Empty(t, tr.lost)
+	tr.requireStored(t, cfg, "SELECT id, name FROM blog_tag")
+}
 
 // rollingRestart replaces two replicas while clients write.
 func rollingRestart(t *testing.T, tr *traffic, program string, settings process.Settings) {
@@ -233,6 +251,7 @@ func TestSecondSignal(t *testing.T) {
 	for _, server := range []*process.Process{p.article, p.tag} {
 		server.Signal(t, sigterm)
 		server.AwaitLog(t, draining)
+		time.Sleep(lifecycle.RepeatInterval)
 		server.Signal(t, syscall.SIGINT)
 		require.Equal(t, 1, server.Exit(t))
 		require.Contains(t, server.Stderr(), "ended by a second signal before the stop was complete")

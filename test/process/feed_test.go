@@ -136,45 +136,42 @@ func TestNewTagIsUsable(t *testing.T) {
 }
 
 func TestTrimmedFeed(t *testing.T) {
-	for dialect, fresh := range map[string]func(testing.TB) database.Config{"sqlite": sqlite, "mysql": mysql} {
-		t.Run(dialect, func(t *testing.T) {
-			tagProgram, articleProgram := process.Service(t, "tag"), process.Service(t, "article")
-			tagDatabase, articleDatabase := fresh(t), fresh(t)
-			tag := process.Ready(t, tagProgram, process.On(tagDatabase))
-			settings := process.Follow(articleDatabase, tag.Addr(t))
-			article := process.Ready(t, articleProgram, settings)
-			kept, gone := create(t, tag, "/api/v1/tags", newTag("kept")), create(t, tag, "/api/v1/tags", newTag("gone"))
-			articleID := create(t, article, "/api/v1/articles", newArticle("before", kept, gone))
+	tagProgram, articleProgram := process.Service(t, "tag"), process.Service(t, "article")
+	tagDatabase, articleDatabase := mysql(t), mysql(t)
+	tag := process.Ready(t, tagProgram, process.On(tagDatabase))
+	settings := process.Follow(articleDatabase, tag.Addr(t))
+	article := process.Ready(t, articleProgram, settings)
+	kept, gone := create(t, tag, "/api/v1/tags", newTag("kept")), create(t, tag, "/api/v1/tags", newTag("gone"))
+	articleID := create(t, article, "/api/v1/articles", newArticle("before", kept, gone))
 
-			// A replica with a short retention trims the feed and is killed, so that it
-			// trims nothing later.
-			trim := func() {
-				trimming := process.Serve(t, tagProgram, process.On(tagDatabase).With(process.Settings{"Feed.Retention": "100ms", "Feed.TrimInterval": "50ms"}))
-				process.Await(t, "the feed to be trimmed", func() bool { return rows[int](t, tagDatabase, "SELECT COUNT(*) FROM blog_tag_change")[0] == 0 })
-				trimming.Kill()
-			}
-
-			// Trimming does not affect an up-to-date read model.
-			requireConsistent(t, tagDatabase, articleDatabase)
-			trim()
-			create(t, tag, "/api/v1/tags", newTag("seen"))
-			requireConsistent(t, tagDatabase, articleDatabase)
-			require.Len(t, article.Log("replacing the tag read model by a snapshot"), 1, "at the first start")
-
-			article.Signal(t, sigterm)
-			require.Zero(t, article.Exit(t), article.Stderr())
-			require.Equal(t, 200, ask(t, tag, "DELETE", "/api/v1/tags/"+id(gone), nil).Status)
-			require.Equal(t, 200, ask(t, tag, "PUT", "/api/v1/tags/"+id(kept), newTag("renamed")).Status)
-			create(t, tag, "/api/v1/tags", newTag("gone")) // the name is available again
-			trim()
-			article = process.Serve(t, articleProgram, settings)
-			requireConsistent(t, tagDatabase, articleDatabase)
-			require.NotEmpty(t, article.Log("replacing the tag read model by a snapshot"))
-			require.Equal(t, []tagRow{{kept, "renamed", 1}}, tagsOf(t, article, articleID))
-			create(t, tag, "/api/v1/tags", newTag("after the gap"))
-			requireConsistent(t, tagDatabase, articleDatabase)
-		})
+	// A replica with a short retention trims the feed and is killed, so that it
+	// trims nothing later.
+	trim := func() {
+		trimming := process.Serve(t, tagProgram, process.On(tagDatabase).With(process.Settings{"Feed.Retention": "100ms", "Feed.TrimInterval": "50ms"}))
+		process.Await(t, "the feed to be trimmed", func() bool { return rows[int](t, tagDatabase, "SELECT COUNT(*) FROM blog_tag_change")[0] == 0 })
+		trimming.Kill()
 	}
+
+	// Trimming does not affect an up-to-date read model.
+	requireConsistent(t, tagDatabase, articleDatabase)
+	trim()
+	create(t, tag, "/api/v1/tags", newTag("seen"))
+	requireConsistent(t, tagDatabase, articleDatabase)
+	article.AwaitLog(t, "replacing the tag read model by a snapshot") // at the first start
+	require.Len(t, article.Log("replacing the tag read model by a snapshot"), 1)
+
+	article.Signal(t, sigterm)
+	require.Zero(t, article.Exit(t), article.Stderr())
+	require.Equal(t, 200, ask(t, tag, "DELETE", "/api/v1/tags/"+id(gone), nil).Status)
+	require.Equal(t, 200, ask(t, tag, "PUT", "/api/v1/tags/"+id(kept), newTag("renamed")).Status)
+	create(t, tag, "/api/v1/tags", newTag("gone")) // the name is available again
+	trim()
+	article = process.Serve(t, articleProgram, settings)
+	requireConsistent(t, tagDatabase, articleDatabase)
+	article.AwaitLog(t, "replacing the tag read model by a snapshot")
+	require.Equal(t, []tagRow{{kept, "renamed", 1}}, tagsOf(t, article, articleID))
+	create(t, tag, "/api/v1/tags", newTag("after the gap"))
+	requireConsistent(t, tagDatabase, articleDatabase)
 }
 
 // replay returns the tags at each offset of the feed.

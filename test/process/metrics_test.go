@@ -72,6 +72,7 @@ func TestMetrics(t *testing.T) {
 			"achilles_http_requests_total", "achilles_http_request_duration_seconds", "achilles_http_requests_in_flight",
 			"achilles_http_panics_total", "achilles_database_query_duration_seconds", "achilles_dependency_up", "achilles_draining",
 			"achilles_rate_limit_total", "achilles_rate_limit_local",
+			"achilles_memory_reserved_bytes", "achilles_memory_limit_bytes", "achilles_memory_refused_total", "achilles_memory_cut_total",
 			"achilles_build_info", "go_goroutines", "go_sql_open_connections", "go_sql_max_open_connections", "process_resident_memory_bytes",
 		}
 		requireFamilies(t, scrape(t, p.tag), both...)
@@ -80,6 +81,11 @@ func TestMetrics(t *testing.T) {
 			"achilles_tag_feed_failures_total")...)
 		require.InDelta(t, 1, metric(t, p.tag, `achilles_http_requests_total{method="POST",route="/api/v1/tags",status="201"}`), 0)
 		require.InDelta(t, 1, metric(t, p.article, `achilles_http_requests_total{method="GET",route="/api/v1/articles/:id",status="200"}`), 0)
+		for use, servers := range map[string][]*process.Process{"responses": {p.tag, p.article}, "request_bodies": {p.article}} {
+			for _, server := range servers {
+				require.Greater(t, metric(t, server, `achilles_memory_limit_bytes{use="`+use+`"}`), float64(32<<20))
+			}
+		}
 		process.Await(t, "the metrics to show a complete read model", func() bool { return followed(t, p.article, 1) })
 		require.InDelta(t, 0, metric(t, p.tag, "achilles_draining"), 0)
 	})
@@ -93,7 +99,7 @@ func TestMetrics(t *testing.T) {
 			require.NotContains(t, text, "/unknown")
 			for _, found := range routes.FindAllStringSubmatch(text, -1) {
 				require.Contains(t, []string{
-					"unmatched", "/healthz", "/readyz", "/version", "/api/v1/" + object, "/api/v1/" + object + "/:id",
+					"unmatched", "/version", "/api/v1/" + object, "/api/v1/" + object + "/:id",
 					"/internal/v1/tag-changes", "/internal/v1/tag-snapshot",
 				}, found[1])
 			}

@@ -3,6 +3,7 @@ package process_test
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,7 +91,7 @@ func TestDatabaseOutages(t *testing.T) {
 	// The database is unavailable at the start: the services are alive, but not ready.
 	for _, p := range services {
 		p.AwaitLog(t, "up")
-		p.AwaitLog(t, "not ready: waiting for the database")
+		p.AwaitLog(t, "start condition not met")
 		require.Equal(t, 200, status(p, "/healthz"))
 		require.Equal(t, 503, status(p, "/readyz"))
 	}
@@ -100,8 +101,8 @@ func TestDatabaseOutages(t *testing.T) {
 	server.Start(t)
 	for _, p := range services {
 		process.Await(t, "the log to mention the schema", func() bool {
-			lines := p.Log("not ready: waiting for the database")
-			return containsText(lines[len(lines)-1]["error"], "schema", "migrate")
+			lines := p.Log("start condition not met")
+			return len(lines) > 0 && containsText(lines[len(lines)-1]["error"], "schema", "migrate")
 		})
 		require.Equal(t, 503, status(p, "/readyz"))
 	}
@@ -112,8 +113,11 @@ func TestDatabaseOutages(t *testing.T) {
 	}
 	requireWorking(t, tag, article, "after the start")
 
-	for name, outage := range map[string]struct{ begin, end func(testing.TB) }{
-		"killed": {server.Kill, server.Start}, "paused": {server.Pause, server.Resume},
+	for name, outage := range map[string]struct {
+		begin, end func(testing.TB)
+		reason     string
+	}{
+		"killed": {server.Kill, server.Start, "connection refused"}, "paused": {server.Pause, server.Resume, "timeout"},
 	} {
 		outage.begin(t)
 		requireUnavailable(t, tag, article)
@@ -121,7 +125,9 @@ func TestDatabaseOutages(t *testing.T) {
 			require.Equal(t, 200, status(p, "/healthz"), name)
 			require.Equal(t, 200, status(p, "/readyz"), name)
 			process.Await(t, "the gauge to fall", func() bool { return metric(t, p, `achilles_dependency_up{dependency="database"}`) == 0 })
-			require.Contains(t, string(ask(t, p, "GET", "/readyz?full=1", nil).Body), `"database":`)
+			process.Await(t, "the reason "+outage.reason, func() bool {
+				return strings.Contains(string(ask(t, p, "GET", "/readyz?full=1", nil).Body), `"database":"`+outage.reason+`"`)
+			})
 			require.Equal(t, 200, status(p, "/readyz"), name)
 		}
 		requireUnavailable(t, tag, article)

@@ -60,21 +60,29 @@ type Process struct {
 // StartCommand.
 func Start(t testing.TB, program string, settings Settings, args ...string) *Process {
 	t.Helper()
+	return StartCommand(t, Command(t, program, settings, args...))
+}
+
+// Command returns a command for StartCommand.
+func Command(t testing.TB, program string, settings Settings, args ...string) *exec.Cmd {
+	t.Helper()
 	cmd := exec.Command(program, args...) // #nosec G204 -- a program that the test has built
 	// Without this the race detector delays the exit by a second.
 	cmd.Env = append(settings.environ(), "PATH="+os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0")
 	cmd.Dir = t.TempDir()
-	return StartCommand(t, cmd)
+	return cmd
 }
 
 // StartCommand starts a command, and kills it at the end of the test. A data race that
-// it reports fails the test. StartCommand closes cmd.ExtraFiles. In short mode it skips
-// the test.
+// it reports fails the test. StartCommand closes cmd.ExtraFiles. It does not record the
+// standard output if cmd.Stdout is set. In short mode it skips the test.
 func StartCommand(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Helper()
 	skipIfShort(t)
 	p := &Process{name: filepath.Base(cmd.Path), cmd: cmd, done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = &p.stdout, &p.stderr
+	if cmd.Stderr = &p.stderr; cmd.Stdout == nil {
+		cmd.Stdout = &p.stdout
+	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}

@@ -13,7 +13,7 @@ import (
 const many = "100000"
 
 // FeedToken is the token of the tag feed.
-const FeedToken = "the-token-of-the-feed"
+const FeedToken = "the-token-of-the-feed-of-the-tests"
 
 // On returns the settings of a service with the database of cfg, on free ports of
 // 127.0.0.1, with a short drain, without effective rate limits, and with timeouts that
@@ -30,6 +30,7 @@ func On(cfg database.Config) Settings {
 		"Feed.Token":       FeedToken,
 		"Auth.KeysFile":    KeysFile(),
 		"Limits.ReadBurst": many, "Limits.ReadPerSecond": many,
+		"Limits.SearchBurst": many, "Limits.SearchPerSecond": many,
 		"Limits.WriteBurst": many, "Limits.WritePerSecond": many,
 		"Limits.AuthBurst": many, "Limits.AuthPerMinute": many,
 	}

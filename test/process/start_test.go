@@ -114,7 +114,7 @@ func TestSIGTERMWithoutDatabase(t *testing.T) {
 				on := process.On(cfg)
 				delete(on, "Feed.Token")
 				p := process.Serve(t, program, settings.With(on))
-				p.AwaitLog(t, "not ready: waiting for the database")
+				p.AwaitLog(t, "start condition not met")
 				p.Signal(t, sigterm)
 				require.Zero(t, p.Exit(t), p.Stderr())
 				require.Empty(t, p.Stderr())

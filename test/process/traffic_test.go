@@ -73,18 +73,26 @@ func newTraffic(path string, body func(name string) any) *traffic {
 // begin starts clients with persistent connections and random pauses between requests.
 func (tr *traffic) begin(kind string, clients int, pause time.Duration) {
 	for id := range clients {
-		tr.clients.Go(func() { tr.client(fmt.Sprintf("%s %d", kind, id), pause) })
+		tr.clients.Go(func() { tr.client(fmt.Sprintf("%s %d", kind, id), pause, false) })
 	}
 }
 
-func (tr *traffic) client(name string, pause time.Duration) {
+// beginSilent starts clients that open a connection for each request, and are silent on
+// it before they send that.
+func (tr *traffic) beginSilent(clients int, silence time.Duration) {
+	for id := range clients {
+		tr.clients.Go(func() { tr.client(fmt.Sprintf("silent %d", id), silence, true) })
+	}
+}
+
+func (tr *traffic) client(name string, pause time.Duration, silent bool) {
 	var conn *process.Conn
 	defer func() {
 		if conn != nil {
 			_ = conn.Close()
 		}
 	}()
-	for n := 0; !tr.wait(rand.N(pause)); n++ {
+	for n := 0; silent || !tr.wait(rand.N(pause)); n++ {
 		if conn == nil {
 			addr, ok := tr.pick()
 			if !ok {
@@ -96,11 +104,14 @@ func (tr *traffic) client(name string, pause time.Duration) {
 				continue
 			}
 		}
+		if silent && tr.wait(rand.N(pause)) {
+			return
+		}
 		closing, sent, err := tr.post(conn, fmt.Sprintf("%s %d", name, n))
 		if err != nil {
 			tr.lose(conn.RemoteAddr().String(), sent, fmt.Errorf("%s %d: %w", name, n, err))
 		}
-		if err != nil || closing {
+		if err != nil || closing || silent {
 			_ = conn.Close()
 			conn = nil
 		}

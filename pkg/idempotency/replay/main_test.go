@@ -86,10 +86,15 @@ func (p post) request() idempotency.Key {
 
 const retention = time.Hour
 
+// create is replay.Create with nothing to finish.
+func create[T any](ctx context.Context, db *database.DB, key idempotency.Key, retention time.Duration, fn func(*gorm.DB) (T, error)) (T, bool, error) {
+	return replay.Create(ctx, db, key, retention, fn, func(*gorm.DB, T) error { return nil })
+}
+
 // to sends the request to db. It returns the note, and how often the transaction
 // ran.
 func (p post) to(ctx context.Context, db *database.DB) (got note, runs int, err error) {
-	got, replayed, err := replay.Create(ctx, db, p.request(), retention, func(tx *gorm.DB) (note, error) {
+	got, replayed, err := create(ctx, db, p.request(), retention, func(tx *gorm.DB) (note, error) {
 		runs++
 		n := note{Text: p.text}
 		err := tx.Create(&n).Error

@@ -3,12 +3,10 @@
 -- utf8mb4_bin ignores trailing spaces. object is null only within the
 -- transaction that has claimed the key.
 CREATE TABLE IF NOT EXISTS blog_idempotency_key (
-    id          binary(32)       NOT NULL,
-    expires_at  datetime(3)      NOT NULL,
-    fingerprint binary(32)       NOT NULL,
-    object      longblob         NULL,
-    gzipped     tinyint unsigned NOT NULL,
+    id          binary(32)  NOT NULL,
+    expires_at  datetime(3) NOT NULL,
+    fingerprint binary(32)  NOT NULL,
+    object      longblob    NULL,
     PRIMARY KEY (id),
-    KEY blog_idempotency_key_expires_at (expires_at),
-    CONSTRAINT blog_idempotency_key_gzipped CHECK (gzipped IN (0, 1))
+    KEY blog_idempotency_key_expires_at (expires_at)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

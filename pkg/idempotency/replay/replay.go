@@ -26,33 +26,38 @@ const (
 	retryAfter = time.Second
 )
 
-// Create runs fn in a transaction and returns the object that it created. With a
+// Create runs create in a transaction and returns the object that it created. With a
 // key it also stores the object for the given retention, in the same
 // transaction, unless an object is stored under the key already:
 //
 //   - a repeat of the same request returns the stored object and replayed;
 //     another request under the key returns an errcode.KeyReused error.
-//   - a repeat waits while the first request runs, and runs fn if that fails.
+//   - a repeat waits while the first request runs, and runs create if that fails.
 //     If the first request takes longer than Database.Timeout, the repeat returns
 //     an errcode.RequestInProgress error. On SQLite, where every write waits for
 //     every other, that is errcode.Unavailable.
 //
-// A failed fn leaves no key behind. Like the function of database.DB.InTx, fn
+// finish runs after the object is stored, just before the commit. It is for rows that other
+// writes wait for, such as counters.
+//
+// A failure leaves no key behind. Like the function of database.DB.InTx, both functions
 // may run several times.
 func Create[T any](ctx context.Context, db *database.DB, key idempotency.Key, retention time.Duration,
-	fn func(tx *gorm.DB) (T, error)) (created T, replayed bool, err error) {
+	create func(tx *gorm.DB) (T, error), finish func(tx *gorm.DB, created T) error) (created T, replayed bool, err error) {
 	claiming := false
 	err = db.InTx(ctx, func(tx *gorm.DB) (err error) {
 		created, replayed = *new(T), false // InTx may have run this before
 		if key.IsZero() {
-			created, err = fn(tx)
-			return err
+			if created, err = create(tx); err != nil {
+				return err
+			}
+			return finish(tx, created)
 		}
 		// Claim the key first: a transaction that waits for it must not have taken its
 		// snapshot before the first request committed.
 		row := newRow(key, tx.NowFunc().Add(retention))
 		claiming = true
-		stored, err := row.claim(tx)
+		stored, err := row.claim(db, tx)
 		if err != nil {
 			return err
 		}
@@ -60,10 +65,13 @@ func Create[T any](ctx context.Context, db *database.DB, key idempotency.Key, re
 		if replayed = stored != nil; replayed {
 			return stored.decode(&created)
 		}
-		if created, err = fn(tx); err != nil {
+		if created, err = create(tx); err != nil {
 			return err
 		}
-		return row.store(tx, created)
+		if err := row.store(db, tx, created); err != nil {
+			return err
+		}
+		return finish(tx, created)
 	})
 	if err == nil {
 		return created, replayed, nil

@@ -2,12 +2,10 @@ package replay
 
 import (
 	"bytes"
-	"compress/gzip"
 	"embed"
-	"encoding/json"
+	"encoding/gob"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"time"
 
@@ -25,17 +23,11 @@ var files embed.FS
 // Schema returns the table of this package, for database.Migrations.Shared.
 func Schema() fs.FS { return files }
 
-// compressFrom is the size in bytes from which an object is stored compressed.
-// JSON may escape one byte as six (\u0000), which would exceed the largest packet
-// that a server accepts (16 MiB).
-const compressFrom = 4 << 10
-
 type keyRow struct {
 	ID          []byte `gorm:"primaryKey"`
 	ExpiresAt   time.Time
 	Fingerprint []byte
 	Object      []byte
-	Gzipped     bool
 }
 
 // TableName implements gorm's TablerWithNamer.
@@ -49,8 +41,9 @@ func newRow(key idempotency.Key, expiresAt time.Time) *keyRow {
 // claim inserts the row. If the key is there already, it returns the stored row,
 // or an error if that is of another request. It waits for a transaction that has
 // claimed the key and is still running.
-func (r *keyRow) claim(tx *gorm.DB) (stored *keyRow, err error) {
-	err = database.Classify(tx.Create(r).Error)
+func (r *keyRow) claim(db *database.DB, tx *gorm.DB) (stored *keyRow, err error) {
+	_, err = db.Insert(tx, "idempotency_key", []string{"id", "expires_at", "fingerprint"}, r.ID, r.ExpiresAt, r.Fingerprint)
+	err = database.Classify(err)
 	if !errors.Is(err, database.ErrDuplicate) {
 		return nil, err
 	}
@@ -73,51 +66,22 @@ func (r *keyRow) claim(tx *gorm.DB) (stored *keyRow, err error) {
 	return stored, nil
 }
 
-// store saves the object beside the key that was claimed.
-func (r *keyRow) store(tx *gorm.DB, object any) (err error) {
-	if r.Object, err = json.Marshal(object); err != nil {
+// store saves the object beside the key that was claimed. gob takes less memory than
+// JSON, which may escape one byte as six (\u0000), and releases may differ in their
+// fields as well.
+func (r *keyRow) store(db *database.DB, tx *gorm.DB, object any) error {
+	var encoded bytes.Buffer
+	if err := gob.NewEncoder(&encoded).Encode(object); err != nil {
 		return fmt.Errorf("store what a request has created: %w", err)
 	}
-	if r.Gzipped = len(r.Object) >= compressFrom; r.Gzipped {
-		if r.Object, err = compress(r.Object); err != nil {
-			return err
-		}
-	}
-	return tx.Select("object", "gzipped").Updates(r).Error
+	_, err := db.Exec(tx, "UPDATE "+db.Table("idempotency_key")+" SET object = ? WHERE id = ?", encoded.Bytes(), r.ID)
+	return err
 }
 
 // decode decodes the stored object into the value that object points to.
-func (r *keyRow) decode(object any) (err error) {
-	encoded := r.Object
-	if r.Gzipped {
-		encoded, err = decompress(encoded)
-	}
-	if err == nil {
-		err = json.Unmarshal(encoded, object)
-	}
-	if err != nil {
+func (r *keyRow) decode(object any) error {
+	if err := gob.NewDecoder(bytes.NewReader(r.Object)).Decode(object); err != nil {
 		return fmt.Errorf("read the object stored under an Idempotency-Key: %w", err)
 	}
 	return nil
-}
-
-func compress(plain []byte) ([]byte, error) {
-	var packed bytes.Buffer
-	writer, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed) // the default can take 20 times as long while others wait
-	if err != nil {
-		return nil, err
-	}
-	if _, err := writer.Write(plain); err != nil {
-		return nil, err
-	}
-	err = writer.Close()
-	return packed.Bytes(), err
-}
-
-func decompress(packed []byte) ([]byte, error) {
-	reader, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(reader)
 }

@@ -8,6 +8,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/periodic"
 )
 
 // sweepBatch keeps each transaction short, because it holds locks.
@@ -32,27 +33,17 @@ type Sweeper struct {
 	Log      *zap.Logger
 }
 
-// Run sweeps at once and then every Interval until ctx ends. Several replicas
-// may do so at the same time. A failed sweep is logged and tried again.
+// Run sweeps at once and then every Interval until ctx ends; see periodic.Run. A failed
+// sweep is logged.
 func (s Sweeper) Run(ctx context.Context) error {
-	ticker := time.NewTicker(s.Interval)
-	defer ticker.Stop()
-	for {
-		removed, err := s.Sweep(ctx)
+	return periodic.Run(ctx, s.Interval, s.Sweep, func(removed int64, err error) {
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case err != nil:
 			s.Log.Warn("old idempotency keys could not be removed", zap.Error(err))
 		case removed > 0:
 			s.Log.Info("removed old idempotency keys", zap.Int64("keys", removed))
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
+	})
 }
 
 // Sweep removes the keys that have expired and returns their number.

@@ -37,7 +37,7 @@ func fill(t *testing.T, db *database.DB, n, expired int) {
 		id := sha256.Sum256(fmt.Append(nil, "filled ", i))
 		rows = append(rows, map[string]any{
 			"id": id[:], "expires_at": now.Add(time.Duration(i-expired)*time.Minute + 30*time.Second), "fingerprint": id[:],
-			"object": []byte("{}"), "gzipped": false,
+			"object": []byte("{}"),
 		})
 	}
 	require.NoError(t, db.Gorm(t.Context()).Table(db.Table("idempotency_key")).CreateInBatches(rows, 500).Error)

@@ -13,12 +13,15 @@ import (
 )
 
 func TestDataIsFreeAgainAfterwards(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "var")
 	for range 2 {
 		d, err := claim.OpenData(dir)
 		require.NoError(t, err)
 		_, err = claim.OpenData(dir)
 		require.ErrorContains(t, err, fmt.Sprintf("another make run (process %d) uses %s", os.Getpid(), dir))
+		info, err := os.Stat(dir)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o700), info.Mode().Perm(), "databases and secrets")
 		require.NoError(t, d.Close())
 	}
 }

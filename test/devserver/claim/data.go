@@ -37,7 +37,7 @@ func OpenData(dir string) (*Data, error) {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return nil, d.Unusable(errors.New("it is a file, not a directory"))
 	}
-	if err := os.MkdirAll(d.Path("log"), 0o750); err != nil {
+	if err := os.MkdirAll(d.Path("log"), 0o700); err != nil {
 		return nil, d.Unusable(err)
 	}
 	d.lock, err = os.OpenFile(d.Path("run.lock"), os.O_RDWR|os.O_CREATE, 0o600)

@@ -19,6 +19,9 @@ type Config struct {
 	Tags        Endpoint
 	Articles    Endpoint
 	Mix         Mix
+	// Loaded is the number of articles of package corpus that were loaded, with their
+	// tags, before the load started. Workers read them, too.
+	Loaded int
 	// Think is the mean pause of a worker between requests.
 	Think time.Duration
 	// Token is the token of the workers; see Load.SetToken. Results never contain
@@ -30,6 +33,9 @@ type Config struct {
 	// MaxDuration is the maximum duration of a request in the service. The
 	// slowest uploads take most of it.
 	MaxDuration time.Duration
+	// HeaderTimeout is the service's timeout for the header of a request. Silent
+	// workers speak around it and up to four times as late.
+	HeaderTimeout time.Duration
 }
 
 // Endpoint is the endpoint of a service.
@@ -46,6 +52,8 @@ type Mix struct {
 	// Idle workers leave a connection idle for seconds and then use it again, all
 	// of them after every Nudge.
 	Idle int
+	// Silent workers open connections ahead of their requests.
+	Silent int
 	// Slow workers send bodies in up to two seconds. Slowest workers take most of
 	// MaxDuration, and begin after every Nudge.
 	Slow, Slowest int
@@ -59,6 +67,7 @@ type Mix struct {
 // Load is a running load.
 type Load struct {
 	config  Config
+	pages   []page // of lists of the loaded articles
 	results *recorder
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
@@ -72,11 +81,12 @@ type Load struct {
 // Start starts a load.
 func Start(config Config) *Load {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &Load{config: config, results: newRecorder(config.Source), cancel: cancel, nudge: make(chan struct{}), token: config.Token}
+	l := &Load{config: config, pages: loadedPages(config.Loaded), results: newRecorder(config.Source), cancel: cancel, nudge: make(chan struct{}), token: config.Token}
 	mix := config.Mix
 	l.spawn(ctx, mix.Reused, "reused", (*worker).reused)
 	l.spawn(ctx, mix.Fresh, "fresh", (*worker).freshConnections)
 	l.spawn(ctx, mix.Idle, "idle", (*worker).idle)
+	l.spawnSilent(ctx, mix.Silent)
 	l.spawn(ctx, mix.Slow, "slow", (*worker).slow)
 	l.spawn(ctx, mix.Slowest, "slowest", (*worker).slowest)
 	l.spawn(ctx, mix.Busy, "busy", (*worker).busy)
@@ -88,6 +98,14 @@ func (l *Load) spawn(ctx context.Context, count int, kind string, run func(*work
 	for n := range count {
 		w := newWorker(l, fmt.Sprintf("%s%d", kind, n), newWires(l))
 		l.workers.Go(func() { run(w, ctx); w.transport.close() })
+	}
+}
+
+func (l *Load) spawnSilent(ctx context.Context, count int) {
+	for n := range count {
+		ahead := newWires(l)
+		w := newWorker(l, fmt.Sprintf("silent%d", n), ahead)
+		l.workers.Go(func() { w.silent(ctx, ahead); ahead.close() })
 	}
 }
 

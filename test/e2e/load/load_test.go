@@ -104,8 +104,11 @@ func serve(t *testing.T, fault func(n int, w http.ResponseWriter) bool) (*backen
 	return b, load.Endpoint{Addr: strings.TrimPrefix(server.URL, "http://"), Host: "blog.example"}
 }
 
+// headerTimeout is that of loads, and of servers that have one.
+const headerTimeout = 50 * time.Millisecond
+
 func run(at load.Endpoint, mix load.Mix, during func(*load.Load)) load.Result {
-	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: mix, Think: time.Millisecond, MaxDuration: time.Second})
+	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: mix, Think: time.Millisecond, MaxDuration: time.Second, HeaderTimeout: headerTimeout})
 	during(l)
 	return l.Stop()
 }
@@ -119,14 +122,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // With a healthy backend no request fails, and the ledger contains every write.
 func TestHealthyBackend(t *testing.T) {
 	b, at := serve(t, nil)
-	mix := load.Mix{Reused: 3, Fresh: 2, Idle: 2, Slow: 1, Slowest: 1, H2C: 2, H2CShared: 4}
+	mix := load.Mix{Reused: 3, Fresh: 2, Idle: 2, Silent: 2, Slow: 1, Slowest: 1, H2C: 2, H2CShared: 4}
 	result := run(at, mix, func(l *load.Load) {
 		until(t, l, func(c load.Count) bool { return c.Requests > 1500 })
 	})
 	defer b.lock()()
 	require.Zero(t, result.Failed, result.Failures)
 	require.Greater(t, 2*result.Posts, result.Requests)
-	require.Len(t, result.Writers, 15)
+	require.Len(t, result.Writers, 17)
 	require.Equal(t, map[string]int{"pod-1": result.Requests}, totals(result.Pods))
 	acknowledged := 0
 	for worker, w := range result.Writers {
@@ -141,6 +144,28 @@ func TestHealthyBackend(t *testing.T) {
 		acknowledged += len(w.Tags) + len(w.Articles)
 	}
 	require.Equal(t, result.Posts, acknowledged)
+}
+
+// Loaded articles are read, and a response with other content is a failure.
+func TestLoadedArticles(t *testing.T) {
+	b, at := serve(t, nil)
+	const loaded = 1000
+	b.next = loaded
+	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Loaded: loaded, Mix: load.Mix{Reused: 4}, MaxDuration: time.Second, Think: time.Millisecond})
+	until(t, l, func(c load.Count) bool { return c.Failed > 20 })
+	result := l.Stop()
+	defer b.lock()()
+	require.Equal(t, map[string]int{"wrong content": result.Failed}, result.Kinds)
+	var articles, lists int
+	for _, failure := range result.Failures {
+		if strings.Contains(failure.Error, "the expected list") {
+			lists++
+		} else {
+			articles++
+		}
+	}
+	require.Positive(t, articles)
+	require.Positive(t, lists)
 }
 
 func totals(pods map[string]map[int64]int) map[string]int {
@@ -415,6 +440,36 @@ func answerOnce(b *backend, conn net.Conn, answered chan<- *net.TCPConn) {
 	response.ContentLength = int64(recorder.Body.Len())
 	_ = response.Write(conn)
 	answered <- conn.(*net.TCPConn)
+}
+
+// Connections that are opened ahead of their requests fail if the server's timeout for a
+// header begins before the header, as net/http's does.
+func TestSilentConnections(t *testing.T) {
+	b := &backend{objects: map[string]map[string]any{}, arrived: map[string]int{}}
+	server := httptest.NewUnstartedServer(b)
+	server.Config.ReadHeaderTimeout = headerTimeout
+	server.Start()
+	defer server.Close()
+	at := load.Endpoint{Addr: strings.TrimPrefix(server.URL, "http://"), Host: "blog.example"}
+	result := run(at, load.Mix{Silent: 10}, func(l *load.Load) {
+		until(t, l, func(c load.Count) bool { return c.Failed > 3 && c.Requests > c.Failed })
+	})
+	require.NotZero(t, result.Reconnects, "connections that were closed while they were silent are replaced")
+}
+
+// A connection that can't be opened ahead is a failure.
+func TestSilentConnectionRefused(t *testing.T) {
+	_, at := serve(t, nil)
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	l := load.Start(load.Config{
+		Run: "r", Source: "s", Tags: at, Articles: load.Endpoint{Addr: strings.TrimPrefix(gone.URL, "http://")},
+		Mix: load.Mix{Silent: 1}, HeaderTimeout: headerTimeout, MaxDuration: time.Second,
+	})
+	until(t, l, func(c load.Count) bool { return c.Failed > 0 })
+	result := l.Stop()
+	require.Equal(t, http.MethodConnect, result.Failures[0].Method)
+	require.Equal(t, "connection refused", result.Failures[0].Kind)
 }
 
 // After a nudge idle connections are used, and the slowest uploads begin.

@@ -69,8 +69,8 @@ type Count struct {
 // Second is a second of a load.
 type Second struct {
 	Requests, Failed int
-	// Latency counts the responses by Bucket.
-	Latency map[int]int
+	// Latency counts the responses by Bucket, Reads those to GET.
+	Latency, Reads map[int]int
 }
 
 // Failure is a failed request.
@@ -159,6 +159,9 @@ func (r *recorder) record(worker string, sent request, got answer, err error) {
 	second := r.second(now)
 	second.Requests++
 	second.Latency[Bucket(latency)]++
+	if sent.method == http.MethodGet {
+		second.Reads[Bucket(latency)]++
+	}
 	if got.pod != "" && err == nil {
 		if r.all.Pods[got.pod] == nil {
 			r.all.Pods[got.pod] = map[int64]int{}
@@ -196,7 +199,7 @@ func (r *recorder) fail(now time.Time, worker string, sent request, got answer, 
 func (r *recorder) second(now time.Time) *Second {
 	s := r.all.Seconds[now.Unix()]
 	if s == nil {
-		s = &Second{Latency: map[int]int{}}
+		s = &Second{Latency: map[int]int{}, Reads: map[int]int{}}
 		r.all.Seconds[now.Unix()] = s
 	}
 	return s

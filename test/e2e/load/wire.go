@@ -126,6 +126,18 @@ func (ws *wires) connect(ctx context.Context, addr string) (*wire, error) {
 	return w, nil
 }
 
+// openAhead connects for a later request, unless a connection is open.
+func (ws *wires) openAhead(ctx context.Context, addr string) error {
+	if ws.open[addr] != nil {
+		return nil
+	}
+	w, err := ws.connect(ctx, addr)
+	if err == nil {
+		w.watch()
+	}
+	return err
+}
+
 // watch closes the connection as soon as the server closes it, like clients that read
 // in the background. If it were closed at its next use, the pod would be deleted and
 // not acknowledge the FIN. The conntrack entry of the node would then stay in LAST_ACK

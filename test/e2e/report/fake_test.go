@@ -174,6 +174,8 @@ func (f *fake) finish() *Run {
 	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	r.Steady = Latency{Requests: r.Requests / 4, P50: 3100 * time.Microsecond, P90: 8400 * time.Microsecond, P99: ms(17), Max: ms(61)}
 	r.Disturbed = Latency{Requests: r.Requests * 3 / 4, P50: 3300 * time.Microsecond, P90: 9200 * time.Microsecond, P99: ms(34), Max: ms(412)}
+	r.SteadyReads, r.RolloutReads, r.ReadP99Ratio = r.Steady, r.Disturbed, 2
+	r.RolloutReads.Requests /= 3
 	for _, p := range f.all {
 		r.Pods = append(r.Pods, *p)
 	}

@@ -143,6 +143,9 @@ func (r *Report) tiles() []tile {
 		{Value: number(l.Acknowledged), Name: "Acknowledged writes", Note: fmt.Sprintf("%s lost, %s duplicated", number(l.Lost), number(l.Duplicated)), Bad: !l.Exact()},
 		{Value: duration(run.Disturbed.P99), Name: "p99 during events", Note: duration(run.Steady.P99) + " otherwise"},
 	}
+	if run.ReadP99Ratio > 0 {
+		tiles = append(tiles, tile{Value: ratio(run.ReadP99Ratio), Name: "p99 of reads in rollouts", Note: "of the steady one, wanted: ≤ " + ratio(MaxReadP99Ratio)})
+	}
 	if len(r.Controls) > 0 {
 		tiles = append(tiles, tile{
 			Value: fmt.Sprintf("%d of %d", r.detected(), len(r.Controls)), Name: "Negative controls", Note: "detected",
@@ -195,6 +198,7 @@ func (l Ledger) rows() []ledgerRow {
 		{Name: "Altered", Count: l.Altered, Bad: l.Altered > 0, Meaning: "stored with other content than acknowledged"},
 		{Name: "Unexpected", Count: l.Unexpected, Bad: l.Unexpected > 0, Meaning: "stored, but never sent"},
 		{Name: "Read model differs", Count: l.ReadModelDiffers, Bad: l.ReadModelDiffers > 0, Meaning: "tags that differ in the article service"},
+		{Name: "Counters differ", Count: l.CountersDiffer, Bad: l.CountersDiffer > 0, Meaning: "totals of lists that are wrong"},
 		{Name: "Unanswered", Count: l.Unanswered, Meaning: "sent, but not acknowledged; " + number(l.Applied) + " of them are stored"},
 	}
 }

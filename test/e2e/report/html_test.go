@@ -255,6 +255,8 @@ func TestPageOfASuccess(t *testing.T) {
 	}
 	require.Empty(t, p.elements("li", "failed"))
 
+	require.Contains(t, p.elements("ul", "tiles")[0].text(), "p99 of reads in rollouts 2.0 × of the steady one, wanted: ≤ 1.5 ×")
+
 	graceful := p.section(t, "graceful")
 	require.Equal(t, "none", graceful.elements("p", "none")[0].text())
 	require.Empty(t, graceful.elements("", "failure"))
@@ -265,6 +267,8 @@ func TestPageOfASuccess(t *testing.T) {
 		{"", "responses", "p50", "p90", "p99", "slowest"},
 		{"Steady", number(r.Graceful.Requests / 4), "3.1ms", "8.4ms", "17ms", "61ms"},
 		{"During disturbances", number(r.Graceful.Requests * 3 / 4), "3.3ms", "9.2ms", "34ms", "410ms"},
+		{"Reads, steady", number(r.Graceful.Requests / 4), "3.1ms", "8.4ms", "17ms", "61ms"},
+		{"Reads during rollouts", number(r.Graceful.Requests * 3 / 4 / 3), "3.3ms", "9.2ms", "34ms", "410ms"},
 	}, graceful.cells("latency"))
 	counts := []string{all, posts, "0", "17", number(r.Graceful.Connections), "61"}
 	require.Equal(t, [][]string{append([]string{"ingress"}, counts...), append([]string{"All"}, counts...)}, graceful.cells("sources")[1:])

@@ -40,6 +40,9 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return nil
 }
 
+// MaxReadP99Ratio is what Run.ReadP99Ratio should be at most.
+const MaxReadP99Ratio = 1.5
+
 // Fact is a row of a table.
 type Fact struct{ Name, Value string }
 
@@ -66,7 +69,12 @@ type Run struct {
 	Failures []load.Failure
 	// Steady is the latency outside of events, Disturbed the latency during events.
 	Steady, Disturbed Latency
-	Ledger            Ledger
+	// SteadyReads is the latency of GET outside of events, RolloutReads that during
+	// rollouts. ReadP99Ratio is the p99 during rollouts divided by the steady one, 0
+	// if there is none.
+	SteadyReads, RolloutReads Latency
+	ReadP99Ratio              float64
+	Ledger                    Ledger
 	// Confidence is the upper bound of the failure rate with 95 % confidence:
 	// 3 / requests if none failed (rule of three).
 	Confidence float64
@@ -85,6 +93,7 @@ type Event struct {
 	Name       string
 	Start, End time.Time
 	Crash      bool
+	Rollout    bool // all pods of a service are replaced
 	Failed     int
 	Recovery   time.Duration
 }
@@ -118,14 +127,16 @@ type Ledger struct {
 	// ReadModelDiffers counts tags that differ in the article service's read
 	// model.
 	ReadModelDiffers int
+	// CountersDiffer counts counters of articles that differ from the articles.
+	CountersDiffer int
 	// Examples describe the first differences.
 	Examples []string
 }
 
 // Exact reports whether every acknowledged write is stored once and unaltered, nothing
-// unexpected is stored, and the read model is complete.
+// unexpected is stored, the read model is complete, and the counters are right.
 func (l Ledger) Exact() bool {
-	return l.Lost+l.Duplicated+l.Unexpected+l.Altered+l.ReadModelDiffers == 0
+	return l.Lost+l.Duplicated+l.Unexpected+l.Altered+l.ReadModelDiffers+l.CountersDiffer == 0
 }
 
 // Control is a negative control: a system with a fault that the e2e test must detect.

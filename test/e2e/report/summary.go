@@ -50,6 +50,10 @@ func (r *Run) summarise(line func(name, format string, args ...any), name string
 	}
 	line("", "steady p50 %s, p99 %s; disturbed p50 %s, p99 %s, slowest %s", duration(r.Steady.P50), duration(r.Steady.P99),
 		duration(r.Disturbed.P50), duration(r.Disturbed.P99), duration(r.Disturbed.Max))
+	if r.ReadP99Ratio > 0 {
+		line("", "reads: steady p99 %s; during rollouts %s, which is %s (wanted: at most %s)", duration(r.SteadyReads.P99), duration(r.RolloutReads.P99),
+			ratio(r.ReadP99Ratio), ratio(MaxReadP99Ratio))
+	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Kinds)) {
 		line("", "failed: %s × %s", number(r.Kinds[kind]), brief(80, kind))
 	}

@@ -36,6 +36,9 @@ func duration(d time.Duration) string {
 	return d.Round(unit).String()
 }
 
+// ratio formats a multiple: 1.2 ×.
+func ratio(r float64) string { return fmt.Sprintf("%.1f ×", r) }
+
 // clock formats a time of day in UTC.
 func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
 

@@ -170,16 +170,22 @@ func (r *Runner) accessRun(ctx context.Context, s *system) error {
 // secret.
 func (r *Runner) addClient(ctx context.Context, s *system) (string, error) {
 	secret := rand.Text()
-	cmd := exec.CommandContext(ctx, builds.Build{Service: string(article), Version: current}.Program(r.folder), "client", "add", appKey, "--secret-file", "-") // #nosec G204 -- just built
+	cmd := r.articleCommand(ctx, s, "client", "add", appKey, "--secret-file", "-")
 	cmd.Stdin = strings.NewReader(secret)
-	cmd.Env = []string{
-		"ACHILLES_DATABASE_DBTYPE=mysql", "ACHILLES_DATABASE_HOST=" + s.cluster.MySQL.Addr, "ACHILLES_DATABASE_DBNAME=" + s.database(article),
-		"ACHILLES_DATABASE_USERNAME=" + s.cluster.MySQL.User, "ACHILLES_DATABASE_PASSWORD=" + s.cluster.MySQL.Password,
-	}
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("article client add %s: %w: %s", appKey, err, output)
 	}
 	return secret, nil
+}
+
+// articleCommand returns a command of the article service on the database of a system.
+func (r *Runner) articleCommand(ctx context.Context, s *system, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, builds.Build{Service: string(article), Version: current}.Program(r.folder), args...) // #nosec G204 -- just built
+	cmd.Env = []string{
+		"ACHILLES_DATABASE_DBTYPE=mysql", "ACHILLES_DATABASE_HOST=" + s.cluster.MySQL.Addr, "ACHILLES_DATABASE_DBNAME=" + s.database(article),
+		"ACHILLES_DATABASE_USERNAME=" + s.cluster.MySQL.User, "ACHILLES_DATABASE_PASSWORD=" + s.cluster.MySQL.Password,
+	}
+	return cmd
 }
 
 // checker sends requests and records unexpected responses.
@@ -309,7 +315,8 @@ func (a *apiClient) limitHolds(ctx context.Context, address string) (holds bool,
 	}
 	slices.Sort(pods)
 	replicas := len(slices.Compact(pods))
-	limit := authBurst + int(time.Since(began)/authInterval)
+	// Each further replica may allow one request before it learns of the others'.
+	limit := authBurst + int(time.Since(began)/authInterval) + replicas - 1
 	return unexpected == "" && replicas > 1 && authBurst <= allowed && allowed <= limit,
 		fmt.Sprintf("%d token requests from one address to %d pods: %d allowed, limit %d, the others rejected with Retry-After%s",
 			authTries, replicas, allowed, limit, unexpected), nil

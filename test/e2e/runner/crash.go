@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/achilles-blog/achilles/test/e2e/load"
+	"github.com/achilles-blog/achilles/test/e2e/report"
 )
 
 // afterCrash is the time between crashes.
@@ -88,7 +89,7 @@ func (r *Runner) crashRun(ctx context.Context, s *system) error {
 			break
 		}
 		r.log("  %s", c.name)
-		err = t.during(c.name, true, func() error {
+		err = t.during(report.Event{Name: c.name, Crash: true}, func() error {
 			return errors.Join(c.run(ctx), pause(ctx, afterCrash))
 		})
 	}
@@ -141,10 +142,8 @@ func (r *Runner) awaitRecovery(ctx context.Context, t *traffic) (bool, error) {
 }
 
 func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

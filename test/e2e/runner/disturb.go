@@ -8,31 +8,32 @@ import (
 
 // disturbance is a graceful event during which no request may fail.
 type disturbance struct {
-	name string
-	run  func(ctx context.Context, s *system) error
+	name    string
+	rollout bool // replaces all pods of a service
+	run     func(ctx context.Context, s *system) error
 }
 
 // disturbances returns the graceful events of a platform. After the last the system is
 // in its initial state.
 func disturbances(nodes []string, newer string) []disturbance {
 	all := []disturbance{
-		{"restart tag", restart(tag)},
-		{"restart article", restart(article)},
-		{"restart both", restart(tag, article)},
-		{"restart during a restart", restartTwice},
-		{"helm upgrade: configuration", changeConfiguration},
-		{"scale up to 4", scaleTo(4, tag, article)},
-		{"scale down to 2", scaleTo(2, tag, article)},
-		{"helm upgrade: new schema", newSchema(newer)},
-		{"helm rollback", func(ctx context.Context, s *system) error { return s.rollback(ctx) }},
+		{"restart tag", true, restart(tag)},
+		{"restart article", true, restart(article)},
+		{"restart both", true, restart(tag, article)},
+		{"restart during a restart", true, restartTwice},
+		{"helm upgrade: configuration", true, changeConfiguration},
+		{"scale up to 4", false, scaleTo(4, tag, article)},
+		{"scale down to 2", false, scaleTo(2, tag, article)},
+		{"helm upgrade: new schema", true, newSchema(newer)},
+		{"helm rollback", true, func(ctx context.Context, s *system) error { return s.rollback(ctx) }},
 	}
 	for _, node := range nodes {
-		all = append(all, disturbance{"drain " + node, drain(node)})
+		all = append(all, disturbance{"drain " + node, false, drain(node)})
 	}
 	return append(all,
-		disturbance{"scale down to 1", scaleTo(1, tag, article)},
-		disturbance{"restart of single replicas", restart(tag, article)},
-		disturbance{"scale up to 2", scaleTo(2, tag, article)},
+		disturbance{"scale down to 1", false, scaleTo(1, tag, article)},
+		disturbance{"restart of single replicas", true, restart(tag, article)},
+		disturbance{"scale up to 2", false, scaleTo(2, tag, article)},
 	)
 }
 

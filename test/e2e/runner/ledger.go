@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/achilles-blog/achilles/test/e2e/load"
@@ -14,17 +15,18 @@ import (
 const maxExamples = 20
 
 // comparison compares the ledgers of all loads with the databases. It only counts the
-// writes of one run.
+// writes of one run, and ignores what was loaded before.
 type comparison struct {
 	run     string
+	loaded  loaded
 	writers map[string]*load.Writer // by run/source/worker
 	// seen counts the rows by table/run/source/worker and sequence number.
 	seen   map[string]map[int]int
 	result report.Ledger
 }
 
-func newComparison(run string, all map[string][]load.Result) *comparison {
-	c := &comparison{run: run, writers: map[string]*load.Writer{}, seen: map[string]map[int]int{}}
+func newComparison(run string, all map[string][]load.Result, before loaded) *comparison {
+	c := &comparison{run: run, loaded: before, writers: map[string]*load.Writer{}, seen: map[string]map[int]int{}}
 	for run, results := range all {
 		for _, result := range results {
 			for name, w := range result.Writers {
@@ -49,12 +51,16 @@ func (c *comparison) compare(ctx context.Context, tags, articles querier) (repor
 		return c.result, err
 	}
 	c.countWrites()
-	err := c.compareReadModel(ctx, tags, articles)
+	if err := c.compareReadModel(ctx, tags, articles); err != nil {
+		return c.result, err
+	}
+	err := c.compareCounters(ctx, articles)
 	return c.result, err
 }
 
 func (c *comparison) readTags(ctx context.Context, db querier) error {
-	return each(ctx, db, "SELECT id, name, state FROM blog_tag WHERE is_deleted = 0", func(rows *sql.Rows) error {
+	query := "SELECT id, name, state FROM blog_tag WHERE is_deleted = 0 AND id > " + strconv.Itoa(c.loaded.tags)
+	return each(ctx, db, query, func(rows *sql.Rows) error {
 		var id uint64
 		var name string
 		var state int
@@ -69,7 +75,8 @@ func (c *comparison) readTags(ctx context.Context, db querier) error {
 }
 
 func (c *comparison) readArticles(ctx context.Context, db querier) error {
-	query := "SELECT a.id, a.title, a.`desc`, COUNT(t.id) FROM blog_article a LEFT JOIN blog_article_tag t ON t.article_id = a.id WHERE a.is_deleted = 0 GROUP BY a.id"
+	query := "SELECT a.id, a.title, a.`desc`, COUNT(t.id) FROM blog_article a LEFT JOIN blog_article_tag t ON t.article_id = a.id " +
+		"WHERE a.is_deleted = 0 AND a.id > " + strconv.Itoa(c.loaded.articles) + " GROUP BY a.id"
 	return each(ctx, db, query, func(rows *sql.Rows) error {
 		var id uint64
 		var title, desc string
@@ -173,6 +180,24 @@ func (c *comparison) compareReadModel(ctx context.Context, tags, articles querie
 		}
 	}
 	return nil
+}
+
+// compareCounters compares the counters of articles, of all and by tag, with the articles.
+func (c *comparison) compareCounters(ctx context.Context, articles querier) error {
+	query := `SELECT tag_id, state, SUM(counted) AS counted, SUM(there) AS there FROM (
+			SELECT tag_id, state, value AS counted, 0 AS there FROM blog_article_count
+			UNION ALL SELECT 0, state, 0, 1 FROM blog_article WHERE is_deleted = 0
+			UNION ALL SELECT t.tag_id, a.state, 0, 1 FROM blog_article_tag t JOIN blog_article a ON a.id = t.article_id WHERE a.is_deleted = 0
+		) AS both_counts GROUP BY tag_id, state HAVING counted <> there`
+	return each(ctx, articles, query, func(rows *sql.Rows) error {
+		var tag, state, counted, there int
+		if err := rows.Scan(&tag, &state, &counted, &there); err != nil {
+			return err
+		}
+		c.result.CountersDiffer++
+		c.example("the counter of tag %d and state %d is %d, want %d", tag, state, counted, there)
+		return nil
+	})
 }
 
 func (c *comparison) altered(format string, args ...any) {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/test/bench/corpus"
+	"github.com/achilles-blog/achilles/test/bench/seed"
 	"github.com/achilles-blog/achilles/test/e2e/load"
 	"github.com/achilles-blog/achilles/test/e2e/report"
 	"github.com/achilles-blog/achilles/test/process"
@@ -22,10 +24,18 @@ func TestMain(m *testing.M) { process.Main(m) }
 type ledgers struct {
 	tags, articles *sql.DB
 	results        map[string][]load.Result
+	before         loaded
 }
 
-// write runs a load on real services, and waits until the tag read model is complete.
 func write(t *testing.T, repeat bool) *ledgers {
+	t.Helper()
+	l := &ledgers{}
+	l.run(t, repeat)
+	return l
+}
+
+// run runs a load on real services, and waits until the tag read model is complete.
+func (l *ledgers) run(t *testing.T, repeat bool) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts servers")
@@ -33,17 +43,24 @@ func write(t *testing.T, repeat bool) *ledgers {
 	tagDatabase, articleDatabase := dbtest.MySQL(t), dbtest.MySQL(t)
 	tags := process.Ready(t, process.Service(t, "tag"), process.On(tagDatabase))
 	articles := process.Ready(t, process.Service(t, "article"), process.Follow(articleDatabase, tags.Addr(t)))
+	l.tags, l.articles = open(t, tagDatabase), open(t, articleDatabase)
+	if l.before.articles > 0 {
+		require.NoError(t, newAPIClient("http://"+tags.Addr(t), "tags").createTags(t.Context(), process.Token()))
+		require.NoError(t, awaitTags(t.Context(), l.articles))
+		require.NoError(t, seed.Articles(t.Context(), l.articles, l.before.articles))
+		_, exit := process.Run(t, process.Service(t, "article"), process.Follow(articleDatabase, tags.Addr(t)), "recount")
+		require.Zero(t, exit)
+	}
 	written := load.Start(load.Config{
-		Run: "run", Source: "here", Mix: load.Mix{Reused: 2, Fresh: 1, H2C: 1}, MaxDuration: time.Second, Think: time.Millisecond, Token: process.Token(), Repeat: repeat,
+		Run: "run", Source: "here", Loaded: l.before.articles, Mix: load.Mix{Reused: 2, Fresh: 1, H2C: 1}, MaxDuration: time.Second, Think: time.Millisecond, Token: process.Token(), Repeat: repeat,
 		Tags:     load.Endpoint{Addr: tags.Addr(t), Host: "tags"},
 		Articles: load.Endpoint{Addr: articles.Addr(t), Host: "articles"},
 	})
 	process.Await(t, "200 requests", func() bool { return written.Count().Requests >= 200 })
 	result := written.Stop()
 	require.Zero(t, result.Failed, result.Failures)
-	l := &ledgers{tags: open(t, tagDatabase), articles: open(t, articleDatabase), results: map[string][]load.Result{"run": {result}}}
+	l.results = map[string][]load.Result{"run": {result}}
 	process.Await(t, "the tag read model", func() bool { return l.compare(t, l.tags, l.articles).ReadModelDiffers == 0 })
-	return l
 }
 
 func open(t *testing.T, cfg database.Config) *sql.DB {
@@ -56,7 +73,7 @@ func open(t *testing.T, cfg database.Config) *sql.DB {
 
 func (l *ledgers) compare(t *testing.T, tags, articles querier) report.Ledger {
 	t.Helper()
-	found, err := newComparison("run", l.results).compare(t.Context(), tags, articles)
+	found, err := newComparison("run", l.results, l.before).compare(t.Context(), tags, articles)
 	require.NoError(t, err)
 	return found
 }
@@ -104,16 +121,31 @@ func TestLedger(t *testing.T) {
 		{"disabled tag", "UPDATE blog_tag SET state = 0" + some, "", func(l *report.Ledger) { l.Altered++; l.ReadModelDiffers++ }},
 		{"tag that differs in the read model", "", "UPDATE blog_tag_projection SET name = 'other' ORDER BY id LIMIT 1", func(l *report.Ledger) { l.ReadModelDiffers++ }},
 		{"tag that is only in the read model", "", "INSERT INTO blog_tag_projection (id, name, state) VALUES (1000000, 'more', 1)", func(l *report.Ledger) { l.ReadModelDiffers++ }},
+		{"wrong counter", "", "UPDATE blog_article_count SET value = value + 1 ORDER BY tag_id LIMIT 1", func(l *report.Ledger) { l.CountersDiffer++ }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			found, want := l.with(t, c.tag, c.article), exact
 			c.change(&want)
 			require.NotEmpty(t, found.Examples)
 			found.Examples = nil
+			if want.CountersDiffer == 0 { // articles that are changed by hand are not counted
+				found.CountersDiffer = 0
+			}
 			require.Equal(t, want, found)
 			require.False(t, found.Exact())
 		})
 	}
+}
+
+// Articles and tags that were loaded before are read and counted, and are in no ledger.
+func TestLoadedBefore(t *testing.T) {
+	l := &ledgers{before: loaded{corpus.Tags, 3000}}
+	l.run(t, false)
+	exact := l.compare(t, l.tags, l.articles)
+	require.True(t, exact.Exact(), exact.Examples)
+
+	l.before.articles--
+	require.Equal(t, 1, l.compare(t, l.tags, l.articles).Unexpected)
 }
 
 // Writes that were not acknowledged may exist or not. Later runs don't count them.
@@ -139,7 +171,7 @@ func TestUnacknowledgedWrites(t *testing.T) {
 		"SELECT title, `desc`, content, created_at, updated_at FROM blog_article WHERE title = '"+unacknowledged+"'")
 	require.Equal(t, 1, twice.Duplicated, "an unacknowledged write exists twice")
 
-	later, err := newComparison("later", l.results).compare(t.Context(), l.tags, l.articles)
+	later, err := newComparison("later", l.results, loaded{}).compare(t.Context(), l.tags, l.articles)
 	require.NoError(t, err)
 	require.Zero(t, later.Sent+later.Acknowledged+later.Unanswered+later.Applied)
 	require.Equal(t, 1, later.Altered, "writes of earlier runs must not change")

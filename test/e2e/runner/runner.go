@@ -29,6 +29,10 @@ const (
 	failing = "e2e-failing"
 )
 
+// steadyFor is how long the load runs before the first graceful disturbance and after the
+// last, which is what latencies are compared with.
+const steadyFor = 20 * time.Second
+
 // namespace is the namespace of the system under test.
 const namespace = "achilles-e2e"
 
@@ -77,8 +81,8 @@ func Run(ctx context.Context, c *cluster.Cluster, options Options) (*report.Repo
 	r := &Runner{
 		options: options, cluster: c, folder: folder, began: time.Now(), chart: filepath.Join(options.Root, "deploy", "helm", "achilles"),
 		mixes: mixes{
-			ingress: load.Mix{Reused: 6, Fresh: 3, Idle: 10, Slow: 2, Slowest: 4},
-			node:    load.Mix{Reused: 4, Fresh: 2, Idle: 5, Slow: 1, Slowest: 2, H2C: 2, H2CShared: 3},
+			ingress: load.Mix{Reused: 6, Fresh: 3, Idle: 10, Silent: 4, Slow: 2, Slowest: 4},
+			node:    load.Mix{Reused: 4, Fresh: 2, Idle: 5, Silent: 10, Slow: 1, Slowest: 2, H2C: 2, H2CShared: 3},
 			think:   options.Think,
 		},
 		report: &report.Report{Mode: options.Mode, Started: time.Now().UTC()},
@@ -104,7 +108,7 @@ func (r *Runner) run(ctx context.Context) error {
 		wanted bool
 		run    func(context.Context, *system) error
 	}{
-		{"helm install and helm test", r.wants("graceful", "crashes"), r.install},
+		{"helm install, loading articles, and helm test", r.wants("graceful", "crashes"), r.install},
 		{"authentication, idempotency, versions, limits", r.wants("graceful"), r.accessRun},
 		{"G1: graceful disturbances", r.wants("graceful"), r.gracefulRun},
 		{"G2: crashes", r.wants("crashes"), r.crashRun},
@@ -209,6 +213,9 @@ func (r *Runner) install(ctx context.Context, s *system) error {
 	if err := s.rolledOut(ctx); err != nil {
 		return err
 	}
+	if err := r.loadArticles(ctx, s); err != nil { // before anything else has the first ids
+		return err
+	}
 	output, err := r.cluster.Helm(ctx, "test", release, "-n", s.namespace, "--timeout", rolloutTimeout.String())
 	r.result("helm test passes", err == nil, "%s", lastLine(output, err))
 	return nil
@@ -236,8 +243,8 @@ func (r *Runner) gracefulRun(ctx context.Context, s *system) error {
 	if err != nil {
 		return err
 	}
-	all := append([]disturbance{{"rotate the key of tokens", r.rotateKeys(t)}}, disturbances(nodes, newer)...)
-	err = errors.Join(pause(ctx, 6*time.Second), r.disturb(ctx, s, t, all))
+	all := append([]disturbance{{"rotate the key of tokens", false, r.rotateKeys(t)}}, disturbances(nodes, newer)...)
+	err = errors.Join(pause(ctx, steadyFor), r.disturb(ctx, s, t, all), pause(ctx, steadyFor))
 	if err == nil {
 		err = r.awaitRequests(ctx, t)
 	}
@@ -260,7 +267,7 @@ func (r *Runner) disturb(ctx context.Context, s *system, t *traffic, all []distu
 			return err
 		}
 		began := time.Now()
-		err := t.during(d.name, false, func() error { return errors.Join(d.run(ctx, s), s.rolledOut(ctx)) })
+		err := t.during(report.Event{Name: d.name, Rollout: d.rollout}, func() error { return errors.Join(d.run(ctx, s), s.rolledOut(ctx)) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", d.name, err)
 		}
@@ -294,8 +301,8 @@ func (r *Runner) checkGraceful(run *report.Run) {
 		"%d requests, %d of them POST, during %d disturbances; %d failed, none was repeated", run.Requests, run.Posts, len(run.Events), run.Failed)
 	l := run.Ledger
 	r.result("G1: every acknowledged write is stored exactly once", l.Exact() && l.Acknowledged > 0,
-		"%d acknowledged, %d lost, %d duplicated, %d altered, %d unexpected; the articles' tag read model differs in %d",
-		l.Acknowledged, l.Lost, l.Duplicated, l.Altered, l.Unexpected, l.ReadModelDiffers)
+		"%d acknowledged, %d lost, %d duplicated, %d altered, %d unexpected; the articles' tag read model differs in %d, their counters in %d",
+		l.Acknowledged, l.Lost, l.Duplicated, l.Altered, l.Unexpected, l.ReadModelDiffers, l.CountersDiffer)
 	r.result("G1: at least half of the requests are POST", 2*run.Posts >= run.Requests, "%d of %d", run.Posts, run.Requests)
 	r.result("G1: the minimum numbers are reached", run.Requests >= r.options.Requests && len(run.Events) >= r.options.Disturbances,
 		"%d requests of %d, %d disturbances of %d", run.Requests, r.options.Requests, len(run.Events), r.options.Disturbances)
@@ -328,7 +335,7 @@ func (r *Runner) compare(ctx context.Context, s *system, run string, results []l
 	defer func() { _ = articles.Close() }()
 	s.results[run] = results
 	for until := time.Now().Add(time.Minute); ; {
-		ledger, err := newComparison(run, s.results).compare(ctx, tags, articles)
+		ledger, err := newComparison(run, s.results, s.loaded).compare(ctx, tags, articles)
 		if err != nil || ledger.ReadModelDiffers == 0 || time.Now().After(until) {
 			return ledger, err
 		}

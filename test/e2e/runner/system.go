@@ -50,6 +50,8 @@ type system struct {
 	replicas int
 	// window is rollout.requestSeconds.
 	window time.Duration
+	// loaded is what was loaded before any load.
+	loaded loaded
 	// results are the results of all loads by run.
 	results map[string][]load.Result
 }
@@ -73,10 +75,12 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 	redisHost, redisPort, _ := net.SplitHostPort(s.cluster.Redis)
 	values := map[string]any{
 		"mariadb":       map[string]any{"enabled": false},
-		"database":      map[string]any{"host": host, "port": number(port), "username": s.cluster.MySQL.User, "existingSecret": "database"},
+		"database":      map[string]any{"host": host, "port": number(port), "username": s.cluster.MySQL.User, "existingSecret": "database", "passwordKey": "password"},
 		"redis":         map[string]any{"enabled": false},
 		"externalRedis": map[string]any{"host": redisHost, "port": number(redisPort)},
 		"ingress":       map[string]any{"enabled": true, "hosts": []string{s.host}},
+		// The load's clients name clients of their own, like a second proxy.
+		"trustedProxies": []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7"},
 		"networkPolicy": map[string]any{"extraFrom": []any{map[string]any{"namespaceSelector": map[string]any{
 			"matchLabels": map[string]any{"kubernetes.io/metadata.name": agentNamespace}}}}},
 	}
@@ -121,7 +125,8 @@ func (s *system) environment(c component) []any {
 func settings(c component) map[string]any {
 	const most, timeout = 100_000, "12s"
 	all := map[string]any{
-		"Limits":   map[string]any{"ReadPerSecond": most, "ReadBurst": most, "WritePerSecond": most, "WriteBurst": most},
+		"Server":   map[string]any{"TrustedHops": 2},
+		"Limits":   map[string]any{"ReadPerSecond": most, "ReadBurst": most, "SearchPerSecond": most, "SearchBurst": most, "WritePerSecond": most, "WriteBurst": most},
 		"Database": map[string]any{"Timeout": timeout},
 	}
 	if c == article {

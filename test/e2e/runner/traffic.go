@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/test/e2e/load"
 	"github.com/achilles-blog/achilles/test/e2e/report"
 )
@@ -37,7 +38,10 @@ func startTraffic(ctx context.Context, s *system, a *agents, name string, m mixe
 		return nil, err
 	}
 	t := &traffic{system: s, agents: a, name: name, began: time.Now()}
-	config := load.Config{Run: name, Source: "ingress", Mix: m.ingress, Think: m.think, Token: token, Repeat: m.repeat, MaxDuration: s.window}
+	config := load.Config{
+		Run: name, Source: "ingress", Mix: m.ingress, Think: m.think, Token: token, Repeat: m.repeat, Loaded: s.loaded.articles,
+		MaxDuration: s.window, HeaderTimeout: server.Default().ReadHeaderTimeout,
+	}
 	config.Tags, config.Articles = s.throughIngress()
 	t.ingress = load.Start(config)
 	config.Mix = m.node
@@ -93,8 +97,8 @@ func add(a, b load.Count) load.Count {
 }
 
 // during runs a function and records it as an event.
-func (t *traffic) during(name string, crash bool, run func() error) error {
-	event := report.Event{Name: name, Crash: crash, Start: time.Now()}
+func (t *traffic) during(event report.Event, run func() error) error {
+	event.Start = time.Now()
 	err := run()
 	event.End = time.Now()
 	t.mu.Lock()
@@ -152,6 +156,10 @@ func (t *traffic) summarise(results []load.Result) *report.Run {
 	run.Timeline = timeline(seconds)
 	run.Pods = podSeries(pods)
 	run.Steady, run.Disturbed = latencies(seconds, run.Events)
+	run.SteadyReads, run.RolloutReads = readLatencies(seconds, run.Events)
+	if run.SteadyReads.Requests > 0 && run.RolloutReads.Requests > 0 {
+		run.ReadP99Ratio = float64(run.RolloutReads.P99) / float64(run.SteadyReads.P99)
+	}
 	if run.Requests > 0 && run.Failed == 0 {
 		run.Confidence = 3 / float64(run.Requests)
 	}
@@ -161,12 +169,15 @@ func (t *traffic) summarise(results []load.Result) *report.Run {
 
 func merge(seconds map[int64]*load.Second, at int64, second *load.Second) {
 	if seconds[at] == nil {
-		seconds[at] = &load.Second{Latency: map[int]int{}}
+		seconds[at] = &load.Second{Latency: map[int]int{}, Reads: map[int]int{}}
 	}
 	seconds[at].Requests += second.Requests
 	seconds[at].Failed += second.Failed
 	for bucket, n := range second.Latency {
 		seconds[at].Latency[bucket] += n
+	}
+	for bucket, n := range second.Reads {
+		seconds[at].Reads[bucket] += n
 	}
 }
 
@@ -208,7 +219,7 @@ func latencies(seconds map[int64]*load.Second, events []report.Event) (steady, d
 	steadyBuckets, disturbedBuckets := map[int]int{}, map[int]int{}
 	for at, second := range seconds {
 		into := steadyBuckets
-		if slices.ContainsFunc(events, func(e report.Event) bool { return e.Start.Unix() <= at && at <= e.End.Unix() }) {
+		if slices.ContainsFunc(events, func(e report.Event) bool { return contains(e, at) }) {
 			into = disturbedBuckets
 		}
 		for bucket, n := range second.Latency {
@@ -216,6 +227,34 @@ func latencies(seconds map[int64]*load.Second, events []report.Event) (steady, d
 		}
 	}
 	return latency(steadyBuckets), latency(disturbedBuckets)
+}
+
+func contains(e report.Event, second int64) bool {
+	return e.Start.Unix() <= second && second <= e.End.Unix()
+}
+
+// readLatencies returns the latency of GET outside of all events and during rollouts.
+func readLatencies(seconds map[int64]*load.Second, events []report.Event) (steady, rollout report.Latency) {
+	steadyBuckets, rolloutBuckets := map[int]int{}, map[int]int{}
+	for at, second := range seconds {
+		into := steadyBuckets
+		for _, e := range events {
+			if contains(e, at) {
+				into = nil
+				if e.Rollout {
+					into = rolloutBuckets
+					break
+				}
+			}
+		}
+		if into == nil {
+			continue
+		}
+		for bucket, n := range second.Reads {
+			into[bucket] += n
+		}
+	}
+	return latency(steadyBuckets), latency(rolloutBuckets)
 }
 
 func latency(buckets map[int]int) report.Latency {

@@ -13,7 +13,7 @@ import (
 const began = 1_000_000
 
 func second(requests, failed int, latencies ...time.Duration) *load.Second {
-	s := &load.Second{Requests: requests, Failed: failed, Latency: map[int]int{}}
+	s := &load.Second{Requests: requests, Failed: failed, Latency: map[int]int{}, Reads: map[int]int{}}
 	for _, latency := range latencies {
 		s.Latency[load.Bucket(latency)]++
 	}
@@ -75,6 +75,28 @@ func TestSummarise(t *testing.T) {
 	require.Equal(t, 3*time.Second, run.Events[0].Recovery)
 	require.Equal(t, 1, run.Events[1].Failed)
 	require.Equal(t, time.Second, run.Events[1].Recovery)
+}
+
+// Reads are compared by whether a rollout is in progress. Those during other events count
+// for neither.
+func TestReads(t *testing.T) {
+	reads := func(latencies ...time.Duration) *load.Second {
+		s := second(1, 0)
+		for _, latency := range latencies {
+			s.Reads[load.Bucket(latency)]++
+		}
+		return s
+	}
+	run := (&traffic{began: at(0), events: []report.Event{
+		{Name: "restart", Rollout: true, Start: at(1), End: at(2)}, {Name: "drain", Start: at(4), End: at(5)},
+	}}).summarise([]load.Result{
+		{Seconds: map[int64]*load.Second{began: reads(10 * time.Millisecond), began + 2: reads(14 * time.Millisecond)}},
+		{Seconds: map[int64]*load.Second{began + 1: reads(10 * time.Millisecond), began + 5: reads(time.Second)}},
+	})
+	require.Equal(t, 1, run.SteadyReads.Requests)
+	require.Equal(t, 2, run.RolloutReads.Requests)
+	require.InDelta(t, 1.4, run.ReadP99Ratio, 0.1)
+	require.Zero(t, (&traffic{}).summarise(nil).ReadP99Ratio)
 }
 
 func TestConfidenceWithoutFailures(t *testing.T) {

@@ -19,7 +19,11 @@ templates. Takes root, name and keys.
 {{- end -}}
 
 {{- define "achilles.mariadbSecret" -}}
-{{- include "achilles.keptSecret" (dict "root" . "name" (printf "%s-mariadb" (include "achilles.fullname" .)) "keys" (list "password" "root-password")) -}}
+{{- $keys := list "root-password" -}}
+{{- range include "achilles.services" . | fromYamlArray -}}
+{{- $keys = append $keys (include "achilles.database" (dict "root" $ "service" .) | fromYaml).passwordKey -}}
+{{- end -}}
+{{- include "achilles.keptSecret" (dict "root" . "name" (printf "%s-mariadb" (include "achilles.fullname" .)) "keys" $keys) -}}
 {{- end -}}
 
 {{- define "achilles.redisSecret" -}}

@@ -13,15 +13,21 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The database of a service, as YAML with the keys of .Values.database, and name. Takes root and service. */}}
+{{/*
+The database of a service, as YAML with the keys of .Values.database, and name. Each service has its own account. Takes root
+and service.
+*/}}
 {{- define "achilles.database" -}}
 {{- $database := .service.database -}}
-{{- $_ := set $database "name" ($database.name | default (printf "achilles_%s" .service.name)) -}}
+{{- $own := printf "achilles_%s" .service.name -}}
+{{- $_ := set $database "name" ($database.name | default $own) -}}
+{{- $_ := set $database "username" ($database.username | default $own) -}}
+{{- $_ := set $database "passwordKey" ($database.passwordKey | default (printf "%s-password" .service.name)) -}}
 {{- with .root.Values.mariadb -}}
 {{- if .enabled -}}
 {{- $server := printf "%s-mariadb" (include "achilles.fullname" $.root) -}}
-{{- $database = dict "name" $database.name "username" $.root.Values.database.username "tls" "false"
-    "host" $server "port" 3306 "existingSecret" (.existingSecret | default $server) "passwordKey" "password" "usernameKey" ""
+{{- $database = dict "name" $database.name "username" $own "tls" "false" "host" $server "port" 3306
+    "existingSecret" (.existingSecret | default $server) "passwordKey" $database.passwordKey "usernameKey" ""
 -}}
 {{- end -}}
 {{- end -}}
@@ -36,13 +42,27 @@
 {{- $redis = dict "host" $server "port" 6379 "username" "" "tls" false "passwordKey" "password"
     "existingSecret" (.Values.redis.existingSecret | default $server)
 -}}
-{{- else if .Values.externalRedis.host -}}
+{{- else if or .Values.externalRedis.host .Values.externalRedis.addresses -}}
 {{- $redis = .Values.externalRedis -}}
 {{- end -}}
 {{- toYaml $redis -}}
 {{- end -}}
 
-{{/* The secrets that a service reads only when it starts, as a YAML list of file, secret and key. Takes root and service. */}}
+{{/* The ports of an external Redis, as a YAML list: of its addresses, and of the server that Sentinels watch. */}}
+{{- define "achilles.redisPorts" -}}
+{{- $ports := list -}}
+{{- with .Values.externalRedis -}}
+{{- range .addresses -}}
+{{- $ports = append $ports (regexFind "[0-9]+$" . | int) -}}
+{{- end -}}
+{{- if or .host .masterName -}}
+{{- $ports = append $ports (int .port) -}}
+{{- end -}}
+{{- end -}}
+{{- $ports | uniq | toYaml -}}
+{{- end -}}
+
+{{/* The secrets whose change replaces the pods at the next upgrade, as a YAML list of file, secret and key. Takes root and service. */}}
 {{- define "achilles.secretFiles" -}}
 {{- $database := include "achilles.database" . | fromYaml -}}
 - {file: database-password, secret: {{ $database.existingSecret | quote }}, key: {{ $database.passwordKey | quote }}}
@@ -50,6 +70,9 @@
 {{- with include "achilles.redis" .root | fromYaml }}
 {{- if .existingSecret }}
 - {file: redis-password, secret: {{ .existingSecret | quote }}, key: {{ .passwordKey | quote }}}
+{{- with .sentinelPasswordKey }}
+- {file: sentinel-password, secret: {{ $.root.Values.externalRedis.existingSecret | quote }}, key: {{ . | quote }}}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -106,12 +129,24 @@ Feed:
   {{- end }}
 {{- with include "achilles.redis" .root | fromYaml }}
 Redis:
-  Host: {{ include "achilles.address" . | quote }}
+  Addresses: {{ .addresses | default (list (include "achilles.address" .)) | toJson }}
+  {{- if .cluster }}
+  Cluster: true
+  {{- end }}
+  {{- with .masterName }}
+  MasterName: {{ . | quote }}
+  {{- end }}
   {{- with .username }}
   Username: {{ . | quote }}
   {{- end }}
+  {{- with .sentinelUsername }}
+  SentinelUsername: {{ . | quote }}
+  {{- end }}
   {{- if .existingSecret }}
   PasswordFile: {{ $secrets }}/redis-password
+  {{- end }}
+  {{- if and .existingSecret .sentinelPasswordKey }}
+  SentinelPasswordFile: {{ $secrets }}/sentinel-password
   {{- end }}
   TLS: {{ .tls }}
 {{- end }}

@@ -34,9 +34,9 @@ the previous revision keep serving while a service rejects its settings.
 
 {{/* Values for a database or Redis that is not used. */}}
 {{- define "achilles.validate.servers" -}}
-{{- $unset := dict "host" "" "port" 3306 "existingSecret" "" "passwordKey" "password" "usernameKey" "" "tls" "false" -}}
+{{- $unset := dict "host" "" "port" 3306 "existingSecret" "" "username" "" "passwordKey" "" "usernameKey" "" "tls" "false" -}}
 {{- if .Values.mariadb.enabled -}}
-{{- $databases := dict "database" (omit .Values.database "username") -}}
+{{- $databases := dict "database" .Values.database -}}
 {{- range $name, $service := .Values.services -}}
 {{- $_ := set $databases (printf "services.%s.database" $name) (omit ($service.database | default dict) "name") -}}
 {{- end -}}
@@ -51,15 +51,33 @@ the previous revision keep serving while a service rejects its settings.
 {{- if and .Values.mariadb.persistence.existingClaim (not .Values.mariadb.persistence.enabled) }}
 - mariadb.persistence.existingClaim is set, but mariadb.persistence.enabled is false, and the data would be lost with the pod: set mariadb.persistence.enabled=true
 {{- end -}}
-{{- if and .Values.redis.enabled .Values.externalRedis.host }}
-- externalRedis.host is set for your own Redis, but redis.enabled=true selects the bundled one: set redis.enabled=false, or remove externalRedis.host
+{{- $redis := .Values.externalRedis -}}
+{{- range $key := list "host" "addresses" -}}
+{{- if and $.Values.redis.enabled (get $redis $key) }}
+- {{ printf "externalRedis.%s is set for your own Redis, but redis.enabled=true selects the bundled one: set redis.enabled=false, or remove externalRedis.%s" $key $key }}
 {{- end -}}
-{{- if not .Values.externalRedis.host -}}
-{{- range $key, $unset := dict "port" 6379 "username" "" "tls" false "existingSecret" "" "passwordKey" "password" -}}
-{{- if ne (get $.Values.externalRedis $key | toString) (toString $unset) }}
+{{- end -}}
+{{- if and $redis.host $redis.addresses }}
+- externalRedis.host and externalRedis.addresses are both set: remove one of them
+{{- end -}}
+{{- if not (or $redis.host $redis.addresses) -}}
+{{- range $key, $unset := dict "port" 6379 "username" "" "tls" false "existingSecret" "" "passwordKey" "password" "cluster" false "masterName" "" -}}
+{{- if ne (get $redis $key | toString) (toString $unset) }}
 - {{ printf "externalRedis.%s is set, but externalRedis.host is empty: set externalRedis.host and redis.enabled=false, or remove externalRedis.%s" $key $key }}
 {{- end -}}
 {{- end -}}
+{{- else if and $redis.masterName (not $redis.addresses) }}
+- externalRedis.masterName is set, but externalRedis.addresses is empty: list the Sentinels there instead of externalRedis.host
+{{- else if and $redis.masterName $redis.cluster }}
+- externalRedis.cluster is set, but Sentinels (externalRedis.masterName) watch a server that is no cluster: remove one of them
+{{- end -}}
+{{- range $key := list "sentinelUsername" "sentinelPasswordKey" -}}
+{{- if and (get $redis $key) (not $redis.masterName) }}
+- {{ printf "externalRedis.%s is set, but externalRedis.masterName is empty: set it to the name of the server that the Sentinels watch" $key }}
+{{- end -}}
+{{- end -}}
+{{- if and $redis.sentinelPasswordKey (not $redis.existingSecret) }}
+- externalRedis.sentinelPasswordKey is set, but externalRedis.existingSecret is empty: name the Secret that has this key
 {{- end -}}
 {{- end -}}
 

@@ -41,12 +41,14 @@ var (
 type Store interface {
 	// Add inserts a client and sets its times.
 	Add(ctx context.Context, client Client, secret Hash) error
-	// Find returns the client and the hash of its secret.
-	Find(ctx context.Context, key string) (Client, Hash, error)
+	// Find returns the client and the hash of its secret, followed by that of its
+	// former one while that is valid.
+	Find(ctx context.Context, key string) (Client, []Hash, error)
 	// List returns all clients, ordered by key.
 	List(ctx context.Context) ([]Client, error)
-	// Rotate replaces the hash of the secret.
-	Rotate(ctx context.Context, key string, secret Hash) error
+	// Rotate replaces the hash of the secret. The former one is valid until then,
+	// which may be in the past; an older one is not.
+	Rotate(ctx context.Context, key string, secret Hash, formerUntil time.Time) error
 	// Remove deletes the client.
 	Remove(ctx context.Context, key string) error
 }

@@ -33,17 +33,24 @@ func (a *API) createArticle(c *gin.Context) {
 		return
 	}
 	actor := auth.PrincipalOf(c).AppKey
-	key, err := requests.IdempotencyKey(c, actor, request)
+	key, err := requests.IdempotencyKey(c, actor, request.meaning())
 	if err != nil {
 		responses.Error(c, err)
 		return
 	}
+	reserved, err := a.Memory.Reserve(c, WriteMemory(contentSize(request.Content)))
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	defer reserved.Release()
 	created, replayed, err := a.Articles.Create(c.Request.Context(), request.draft(actor), key)
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.CreateArticleFailed)
 		return
 	}
-	responses.Created(c, fmt.Sprintf("/api/v1/articles/%d", created.ID), etag(created), toResponse(created, true), replayed)
+	reserved.Resize(int64(len(created.Content)))
+	responses.Created(c, fmt.Sprintf("/api/v1/articles/%d", created.ID), etag(created), withContent(created, created.Content), replayed, reserved)
 }
 
 // listArticles lists articles.
@@ -67,9 +74,24 @@ func (a *API) listArticles(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	page := a.Paging.Page(c)
-	wanted := article.Page{Offset: page.Offset(), Limit: page.Size, WithContent: request.Include != nil}
-	articles, total, err := a.Articles.List(c.Request.Context(), viewer(c), request.filter(), wanted)
+	if request.expensive() {
+		if a.LimitSearch(c); c.IsAborted() {
+			return
+		}
+	}
+	page, err := a.Paging.Parse(request.Page, request.PageSize)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	reserved, err := a.Memory.Reserve(c, PageMemory(page.Size))
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	defer reserved.Release()
+	wanted := article.Page{Offset: page.Offset(), Limit: page.Size}
+	found, err := a.Articles.List(c.Request.Context(), viewer(c), request.filter(), wanted)
 	switch {
 	case errors.Is(err, article.ErrUnauthenticated):
 		auth.Unauthorized(c)
@@ -78,11 +100,23 @@ func (a *API) listArticles(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.ListArticlesFailed)
 		return
 	}
-	list := make([]Article, 0, len(articles))
-	for _, found := range articles {
-		list = append(list, toResponse(found, wanted.WithContent))
+	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total.Rows, TotalRelation: responses.Exact}
+	if found.Total.AtLeast {
+		pager.TotalRelation = responses.AtLeast
 	}
-	responses.List(c, list, responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: total})
+	if request.Include != nil {
+		reserved.Resize(sizeOf(found.Articles))
+		a.listWithContent(c, found, pager)
+		return
+	}
+	pageTag := pageETag(found, pager, "")
+	encoder.SharedList(c, pageTag, &found.Encodings, sizeOf(found.Articles), PageMemory(page.Size), func() []Article {
+		list := make([]Article, 0, len(found.Articles))
+		for _, a := range found.Articles {
+			list = append(list, toResponse(a))
+		}
+		return list
+	}, pager, reserved)
 }
 
 // getArticle returns one article.
@@ -104,12 +138,37 @@ func (a *API) getArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	found, err := a.Articles.Get(c.Request.Context(), viewer(c), id)
-	if err != nil {
-		responses.ErrorOr(c, err, errcode.GetArticleFailed)
+	if responses.MayLackBody(c) && a.respondWithoutBody(c, id) {
 		return
 	}
-	responses.Object(c, etag(found), toResponse(found, true))
+	reserved, err := a.Memory.Reserve(c, sharedMemory)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	defer reserved.Release()
+	found, err := a.Articles.Get(c.Request.Context(), viewer(c), id)
+	switch {
+	case err != nil:
+		responses.ErrorOr(c, err, errcode.GetArticleFailed)
+		return
+	case found.ContentOmitted:
+		reserved.Release()
+		a.respondWithLargeContent(c, found)
+		return
+	}
+	a.respondWithSharedContent(c, found, reserved)
+}
+
+// respondWithoutBody answers if no content is needed for that, and reports whether it
+// has answered.
+func (a *API) respondWithoutBody(c *gin.Context, id uint64) bool {
+	found, err := a.Articles.GetWithoutContent(c.Request.Context(), viewer(c), id)
+	if err != nil {
+		responses.ErrorOr(c, err, errcode.GetArticleFailed)
+		return true
+	}
+	return responses.WithoutBody(c, etag(found))
 }
 
 // updateArticle changes an article.
@@ -166,12 +225,19 @@ func (a *API) update(c *gin.Context, request any, toDraft func() article.Draft) 
 	}
 	draft := toDraft()
 	draft.Actor = auth.PrincipalOf(c).AppKey
+	reserved, err := a.reserveUpdate(c, id, draft)
+	if err != nil {
+		responses.ErrorOr(c, err, errcode.UpdateArticleFailed)
+		return
+	}
+	defer reserved.Release()
 	updated, err := a.Articles.Update(c.Request.Context(), id, draft, responses.Precondition(c))
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.UpdateArticleFailed)
 		return
 	}
-	responses.Object(c, etag(updated), toResponse(updated, true))
+	reserved.Resize(int64(len(updated.Content)))
+	responses.Object(c, etag(updated), withContent(updated, updated.Content), reserved)
 }
 
 // deleteArticle deletes an article.
@@ -196,5 +262,5 @@ func (a *API) deleteArticle(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.DeleteArticleFailed)
 		return
 	}
-	responses.OK(c, responses.Empty{})
+	responses.OK(c, responses.Empty{}, nil)
 }

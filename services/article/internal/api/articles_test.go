@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
@@ -36,8 +38,8 @@ func TestCreate(t *testing.T) {
 				"empty texts":            {fields{"title": "a", "desc": "", "content": "", "cover_image_url": ""}, api.Article{Title: "a", State: 1}},
 				"space around the title": {fields{"title": " \t中 文\n ", "desc": " kept "}, api.Article{Title: "中 文", Desc: " kept ", State: 1}},
 				"longest texts": {
-					fields{"title": strings.Repeat("😀", 100), "desc": strings.Repeat("描", 255), "cover_image_url": "http://x/" + strings.Repeat("y", 246)},
-					api.Article{Title: strings.Repeat("😀", 100), Desc: strings.Repeat("描", 255), CoverImageURL: "http://x/" + strings.Repeat("y", 246), State: 1},
+					fields{"title": strings.Repeat("😀", 100), "desc": strings.Repeat("描", 255), "cover_image_url": "http://x/" + strings.Repeat("界", 1991)},
+					api.Article{Title: strings.Repeat("😀", 100), Desc: strings.Repeat("描", 255), CoverImageURL: "http://x/" + strings.Repeat("界", 1991), State: 1},
 				},
 				"no tags":               {fields{"title": "a", "tag_ids": []int{}}, api.Article{Title: "a", State: 1}},
 				"tag_id":                {fields{"title": "a", "tag_id": 3}, withTags("a", 3)},
@@ -137,7 +139,7 @@ func TestUpdateReplacesSentFields(t *testing.T) {
 				"tags removed":       {fields{"tag_ids": []int{}}, tagged()},
 				"tag_id":             {fields{"tag_id": 9}, tagged(9)},
 				"tag_id and tag_ids": {fields{"tag_id": 9, "tag_ids": []int{1}}, tagged(1, 9)},
-				"unknown fields":     {fields{"id": 1, "created_at": "x", "is_deleted": 1, "tags": "x"}, was},
+				"unknown fields":     {fields{"id": 1, "created_at": "x", "is_deleted": 1}, was},
 			} {
 				t.Run(name, func(t *testing.T) {
 					created := s.create(t, full)
@@ -154,20 +156,82 @@ func TestUpdateReplacesSentFields(t *testing.T) {
 	})
 }
 
-// A null in JSON is the same as a missing field.
+// A null in JSON clears a field that may be empty, and is invalid elsewhere.
 func TestUpdateWithNull(t *testing.T) {
 	s := embedded(t)
-	was := s.create(t, fields{"title": "a", "desc": "b", "content": "c", "state": 0, "tag_ids": []int{1}})
-	now := s.expect(t, http.StatusOK, apitest.Case{Method: http.MethodPut, Path: at(was.ID), Invalid: true,
-		JSON: fields{"title": nil, "desc": nil, "content": nil, "cover_image_url": nil, "state": nil, "tag_ids": nil, "tag_id": nil}})
+	full := fields{"title": "a", "desc": "b", "content": "c", "cover_image_url": "https://a", "state": 0, "tag_ids": []int{1}}
+	was := s.create(t, full)
+	s.requireError(t, apitest.Case{Method: http.MethodPut, Path: at(was.ID), Invalid: true, JSON: fields{"title": nil, "state": nil, "tag_id": nil}},
+		errcode.InvalidParams, "title不能为 null", "state不能为 null", "tag_id不能为 null")
+	require.Equal(t, was, s.get(t, was.ID))
+	now := s.put(t, was.ID, fields{"desc": nil, "content": nil, "cover_image_url": nil, "tag_ids": nil})
+	was.Desc, was.CoverImageURL, was.Content, was.Tags = "", "", pointer(""), []api.Tag{}
 	now.UpdatedAt = was.UpdatedAt
 	require.Equal(t, was, now)
+	again := s.create(t, full)
+	require.Empty(t, s.put(t, again.ID, fields{"tags": nil}).Tags)
+}
+
+// An article that was read and edited can be written back.
+func TestWriteBack(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		was := s.create(t, fields{"title": "a", "desc": "b", "content": "c", "cover_image_url": "https://a", "state": 0, "tag_ids": []int{1, 2}})
+		var read struct{ Data fields }
+		s.Do(t, apitest.Case{Path: at(was.ID)}).JSON(t, &read)
+		result := s.Do(t, apitest.Case{Method: http.MethodPut, Path: at(was.ID), JSON: read.Data, Invalid: true})
+		require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
+		require.Empty(t, result.Header.Get("X-Ignored-Fields"))
+		require.Equal(t, was, s.get(t, was.ID), "nothing has changed")
+
+		read.Data["title"] = "b"
+		read.Data["tags"] = []fields{{"id": 3, "name": "whatever"}, {"id": 1}}
+		result = s.Do(t, apitest.Case{Method: http.MethodPut, Path: at(was.ID), JSON: read.Data, Invalid: true})
+		require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
+		now := s.get(t, was.ID)
+		require.Equal(t, "b", now.Title)
+		require.Equal(t, []uint64{1, 3}, tagIDs(now))
+
+		read.Data["tag_ids"] = []int{5}
+		result = s.Do(t, apitest.Case{Method: http.MethodPut, Path: at(was.ID), JSON: read.Data, Invalid: true})
+		require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
+		require.Equal(t, []uint64{5}, tagIDs(s.get(t, was.ID)), "tag_ids say what the client wants, tags may be what it has read")
+	})
+}
+
+// A change without a new value changes nothing, not even the time and the ETag.
+func TestUpdateWithoutChange(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		was := s.create(t, fields{"title": "e\u0301", "desc": "b", "content": "c", "cover_image_url": "https://a", "state": 0, "tag_ids": []int{1, 2}})
+		etag := s.Do(t, apitest.Case{Path: at(was.ID)}).Header.Get("ETag")
+		require.Eventually(t, func() bool { return time.Since(was.UpdatedAt) > 5*time.Millisecond }, patience, time.Millisecond)
+		other := s.anonymous.With(apitest.Token(t, s.keySet, "other", auth.ScopeWrite))
+		for _, same := range []fields{
+			{}, {"title": " \u00e9 "}, {"desc": "b"}, {"content": "c", "state": 0}, {"cover_image_url": "https://a"},
+			{"tag_ids": []int{2, 1, 2}}, {"tag_id": 1, "tag_ids": []int{2}}, {"tags": []fields{{"id": 2}, {"id": 1}}},
+		} {
+			result := other.Do(t, apitest.Case{Method: http.MethodPut, Path: at(was.ID), JSON: same})
+			require.Equal(t, http.StatusOK, result.Status, "%s", result.Body)
+			require.Equal(t, etag, result.Header.Get("ETag"), "%v", same)
+		}
+		state := apitest.Case{Method: http.MethodPatch, Path: stateOf(was.ID), JSON: fields{"state": 0}}
+		require.Equal(t, etag, other.Do(t, state).Header.Get("ETag"))
+		require.Equal(t, was, s.get(t, was.ID))
+		for _, change := range []fields{{"desc": ""}, {"tag_ids": []int{1}}, {"tag_ids": []int{1, 3}}, {"tag_ids": []int{4}}} {
+			again := s.create(t, fields{"title": "a", "desc": "b", "tag_ids": []int{1, 2}})
+			result := other.Do(t, apitest.Case{Method: http.MethodPut, Path: at(again.ID), JSON: change})
+			require.Equal(t, http.StatusOK, result.Status)
+			require.Equal(t, "other", s.get(t, again.ID).UpdatedBy, "%v", change)
+		}
+	})
 }
 
 func TestUpdatedAt(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
-		was := s.create(t, fields{"title": "a"})
-		require.Eventually(t, func() bool { return s.put(t, was.ID, fields{"tag_ids": []int{1}}).UpdatedAt.After(was.UpdatedAt) },
+		was, n := s.create(t, fields{"title": "a"}), 0
+		require.Eventually(t, func() bool {
+			n++
+			return s.put(t, was.ID, fields{"tag_ids": []int{n%2 + 1}}).UpdatedAt.After(was.UpdatedAt)
+		},
 			patience, time.Millisecond)
 		require.Equal(t, was.CreatedAt, s.get(t, was.ID).CreatedAt)
 	})
@@ -358,7 +422,7 @@ func TestUnknownTagWithoutFeed(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		existing := s.create(t, fields{"title": "existing", "tag_ids": []int{1}})
 		s.catchUp = func(context.Context) error {
-			return &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second, Cause: fmt.Errorf("dial http://tag-internal: refused")}
+			return errcode.NewUnavailable(errors.New("dial http://tag-internal: refused"))
 		}
 		for name, c := range map[string]apitest.Case{
 			"post": {Method: http.MethodPost, Path: articlesPath, JSON: fields{"title": "a", "tag_ids": []int{1, 99}}},

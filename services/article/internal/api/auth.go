@@ -68,7 +68,7 @@ func (t *Tokens) createToken(c *gin.Context) {
 		t.refuse(c, err)
 		return
 	}
-	responses.OK(c, Token{Token: token, TokenType: "Bearer", ExpiresIn: int64(t.KeySet.Lifetime() / time.Second)})
+	responses.OK(c, Token{Token: token, TokenType: "Bearer", ExpiresIn: int64(t.KeySet.Lifetime() / time.Second)}, nil)
 }
 
 // refuse answers an error, with a challenge if it is a 401 (RFC 9110, 15.5.2).

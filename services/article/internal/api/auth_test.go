@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,8 +43,9 @@ const (
 // clients demo and reader.
 type tokenAPI struct {
 	*apitest.Client
-	keySet *auth.KeySet
-	logs   *observer.ObservedLogs
+	handler http.Handler
+	keySet  *auth.KeySet
+	logs    *observer.ObservedLogs
 }
 
 func startTokenAPI(t *testing.T, cfg database.Config, keySet *auth.KeySet, limits ratelimit.Config) tokenAPI {
@@ -55,14 +58,15 @@ func startTokenAPI(t *testing.T, cfg database.Config, keySet *auth.KeySet, limit
 	require.NoError(t, clients.Add(t.Context(), "demo", []string{auth.ScopeWrite}, demoSecret))
 	require.NoError(t, clients.Add(t.Context(), "reader", nil, demoSecret))
 	core, logs := observer.New(zapcore.DebugLevel)
-	engine, err := server.NewEngine(server.Default(), server.Deps{
+	config := server.Default()
+	engine, err := server.NewEngine(config, server.Deps{
 		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Default(), nil, zap.NewNop(), nil), Info: buildinfo.Get(),
 	})
 	require.NoError(t, err)
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
-	(&api.Tokens{Clients: clients, KeySet: keySet, Binder: binder}).Register(engine.Group("", ratelimit.New(limits, ratelimit.Options{Service: "article"}).Auth()))
-	return tokenAPI{apitest.New(t, engine, docs.OpenAPI), keySet, logs}
+	(&api.Tokens{Clients: clients, KeySet: keySet, Binder: binder}).Register(engine.Group("", ratelimit.New(ratelimit.Deps{Service: "article"}, limits).Auth()))
+	return tokenAPI{apitest.New(t, engine, docs.OpenAPI), engine, keySet, logs}
 }
 
 func eachTokenAPI(t *testing.T, test func(t *testing.T, a tokenAPI)) {
@@ -143,9 +147,9 @@ func TestInvalidAuthBodies(t *testing.T) {
 		details []string
 	}{
 		"empty":       {bodies{`{}`, ``}, []string{"app_key为必填字段", "app_secret为必填字段"}},
-		"null":        {bodies{`{"app_key":null,"app_secret":"x"}`, `app_secret=x`}, []string{"app_key为必填字段"}},
+		"missing key": {bodies{`{"app_secret":"x"}`, `app_secret=x`}, []string{"app_key为必填字段"}},
 		"no secret":   {bodies{`{"app_key":"demo"}`, `app_key=demo`}, []string{"app_secret为必填字段"}},
-		"other names": {bodies{`{"appKey":"demo","appSecret":"x"}`, `appKey=demo&appSecret=x`}, []string{"app_key为必填字段", "app_secret为必填字段"}},
+		"other names": {bodies{`{"appKey":"demo","appSecret":"x"}`, `appKey=demo&appSecret=x`}, []string{`没有字段"appKey", 是否指app_key`, `没有字段"appSecret", 是否指app_secret`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.body.each(t, func(t *testing.T, request apitest.Case) {
@@ -178,6 +182,39 @@ func TestNoSigningKey(t *testing.T) {
 		"the service has no signing key, ask its operator to set one (Auth.KeysFile)")
 	require.Equal(t, auth.Challenge, result.Header.Get("WWW-Authenticate"))
 	requireProblem(t, a.requestToken(t, "json", "demo", "another secret, then"), errcode.UnauthorizedApp, errcode.UnauthorizedApp.Message("zh"))
+}
+
+// Guesses that don't fit into the queue get a 503. A client that has got a token
+// before still gets one.
+func TestGuessesAreRejectedFirst(t *testing.T) {
+	a := startTokenAPI(t, dbtest.SQLite(t), apitest.KeySet(t), unlimited())
+	require.Equal(t, http.StatusOK, a.requestToken(t, "json", "demo", demoSecret).Status)
+	stop := make(chan struct{})
+	var busy atomic.Pointer[apitest.Result]
+	var guessers sync.WaitGroup
+	for range 60 {
+		guessers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if result := a.requestToken(t, "json", "nobody", demoSecret, in("en")); result.Status == http.StatusServiceUnavailable {
+					busy.Store(result)
+				}
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return busy.Load() != nil }, time.Minute, time.Millisecond)
+	for range 10 {
+		require.Equal(t, http.StatusOK, a.requestToken(t, "json", "demo", demoSecret).Status)
+	}
+	close(stop)
+	guessers.Wait()
+	requireProblem(t, busy.Load(), errcode.Unavailable, errcode.Unavailable.Message("en"), "too many requests for a token are being checked")
+	require.Equal(t, "1", busy.Load().Header.Get("Retry-After"))
+	require.Empty(t, busy.Load().Header.Get("WWW-Authenticate"))
 }
 
 // The longest app key fits into a token.

@@ -19,7 +19,7 @@ func TestEveryFieldIsStored(t *testing.T) {
 	values := func(n int) fields {
 		return fields{
 			"title": fmt.Sprint("title ", n), "desc": fmt.Sprint("desc ", n), "cover_image_url": fmt.Sprint("https://example.org/", n),
-			"content": fmt.Sprint("content ", n), "state": n % 2, "tag_ids": []int{n, n + 1}, "tag_id": n + 2,
+			"content": fmt.Sprint("content ", n), "state": n % 2, "tag_ids": []int{n, n + 1}, "tag_id": n + 2, "tags": []fields{{"id": n + 3}},
 		}
 	}
 	each(t, func(t *testing.T, s *service) {
@@ -38,9 +38,13 @@ func TestEveryFieldIsStored(t *testing.T) {
 			s.put(t, created.ID, fields{name: value})
 			want := values(3)
 			want[name] = value
-			switch name { // both replace the whole set of tags
+			switch name { // each replaces the whole set of tags
 			case "tag_id":
 				delete(want, "tag_ids")
+				delete(want, "tags")
+			case "tags":
+				delete(want, "tag_ids")
+				delete(want, "tag_id")
 			case "tag_ids":
 				delete(want, "tag_id")
 			}
@@ -62,6 +66,12 @@ func (s *service) requireFields(t *testing.T, id uint64, want fields) {
 		case []int:
 			for _, id := range value {
 				tags[id] = true
+			}
+		case []fields:
+			if _, ok := want["tag_ids"]; !ok {
+				for _, tag := range value {
+					tags[tag["id"].(int)] = true
+				}
 			}
 		default:
 			if name == "tag_id" {

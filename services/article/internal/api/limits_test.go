@@ -17,7 +17,7 @@ import (
 func TestTooManyRequests(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		one := ratelimit.Config{
-			Enabled: true, ReadPerSecond: 1, ReadBurst: 1, WritePerSecond: 1, WriteBurst: 1, AuthPerMinute: 60, AuthBurst: 1,
+			Enabled: true, ReadPerSecond: 1, ReadBurst: 1, SearchPerSecond: 1, SearchBurst: 1, WritePerSecond: 1, WriteBurst: 1, AuthPerMinute: 60, AuthBurst: 1,
 		}
 		articles := start(t, cfg, func(o *options) { o.limits = one })
 		tokens := startTokenAPI(t, cfg, apitest.KeySet(t), one)
@@ -47,4 +47,40 @@ func requireTooManyRequests(t *testing.T, client *apitest.Client, c apitest.Case
 	requireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), details)
 	require.Equal(t, "1", limited.Header.Get("Retry-After"))
 	require.Regexp(t, `^"(read|write|auth)";r=0;t=1$`, limited.Header.Get("RateLimit"))
+}
+
+// Searches and lists with content have a limit of their own, beside that of reads.
+func TestSearchesAreLimited(t *testing.T) {
+	limits := unlimited()
+	limits.SearchPerSecond, limits.SearchBurst = 1, 1
+	s := start(t, dbtest.SQLite(t), func(o *options) { o.limits = limits })
+	for _, query := range []string{"?title=a", "?include=content"} {
+		c := apitest.Case{Path: articlesPath + query, Header: in("en")}
+		var limited *apitest.Result
+		for range 100 { // on a slow machine, more than one request may succeed
+			if limited = s.Do(t, c); limited.Status == http.StatusTooManyRequests {
+				break
+			}
+		}
+		requireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message("en"), "too many searches or lists with content, try again in 1 s")
+		require.Equal(t, `"search";r=0;t=1`, limited.Header.Get("RateLimit"))
+		require.Equal(t, `"search";q=1;w=1`, limited.Header.Get("RateLimit-Policy"))
+		require.Contains(t, s.Do(t, apitest.Case{Path: articlesPath + "?state=1"}).Header.Get("RateLimit"), `"read";r=`)
+	}
+}
+
+// The pages of Swagger UI are limited like reads.
+func TestSwaggerIsLimited(t *testing.T) {
+	limits := unlimited()
+	limits.ReadPerSecond, limits.ReadBurst = 1, 1
+	s := start(t, dbtest.SQLite(t), func(o *options) { o.limits = limits })
+	for _, path := range []string{"/swagger", "/swagger/article/", "/swagger/article/swagger-ui-bundle.js", "/swagger/article/openapi.json"} {
+		limited := false
+		for range 100 { // on a slow machine, more than one request may succeed
+			if limited = s.Do(t, apitest.Case{Path: path, Undescribed: true}).Status == http.StatusTooManyRequests; limited {
+				break
+			}
+		}
+		require.True(t, limited, path)
+	}
 }

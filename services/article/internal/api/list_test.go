@@ -48,32 +48,26 @@ func TestPaging(t *testing.T) {
 			s.create(t, fields{"title": fmt.Sprint(n)})
 		}
 		for query, want := range map[string]struct{ page, size, rows int }{
-			"":                                       {1, 10, 10},
-			"page=1":                                 {1, 10, 10},
-			"page=2":                                 {2, 10, 2},
-			"page=3":                                 {3, 10, 0},
-			"page=0":                                 {1, 10, 10},
-			"page=-1":                                {1, 10, 10},
-			"page=x":                                 {1, 10, 10},
-			"page=":                                  {1, 10, 10},
-			"page=1.5":                               {1, 10, 10},
-			"page_size=5":                            {1, 5, 5},
-			"page_size=5&page=3":                     {3, 5, 2},
-			"page_size=0":                            {1, 10, 10},
-			"page_size=-5":                           {1, 10, 10},
-			"page_size=x":                            {1, 10, 10},
-			"page_size=100":                          {1, 100, 12},
-			"page_size=101":                          {1, 100, 12},
-			"page_size=99999999999999999999":         {1, 100, 12},
-			"page=9223372036854775807":               {9223372036854775807, 10, 0},
-			"page=99999999999999999999&state=1":      {9223372036854775807, 10, 0},
-			"page=92233720368547759&title=1":         {92233720368547759, 10, 0},
-			"page=922337203685477581":                {922337203685477581, 10, 0},
-			"page=4294967297":                        {4294967297, 10, 0},
-			"page=9223372036854775807&tag_id=1":      {9223372036854775807, 10, 0},
-			"page=-9223372036854775809":              {1, 10, 10},
-			"page=1844674407370955162&state=1":       {1844674407370955162, 10, 0},
-			"page=9223372036854775807&page_size=100": {9223372036854775807, 100, 0},
+			"":                                {1, 10, 10},
+			"page=1":                          {1, 10, 10},
+			"page=2":                          {2, 10, 2},
+			"page=3":                          {3, 10, 0},
+			"page=0":                          {1, 10, 10},
+			"page=-1":                         {1, 10, 10},
+			"page=x":                          {1, 10, 10},
+			"page=":                           {1, 10, 10},
+			"page=1.5":                        {1, 10, 10},
+			"page_size=5":                     {1, 5, 5},
+			"page_size=5&page=3":              {3, 5, 2},
+			"page_size=0":                     {1, 10, 10},
+			"page_size=-5":                    {1, 10, 10},
+			"page_size=x":                     {1, 10, 10},
+			"page_size=100":                   {1, 100, 12},
+			"page_size=101":                   {1, 100, 12},
+			"page_size=99999999999999999999":  {1, 100, 12},
+			"page=1001":                       {1001, 10, 0},
+			"page=101&page_size=100&tag_id=1": {101, 100, 0},
+			"page=-9223372036854775809":       {1, 10, 10},
 		} {
 			t.Run(query, func(t *testing.T) {
 				response := s.list(t, query)
@@ -86,10 +80,27 @@ func TestPaging(t *testing.T) {
 	})
 }
 
+// A page begins after at most MaxOffset rows, whatever is listed.
+func TestMaxOffset(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		for query, last := range map[string]int{
+			"page=1002": 1001, "page=102&page_size=100": 101, "page=9223372036854775807&page_size=100&tag_id=1": 101,
+			"page=9223372036854775807&state=1": 1001, "page=92233720368547759&title=1": 1001, "page=922337203685477581": 1001,
+			"page=4294967297": 1001, "page=1844674407370955162&include=content": 1001,
+		} {
+			result := s.Do(t, apitest.Case{Path: articlesPath + "?" + query, Header: http.Header{"Locale": {"en"}}})
+			require.Equal(t, http.StatusBadRequest, result.Status, query)
+			require.Contains(t, string(result.Body), fmt.Sprintf("page must be at most %d with a page_size of", last), query)
+			require.Contains(t, string(result.Body), "a page begins after at most 10000 rows (App.MaxOffset)", query)
+			require.Contains(t, string(result.Body), `"out_of_range"`, query)
+		}
+	})
+}
+
 func TestTitleFilter(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		all := []string{"100% Go", "100 percent", "snake_case", "snake-case", `back\slash`, "back/slash", "Achtung!", "wow!!", "it's", `say "hi"`,
-			"滚动重启", "滚动", "😀 emoji 😀", "😁", "UPPER lower", "nul\x00byte", "nulXbyte", "[a-c]", "a*c?", "e\u0301", "   "}
+			"滚动重启", "滚动", "😀 emoji 😀", "😁", "UPPER lower", "nulXbyte", "[a-c]", "a*c?", "e\u0301", "ÄRGER", "ΣΊΣΥΦΟΣ", "привет", "   "}
 		for _, title := range all[:len(all)-1] {
 			s.create(t, fields{"title": title})
 		}
@@ -98,8 +109,8 @@ func TestTitleFilter(t *testing.T) {
 			"!": {"wow!!", "Achtung!"}, "!!": {"wow!!"}, "!!!": {}, "!%": {}, `\`: {`back\slash`}, `\\`: {}, `\%`: {}, "'": {"it's"}, `"`: {`say "hi"`},
 			"' OR '1'='1": {}, "';--": {}, "😀": {"😀 emoji 😀"}, "😂": {}, "滚动": {"滚动", "滚动重启"}, "动重": {"滚动重启"},
 			"upper LOWER": {"UPPER lower"}, "R L": {"UPPER lower"}, "SNAKE": {"snake-case", "snake_case"},
-			"\x00": {"nul\x00byte"}, "nul\x00": {"nul\x00byte"}, "[a": {"[a-c]"}, "*": {"a*c?"}, "?": {"a*c?"}, "e\u0301": {"e\u0301"}, "é": {},
-			"nothing like it": {}, " ": {"UPPER lower", "😀 emoji 😀", `say "hi"`, "100 percent", "100% Go"},
+			"\x00": {}, "nul\x00": {}, "[a": {"[a-c]"}, "*": {"a*c?"}, "?": {"a*c?"}, "e\u0301": {"é"}, "é": {"é"},
+			"ärg": {"ÄRGER"}, "σίσυφοσ": {"ΣΊΣΥΦΟΣ"}, "ПРИВЕТ": {"привет"}, "nothing like it": {}, " ": {"UPPER lower", "😀 emoji 😀", `say "hi"`, "100 percent", "100% Go"},
 			strings.Repeat("字", 100): {},
 		} {
 			t.Run(filter, func(t *testing.T) {
@@ -146,7 +157,7 @@ func TestFilters(t *testing.T) {
 			})
 		}
 		require.EqualValues(t, 3, s.list(t, "page_size=2&page=2&tag_id=1").Pager.TotalRows)
-		require.Equal(t, responses.Pager{Page: 9, PageSize: 2, TotalRows: 3}, s.list(t, "page_size=2&page=9&tag_id=1").Pager)
+		require.Equal(t, responses.Pager{Page: 9, PageSize: 2, TotalRows: 3, TotalRelation: responses.Exact}, s.list(t, "page_size=2&page=9&tag_id=1").Pager)
 	})
 }
 
@@ -193,5 +204,39 @@ func TestListContent(t *testing.T) {
 		}
 		s.create(t, fields{"title": "b"})
 		require.Equal(t, pointer(""), s.list(t, "include=content").List[0].Content, "an empty content is included")
+	})
+}
+
+// A search counts up to a bound and says so. Other totals are exact.
+func TestTotalRelation(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		insert := func(n int) {
+			t.Helper()
+			require.NoError(t, s.db.Gorm(t.Context()).Exec("INSERT INTO blog_article (created_at, updated_at, title, content) "+
+				"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT '2026-01-02 03:04:05', '2026-01-02 03:04:05', 'found', '' FROM n", n).Error)
+			_, err := s.store.Recount(t.Context())
+			require.NoError(t, err)
+			_, _, err = s.store.Reindex(t.Context())
+			require.NoError(t, err)
+		}
+		requirePager := func(query string, total int64, relation responses.TotalRelation) {
+			t.Helper()
+			pager := s.list(t, query).Pager
+			require.Equal(t, total, pager.TotalRows, query)
+			require.Equal(t, relation, pager.TotalRelation, query)
+		}
+		insert(1000)
+		for _, query := range []string{"", "title=OUN", "title=found&page=100", "title=found&page=101", "state=1"} {
+			requirePager(query, 1000, responses.Exact)
+		}
+		insert(501)
+		requirePager("", 1501, responses.Exact)
+		requirePager("title=", 1501, responses.Exact)
+		for _, query := range []string{"title=OUN", "title=found&state=1", "title=found&page=150", "title=found&page=200"} {
+			requirePager(query, 1000, responses.AtLeast)
+		}
+		require.Len(t, s.list(t, "title=found&page=151").List, 1, "there are pages beyond the bound")
+		requirePager("title=found&tag_id=1", 0, responses.Exact)
+		requirePager("title=found&state=0", 0, responses.Exact)
 	})
 }

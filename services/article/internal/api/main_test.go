@@ -23,6 +23,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/health"
+	"github.com/achilles-blog/achilles/pkg/memory"
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
@@ -56,6 +57,7 @@ type service struct {
 	store           *store.Store
 	db              *database.DB
 	logs            *observer.ObservedLogs
+	memory          *memory.Budget // of responses
 	// catchUp stands for the feed. If nil, the feed has no new changes.
 	catchUp func(context.Context) error
 	// caughtUp counts the calls of catchUp.
@@ -66,7 +68,7 @@ type service struct {
 // response has a RateLimit header.
 func unlimited() ratelimit.Config {
 	return ratelimit.Config{
-		Enabled: true, ReadPerSecond: 1000, ReadBurst: 100_000, WritePerSecond: 1000, WriteBurst: 100_000, AuthPerMinute: 1000, AuthBurst: 100_000,
+		Enabled: true, ReadPerSecond: 1000, ReadBurst: 100_000, SearchPerSecond: 1000, SearchBurst: 100_000, WritePerSecond: 1000, WriteBurst: 100_000, AuthPerMinute: 1000, AuthBurst: 100_000,
 	}
 }
 
@@ -75,6 +77,8 @@ type options struct {
 	server          server.Config
 	limits          ratelimit.Config
 	maxContentBytes int
+	memory          int64 // of responses
+	maxBodyBytes    int64
 }
 
 func start(t *testing.T, cfg database.Config, change ...func(*options)) *service {
@@ -88,14 +92,13 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 // serve returns a service on an existing database, as another replica does.
 func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	t.Helper()
-	o := options{server: server.Default(), limits: unlimited(), maxContentBytes: mebibyte}
+	o := options{server: server.Default(), limits: unlimited(), maxContentBytes: mebibyte, memory: 40 * mebibyte, maxBodyBytes: 7 * mebibyte}
 	o.server.RequestTimeout = patience
-	o.server.MaxBodyBytes = 7 * mebibyte
 	for _, c := range change {
 		c(&o)
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
-	s := &service{store: store.New(db, time.Hour), db: db, logs: logs}
+	s := &service{store: store.New(db, time.Hour), db: db, logs: logs, memory: memory.New(memory.Config{Use: "responses", Total: o.memory})}
 	engine, err := server.NewEngine(o.server, server.Deps{
 		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Default(), nil, zap.NewNop(), nil), Info: buildinfo.Get(),
 	})
@@ -103,12 +106,17 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
 	s.keySet = apitest.KeySet(t)
-	limits := ratelimit.New(o.limits, ratelimit.Options{Service: "article", Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }})
+	principal := func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }
+	limits := ratelimit.New(ratelimit.Deps{Service: "article", Principal: principal}, o.limits)
 	(&api.API{
 		Access:   []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
 		Articles: article.NewService(s.store, s.follow, o.maxContentBytes),
 		Binder:   binder,
-		Paging:   requests.Paging{DefaultSize: 10, MaxSize: 100},
+		Bodies:   requests.NewBodies(memory.New(memory.Config{Use: "request_bodies", Total: 60 * mebibyte}), o.maxBodyBytes, limits.Client),
+		Paging:   requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000},
+		Memory:   responses.NewMemory(s.memory, limits.Client),
+
+		LimitSearch: limits.Search(),
 	}).Register(engine)
 	s.handler = engine
 	s.anonymous = apitest.New(t, engine, docs.OpenAPI)
@@ -116,6 +124,14 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	s.token = header.Get("Authorization")
 	s.Client = s.anonymous.With(header)
 	return s
+}
+
+// reserve takes memory of responses, as the client "test".
+func (s *service) reserve(t *testing.T, bytes int64) *memory.Reservation {
+	t.Helper()
+	reserved, err := s.memory.Reserve(t.Context(), "app:test", bytes, func() {})
+	require.NoError(t, err)
+	return reserved
 }
 
 // follow counts its calls and calls s.catchUp.
@@ -290,6 +306,12 @@ func requireProblem(t *testing.T, result *apitest.Result, code errcode.Code, mes
 	if details == nil {
 		details = []string{}
 	}
+	require.NotNil(t, problem.Errors, "never null")
+	for _, field := range problem.Errors {
+		require.NotEmpty(t, field.Code)
+		require.Contains(t, details, field.Message)
+	}
+	problem.Errors = nil
 	require.Equal(t, responses.Problem{Code: int(code), Msg: message, Details: details}, problem)
 }
 

@@ -5,11 +5,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
@@ -107,3 +109,20 @@ func TestLogHasNoSecrets(t *testing.T) {
 		require.NotContains(t, text.String(), "hush")
 	}
 }
+
+func TestProblemDetails(t *testing.T) {
+	s := embedded(t)
+	apitest.RequireProblemDetails(t, s.Client, s.anonymous, articlesPath)
+}
+
+func TestProblemDetailsOfFailures(t *testing.T) {
+	s := embedded(t)
+	limited := func(o *options) { o.limits.ReadPerSecond, o.limits.ReadBurst = 1, 1 }
+	late := func(o *options) { o.server.RequestTimeout = time.Nanosecond }
+	apitest.RequireFailureProblems(t, articlesPath, map[int]*apitest.Client{
+		429: serve(t, s.db, limited).Client, 500: serve(t, dbtest.Open(t, dbtest.SQLite(t))).Client,
+		503: serve(t, s.db.WithTimeout(time.Nanosecond)).Client, 504: serve(t, s.db, late).Client,
+	})
+}
+
+func TestHeadWhereverGet(t *testing.T) { apitest.RequireHeads(t, embedded(t).handler) }

@@ -10,6 +10,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/swagger"
 	"github.com/achilles-blog/achilles/services/article/docs"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
@@ -18,8 +19,12 @@ import (
 // Articles is the part of article.Service that the handlers use.
 type Articles interface {
 	Create(ctx context.Context, draft article.Draft, key idempotency.Key) (created article.Article, replayed bool, err error)
-	Get(ctx context.Context, viewer article.Viewer, id uint64) (article.Article, error)
-	List(ctx context.Context, viewer article.Viewer, filter article.Filter, page article.Page) ([]article.Article, int64, error)
+	Get(ctx context.Context, viewer article.Viewer, id uint64) (*article.View, error)
+	GetWithoutContent(ctx context.Context, viewer article.Viewer, id uint64) (*article.View, error)
+	List(ctx context.Context, viewer article.Viewer, filter article.Filter, page article.Page) (*article.List, error)
+	ContentSizes(ctx context.Context, articles []article.Article) (map[uint64]int64, error)
+	ContentSizeForUpdate(ctx context.Context, id uint64) (int64, error)
+	Contents(ctx context.Context, articles []article.Article) (map[uint64]string, error)
 	Update(ctx context.Context, id uint64, draft article.Draft, precondition article.Precondition) (article.Article, error)
 	Delete(ctx context.Context, id uint64, actor string, precondition article.Precondition) error
 }
@@ -29,8 +34,13 @@ type API struct {
 	Articles Articles
 	Binder   *requests.Binder
 	Paging   requests.Paging
+	Bodies   *requests.Bodies
+	// Memory bounds the memory of responses.
+	Memory *responses.Memory
 	// Access is the middleware of every route of the API; see service.Service.
 	Access []gin.HandlerFunc
+	// LimitSearch limits lists that are expensive.
+	LimitSearch gin.HandlerFunc
 }
 
 // Register adds the routes of the service.
@@ -39,6 +49,7 @@ type API struct {
 //	@version		1
 //	@description	Articles of the blog, and the tags they carry.
 //	@license.name	Apache-2.0
+//	@license.url	https://www.apache.org/licenses/LICENSE-2.0
 //	@securityDefinitions.apikey	AppToken
 //	@in							header
 //	@name						Authorization
@@ -46,14 +57,14 @@ type API struct {
 func (a *API) Register(routes gin.IRouter) {
 	articles := routes.Group("/api/v1/articles", a.Access...)
 	write := articles.Group("", auth.RequireScope(auth.ScopeWrite))
-	write.POST("", a.createArticle)
+	write.POST("", a.Bodies.Large, a.createArticle)
 	articles.GET("", a.listArticles)
 	articles.HEAD("", a.listArticles)
 	articles.GET("/:id", a.getArticle)
 	articles.HEAD("/:id", a.getArticle)
-	write.PUT("/:id", a.updateArticle)
+	write.PUT("/:id", a.Bodies.Large, a.updateArticle)
 	write.PATCH("/:id/state", a.setState)
 	write.DELETE("/:id", a.deleteArticle)
 
-	swagger.Register(routes, "article", docs.OpenAPI)
+	swagger.Register(routes.Group("", a.Access...), "article", docs.OpenAPI)
 }

@@ -32,14 +32,15 @@ func nextRelease(t *testing.T, s *service) http.Handler {
 			return
 		}
 		etag := responses.ETag{Version: a.Version(), Shape: responses.ShapeOf[nextArticle]()}
-		responses.Object(c, etag, nextArticle{ID: a.ID, Title: a.Title})
+		responses.Object(c, etag, nextArticle{ID: a.ID, Title: a.Title}, nil)
 	}
 	engine := gin.New()
 	engine.GET("/api/v1/articles/:id", func(c *gin.Context) {
 		id, err := requests.ID(c, 0)
 		require.NoError(t, err)
 		found, err := articles.Get(c.Request.Context(), article.Authenticated, id)
-		respond(c, found, err)
+		require.NoError(t, err)
+		respond(c, found.Article, nil)
 	})
 	engine.PUT("/api/v1/articles/:id", func(c *gin.Context) {
 		id, err := requests.ID(c, 0)

@@ -1,12 +1,13 @@
 package api
 
 import (
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
@@ -18,10 +19,12 @@ type Article struct {
 	Desc          string `json:"desc" example:"What happens to the connections"`
 	CoverImageURL string `json:"cover_image_url" example:"https://example.org/cover.png"`
 	// omitted in lists without include=content
-	Content   *string   `json:"content,omitempty" example:"# Rolling restarts"`
-	State     int       `json:"state" example:"1" enums:"0,1"`
-	Tags      []Tag     `json:"tags"`
-	CreatedAt time.Time `json:"created_at" example:"2026-01-02T03:04:05.678Z"`
+	Content *string `json:"content,omitempty" example:"# Rolling restarts"`
+	// true in lists with include=content, if the page has no room for the content: get the article itself
+	ContentOmitted *bool     `json:"content_omitted,omitempty" example:"false"`
+	State          int       `json:"state" example:"1" enums:"0,1"`
+	Tags           []Tag     `json:"tags"`
+	CreatedAt      time.Time `json:"created_at" example:"2026-01-02T03:04:05.678Z"`
 	// app key of the client that created it
 	CreatedBy string    `json:"created_by" example:"demo"`
 	UpdatedAt time.Time `json:"updated_at" example:"2026-01-02T03:04:05.678Z"`
@@ -36,14 +39,12 @@ type Tag struct {
 	State int    `json:"state" example:"1" enums:"0,1"`
 }
 
-func toResponse(a article.Article, withContent bool) Article {
+// toResponse returns the article in a response, without its content.
+func toResponse(a article.Article) Article {
 	response := Article{
 		ID: a.ID, Title: a.Title, Desc: a.Desc, CoverImageURL: a.CoverImageURL, State: int(a.State),
 		Tags:      make([]Tag, 0, len(a.Tags)),
 		CreatedAt: a.CreatedAt, CreatedBy: a.CreatedBy, UpdatedAt: a.UpdatedAt, UpdatedBy: a.UpdatedBy,
-	}
-	if withContent {
-		response.Content = &a.Content
 	}
 	for _, t := range a.Tags {
 		response.Tags = append(response.Tags, Tag{ID: t.ID, Name: t.Name, State: int(t.State)})
@@ -51,9 +52,19 @@ func toResponse(a article.Article, withContent bool) Article {
 	return response
 }
 
-var shape = responses.ShapeOf[Article]()
+// withContent returns the article in a response with its content.
+func withContent(a article.Article, content string) Article {
+	response := toResponse(a)
+	response.Content = &content
+	return response
+}
 
-func etag(a article.Article) responses.ETag {
+var (
+	shape   = responses.ShapeOf[Article]()
+	encoder = responses.NewEncoder[Article]()
+)
+
+func etag(a interface{ Version() string }) responses.ETag {
 	return responses.ETag{Version: a.Version(), Shape: shape}
 }
 
@@ -65,55 +76,78 @@ func viewer(c *gin.Context) article.Viewer {
 }
 
 // CreateRequest is the body that creates an article. White space around the title
-// is removed.
+// is removed. An article that was read can be sent as it is.
 type CreateRequest struct {
-	Title         *string `json:"title" validate:"required,notblank,max=100" minLength:"1" maxLength:"100" example:"Rolling restarts"`
-	Desc          *string `json:"desc" validate:"omitempty,max=255" maxLength:"255" example:"What happens to the connections"`
-	CoverImageURL *string `json:"cover_image_url" validate:"omitempty,max=255,weburl" maxLength:"255" example:"https://example.org/cover.png"`
+	Title         *string `json:"title" validate:"required,notblank,max=100" text:"nfc,trim,line" minLength:"1" maxLength:"100" example:"Rolling restarts"`
+	Desc          *string `json:"desc" validate:"omitempty,max=255" null:"clear" text:"nfc" maxLength:"255" extensions:"x-nullable" example:"What happens to the connections"`
+	CoverImageURL *string `json:"cover_image_url" validate:"omitempty,max=2000,weburl" null:"clear" maxLength:"2000" extensions:"x-nullable" example:"https://example.org/cover.png"`
 	// at most 1 MiB unless configured otherwise
-	Content *string `json:"content" example:"# Rolling restarts"`
+	Content *string `json:"content" null:"clear" text:"nfc" extensions:"x-nullable" example:"# Rolling restarts"`
 	// 1 enabled, 0 disabled; enabled when left out
 	State *int `json:"state" validate:"omitempty,oneof=0 1" enums:"0,1" example:"1"`
 	// ids of the article's tags, at most 20
-	TagIDs *[]uint64 `json:"tag_ids" validate:"omitempty,max=20,dive,min=1" maxLength:"20"`
-	// id of a single tag, added to tag_ids if both are sent
+	TagIDs *[]uint64 `json:"tag_ids" validate:"omitempty,max=20,dive,min=1" null:"clear" maxLength:"20" extensions:"x-nullable"`
+	// the article's tags as they are read; only their ids count, and only without tag_ids; JSON only
+	Tags *[]uint64 `json:"tags" validate:"omitempty,max=20,dive,min=1" null:"clear" element:"id" swaggertype:"array,object" maxLength:"20" extensions:"x-nullable"`
+	// id of a single tag, added to tag_ids or tags if both are sent
 	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1"`
 }
 
-// Normalize removes white space around the title.
-func (r *CreateRequest) Normalize() { trim(r.Title) }
+// ReadOnly implements requests.ReadOnly.
+func (r *CreateRequest) ReadOnly() []string { return readOnly() }
 
 func (r *CreateRequest) draft(actor string) article.Draft {
 	return article.Draft{
 		Actor: actor,
 		Title: r.Title, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
-		State: newState(r.State), TagIDs: tagSet(r.TagIDs, r.TagID),
+		State: newState(r.State), TagIDs: tagSet(r.TagIDs, r.Tags, r.TagID),
 	}
+}
+
+// meaning returns the request without what is the default, and its tags as a set.
+func (r *CreateRequest) meaning() CreateRequest {
+	m := *r
+	for _, text := range []**string{&m.Desc, &m.CoverImageURL, &m.Content} {
+		if *text != nil && **text == "" {
+			*text = nil
+		}
+	}
+	if m.State != nil && *m.State == int(article.Enabled) {
+		m.State = nil
+	}
+	ids := tagSet(m.TagIDs, m.Tags, m.TagID)
+	m.TagIDs, m.Tags, m.TagID = nil, nil, nil
+	if ids != nil && len(*ids) > 0 {
+		m.TagIDs = new(slices.Compact(slices.Sorted(slices.Values(*ids))))
+	}
+	return m
 }
 
 // UpdateRequest is the body that changes an article; omitted fields keep their
 // values.
 type UpdateRequest struct {
-	Title         *string `json:"title" validate:"omitempty,notblank,max=100" minLength:"1" maxLength:"100" example:"Rolling restarts"`
-	Desc          *string `json:"desc" validate:"omitempty,max=255" maxLength:"255" example:"What happens to the connections"`
-	CoverImageURL *string `json:"cover_image_url" validate:"omitempty,max=255,weburl" maxLength:"255" example:"https://example.org/cover.png"`
+	Title         *string `json:"title" validate:"omitempty,notblank,max=100" text:"nfc,trim,line" minLength:"1" maxLength:"100" example:"Rolling restarts"`
+	Desc          *string `json:"desc" validate:"omitempty,max=255" null:"clear" text:"nfc" maxLength:"255" extensions:"x-nullable" example:"What happens to the connections"`
+	CoverImageURL *string `json:"cover_image_url" validate:"omitempty,max=2000,weburl" null:"clear" maxLength:"2000" extensions:"x-nullable" example:"https://example.org/cover.png"`
 	// at most 1 MiB unless configured otherwise
-	Content *string `json:"content" example:"# Rolling restarts"`
+	Content *string `json:"content" null:"clear" text:"nfc" extensions:"x-nullable" example:"# Rolling restarts"`
 	// 1 enabled, 0 disabled
 	State *int `json:"state" validate:"omitempty,oneof=0 1" enums:"0,1" example:"1"`
 	// ids of all tags of the article, at most 20; [] removes all
-	TagIDs *[]uint64 `json:"tag_ids" validate:"omitempty,max=20,dive,min=1" maxLength:"20"`
-	// id of a single tag, added to tag_ids if both are sent
+	TagIDs *[]uint64 `json:"tag_ids" validate:"omitempty,max=20,dive,min=1" null:"clear" maxLength:"20" extensions:"x-nullable"`
+	// the article's tags as they are read; only their ids count, and only without tag_ids; JSON only
+	Tags *[]uint64 `json:"tags" validate:"omitempty,max=20,dive,min=1" null:"clear" element:"id" swaggertype:"array,object" maxLength:"20" extensions:"x-nullable"`
+	// id of a single tag, added to tag_ids or tags if both are sent
 	TagID *uint64 `json:"tag_id" validate:"omitempty,min=1" minimum:"1"`
 }
 
-// Normalize removes white space around the title.
-func (r *UpdateRequest) Normalize() { trim(r.Title) }
+// ReadOnly implements requests.ReadOnly.
+func (r *UpdateRequest) ReadOnly() []string { return readOnly() }
 
 func (r *UpdateRequest) draft() article.Draft {
 	return article.Draft{
 		Title: r.Title, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
-		State: newState(r.State), TagIDs: tagSet(r.TagIDs, r.TagID),
+		State: newState(r.State), TagIDs: tagSet(r.TagIDs, r.Tags, r.TagID),
 	}
 }
 
@@ -122,22 +156,32 @@ type StateRequest struct {
 	State *int `json:"state" validate:"required,oneof=0 1" enums:"0,1" example:"0"`
 }
 
+// ReadOnly implements requests.ReadOnly.
+func (r *StateRequest) ReadOnly() []string { return readOnly() }
+
+// readOnly returns the names of an article's fields that only the service sets.
+func readOnly() []string {
+	return slices.DeleteFunc(requests.Names[Article](), func(name string) bool {
+		return slices.Contains(requests.Names[UpdateRequest](), name)
+	})
+}
+
 // ListFilter selects the articles of a list.
 type ListFilter struct {
 	TagID   *uint64 `json:"tag_id" validate:"omitempty,min=1"`
-	Title   *string `json:"title" validate:"omitempty,max=100"`
+	Title   *string `json:"title" validate:"omitempty,max=100" text:"nfc"`
 	State   *int    `json:"state" validate:"omitempty,oneof=0 1"`
 	Include *string `json:"include" validate:"omitempty,oneof=content"`
+	// any text, see requests.Paging
+	Page     string `json:"page"`
+	PageSize string `json:"page_size"`
 }
+
+// expensive reports whether the list costs much more than others.
+func (f ListFilter) expensive() bool { return f.Title != nil || f.Include != nil }
 
 func (f ListFilter) filter() article.Filter {
 	return article.Filter{TagID: f.TagID, Title: f.Title, State: newState(f.State)}
-}
-
-func trim(text *string) {
-	if text != nil {
-		*text = strings.TrimSpace(*text)
-	}
 }
 
 func newState(given *int) *article.State {
@@ -151,9 +195,12 @@ func newState(given *int) *article.State {
 	return &state
 }
 
-// tagSet returns the tags of the fields tag_ids and tag_id together, nil if neither
-// is given.
-func tagSet(ids *[]uint64, id *uint64) *[]uint64 {
+// tagSet returns the tags of the fields tag_ids, or else tags, and tag_id together,
+// nil if none is given.
+func tagSet(ids, tags *[]uint64, id *uint64) *[]uint64 {
+	if ids == nil {
+		ids = tags
+	}
 	if id == nil {
 		return ids
 	}

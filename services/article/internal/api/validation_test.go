@@ -59,8 +59,8 @@ func TestInvalidFields(t *testing.T) {
 			[3][]string{{"title长度不能超过100个字符"}, {"title must be a maximum of 100 characters in length"}, {"title長度不能超過100個字元"}}},
 		"long desc": {bodies{`{"title":"a","desc":"` + long(256) + `"}`, "title=a&desc=" + long(256)},
 			[3][]string{{"desc长度不能超过255个字符"}, {"desc must be a maximum of 255 characters in length"}, {"desc長度不能超過255個字元"}}},
-		"long cover": {bodies{`{"title":"a","cover_image_url":"http://x/` + long(247) + `"}`, "title=a&cover_image_url=http://x/" + long(247)},
-			[3][]string{{"cover_image_url长度不能超过255个字符"}, {"cover_image_url must be a maximum of 255 characters in length"}, {"cover_image_url長度不能超過255個字元"}}},
+		"long cover": {bodies{`{"title":"a","cover_image_url":"http://x/` + long(1992) + `"}`, "title=a&cover_image_url=http://x/" + long(1992)},
+			[3][]string{{"cover_image_url长度不能超过2,000个字符"}, {"cover_image_url must be a maximum of 2,000 characters in length"}, {"cover_image_url長度不能超過2,000個字元"}}},
 		"state 2": {bodies{`{"title":"a","state":2}`, "title=a&state=2"},
 			[3][]string{{"state必须是[0 1]中的一个"}, {"state must be one of [0 1]"}, {"state必須是[0 1]中的一個"}}},
 		"state -1": {bodies{`{"title":"a","state":-1}`, "title=a&state=-1"},
@@ -71,11 +71,13 @@ func TestInvalidFields(t *testing.T) {
 		"tag 0": {bodies{`{"title":"a","tag_ids":[0,1,0]}`, "title=a&tag_ids=0&tag_ids=1&tag_ids=0"}, [3][]string{
 			{"tag_ids[0]最小只能为1", "tag_ids[2]最小只能为1"}, {"tag_ids[0] must be 1 or greater", "tag_ids[2] must be 1 or greater"}, {"tag_ids[0]最小只能為1", "tag_ids[2]最小只能為1"}}},
 		"tag -1": {bodies{`{"title":"a","tag_ids":[1,-1]}`, "title=a&tag_ids=1&tag_ids=-1"},
-			[3][]string{{"tag_ids必须是正整数"}, {"tag_ids must be a positive integer"}, {"tag_ids必須是正整數"}}},
+			[3][]string{{"tag_ids[1]必须是正整数"}, {"tag_ids[1] must be a positive integer"}, {"tag_ids[1]必須是正整數"}}},
 		"tag that is a word": {bodies{`{"title":"a","tag_ids":["go"]}`, "title=a&tag_ids=go"},
-			[3][]string{{"tag_ids必须是正整数"}, {"tag_ids must be a positive integer"}, {"tag_ids必須是正整數"}}},
+			[3][]string{{"tag_ids[0]必须是正整数"}, {"tag_ids[0] must be a positive integer"}, {"tag_ids[0]必須是正整數"}}},
 		"tag beyond 64 bits": {bodies{`{"title":"a","tag_ids":[18446744073709551616]}`, "title=a&tag_ids=18446744073709551616"},
-			[3][]string{{"tag_ids必须是正整数"}, {"tag_ids must be a positive integer"}, {"tag_ids必須是正整數"}}},
+			[3][]string{{"tag_ids[0]超出 64 位整数的范围"}, {"tag_ids[0] is beyond the range of 64-bit integers"}, {"tag_ids[0]超出 64 位元整數的範圍"}}},
+		"control character in the title": {bodies{`{"title":"a\u0000b"}`, "title=a%00b"},
+			[3][]string{{"title不能包含控制字符: U+0000"}, {"title must not contain control characters: U+0000"}, {"title不能包含控制字元: U+0000"}}},
 		"tag_id 0":  {bodies{`{"title":"a","tag_id":0}`, "title=a&tag_id=0"}, [3][]string{{"tag_id最小只能为1"}, {"tag_id must be 1 or greater"}, {"tag_id最小只能為1"}}},
 		"tag_id -1": {bodies{`{"title":"a","tag_id":-1}`, "title=a&tag_id=-1"}, [3][]string{{"tag_id必须是正整数"}, {"tag_id must be a positive integer"}, {"tag_id必須是正整數"}}},
 		"21 tags": {bodies{`{"title":"a","tag_ids":` + jsonList(21) + `}`, "title=a" + formTags(21)},
@@ -118,7 +120,7 @@ func formTags(n int) string {
 
 func TestTitleIsRequired(t *testing.T) {
 	s := embedded(t)
-	for _, body := range []bodies{{`{}`, ``}, {`{"title":null,"desc":"a"}`, `desc=a`}} {
+	for _, body := range []bodies{{`{}`, ``}, {`{"desc":"a"}`, `desc=a`}} {
 		body.each(t, func(t *testing.T, c apitest.Case) {
 			c.Method, c.Path = http.MethodPost, articlesPath
 			for i, detail := range []string{"title为必填字段", "title is a required field", "title為必填欄位"} {
@@ -137,7 +139,7 @@ func TestInvalidState(t *testing.T) {
 		details [3]string
 	}{
 		"missing": {bodies{`{}`, ``}, [3]string{"state为必填字段", "state is a required field", "state為必填欄位"}},
-		"null":    {bodies{`{"state":null}`, `title=x`}, [3]string{"state为必填字段", "state is a required field", "state為必填欄位"}},
+		"unknown": {bodies{`{"id":null}`, `slug=x`}, [3]string{"state为必填字段", "state is a required field", "state為必填欄位"}},
 		"9":       {bodies{`{"state":9}`, `state=9`}, [3]string{"state必须是[0 1]中的一个", "state must be one of [0 1]", "state必須是[0 1]中的一個"}},
 		"empty":   {bodies{`{"state":""}`, `state=`}, [3]string{"state必须是整数", "state must be an integer", "state必須是整數"}},
 	} {
@@ -192,10 +194,14 @@ func TestInvalidBodies(t *testing.T) {
 		"content is a list":   {asJSON, `{"title":"a","content":["b"]}`, "content必须是字符串"},
 		"tag_ids is a number": {asJSON, `{"title":"a","tag_ids":1}`, "tag_ids必须是数组"},
 		"tag_id is a list":    {asJSON, `{"title":"a","tag_id":[1]}`, "tag_id必须是正整数"},
-		"bad encoding":        {asForm, "title=%zz", "表单或查询参数的编码有误"},
+		"null for the title":  {asJSON, `{"title":null}`, "title不能为 null"},
+		"another case":        {asJSON, `{"title":"a","State":1}`, "没有字段\"State\", 是否指state"},
+		"a word for a state":  {asJSON, `{"title":"a","status":"draft"}`, "没有字段\"status\", 是否指state"},
+		"tags in a form":      {asForm, "title=a&tags[]=1", "没有字段\"tags[]\", 是否指tag_ids"},
+		"names of tags":       {asJSON, `{"title":"a","tags":["go"]}`, "tags[0].id必须是正整数"},
 		"form not UTF-8":      {asForm, "title=%ff", "内容必须是 UTF-8 编码"},
 		"title twice":         {asForm, "title=a&title=b", "title只能出现一次"},
-		"list in one value":   {asForm, "title=a&tag_ids=1,2", "tag_ids必须是正整数"},
+		"list in one value":   {asForm, "title=a&tag_ids=1,2", "tag_ids[0]必须是正整数"},
 	} {
 		for _, target := range []string{"POST " + articlesPath, "PUT " + at(existing.ID)} {
 			t.Run(name+" "+target, func(t *testing.T) {
@@ -237,7 +243,6 @@ func TestMediaTypes(t *testing.T) {
 	existing := s.create(t, fields{"title": "existing"})
 	targets := map[string]apitest.Case{
 		"post": {Method: http.MethodPost, Path: articlesPath}, "put": {Method: http.MethodPut, Path: at(existing.ID)},
-		"patch": {Method: http.MethodPatch, Path: stateOf(existing.ID)},
 	}
 	details := []string{
 		"Content-Type 必须是 application/json 或 application/x-www-form-urlencoded, 字符集为 UTF-8",
@@ -283,17 +288,16 @@ func TestContentLimit(t *testing.T) {
 }
 
 func TestBodyLimit(t *testing.T) {
-	s := embedded(t, func(o *options) { o.server.MaxBodyBytes = 1000 })
+	s := embedded(t, func(o *options) { o.maxBodyBytes = 1000 })
 	existing := s.create(t, fields{"title": "existing"})
 	body := `{"title":"a","content":"` + strings.Repeat("x", 1000) + `"}`
 	for name, c := range map[string]apitest.Case{
-		"post":  {Method: http.MethodPost, Path: articlesPath},
-		"put":   {Method: http.MethodPut, Path: at(existing.ID)},
-		"patch": {Method: http.MethodPatch, Path: stateOf(existing.ID)},
+		"post": {Method: http.MethodPost, Path: articlesPath},
+		"put":  {Method: http.MethodPut, Path: at(existing.ID)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.Body, c.ContentType, c.Invalid = []byte(body), asJSON, true
-			s.requireError(t, c, errcode.TooLarge)
+			s.requireError(t, c, errcode.TooLarge, "请求体不能超过1000字节")
 		})
 		t.Run(name+" of unknown length", func(t *testing.T) {
 			recorder := httptest.NewRecorder()
@@ -303,7 +307,7 @@ func TestBodyLimit(t *testing.T) {
 			request.Header.Set("Authorization", s.token)
 			s.handler.ServeHTTP(recorder, request)
 			requireProblem(t, &apitest.Result{Status: recorder.Code, Header: recorder.Header(), Body: recorder.Body.Bytes()},
-				errcode.TooLarge, "请求体过大")
+				errcode.TooLarge, "请求体过大", "请求体不能超过1000字节")
 		})
 	}
 	require.Equal(t, existing, s.get(t, existing.ID))
@@ -325,7 +329,10 @@ func TestInvalidFilters(t *testing.T) {
 		"include=everything":                    {"include必须是[content]中的一个"},
 		"include=":                              {"include必须是[content]中的一个"},
 		"title=%ff":                             {"内容必须是 UTF-8 编码"},
-		"title=%zz":                             {"表单或查询参数的编码有误"},
+		"tag=1":                                 {`没有字段"tag", 是否指tag_id`},
+		"title[]=x":                             {`没有字段"title[]", 是否指title`},
+		"pagesize=5":                            {`没有字段"pagesize", 是否指page_size`},
+		"page=1&page=2":                         {"page只能出现一次"},
 		"include=x&state=2&title=&tag_id=0":     {"tag_id最小只能为1", "state必须是[0 1]中的一个", "include必须是[content]中的一个"},
 		"include=x&state=2&title=&tag_id=0&a=b": {"tag_id最小只能为1", "state必须是[0 1]中的一个", "include必须是[content]中的一个"},
 	} {

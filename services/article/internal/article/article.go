@@ -26,6 +26,10 @@ const (
 // MaxTags is the maximum number of tags of an article.
 const MaxTags = 20
 
+// MaxSharedContent is the maximum size in bytes of a content that is read together with
+// its article.
+const MaxSharedContent = 32 << 10
+
 // State says whether an article is published.
 type State uint8
 
@@ -49,7 +53,7 @@ type Article struct {
 	Title         string
 	Desc          string
 	CoverImageURL string
-	// Content is empty in lists without content.
+	// Content is empty in what GetWithoutContent and List return; see Contents.
 	Content string
 	State   State
 	Tags    []Tag
@@ -68,11 +72,14 @@ func (a Article) Version() string {
 	if len(a.Tags) == 0 {
 		return version
 	}
-	sum := sha256.New()
+	tags := make([]byte, 0, 512)
 	for _, t := range a.Tags {
-		_, _ = fmt.Fprintf(sum, "%d %d %q\n", t.ID, t.State, t.Name)
+		tags = append(strconv.AppendUint(tags, t.ID, 10), ' ')
+		tags = append(strconv.AppendUint(tags, uint64(t.State), 10), ' ')
+		tags = append(strconv.AppendQuote(tags, t.Name), '\n')
 	}
-	return version + "-" + base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:12])
+	sum := sha256.Sum256(tags)
+	return version + "-" + base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
 // visible returns the article as the viewer sees it; ok is false if the viewer
@@ -81,7 +88,10 @@ func (a Article) visible(viewer Viewer) (seen Article, ok bool) {
 	if viewer == Authenticated {
 		return a, true
 	}
-	a.Tags = slices.DeleteFunc(slices.Clone(a.Tags), func(t Tag) bool { return t.State != Enabled })
+	disabled := func(t Tag) bool { return t.State != Enabled }
+	if slices.ContainsFunc(a.Tags, disabled) {
+		a.Tags = slices.DeleteFunc(slices.Clone(a.Tags), disabled)
+	}
 	return a, a.State == Enabled
 }
 
@@ -123,8 +133,19 @@ type Filter struct {
 // Page selects a part of a list.
 type Page struct {
 	Offset, Limit int
-	// WithContent adds the content to the articles.
-	WithContent bool
+}
+
+// Total is the number of articles of a list.
+type Total struct {
+	Rows int64
+	// AtLeast reports that there may be more: a search counts up to a bound.
+	AtLeast bool
+}
+
+// Content is the content of an article at a revision.
+type Content struct {
+	Revision uint64
+	Text     string
 }
 
 // Store stores articles. Its errors are those of the context or the Precondition, an
@@ -135,11 +156,23 @@ type Store interface {
 	// same key has created an article before, Create returns that article, as it was
 	// then, and replayed.
 	Create(ctx context.Context, draft Draft, key idempotency.Key) (created Article, replayed bool, err error)
-	// Get returns the article unless it is deleted.
-	Get(ctx context.Context, id uint64) (Article, error)
-	// List returns a page of the articles, newest first, and the total number.
-	List(ctx context.Context, filter Filter, page Page) ([]Article, int64, error)
-	// Update replaces the fields that the draft has, all or nothing. The precondition
+	// Get returns the article, unless it is deleted. A content of more than
+	// MaxSharedContent bytes is omitted.
+	Get(ctx context.Context, id uint64) (*Shared, error)
+	// GetWithoutContent is like Get, but reads no content.
+	GetWithoutContent(ctx context.Context, id uint64) (*Shared, error)
+	// List returns a page of the articles without their content, newest first, and the
+	// total number.
+	List(ctx context.Context, filter Filter, page Page) (*SharedList, error)
+	// ContentSizes returns the sizes in bytes of the contents of articles.
+	ContentSizes(ctx context.Context, ids []uint64) (map[uint64]int64, error)
+	// ContentSizeForUpdate returns the size in bytes of the content of an article that is
+	// about to be changed, 0 if it doesn't exist. Other reads can't starve it.
+	ContentSizeForUpdate(ctx context.Context, id uint64) (int64, error)
+	// Contents returns the contents of articles that are not deleted.
+	Contents(ctx context.Context, ids []uint64) (map[uint64]Content, error)
+	// Update replaces the fields that the draft has, all or nothing. If none has another
+	// value, the article stays as it is, also its revision and time. The precondition
 	// is checked while nobody else can change the article.
 	Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Article, error)
 	// Delete marks the article as deleted and removes its tags.
@@ -163,22 +196,24 @@ func (e *UnknownTagsError) list() string {
 }
 
 func (e *UnknownTagsError) coded() error {
-	return errcode.New(errcode.UnknownTags, errcode.Text{
-		ZH:       "tag_ids包含不存在的标签: " + e.list(),
-		EN:       "tag_ids has unknown tags: " + e.list(),
-		ZHHantTW: "tag_ids包含不存在的標籤: " + e.list(),
-	})
+	return &errcode.Error{Code: errcode.UnknownTags, Details: []errcode.Detail{
+		errcode.Invalid("tag_ids", errcode.Unknown, errcode.Text{
+			ZH:       "tag_ids包含不存在的标签: " + e.list(),
+			EN:       "tag_ids has unknown tags: " + e.list(),
+			ZHHantTW: "tag_ids包含不存在的標籤: " + e.list(),
+		}),
+	}}
 }
 
 // normalize sorts the tags of a draft, removes duplicates, and checks the limits
 // that are settings or concern several fields.
 func (d *Draft) normalize(maxContentBytes int) error {
 	if d.Content != nil && len(*d.Content) > maxContentBytes {
-		return errcode.New(errcode.TooLarge, errcode.Text{
+		return &errcode.Error{Code: errcode.TooLarge, Details: []errcode.Detail{errcode.Invalid("content", errcode.TooLong, errcode.Text{
 			ZH:       fmt.Sprintf("content不能超过%d字节", maxContentBytes),
 			EN:       fmt.Sprintf("content must be at most %d bytes", maxContentBytes),
 			ZHHantTW: fmt.Sprintf("content不能超過%d位元組", maxContentBytes),
-		})
+		})}}
 	}
 	if d.TagIDs == nil {
 		return nil
@@ -188,11 +223,11 @@ func (d *Draft) normalize(maxContentBytes int) error {
 	ids = slices.Compact(ids)
 	d.TagIDs = &ids
 	if len(ids) > MaxTags {
-		return errcode.New(errcode.InvalidParams, errcode.Text{
+		return &errcode.Error{Code: errcode.InvalidParams, Details: []errcode.Detail{errcode.Invalid("tag_ids", errcode.TooLong, errcode.Text{
 			ZH:       fmt.Sprintf("tag_ids最多只能包含%d项", MaxTags),
 			EN:       fmt.Sprintf("tag_ids must contain at most %d items", MaxTags),
 			ZHHantTW: fmt.Sprintf("tag_ids最多只能包含%d項", MaxTags),
-		})
+		})}}
 	}
 	return nil
 }

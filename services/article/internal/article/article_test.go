@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -158,7 +157,7 @@ func TestUnknownTags(t *testing.T) {
 		require.NoError(t, write(article.NewService(m, learn, 10), article.Draft{TagIDs: &[]uint64{1, 8}}))
 		require.Equal(t, 2, calls, "known tags need no call of catchUp")
 
-		unavailable := &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second}
+		unavailable := errcode.NewUnavailable(nil)
 		before := len(m.drafts)
 		err = write(article.NewService(m, func(context.Context) error { return unavailable }, 10), article.Draft{TagIDs: &[]uint64{9}})
 		require.ErrorIs(t, err, unavailable)
@@ -182,11 +181,13 @@ type found struct {
 	filter  article.Filter
 }
 
-func (f *found) Get(context.Context, uint64) (article.Article, error) { return f.article, nil }
+func (f *found) Get(context.Context, uint64) (*article.Shared, error) {
+	return article.NewShared(f.article, false), nil
+}
 
-func (f *found) List(_ context.Context, filter article.Filter, _ article.Page) ([]article.Article, int64, error) {
+func (f *found) List(_ context.Context, filter article.Filter, _ article.Page) (*article.SharedList, error) {
 	f.filter = filter
-	return []article.Article{f.article}, 1, nil
+	return article.NewSharedList([]article.Article{f.article}, article.Total{Rows: 1}), nil
 }
 
 func TestViewers(t *testing.T) {
@@ -208,15 +209,15 @@ func TestViewers(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c.tags, got.Tags)
 		}
-		_, _, err = s.List(t.Context(), c.viewer, article.Filter{State: &c.state}, article.Page{})
+		_, err = s.List(t.Context(), c.viewer, article.Filter{State: &c.state}, article.Page{})
 		if c.tags == nil {
 			require.ErrorIs(t, err, article.ErrUnauthenticated)
 			continue
 		}
 		require.NoError(t, err)
-		list, _, err := s.List(t.Context(), c.viewer, article.Filter{}, article.Page{})
+		list, err := s.List(t.Context(), c.viewer, article.Filter{}, article.Page{})
 		require.NoError(t, err)
-		require.Equal(t, c.tags, list[0].Tags)
+		require.Equal(t, c.tags, list.Articles[0].Tags)
 		anonymous := c.viewer == article.Anonymous
 		require.Equal(t, anonymous, f.filter.TagEnabled)
 		require.Equal(t, anonymous, f.filter.State != nil && *f.filter.State == article.Enabled)
@@ -248,4 +249,29 @@ func TestVersion(t *testing.T) {
 		require.Equal(t, a.Version(), article.Article{Revision: a.Revision, Tags: a.Tags, Title: "x", Content: "y"}.Version())
 	}
 	require.Len(t, versions, 9)
+}
+
+// Viewers who see the same share a page and its version, which depends on what they see.
+func TestSharedLists(t *testing.T) {
+	plain := article.Article{ID: 1, Revision: 1, State: article.Enabled, Tags: []article.Tag{{ID: 1, State: article.Enabled}}}
+	tagged := plain
+	tagged.Tags = []article.Tag{{ID: 1, State: article.Enabled}, {ID: 2, State: article.Disabled}}
+
+	shared := article.NewSharedList([]article.Article{plain}, article.Total{Rows: 7})
+	require.Same(t, shared.View(article.Anonymous), shared.View(article.Authenticated))
+	require.EqualValues(t, 7, shared.View(article.Anonymous).Total.Rows)
+
+	mixed := article.NewSharedList([]article.Article{plain, tagged}, article.Total{Rows: 7})
+	anonymous, authenticated := mixed.View(article.Anonymous), mixed.View(article.Authenticated)
+	require.Equal(t, []article.Article{plain, plain}, anonymous.Articles)
+	require.Equal(t, []article.Article{plain, tagged}, authenticated.Articles)
+	require.Equal(t, authenticated.Total, anonymous.Total)
+
+	versions := map[string]bool{}
+	other, changed := plain, plain
+	other.ID, changed.Revision = 2, 2
+	for _, articles := range [][]article.Article{{}, {plain}, {tagged}, {other}, {changed}, {plain, other}, {other, plain}} {
+		versions[article.NewSharedList(articles, article.Total{}).View(article.Authenticated).Version()] = true
+	}
+	require.Len(t, versions, 7)
 }

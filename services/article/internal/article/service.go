@@ -34,33 +34,78 @@ func (s *Service) Create(ctx context.Context, draft Draft, key idempotency.Key) 
 	return created, replayed, err
 }
 
-// Get returns an article that the viewer may see.
-func (s *Service) Get(ctx context.Context, viewer Viewer, id uint64) (Article, error) {
-	found, err := s.store.Get(ctx, id)
-	if err != nil {
-		return Article{}, err
-	}
-	found, ok := found.visible(viewer)
-	if !ok {
-		return Article{}, errcode.New(errcode.ArticleNotFound)
-	}
-	return found, nil
+// Get returns an article that the viewer may see. A content of more than
+// MaxSharedContent bytes is omitted. An article that the viewer may not see costs the
+// same query as one that doesn't exist, so the time of the response doesn't tell them
+// apart.
+func (s *Service) Get(ctx context.Context, viewer Viewer, id uint64) (*View, error) {
+	return seen(viewer)(s.store.Get(ctx, id))
 }
 
-// List returns a page of the articles that the viewer may see, and their total
-// number.
-func (s *Service) List(ctx context.Context, viewer Viewer, filter Filter, page Page) ([]Article, int64, error) {
+// GetWithoutContent is like Get, but reads no content.
+func (s *Service) GetWithoutContent(ctx context.Context, viewer Viewer, id uint64) (*View, error) {
+	return seen(viewer)(s.store.GetWithoutContent(ctx, id))
+}
+
+func seen(viewer Viewer) func(*Shared, error) (*View, error) {
+	return func(found *Shared, err error) (*View, error) {
+		if err != nil {
+			return nil, err
+		}
+		view, ok := found.View(viewer)
+		if !ok {
+			return nil, errcode.New(errcode.ArticleNotFound)
+		}
+		return view, nil
+	}
+}
+
+// ContentSizes returns the sizes in bytes of the contents of articles.
+func (s *Service) ContentSizes(ctx context.Context, articles []Article) (map[uint64]int64, error) {
+	return s.store.ContentSizes(ctx, ids(articles))
+}
+
+// ContentSizeForUpdate returns the size in bytes of the content of an article that is
+// about to be changed, 0 if it doesn't exist.
+func (s *Service) ContentSizeForUpdate(ctx context.Context, id uint64) (int64, error) {
+	return s.store.ContentSizeForUpdate(ctx, id)
+}
+
+// Contents returns the contents of the articles that have not changed since they were
+// read.
+func (s *Service) Contents(ctx context.Context, articles []Article) (map[uint64]string, error) {
+	found, err := s.store.Contents(ctx, ids(articles))
+	contents := make(map[uint64]string, len(found))
+	for _, a := range articles {
+		if content, ok := found[a.ID]; ok && content.Revision == a.Revision {
+			contents[a.ID] = content.Text
+		}
+	}
+	return contents, err
+}
+
+func ids(articles []Article) []uint64 {
+	ids := make([]uint64, 0, len(articles))
+	for _, a := range articles {
+		ids = append(ids, a.ID)
+	}
+	return ids
+}
+
+// List returns a page of the articles that the viewer may see, without their content,
+// and their total number.
+func (s *Service) List(ctx context.Context, viewer Viewer, filter Filter, page Page) (*List, error) {
 	if viewer == Anonymous {
 		if filter.State != nil && *filter.State != Enabled {
-			return nil, 0, ErrUnauthenticated
+			return nil, ErrUnauthenticated
 		}
 		filter.State, filter.TagEnabled = new(Enabled), true
 	}
-	articles, total, err := s.store.List(ctx, filter, page)
-	for i := range articles {
-		articles[i], _ = articles[i].visible(viewer)
+	found, err := s.store.List(ctx, filter, page)
+	if err != nil {
+		return nil, err
 	}
-	return articles, total, err
+	return found.View(viewer), nil
 }
 
 // Update replaces the fields that the draft has.

@@ -4,11 +4,15 @@ package bootstrap
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
+	"github.com/achilles-blog/achilles/pkg/memory"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
@@ -20,6 +24,9 @@ import (
 	"github.com/achilles-blog/achilles/services/article/migrations"
 )
 
+// purgeInterval is the time between two purges of deleted articles.
+const purgeInterval = 10 * time.Minute
+
 // Command returns the command line of the service.
 func Command() command.Service[Config] {
 	return command.Service[Config]{
@@ -30,6 +37,9 @@ func Command() command.Service[Config] {
 		Migrate: func(ctx context.Context, run command.Run[Config]) error {
 			return service.Migrate(ctx, shared(run.Config), migrations.All(), run.Stdout)
 		},
+		Recount: func(ctx context.Context, run command.Run[Config]) error {
+			return service.Recount(ctx, shared(run.Config), migrations.All(), run.Stdout, recount)
+		},
 		Commands: func(bind command.Bind[Config]) []*cobra.Command {
 			return []*cobra.Command{clientCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind)}
 		},
@@ -38,7 +48,7 @@ func Command() command.Service[Config] {
 
 func serve(ctx context.Context, run command.Run[Config]) error {
 	if run.Config.Feed.Token == "" { // Validate accepts it: other commands don't need a token
-		return settings.Invalid("Feed.Token", "", "the secret that the tag service has as Feed.Token")
+		return settings.Invalid("Feed.Token", "", "the secret that the tag service has as Feed.Token; openssl rand -hex 32 makes one")
 	}
 	return service.Run(ctx, run, shared, migrations.All(), register)
 }
@@ -52,7 +62,12 @@ func register(base *service.Service, config Config) error {
 	if err != nil {
 		return err
 	}
-	(&api.API{Articles: articles, Binder: binder, Paging: config.App.paging(), Access: base.Access()}).Register(base.Engine)
+	bodies := memory.New(memory.Config{Use: "request_bodies", Total: config.App.MaxBodyMemory})
+	base.Metrics.Registry().MustRegister(bodies)
+	(&api.API{
+		Articles: articles, Binder: binder, Paging: config.App.paging(), Memory: base.Responses, Access: base.Access(), LimitSearch: base.Limits.Search(),
+		Bodies: requests.NewBodies(bodies, config.App.maxBodyBytes(), base.Limits.Client),
+	}).Register(base.Engine)
 	tokens := &api.Tokens{Clients: access.NewService(store.NewClients(base.DB)), KeySet: base.KeySet, Binder: binder}
 	tokens.Register(base.Engine.Group("", base.Limits.Auth()))
 	return nil
@@ -62,6 +77,10 @@ func newArticles(base *service.Service, config Config) (*article.Service, error)
 	stored := store.New(base.DB, config.Idempotency.Retention)
 	sweeper := replay.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
 	base.Process.Go("idempotency sweeper", sweeper.Run)
+	if config.App.PurgeAfter > 0 {
+		purger := store.Purger{DB: base.DB, After: config.App.PurgeAfter, Interval: purgeInterval, Log: base.Log}
+		base.Process.Go("purger", purger.Run)
+	}
 	client := tagfeed.NewClient(config.Feed.URL, config.Feed.Token, config.Feed.Timeout)
 	base.Process.OnStop("tag feed", service.StopTimeout, func(context.Context) error { client.Close(); return nil })
 	follower, err := tagfeed.NewFollower(client, stored, tagfeed.Options{
@@ -71,7 +90,27 @@ func newArticles(base *service.Service, config Config) (*article.Service, error)
 	if err != nil {
 		return nil, err
 	}
-	base.Health.Observe("tag feed", follower.Check)
+	base.Health.Observe("tag feed", func(ctx context.Context) error { return database.WithReason(follower.Check(ctx)) })
 	base.Process.Go("tag feed", follower.Run)
 	return article.NewService(withFaults(stored), follower.CatchUp, config.App.MaxContentBytes), nil
+}
+
+func recount(ctx context.Context, db *database.DB) (repaired []string, err error) {
+	stored := store.New(db, 0)
+	found, err := stored.Recount(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range found {
+		which := fmt.Sprintf("articles with tag %d", r.TagID)
+		if r.TagID == 0 {
+			which = "all articles"
+		}
+		repaired = append(repaired, fmt.Sprintf("%s, state %d: %d, was %d", which, r.State, r.Is, r.Was))
+	}
+	added, removed, err := stored.Reindex(ctx)
+	if added+removed > 0 {
+		repaired = append(repaired, fmt.Sprintf("index of titles: added %d missing entries, removed %d wrong ones", added, removed))
+	}
+	return repaired, err
 }

@@ -24,8 +24,8 @@ func TestFailedStart(t *testing.T) {
 	_, port, err := net.SplitHostPort(taken.Addr().String())
 	require.NoError(t, err)
 	var stdout, stderr bytes.Buffer
-	exit := bootstrap.Command().Main([]string{"serve", "--log.level=debug", "--feed.token=secret", "--database.dbname", filepath.Join(t.TempDir(), "db"),
-		"--server.adminport=0", "--server.host=127.0.0.1", "--server.httpport", port, "--redis.host", taken.Addr().String()}, nil, &stdout, &stderr)
+	exit := bootstrap.Command().Main([]string{"serve", "--log.level=debug", "--database.dbname", filepath.Join(t.TempDir(), "db"),
+		"--server.adminport=0", "--server.host=127.0.0.1", "--server.httpport", port, "--redis.addresses", taken.Addr().String()}, []string{"ACHILLES_FEED_TOKEN=a secret of more than 32 characters"}, &stdout, &stderr)
 	require.Equal(t, 1, exit)
 	require.Contains(t, stderr.String(), "article: port "+port+" is in use")
 	var hooks []string

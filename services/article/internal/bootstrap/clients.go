@@ -9,11 +9,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/services/article/internal/access"
 	"github.com/achilles-blog/achilles/services/article/internal/store"
 	"github.com/achilles-blog/achilles/services/article/migrations"
@@ -45,9 +45,17 @@ func rotateClientCommand(bind command.Bind[Config]) *cobra.Command {
 		Use: "rotate KEY", Short: "Replace the secret of a client and print the new one", Args: arguments("KEY"),
 	}
 	secret := secretFlag(cmd)
+	overlap := cmd.Flags().Duration("overlap", 0, "how long the former secret stays valid, such as 24h; by default it ends at once")
 	return onClients(bind, cmd, func(ctx context.Context, clients *access.Service, args []string) error {
-		return withSecret(cmd, args[0], *secret, "has a new secret", func(secret string) error {
-			return clients.Rotate(ctx, args[0], secret)
+		if *overlap < 0 {
+			return fmt.Errorf("--overlap %s is not allowed: it must not be negative", *overlap)
+		}
+		done := "has a new secret"
+		if *overlap > 0 {
+			done += "; the former one is valid until " + time.Now().Add(*overlap).UTC().Format(time.RFC3339)
+		}
+		return withSecret(cmd, args[0], *secret, done, func(secret string) error {
+			return clients.Rotate(ctx, args[0], secret, *overlap)
 		})
 	})
 }
@@ -126,20 +134,10 @@ func onClients(bind command.Bind[Config], cmd *cobra.Command, work func(ctx cont
 	})
 }
 
-func withClients(ctx context.Context, config database.Config, work func(*access.Service) error) (err error) {
-	db, err := database.Open(config, zap.NewNop())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	err = database.SchemaCurrent(ctx, db, migrations.All())
-	switch {
-	case errors.Is(err, database.ErrSchemaBehind):
-		return fmt.Errorf("the database %s: %w: run article migrate with the same settings first", config.DBName, err)
-	case err != nil:
-		return fmt.Errorf("the database %s cannot be used: %w; check the section Database of the configuration", config.DBName, err)
-	}
-	return work(access.NewService(store.NewClients(db)))
+func withClients(ctx context.Context, config database.Config, work func(*access.Service) error) error {
+	return service.UseDatabase(ctx, config, migrations.All(), func(db *database.DB) error {
+		return work(access.NewService(store.NewClients(db)))
+	})
 }
 
 // withHint adds what to do to an error. It prints only valid keys: an invalid one

@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,6 +17,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/services/article/internal/access"
 	"github.com/achilles-blog/achilles/services/article/internal/store"
 )
@@ -168,7 +170,7 @@ func TestSecretFromStdin(t *testing.T) {
 // may be secrets.
 func TestCommandErrors(t *testing.T) {
 	c := newConsole(t)
-	c.fail([]string{"client", "list"}, "schema is behind", "run article migrate", c.file)
+	c.fail([]string{"client", "list"}, "schema is behind", "run the command migrate", c.file)
 	c.succeed("migrate")
 	for _, typed := range []struct {
 		args  string
@@ -196,8 +198,42 @@ func TestCommandErrors(t *testing.T) {
 		})
 	}
 	c.fail([]string{"client", "list", "--database.dbtype=mysql", "--database.username=u", "--database.host=127.0.0.1:1", "--database.dbname=none"},
-		"the database none cannot be used", "check the section Database")
+		"the database none at 127.0.0.1:1 cannot be used", "check the section Database")
 	require.Empty(t, mustList(t, c))
+}
+
+// client says what migrate says about a wrong password and about a database that
+// does not exist.
+func TestClientOnAServer(t *testing.T) {
+	cfg := dbtest.MySQL(t)
+	c := newConsole(t)
+	t.Setenv("ACHILLES_DATABASE_DBTYPE", "mysql")
+	t.Setenv("ACHILLES_DATABASE_HOST", cfg.Host)
+	t.Setenv("ACHILLES_DATABASE_USERNAME", cfg.Username)
+	t.Setenv("ACHILLES_DATABASE_DBNAME", cfg.DBName)
+	t.Setenv("ACHILLES_DATABASE_PASSWORD", cfg.Password.Reveal())
+	c.fail([]string{"client", "list"}, "schema is behind", "run the command migrate")
+	c.fail([]string{"client", "list", "--database.dbname=none_of_these"}, "none_of_these", "Unknown database", "run the command migrate")
+	t.Setenv("ACHILLES_DATABASE_PASSWORD", "wrong-secret")
+	stderr := c.fail([]string{"client", "list"}, "Access denied for user", "check the section Database")
+	require.NotContains(t, stderr, "try again")
+	require.NotContains(t, stderr, "wrong-secret")
+}
+
+// The command's own flags come first, and then those of the settings.
+func TestHelpShowsOwnFlagsFirst(t *testing.T) {
+	c := newConsole(t)
+	for command, own := range map[string][]string{
+		"client add": {"--scope", "--secret-file"}, "client rotate": {"--overlap", "--secret-file"}, "token": {"--scope"},
+	} {
+		help := c.succeed(append(strings.Fields(command), "--help")...)
+		setting := strings.Index(help, "--app.")
+		require.Positive(t, setting, command)
+		for _, flag := range own {
+			require.Equal(t, 1, strings.Count(help, "      "+flag+" "), "%s %s", command, flag)
+			require.Less(t, strings.Index(help, "      "+flag+" "), setting, "%s %s", command, flag)
+		}
+	}
 }
 
 func mustList(t *testing.T, c console) []access.Client {
@@ -248,6 +284,7 @@ func TestKeyCommands(t *testing.T) {
 	require.Equal(t, header(token), header(sooner))
 	require.NotEqual(t, header(token), header(later))
 
+	rotatesInPlace(t, c, keySet)
 	_, err = os.Stat(c.file)
 	require.ErrorIs(t, err, os.ErrNotExist, "the key commands need no database")
 	secret := regexp.MustCompile(`secret: "(.+)"`).FindStringSubmatch(rotated)[1]
@@ -257,4 +294,55 @@ func TestKeyCommands(t *testing.T) {
 	c.fail([]string{"key", "rotate"}, "write article key rotate FILE")
 	c.fail([]string{"key", "rotate", keySet, "--in=-1m"}, "must not be negative")
 	c.fail([]string{"key", "rotate", "-"}, "the key set -: it contains no keys")
+	c.fail([]string{"key", "rotate", "--in-place", "-"}, "--in-place needs the name of a file")
+}
+
+// rotatesInPlace rotates the key set behind a link, which stays, as do the mode and
+// what the file holds if the new one can't be written.
+func rotatesInPlace(t *testing.T, c console, keySet string) {
+	t.Helper()
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "keys.yaml"), filepath.Join(dir, "link.yaml")
+	before, err := os.ReadFile(keySet)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, before, 0o600))
+	require.NoError(t, os.Chmod(file, 0o640)) // #nosec G302 -- it has to stay
+	require.NoError(t, os.Symlink("keys.yaml", link))
+	old, err := os.Open(file)
+	require.NoError(t, err)
+	defer func() { _ = old.Close() }()
+
+	require.Empty(t, c.succeed("key", "rotate", "--in-place", link))
+	after, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, strings.Count(string(before), "signs_from")+1, strings.Count(string(after), "signs_from"))
+	info, err := os.Lstat(link)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeSymlink, info.Mode().Type())
+	info, err = os.Stat(file)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o640), info.Mode().Perm())
+	stillOpen, err := io.ReadAll(old)
+	require.NoError(t, err)
+	require.Equal(t, before, stillOpen, "nobody reads a part of the new file")
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 2, "no temporary file is left")
+
+	// As "article key rotate FILE >>FILE" and "… >FILE" do.
+	for _, flag := range []int{os.O_APPEND, os.O_TRUNC} {
+		output, err := os.OpenFile(file, os.O_WRONLY|flag, 0)
+		require.NoError(t, err)
+		var problems bytes.Buffer
+		require.Equal(t, 1, Command().Main([]string{"key", "rotate", link}, nil, output, &problems))
+		require.NoError(t, output.Close())
+		require.Contains(t, problems.String(), "use --in-place")
+		require.NotContains(t, problems.String(), "key new")
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		if flag == os.O_APPEND {
+			require.Equal(t, after, content)
+		}
+	}
+	c.fail([]string{"key", "rotate", "--in-place", file}, "it contains no keys", "restore them from a backup")
 }

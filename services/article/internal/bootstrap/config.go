@@ -1,15 +1,17 @@
 package bootstrap
 
 import (
-	"cmp"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
+	"github.com/achilles-blog/achilles/pkg/memory"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/services/article/internal/api"
 )
 
 // Config holds the settings of the article service.
@@ -27,32 +29,37 @@ func (c Config) Validate() error {
 		err = errors.Join(err, settings.Invalid("Feed.Timeout", c.Feed.Timeout.String(),
 			"less than Server.RequestTimeout ("+c.Server.RequestTimeout.String()+")"))
 	}
-	return err
+	return errors.Join(err,
+		c.Server.CheckResponse("App.MaxContentBytes", c.App.MaxContentBytes, api.WriteMemory(int64(c.App.MaxContentBytes))),
+		c.Server.CheckResponse("App.MaxPageSize", c.App.MaxPageSize, api.PageMemory(c.App.MaxPageSize)))
 }
 
-// shared returns the settings that every service has. The default of
-// Server.MaxBodyBytes depends on App.
-func shared(c Config) service.Config {
-	c.Server.MaxBodyBytes = cmp.Or(c.Server.MaxBodyBytes, c.App.maxBodyBytes())
-	return c.Config
-}
+func shared(c Config) service.Config { return c.Config }
 
 // APIConfig is the section App.
 type APIConfig struct {
 	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"page size if the request has none"`
 	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"maximum page size"`
+	MaxOffset       int `mapstructure:"MaxOffset" usage:"number of rows before a page, at most: a database reads them for each page"`
 	// MariaDB accepts 16 MiB in one packet by default, and escaping may double the
 	// content.
-	MaxContentBytes int `mapstructure:"MaxContentBytes" usage:"maximum size of an article's content, in bytes" validate:"min=1,max=7340032" allowed:"1 to 7340032 (7 MiB): the database takes no larger statement"`
+	MaxContentBytes int           `mapstructure:"MaxContentBytes" usage:"maximum size of an article's content, in bytes" validate:"min=1,max=7340032" allowed:"1 to 7340032 (7 MiB): the database takes no larger statement"`
+	MaxBodyMemory   int64         `mapstructure:"MaxBodyMemory" usage:"memory in bytes that the bodies of all requests may take at once, 3.5 times the size of each above 8 KiB; what exceeds it waits for up to 3 s and then gets 503" validate:"min=1048576" allowed:"1048576 (1 MiB) or more"`
+	PurgeAfter      time.Duration `mapstructure:"PurgeAfter" usage:"time after which the rows of deleted articles are removed for good, 0 for never" validate:"eq=0|min=1m" allowed:"0 for never, or at least 1m"`
 }
 
-// Validate reports page sizes that cannot work together.
+// Validate reports values that cannot work together.
 func (c APIConfig) Validate() error {
-	return c.paging().Validate()
+	err := c.paging().Validate()
+	if need := requests.BodyMemory(c.maxBodyBytes()); need > memory.ClientShare(c.MaxBodyMemory) {
+		err = errors.Join(err, settings.Invalid("MaxBodyMemory", fmt.Sprint(c.MaxBodyMemory), fmt.Sprintf(
+			"at least %d: a client may hold half of it, and one body with a content of App.MaxContentBytes (%d) takes up to %d", 2*need, c.MaxContentBytes, need)))
+	}
+	return err
 }
 
 func (c APIConfig) paging() requests.Paging {
-	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize}
+	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize, MaxOffset: c.MaxOffset}
 }
 
 // maxBodyBytes returns the maximum size of a request body. JSON may escape one byte
@@ -64,7 +71,7 @@ func (c APIConfig) maxBodyBytes() int64 {
 // FeedConfig is the section Feed, the feed of changes of the tag service.
 type FeedConfig struct {
 	URL       string          `mapstructure:"URL" usage:"base URL of the tag service, such as http://achilles-tag:8080" validate:"http_url" allowed:"the tag service's base URL, such as http://achilles-tag:8080"`
-	Token     settings.Secret `mapstructure:"Token" usage:"token for the feed, the same as Feed.Token of the tag service"`
+	Token     settings.Secret `mapstructure:"Token" usage:"token for the feed, at least 32 characters, the same as Feed.Token of the tag service" validate:"omitempty,min=32" allowed:"at least 32 characters, as openssl rand -hex 32 prints them"`
 	TokenFile string          `mapstructure:"TokenFile" usage:"file that holds Token"`
 	Wait      time.Duration   `mapstructure:"Wait" usage:"how long one read of the feed waits for a change, in whole seconds up to 10s"`
 	Timeout   time.Duration   `mapstructure:"Timeout" usage:"how long the tag service may take to answer beyond Wait" validate:"min=100ms"`
@@ -83,7 +90,7 @@ func (c FeedConfig) Validate() error {
 func defaults() Config {
 	config := Config{
 		Config:      service.Default(),
-		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxContentBytes: 1 << 20},
+		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxOffset: 10_000, MaxContentBytes: 1 << 20, MaxBodyMemory: 50 << 20},
 		Idempotency: replay.Default(),
 		Feed:        FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond},
 	}

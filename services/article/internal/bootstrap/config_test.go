@@ -14,7 +14,7 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/bootstrap"
 )
 
-const token = "ACHILLES_FEED_TOKEN=secret"
+const token = "ACHILLES_FEED_TOKEN=a secret of more than 32 characters"
 
 func load(t *testing.T, file string, environ ...string) (bootstrap.Config, error) {
 	t.Helper()
@@ -29,6 +29,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, "sqlite", config.Database.DBType)
 	require.Equal(t, 10, config.App.DefaultPageSize)
 	require.Equal(t, 100, config.App.MaxPageSize)
+	require.Equal(t, 10_000, config.App.MaxOffset)
 	require.Equal(t, 1<<20, config.App.MaxContentBytes)
 	require.Equal(t, 5*time.Second, config.Server.DrainDelay)
 	require.Equal(t, 20*time.Second, config.Server.ShutdownTimeout)
@@ -64,9 +65,11 @@ func TestInvalidSettings(t *testing.T) {
 		{"AUTH_LIFETIME=1s", "Auth.Lifetime"},
 		{"LIMITS_READBURST=0", "Limits.ReadBurst"},
 		{"APP_MAXPAGESIZE=9", "App.MaxPageSize"},
+		{"APP_MAXOFFSET=-1", "App.MaxOffset"},
 		{"APP_MAXCONTENTBYTES=0", "App.MaxContentBytes"},
 		{"APP_MAXCONTENTBYTES=7340033", "7340032"},
 		{"APP_MAXCONTENTBYTES=many", "App.MaxContentBytes"},
+		{"APP_PURGEAFTER=30s", "App.PurgeAfter"},
 		{"FEED_URL=achilles-tag:8080", "Feed.URL"},
 		{"FEED_URL=ftp://achilles-tag", "Feed.URL"},
 		{"FEED_URL=http://", "Feed.URL"},
@@ -88,6 +91,30 @@ func TestInvalidSettings(t *testing.T) {
 	}
 }
 
+// Settings that can't work together are rejected by a sentence that names both.
+func TestIncompatibleLimits(t *testing.T) {
+	for _, c := range []struct {
+		environ []string
+		message string
+	}{
+		{[]string{"ACHILLES_APP_MAXCONTENTBYTES=2097152"},
+			"App.MaxBodyMemory: 52428800 is not allowed; it must be at least 88539136: a client may hold half of it, and one body with a content of App.MaxContentBytes (2097152) takes up to 44269568"},
+		{[]string{"ACHILLES_APP_MAXCONTENTBYTES=7340032", "ACHILLES_APP_MAXBODYMEMORY=400000000"},
+			"Server.MaxResponseMemory: 41943040 is not allowed; it must be at least 88080384: a client may hold half of it, and one response with App.MaxContentBytes (7340032) takes up to 44040192"},
+		{[]string{"ACHILLES_APP_MAXPAGESIZE=10000"},
+			"Server.MaxResponseMemory: 41943040 is not allowed; it must be at least 81920000: a client may hold half of it, and one response with App.MaxPageSize (10000) takes up to 40960000"},
+		{[]string{"ACHILLES_SERVER_MAXRESPONSEMEMORY=1000000"}, "Server.MaxResponseMemory: 1000000 is not allowed; it must be 33554432 (32 MiB) or more"},
+		{[]string{"ACHILLES_SERVER_MAXBODYBYTES=1000000"}, "MAXBODYBYTES"},
+	} {
+		_, err := load(t, "", append(c.environ, token)...)
+		require.ErrorContains(t, err, c.message)
+	}
+	_, err := load(t, "", token, "ACHILLES_APP_MAXCONTENTBYTES=2097152", "ACHILLES_APP_MAXBODYMEMORY=88539136")
+	require.NoError(t, err)
+	_, err = load(t, "", token, "ACHILLES_APP_MAXCONTENTBYTES=2097152", "ACHILLES_APP_MAXBODYMEMORY=88539135")
+	require.Error(t, err)
+}
+
 func TestIncompatibleTimeouts(t *testing.T) {
 	_, err := load(t, "", "ACHILLES_DATABASE_TIMEOUT=15s", "ACHILLES_FEED_TIMEOUT=15s")
 	require.ErrorContains(t, err, "Database.Timeout")
@@ -103,8 +130,18 @@ func TestAllErrorsAreReported(t *testing.T) {
 
 func TestTokenFromFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
-	require.NoError(t, os.WriteFile(file, []byte("from the file\n"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte("from the file, with 32 characters or more\n"), 0o600))
 	config, err := load(t, "", "ACHILLES_FEED_TOKENFILE="+file)
 	require.NoError(t, err)
-	require.Equal(t, "from the file", config.Feed.Token.Reveal())
+	require.Equal(t, "from the file, with 32 characters or more", config.Feed.Token.Reveal())
+}
+
+func TestFeedTokenIsLong(t *testing.T) {
+	for _, short := range []string{"hunter2", strings.Repeat("h", 31)} {
+		_, err := load(t, "", "ACHILLES_FEED_TOKEN="+short)
+		require.ErrorContains(t, err, "Feed.Token: ****** is not allowed; it must be at least 32 characters, as openssl rand -hex 32 prints them")
+		require.NotContains(t, err.Error(), short)
+	}
+	_, err := load(t, "", "ACHILLES_FEED_TOKEN="+strings.Repeat("h", 32))
+	require.NoError(t, err)
 }

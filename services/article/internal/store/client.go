@@ -34,7 +34,10 @@ type clientRow struct {
 	UpdatedBy  string
 	AppKey     string
 	SecretHash string
-	Scope      string
+	FormerHash string // of the secret before the last rotation
+	// FormerUntil is when the former secret ends. It is nil if there was no rotation.
+	FormerUntil *time.Time
+	Scope       string
 }
 
 // TableName returns the name of the table with the configured prefix.
@@ -54,20 +57,30 @@ func (c *Clients) Add(ctx context.Context, client access.Client, secret access.H
 	return err
 }
 
-// Find returns the client and the hash of its secret.
-func (c *Clients) Find(ctx context.Context, key string) (access.Client, access.Hash, error) {
+// hashes returns the hashes of the valid secrets, that of the current one first.
+func (r clientRow) hashes(now time.Time) []access.Hash {
+	if r.FormerUntil != nil && now.Before(*r.FormerUntil) {
+		return []access.Hash{access.Hash(r.SecretHash), access.Hash(r.FormerHash)}
+	}
+	return []access.Hash{access.Hash(r.SecretHash)}
+}
+
+// Find returns the client and the hashes of its valid secrets.
+func (c *Clients) Find(ctx context.Context, key string) (access.Client, []access.Hash, error) {
 	var row clientRow
 	err := c.db.Read(ctx, func(db *gorm.DB) error { return db.Take(&row, "app_key = ?", key).Error })
 	if errors.Is(err, database.ErrNotFound) {
-		return access.Client{}, "", access.ErrUnknown
+		return access.Client{}, nil, access.ErrUnknown
 	}
-	return row.client(), access.Hash(row.SecretHash), err
+	return row.client(), row.hashes(time.Now()), err
 }
 
 // List returns all clients, ordered by key.
 func (c *Clients) List(ctx context.Context) ([]access.Client, error) {
 	var rows []clientRow
-	err := c.db.Read(ctx, func(db *gorm.DB) error { return db.Omit("secret_hash").Order("app_key").Find(&rows).Error })
+	err := c.db.Read(ctx, func(db *gorm.DB) error {
+		return db.Omit("secret_hash", "former_hash").Order("app_key").Find(&rows).Error
+	})
 	clients := make([]access.Client, 0, len(rows))
 	for _, row := range rows {
 		clients = append(clients, row.client())
@@ -75,9 +88,12 @@ func (c *Clients) List(ctx context.Context) ([]access.Client, error) {
 	return clients, err
 }
 
-// Rotate replaces the hash of the secret.
-func (c *Clients) Rotate(ctx context.Context, key string, secret access.Hash) error {
-	return c.changeOne(ctx, key, func(tx *gorm.DB) *gorm.DB { return tx.Update("secret_hash", string(secret)) })
+// Rotate replaces the hash of the secret, and keeps the former one until formerUntil.
+func (c *Clients) Rotate(ctx context.Context, key string, secret access.Hash, formerUntil time.Time) error {
+	// gorm writes the columns in alphabetical order. MySQL assigns them in that order,
+	// so former_hash gets the old secret_hash.
+	changes := map[string]any{"former_hash": gorm.Expr("secret_hash"), "former_until": formerUntil.UTC(), "secret_hash": string(secret)}
+	return c.changeOne(ctx, key, func(tx *gorm.DB) *gorm.DB { return tx.Updates(changes) })
 }
 
 // Remove deletes the client.

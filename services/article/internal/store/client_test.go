@@ -26,6 +26,27 @@ func clientOf(key string, scopes ...string) access.Client {
 	return access.Client{Key: key, Scopes: scopes}
 }
 
+// After a rotation the former secret is valid for a while, and an older one is not.
+func TestFormerSecret(t *testing.T) {
+	eachWithClients(t, func(t *testing.T, _ fixture, clients *store.Clients) {
+		requireHashes := func(want ...access.Hash) {
+			t.Helper()
+			_, hashes, err := clients.Find(t.Context(), "one")
+			require.NoError(t, err)
+			require.Equal(t, want, hashes)
+		}
+		later := time.Now().Add(time.Hour)
+		require.NoError(t, clients.Add(t.Context(), clientOf("one"), "1"))
+		requireHashes("1")
+		require.NoError(t, clients.Rotate(t.Context(), "one", "2", later))
+		requireHashes("2", "1")
+		require.NoError(t, clients.Rotate(t.Context(), "one", "3", later))
+		requireHashes("3", "2")
+		require.NoError(t, clients.Rotate(t.Context(), "one", "4", time.Now()))
+		requireHashes("4")
+	})
+}
+
 func TestClients(t *testing.T) {
 	eachWithClients(t, func(t *testing.T, _ fixture, clients *store.Clients) {
 		ctx := t.Context()
@@ -39,7 +60,7 @@ func TestClients(t *testing.T) {
 
 		client, hash, err := clients.Find(ctx, "two")
 		require.NoError(t, err)
-		require.EqualValues(t, "hash 2", string(hash), "a duplicate leaves the first client unchanged")
+		require.Equal(t, []access.Hash{"hash 2"}, hash, "a duplicate leaves the first client unchanged")
 		require.Equal(t, []string{"write", "more"}, client.Scopes)
 		require.WithinDuration(t, time.Now(), client.CreatedAt, time.Minute)
 		require.Equal(t, time.UTC, client.CreatedAt.Location())
@@ -53,7 +74,7 @@ func TestClients(t *testing.T) {
 		require.Equal(t, client, list[1])
 
 		for { // until the clock has advanced by the precision of the database
-			require.NoError(t, clients.Rotate(ctx, "two", access.Hash(fmt.Sprint("hash ", time.Now()))))
+			require.NoError(t, clients.Rotate(ctx, "two", access.Hash(fmt.Sprint("hash ", time.Now())), time.Now()))
 			rotated, _, err := clients.Find(ctx, "two")
 			require.NoError(t, err)
 			require.Equal(t, client.CreatedAt, rotated.CreatedAt)
@@ -63,13 +84,13 @@ func TestClients(t *testing.T) {
 		}
 		_, hash, err = clients.Find(ctx, "one")
 		require.NoError(t, err)
-		require.EqualValues(t, "hash 1", string(hash), "rotating one secret leaves the others")
+		require.Equal(t, []access.Hash{"hash 1"}, hash, "rotating one secret leaves the others")
 
 		require.NoError(t, clients.Remove(ctx, "two"))
 		_, _, err = clients.Find(ctx, "two")
 		require.ErrorIs(t, err, access.ErrUnknown)
 		require.ErrorIs(t, clients.Remove(ctx, "two"), access.ErrUnknown)
-		require.ErrorIs(t, clients.Rotate(ctx, "two", "hash 4"), access.ErrUnknown)
+		require.ErrorIs(t, clients.Rotate(ctx, "two", "hash 4", time.Now()), access.ErrUnknown)
 		_, _, err = clients.Find(ctx, "one")
 		require.NoError(t, err)
 		require.NoError(t, clients.Add(ctx, clientOf("two"), "hash 5"), "a removed key can be added again")
@@ -87,7 +108,7 @@ func TestClientKeysAreExact(t *testing.T) {
 			client, hash, err := clients.Find(t.Context(), key)
 			require.NoError(t, err)
 			require.Equal(t, key, client.Key)
-			require.Equal(t, "hash of "+key, string(hash))
+			require.Equal(t, []access.Hash{access.Hash("hash of " + key)}, hash)
 		}
 		for _, key := range []string{"", "dEMO", "dem", "%", "d_mo", "' OR '1'='1", long + "k"} {
 			_, _, err := clients.Find(t.Context(), key)
@@ -131,7 +152,7 @@ func TestClientsAreFoundByIndex(t *testing.T) {
 		dbtest.Indexed(t, f.db, func() {
 			_, _, err := clients.Find(t.Context(), "client500")
 			require.NoError(t, err)
-			require.NoError(t, clients.Rotate(t.Context(), "client500", "y"))
+			require.NoError(t, clients.Rotate(t.Context(), "client500", "y", time.Now()))
 			require.NoError(t, clients.Remove(t.Context(), "client500"))
 		})
 		require.EqualValues(t, 999, f.count(t, "client", "1 = 1"))
@@ -144,7 +165,7 @@ func TestClientsWithTablePrefix(t *testing.T) {
 		f := open(t, cfg)
 		clients := store.NewClients(f.db)
 		require.NoError(t, clients.Add(t.Context(), clientOf("demo"), "hash"))
-		require.NoError(t, clients.Rotate(t.Context(), "demo", "other"))
+		require.NoError(t, clients.Rotate(t.Context(), "demo", "other", time.Now()))
 		require.EqualValues(t, 1, f.count(t, "client", "secret_hash = 'other'"))
 		require.NoError(t, clients.Remove(t.Context(), "demo"))
 	})

@@ -28,6 +28,16 @@ type fixture struct {
 	db *database.DB
 }
 
+// List returns what an authenticated viewer sees of a page.
+func (f fixture) List(ctx context.Context, filter article.Filter, page article.Page) ([]article.Article, article.Total, error) {
+	found, err := f.Store.List(ctx, filter, page)
+	if err != nil {
+		return nil, article.Total{}, err
+	}
+	seen := found.View(article.Authenticated)
+	return seen.Articles, seen.Total, nil
+}
+
 func open(t *testing.T, cfg database.Config) fixture {
 	t.Helper()
 	db := dbtest.Open(t, cfg)
@@ -111,9 +121,19 @@ func draft(title string, tags ...uint64) article.Draft {
 	return article.Draft{Title: &title, State: &state, TagIDs: &tags}
 }
 
+// get returns an article with all of its tags.
+func (f fixture) get(ctx context.Context, id uint64) (article.Article, error) {
+	found, err := f.Get(ctx, id)
+	if err != nil {
+		return article.Article{}, err
+	}
+	view, _ := found.View(article.Authenticated)
+	return view.Article, nil
+}
+
 func (f fixture) tagsOf(t *testing.T, id uint64) []uint64 {
 	t.Helper()
-	found, err := f.Get(t.Context(), id)
+	found, err := f.get(t.Context(), id)
 	require.NoError(t, err)
 	ids := make([]uint64, 0, len(found.Tags))
 	for _, tag := range found.Tags {
@@ -136,6 +156,17 @@ func (f fixture) requireNoDanglingTags(t *testing.T) {
 	require.Zero(t, f.count(t, "article_tag", "article_id NOT IN (SELECT id FROM "+f.db.Table("article")+" WHERE is_deleted = 0)"))
 }
 
+// requireCounters requires that the counters are right, and that each association has the
+// state of its article.
+func (f fixture) requireCounters(t *testing.T) {
+	t.Helper()
+	repaired, err := f.Recount(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, repaired)
+	require.Zero(t, f.count(t, "article_tag", "article_state <> (SELECT state FROM "+f.db.Table("article")+" AS a WHERE a.id = article_id)"))
+	require.Zero(t, f.count(t, "article_count", "tag_id > 0 AND tag_id NOT IN (SELECT id FROM "+f.db.Table("tag_projection")+")"))
+}
+
 func (f fixture) exec(t *testing.T, statement string, values ...any) {
 	t.Helper()
 	_, err := f.db.SQL().ExecContext(t.Context(), statement, values...)
@@ -144,7 +175,7 @@ func (f fixture) exec(t *testing.T, statement string, values ...any) {
 
 // fill inserts n articles, a multiple of 1000. Each element of tags is an SQL
 // expression over the id of an article that yields a tag of it. One article in ten
-// is deleted.
+// is deleted. The counters are right.
 func (f fixture) fill(t *testing.T, n int, tags ...string) {
 	t.Helper()
 	require.Zero(t, n%1000)
@@ -154,7 +185,11 @@ func (f fixture) fill(t *testing.T, n int, tags ...string) {
 		"SELECT 1000 * k + i, '2026-01-02 03:04:05', '2026-01-02 03:04:05', CASE WHEN i % 10 = 0 THEN 1 ELSE 0 END, i % 97, "+
 		"'"+fmt.Sprintf("%0500d", 7)+"', CASE WHEN i % 7 = 0 THEN 0 ELSE 1 END FROM ones CROSS JOIN thousands")
 	for _, tag := range tags {
-		f.exec(t, "INSERT INTO blog_article_tag (created_at, updated_at, article_id, tag_id) "+
-			"SELECT created_at, updated_at, id, "+tag+" FROM blog_article WHERE is_deleted = 0")
+		f.exec(t, "INSERT INTO blog_article_tag (created_at, updated_at, article_id, tag_id, article_state) "+
+			"SELECT created_at, updated_at, id, "+tag+", state FROM blog_article WHERE is_deleted = 0")
 	}
+	_, err := f.Recount(t.Context())
+	require.NoError(t, err)
+	_, _, err = f.Reindex(t.Context())
+	require.NoError(t, err)
 }

@@ -24,10 +24,10 @@ const updateTimeout = 30 * time.Second
 
 var _ tagfeed.ReadModel = (*Store)(nil)
 
-// Offset implements tagfeed.ReadModel.
+// Offset implements tagfeed.ReadModel. A write with an unknown tag waits for it.
 func (s *Store) Offset(ctx context.Context) (tagfeed.Offset, error) {
 	var row offsetRow
-	err := s.db.Read(ctx, func(db *gorm.DB) error { return db.Take(&row, 1).Error })
+	err := s.db.ForWrites().Read(ctx, func(db *gorm.DB) error { return db.Take(&row, 1).Error })
 	return tagfeed.Offset{Epoch: row.Epoch, Sequence: row.Sequence}, err
 }
 
@@ -109,7 +109,7 @@ func difference(tx *gorm.DB, tags []tagfeed.Tag) (removed []uint64, changed []ta
 	return removed, slices.SortedFunc(maps.Values(wanted), byID), err
 }
 
-// remove deletes tags. It deletes their associations first, in chunks: the foreign
+// remove deletes tags with their counters. It deletes their associations first, in chunks: the foreign
 // key would delete them too, but in one statement, which could time out for a tag
 // with very many articles.
 func remove(tx *gorm.DB, tags []uint64) error {
@@ -124,6 +124,10 @@ func remove(tx *gorm.DB, tags []uint64) error {
 			}
 		}
 		if err := tx.Delete(&tagProjectionRow{}, chunk).Error; err != nil {
+			return err
+		}
+		// No article can get the tags any more, so nobody changes their counters.
+		if err := tx.Where("tag_id IN ?", chunk).Delete(&countRow{}).Error; err != nil {
 			return err
 		}
 	}

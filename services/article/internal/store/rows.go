@@ -37,17 +37,21 @@ func (r articleRow) article(tags []article.Tag) article.Article {
 }
 
 // apply changes the row by the draft and returns the columns that have changed.
-// What a client omits is not written again: content may be large.
+// What a client omits, or sends unchanged, is not written again: content may be large.
 func (r *articleRow) apply(draft article.Draft) (columns []string) {
-	r.Revision++
-	r.UpdatedBy = draft.Actor
-	columns = []string{"revision", "updated_at", "updated_by"}
 	database.Assign(&columns, "title", &r.Title, draft.Title)
 	database.Assign(&columns, "desc", &r.Desc, draft.Desc)
 	database.Assign(&columns, "cover_image_url", &r.CoverImageURL, draft.CoverImageURL)
 	database.Assign(&columns, "content", &r.Content, draft.Content)
 	database.Assign(&columns, "state", &r.State, draft.State)
 	return columns
+}
+
+// touch records who has changed the row, and returns the columns of that.
+func (r *articleRow) touch(actor string) []string {
+	r.Revision++
+	r.UpdatedBy = actor
+	return []string{"revision", "updated_at", "updated_by"}
 }
 
 // articleTagRow associates an article with a tag. It has the columns of the
@@ -62,6 +66,8 @@ type articleTagRow struct {
 	IsDeleted uint8
 	ArticleID uint64
 	TagID     uint64
+	// ArticleState is the state of the article.
+	ArticleState article.State
 }
 
 // TableName implements gorm's TablerWithNamer.

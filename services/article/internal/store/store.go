@@ -4,14 +4,16 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"math"
-	"slices"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/achilles-blog/achilles/pkg/coalesce"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
@@ -26,6 +28,10 @@ const largestID = math.MaxInt64
 type Store struct {
 	db        *database.DB
 	retention time.Duration
+	// Searches have their own group, so that they don't fill the queue of other lists.
+	lists, searches *coalesce.Group[listKey, *article.SharedList]
+
+	articles, withoutContent *coalesce.Group[uint64, *article.Shared]
 }
 
 var _ article.Store = (*Store)(nil)
@@ -33,104 +39,145 @@ var _ article.Store = (*Store)(nil)
 // New returns a Store on a database with the current schema. A POST under an
 // Idempotency-Key can be repeated for the given retention.
 func New(db *database.DB, retention time.Duration) *Store {
-	return &Store{db: db, retention: retention}
+	s := &Store{db: db, retention: retention}
+	s.articles, s.withoutContent = s.shared(sharedContent()), s.shared(noContent)
+	s.lists, s.searches = newLists(s), newSearches(s)
+	return s
 }
 
 // Create implements article.Store.
 func (s *Store) Create(ctx context.Context, draft article.Draft, key idempotency.Key) (created article.Article, replayed bool, err error) {
+	var ids []uint64
+	if draft.TagIDs != nil {
+		ids = *draft.TagIDs
+	}
 	created, replayed, err = replay.Create(ctx, s.db, key, s.retention, func(tx *gorm.DB) (article.Article, error) {
 		row := articleRow{CreatedBy: draft.Actor}
 		row.apply(draft)
-		if err := tx.Create(&row).Error; err != nil {
+		row.touch(draft.Actor)
+		tags, err := s.existingTags(tx, ids)
+		if err != nil {
 			return article.Article{}, err
 		}
-		return s.withTags(tx, row, draft)
+		if err := s.insert(tx, &row); err != nil {
+			return article.Article{}, err
+		}
+		if err := s.associate(tx, row, ids); err != nil {
+			return article.Article{}, err
+		}
+		if err := s.indexTitle(tx, row.ID, "", row.Title); err != nil {
+			return article.Article{}, err
+		}
+		return row.article(tags), nil
+	}, func(tx *gorm.DB, created article.Article) error {
+		changes := counts{}
+		changes.add(1, created.State, ids)
+		return s.count(tx, changes)
 	})
 	return created, replayed, s.unknownTags(ctx, draft, err)
+}
+
+// insert inserts an article, and sets its id and times.
+func (s *Store) insert(tx *gorm.DB, row *articleRow) (err error) {
+	row.CreatedAt = tx.NowFunc()
+	row.UpdatedAt = row.CreatedAt
+	row.ID, err = s.db.Insert(tx, "article",
+		[]string{"created_at", "created_by", "updated_at", "updated_by", "title", "desc", "cover_image_url", "content", "state", "revision"},
+		row.CreatedAt, row.CreatedBy, row.UpdatedAt, row.UpdatedBy, row.Title, row.Desc, row.CoverImageURL, row.Content, row.State, row.Revision)
+	return err
 }
 
 // Update implements article.Store.
 func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, precondition article.Precondition) (updated article.Article, err error) {
 	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
-		row, err := s.locked(tx, id, precondition)
+		row, have, err := s.locked(tx, id, precondition)
 		if err != nil {
 			return err
 		}
-		if err := tx.Select(row.apply(draft)).Updates(&row).Error; err != nil {
+		before, title := row.State, row.Title
+		changed := row.apply(draft)
+		kept, gone := have, associations(nil)
+		var added []uint64
+		if draft.TagIDs != nil {
+			kept, gone = have.split(*draft.TagIDs)
+			added = without(*draft.TagIDs, have.tagIDs())
+		}
+		tags, err := s.existingTags(tx, added)
+		if err != nil {
 			return err
 		}
-		updated, err = s.withTags(tx, row, draft)
-		return err
+		updated = row.article(kept.tags(tags))
+		if len(changed)+len(gone)+len(added) == 0 {
+			return nil
+		}
+		if err := gone.remove(tx); err != nil {
+			return err
+		}
+		if row.State != before {
+			if err := kept.setState(tx, row.State); err != nil {
+				return err
+			}
+		}
+		if err := s.associate(tx, row, added); err != nil {
+			return err
+		}
+		if err := tx.Select(append(changed, row.touch(draft.Actor)...)).Updates(&row).Error; err != nil {
+			return err
+		}
+		if err := s.indexTitle(tx, id, title, row.Title); err != nil {
+			return err
+		}
+		updated = row.article(updated.Tags)
+		changes := counts{}
+		changes.add(-1, before, have.tagIDs())
+		changes.add(1, row.State, append(kept.tagIDs(), added...))
+		return s.count(tx, changes)
 	})
 	return updated, s.unknownTags(ctx, draft, err)
 }
 
-// withTags stores the draft's tags for the row and returns the article.
-func (s *Store) withTags(tx *gorm.DB, row articleRow, draft article.Draft) (article.Article, error) {
-	if err := setTags(tx, row.ID, draft.TagIDs); err != nil {
-		return article.Article{}, err
-	}
-	tags, err := s.tagsOf(tx, row.ID)
-	return row.article(tags[row.ID]), err
-}
-
-// locked returns the article's row, if the precondition allows it, and locks it
-// until the transaction ends.
-func (s *Store) locked(tx *gorm.DB, id uint64, precondition article.Precondition) (articleRow, error) {
+// locked returns the article's row, if the precondition allows it, and locks it until
+// the transaction ends. It returns its associations without a lock: a tag may be deleted
+// at any time.
+func (s *Store) locked(tx *gorm.DB, id uint64, precondition article.Precondition) (articleRow, associations, error) {
 	var row articleRow
-	err := mapNotFound(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error)
-	if err != nil || precondition == nil {
-		return row, err
+	if err := mapNotFound(tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&row, id).Error); err != nil {
+		return row, nil, err
 	}
-	tags, err := s.tagsOf(tx, id)
-	if err == nil {
-		err = precondition(row.article(tags[id]).Version())
+	have, err := s.associationsOf(tx, id)
+	if err == nil && precondition != nil {
+		err = precondition(row.article(have.tags(nil)).Version())
 	}
-	return row, err
+	return row, have, err
 }
 
-// setTags replaces the article's tags, unless ids is nil.
-func setTags(tx *gorm.DB, articleID uint64, ids *[]uint64) error {
-	if ids == nil {
-		return nil
-	}
-	if err := checkTagsExist(tx, *ids); err != nil {
-		return err
-	}
-	var have []uint64
-	if err := tx.Model(&articleTagRow{}).Where("article_id = ?", articleID).Pluck("tag_id", &have).Error; err != nil {
-		return err
-	}
-	if gone := without(have, *ids); len(gone) > 0 {
-		if err := tx.Where("article_id = ? AND tag_id IN ?", articleID, gone).Delete(&articleTagRow{}).Error; err != nil {
-			return err
+// existingTags returns the tags with these ids, or an *article.UnknownTagsError if one of
+// them does not exist.
+func (s *Store) existingTags(tx *gorm.DB, ids []uint64) (tags []article.Tag, err error) {
+	possible := make([]any, 0, len(ids))
+	for _, id := range ids {
+		if id <= largestID {
+			possible = append(possible, id)
 		}
 	}
-	added := without(*ids, have)
-	if len(added) == 0 {
-		return nil
+	if len(possible) > 0 {
+		query := "SELECT id, name, state FROM " + s.db.Table("tag_projection") + " WHERE id IN (?" + strings.Repeat(", ?", len(possible)-1) + ") ORDER BY id"
+		if err := s.db.QueryIn(tx, query, possible, func(rows *sql.Rows) error {
+			tags = append(tags, article.Tag{})
+			t := &tags[len(tags)-1]
+			return rows.Scan(&t.ID, &t.Name, &t.State)
+		}); err != nil {
+			return nil, err
+		}
 	}
-	rows := make([]articleTagRow, 0, len(added))
-	for _, id := range added {
-		rows = append(rows, articleTagRow{ArticleID: articleID, TagID: id})
-	}
-	return tx.Create(&rows).Error
-}
-
-// checkTagsExist returns an *article.UnknownTagsError if one of the tags does not exist.
-func checkTagsExist(tx *gorm.DB, ids []uint64) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	possible := slices.DeleteFunc(slices.Clone(ids), func(id uint64) bool { return id > largestID })
-	var known []uint64
-	if err := tx.Model(&tagProjectionRow{}).Where("id IN ?", possible).Pluck("id", &known).Error; err != nil {
-		return err
+	known := make([]uint64, 0, len(tags))
+	for _, t := range tags {
+		known = append(known, t.ID)
 	}
 	if unknown := without(ids, known); len(unknown) > 0 {
-		return &article.UnknownTagsError{IDs: unknown}
+		return nil, &article.UnknownTagsError{IDs: unknown}
 	}
-	return nil
+	return tags, nil
 }
 
 // unknownTags converts the error of a foreign key to an UnknownTagsError: a tag of
@@ -139,127 +186,90 @@ func (s *Store) unknownTags(ctx context.Context, draft article.Draft, err error)
 	if !errors.Is(err, database.ErrForeignKey) {
 		return err
 	}
-	unknown := s.db.Read(ctx, func(db *gorm.DB) error { return checkTagsExist(db, *draft.TagIDs) })
+	unknown := s.db.ForWrites().Read(ctx, func(db *gorm.DB) error { _, err := s.existingTags(db, *draft.TagIDs); return err })
 	if unknown == nil {
 		return &errcode.Error{Code: errcode.Conflict, Cause: err}
 	}
 	return unknown
 }
 
-// without returns the ids that are not among others, in their order.
-func without(ids, others []uint64) []uint64 {
-	known := make(map[uint64]bool, len(others))
-	for _, id := range others {
-		known[id] = true
+// without returns the values that are not among others, in their order.
+func without[T comparable](values, others []T) []T {
+	known := make(map[T]bool, len(others))
+	for _, v := range others {
+		known[v] = true
 	}
-	var rest []uint64
-	for _, id := range ids {
-		if !known[id] {
-			rest = append(rest, id)
+	var rest []T
+	for _, v := range values {
+		if !known[v] {
+			rest = append(rest, v)
 		}
 	}
 	return rest
 }
 
-// Get implements article.Store.
-func (s *Store) Get(ctx context.Context, id uint64) (article.Article, error) {
-	var got article.Article
-	err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
-		var row articleRow
-		if err := mapNotFound(tx.Take(&row, id).Error); err != nil {
-			return err
-		}
-		tags, err := s.tagsOf(tx, id)
-		got = row.article(tags[id])
-		return err
-	})
-	return got, err
+// ContentSizes implements article.Store.
+func (s *Store) ContentSizes(ctx context.Context, ids []uint64) (map[uint64]int64, error) {
+	return s.contentSizes(ctx, s.db, ids)
 }
 
-// List implements article.Store.
-func (s *Store) List(ctx context.Context, filter article.Filter, page article.Page) ([]article.Article, int64, error) {
-	var articles []article.Article
-	var total int64
-	err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
-		query := tx.Model(&articleRow{}).Scopes(s.filtered(filter))
-		if err := query.Session(&gorm.Session{}).Count(&total).Error; err != nil {
-			return err
-		}
-		if !page.WithContent {
-			query = query.Omit("content")
-		}
-		var rows []articleRow
-		if err := query.Order(clause.OrderByColumn{Column: clause.Column{Table: clause.CurrentTable, Name: "id"}, Desc: true}).
-			Offset(page.Offset).Limit(page.Limit).Find(&rows).Error; err != nil {
-			return err
-		}
-		ids := make([]uint64, 0, len(rows))
-		for _, row := range rows {
-			ids = append(ids, row.ID)
-		}
-		tags, err := s.tagsOf(tx, ids...)
-		articles = make([]article.Article, 0, len(rows))
-		for _, row := range rows {
-			articles = append(articles, row.article(tags[row.ID]))
-		}
-		return err
-	})
-	return articles, total, err
+// ContentSizeForUpdate implements article.Store.
+func (s *Store) ContentSizeForUpdate(ctx context.Context, id uint64) (int64, error) {
+	sizes, err := s.contentSizes(ctx, s.db.ForWrites(), []uint64{id})
+	return sizes[id], err
 }
 
-func (s *Store) filtered(filter article.Filter) func(*gorm.DB) *gorm.DB {
-	own, associations := s.db.Table("article"), s.db.Table("article_tag")
-	return func(query *gorm.DB) *gorm.DB {
-		if filter.TagID != nil {
-			query = query.Joins("JOIN "+associations+" ON "+associations+".article_id = "+own+".id").
-				Where(associations+".tag_id = ?", min(*filter.TagID, largestID))
-			if filter.TagEnabled {
-				query = query.Joins("JOIN "+s.db.Table("tag_projection")+" AS tags ON tags.id = "+associations+".tag_id AND tags.state = ?", article.Enabled)
-			}
-		}
-		if filter.Title != nil {
-			// Unlike LIKE, INSTR has no wildcards.
-			query = query.Where("INSTR(LOWER(title), LOWER(?)) > 0", *filter.Title)
-		}
-		if filter.State != nil {
-			query = query.Where(own+".state = ?", *filter.State)
-		}
-		return query
-	}
-}
-
-// tagsOf returns the tags of each article, ordered by id.
-func (s *Store) tagsOf(tx *gorm.DB, articleIDs ...uint64) (map[uint64][]article.Tag, error) {
-	if len(articleIDs) == 0 {
-		return nil, nil
-	}
+func (s *Store) contentSizes(ctx context.Context, db *database.DB, ids []uint64) (map[uint64]int64, error) {
 	var rows []struct {
-		ArticleID uint64
-		ID        uint64
-		Name      string
-		State     article.State
+		ID   uint64
+		Size int64
 	}
-	err := tx.Model(&articleTagRow{}).Select("article_id", "tags.id", "tags.name", "tags.state").
-		Joins("JOIN "+s.db.Table("tag_projection")+" AS tags ON tags.id = tag_id").
-		Where("article_id IN ?", articleIDs).Order("article_id, tag_id").Scan(&rows).Error
-	tags := make(map[uint64][]article.Tag, len(articleIDs))
+	err := db.Read(ctx, func(db *gorm.DB) error {
+		return db.Model(&articleRow{}).Select("id", contentSize+" AS size").Where("id IN ?", ids).Scan(&rows).Error
+	})
+	sizes := make(map[uint64]int64, len(rows))
 	for _, row := range rows {
-		tags[row.ArticleID] = append(tags[row.ArticleID], article.Tag{ID: row.ID, Name: row.Name, State: row.State})
+		sizes[row.ID] = row.Size
 	}
-	return tags, err
+	return sizes, err
+}
+
+// Contents implements article.Store.
+func (s *Store) Contents(ctx context.Context, ids []uint64) (map[uint64]article.Content, error) {
+	var rows []articleRow
+	db := s.db
+	if len(ids) > 1 {
+		db = db.Expensive()
+	}
+	err := db.Read(ctx, func(db *gorm.DB) error {
+		return db.Select("id", "revision", "content").Where("id IN ?", ids).Find(&rows).Error
+	})
+	contents := make(map[uint64]article.Content, len(rows))
+	for _, row := range rows {
+		contents[row.ID] = article.Content{Revision: row.Revision, Text: row.Content}
+	}
+	return contents, err
 }
 
 // Delete implements article.Store.
 func (s *Store) Delete(ctx context.Context, id uint64, actor string, precondition article.Precondition) error {
 	return s.db.InTx(ctx, func(tx *gorm.DB) error {
-		row, err := s.locked(tx, id, precondition)
+		row, have, err := s.locked(tx, id, precondition)
 		if err != nil {
 			return err
 		}
-		if err := tx.Where("article_id = ?", id).Delete(&articleTagRow{}).Error; err != nil {
+		if err := have.remove(tx); err != nil {
 			return err
 		}
-		return tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": tx.NowFunc(), "updated_by": actor}).Error
+		if err := tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": tx.NowFunc(), "updated_by": actor}).Error; err != nil {
+			return err
+		}
+		if err := s.indexTitle(tx, id, row.Title, ""); err != nil {
+			return err
+		}
+		changes := counts{}
+		changes.add(-1, row.State, have.tagIDs())
+		return s.count(tx, changes)
 	})
 }
 

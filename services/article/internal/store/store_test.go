@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"gorm.io/gorm"
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
@@ -19,19 +19,18 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
-var errInjected = errors.New("injected")
+// injected is in the errors that reject causes.
+const injected = "rejected by the test"
 
-// failOn makes writes to the table fail if when is nil or returns true.
-func (f fixture) failOn(t *testing.T, table string, when func(*gorm.DB) bool) {
+// reject makes the database reject an event, INSERT or DELETE, of each row of the table
+// that meets the condition.
+func (f fixture) reject(t *testing.T, event, table, condition string) {
 	t.Helper()
-	fail := func(tx *gorm.DB) {
-		if tx.Statement.Table == f.db.Table(table) && (when == nil || when(tx)) {
-			_ = tx.AddError(errInjected)
-		}
+	action := "IF " + condition + " THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '" + injected + "'; END IF"
+	if f.db.Dialect() == database.SQLite {
+		action = "WHEN " + condition + " BEGIN SELECT RAISE(ABORT, '" + injected + "'); END"
 	}
-	callbacks := f.db.Gorm(t.Context()).Callback()
-	require.NoError(t, callbacks.Create().Before("gorm:create").Register("test:fail "+table, fail))
-	require.NoError(t, callbacks.Delete().Before("gorm:delete").Register("test:fail "+table, fail))
+	f.exec(t, "CREATE TRIGGER reject_"+event+" BEFORE "+event+" ON "+f.db.Table(table)+" FOR EACH ROW "+action)
 }
 
 func TestWritesAreAllOrNothing(t *testing.T) {
@@ -40,13 +39,14 @@ func TestWritesAreAllOrNothing(t *testing.T) {
 		existing := s.create(t, "existing", 1, 2)
 		require.ErrorAs(t, third(s.Create(t.Context(), draft("new", 1, 99), idempotency.Key{})), new(*article.UnknownTagsError))
 		require.ErrorAs(t, second(s.Update(t.Context(), existing.ID, draft("changed", 99), nil)), new(*article.UnknownTagsError))
-		s.failOn(t, "article_tag", nil)
-		require.ErrorIs(t, third(s.Create(t.Context(), draft("new", 1), idempotency.Key{})), errInjected)
-		require.ErrorIs(t, second(s.Update(t.Context(), existing.ID, draft("changed", 2, 3), nil)), errInjected)
-		require.ErrorIs(t, s.Delete(t.Context(), existing.ID, "", nil), errInjected)
+		s.reject(t, "INSERT", "article_tag", "1 = 1")
+		s.reject(t, "DELETE", "article_tag", "1 = 1")
+		require.ErrorContains(t, third(s.Create(t.Context(), draft("new", 1), idempotency.Key{})), injected)
+		require.ErrorContains(t, second(s.Update(t.Context(), existing.ID, draft("changed", 2, 3), nil)), injected)
+		require.ErrorContains(t, s.Delete(t.Context(), existing.ID, "", nil), injected)
 
 		require.EqualValues(t, 1, s.count(t, "article", "is_deleted = 0"))
-		found, err := s.Get(t.Context(), existing.ID)
+		found, err := s.get(t.Context(), existing.ID)
 		require.NoError(t, err)
 		require.Equal(t, existing, found)
 	})
@@ -61,7 +61,7 @@ func TestMissingArticles(t *testing.T) {
 		require.NoError(t, s.Delete(t.Context(), deleted.ID, "", nil))
 		for _, id := range []uint64{deleted.ID, deleted.ID + 1, 1 << 33} {
 			for name, err := range map[string]error{
-				"get": second(s.Get(t.Context(), id)), "update": second(s.Update(t.Context(), id, draft("x"), nil)), "delete": s.Delete(t.Context(), id, "", nil),
+				"get": second(s.get(t.Context(), id)), "update": second(s.Update(t.Context(), id, draft("x"), nil)), "delete": s.Delete(t.Context(), id, "", nil),
 			} {
 				var coded *errcode.Error
 				require.ErrorAs(t, err, &coded, name)
@@ -172,9 +172,10 @@ func TestTagIsDeletedDuringWrite(t *testing.T) {
 	s.replace(t, snapshot(1, 1, 2))
 	existing := s.create(t, "existing", 1)
 	var once sync.Once
-	s.failOn(t, "article_tag", func(*gorm.DB) bool {
-		once.Do(func() { require.NoError(t, other.apply(t.Context(), remove(2, 2))) })
-		return false
+	s.db.OnQuery(func(statement string, _ []any) {
+		if strings.HasPrefix(statement, "INSERT INTO blog_article_tag ") {
+			once.Do(func() { require.NoError(t, other.apply(t.Context(), remove(2, 2))) })
+		}
 	})
 	var unknown *article.UnknownTagsError
 	require.ErrorAs(t, second(s.Update(t.Context(), existing.ID, draft("x", 1, 2), nil)), &unknown)
@@ -202,7 +203,7 @@ func TestReadsAreConsistent(t *testing.T) {
 		for range 3 {
 			group.Go(func() {
 				for ctx.Err() == nil {
-					one, err := s.Get(t.Context(), created.ID)
+					one, err := s.get(t.Context(), created.ID)
 					list, _, err2 := s.List(t.Context(), article.Filter{}, article.Page{Limit: 1})
 					if err != nil || err2 != nil {
 						t.Errorf("read: %v, %v", err, err2)
@@ -233,7 +234,7 @@ func TestCanceledContext(t *testing.T) {
 		created := s.create(t, "a")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.ErrorIs(t, second(s.Get(ctx, created.ID)), context.Canceled)
+		require.ErrorIs(t, second(s.get(ctx, created.ID)), context.Canceled)
 		_, _, err := s.List(ctx, article.Filter{}, article.Page{Limit: 1})
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, third(s.Create(ctx, draft("b"), idempotency.Key{})), context.Canceled)

@@ -11,13 +11,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
 // errNotTheFeed prevents a JSON response of another program from being read as an
 // empty feed.
-var errNotTheFeed = errors.New("reading the tag feed: the response does not come from a tag service; check Feed.URL")
+var errNotTheFeed = fmt.Errorf("reading the tag feed: %w; check Feed.URL", health.Reason("the response does not come from a tag service"))
 
 // Client reads the feed over HTTP.
 type Client struct {
@@ -81,10 +82,10 @@ func (c *Client) get(ctx context.Context, target string, timeout time.Duration, 
 	case http.StatusOK:
 	case http.StatusGone:
 		return ErrStartOver
-	case http.StatusUnauthorized:
-		return errors.New("reading the tag feed: the tag service rejects the token; give both services the same Feed.Token")
+	case http.StatusUnauthorized, http.StatusTooManyRequests: // it limits wrong tokens only
+		return fmt.Errorf("reading the tag feed: %w; give both services the same Feed.Token", health.Reason("the tag service rejects the token"))
 	default:
-		return fmt.Errorf("reading the tag feed: the tag service answered %s", response.Status)
+		return fmt.Errorf("reading the tag feed: %w", health.Reason(fmt.Sprintf("the tag service answered %d %s", response.StatusCode, http.StatusText(response.StatusCode))))
 	}
 	envelope := struct {
 		Data any `json:"data"`

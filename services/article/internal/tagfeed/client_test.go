@@ -61,14 +61,15 @@ func TestClientErrors(t *testing.T) {
 		instead func(http.ResponseWriter, *http.Request) bool
 		want    string
 	}{
-		"wrong token": {status(http.StatusUnauthorized), "the tag service rejects the token; give both services the same Feed.Token"},
-		"unavailable": {status(http.StatusServiceUnavailable), "the tag service answered 503 Service Unavailable"},
-		"not found":   {status(http.StatusNotFound), "the tag service answered 404 Not Found"},
-		"not JSON":    {text("<html>"), "reading the tag feed: "},
-		"truncated":   {text(`{"data":{"epoch":"first","chan`), "reading the tag feed: "},
-		"empty":       {text(""), "reading the tag feed: "},
-		"other JSON":  {text(`{"status":"ok"}`), "check Feed.URL"},
-		"no epoch":    {text(`{"data":{"changes":[],"tags":[],"last":0}}`), "check Feed.URL"},
+		"wrong token, again": {status(http.StatusTooManyRequests), "the tag service rejects the token; give both services the same Feed.Token"},
+		"wrong token":        {status(http.StatusUnauthorized), "the tag service rejects the token; give both services the same Feed.Token"},
+		"unavailable":        {status(http.StatusServiceUnavailable), "the tag service answered 503 Service Unavailable"},
+		"not found":          {status(http.StatusNotFound), "the tag service answered 404 Not Found"},
+		"not JSON":           {text("<html>"), "reading the tag feed: "},
+		"truncated":          {text(`{"data":{"epoch":"first","chan`), "reading the tag feed: "},
+		"empty":              {text(""), "reading the tag feed: "},
+		"other JSON":         {text(`{"status":"ok"}`), "check Feed.URL"},
+		"no epoch":           {text(`{"data":{"changes":[],"tags":[],"last":0}}`), "check Feed.URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFeed(t)

@@ -139,7 +139,7 @@ func (f *Follower) CatchUp(parent context.Context) error {
 		return parent.Err()
 	}
 	if err != nil {
-		return &errcode.Error{Code: errcode.Unavailable, RetryAfter: time.Second, Cause: err}
+		return errcode.NewUnavailable(err)
 	}
 	return nil
 }
@@ -232,10 +232,8 @@ func (f *Follower) observe(offset, last uint64) {
 }
 
 func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-timer.C:
+	case <-time.After(d):
 	}
 }

@@ -9,16 +9,16 @@ CREATE TABLE blog_article (
     is_deleted      tinyint      NOT NULL DEFAULT 0,
     title           varchar(100) NOT NULL,
     "desc"          varchar(255) NOT NULL DEFAULT '',
-    cover_image_url varchar(255) NOT NULL DEFAULT '',
+    cover_image_url varchar(2000) NOT NULL DEFAULT '',
     content         longtext     NOT NULL,
     state           tinyint      NOT NULL DEFAULT 1,
     revision        bigint       NOT NULL DEFAULT 1,
     CONSTRAINT blog_article_state CHECK (state IN (0, 1)),
     CONSTRAINT blog_article_flag CHECK (is_deleted IN (0, 1))
 );
-CREATE INDEX blog_article_is_deleted_state ON blog_article (is_deleted, state);
-CREATE INDEX blog_article_is_deleted ON blog_article (is_deleted);
-CREATE INDEX blog_article_title ON blog_article (is_deleted, state, title);
+CREATE INDEX blog_article_is_deleted_state ON blog_article (is_deleted, state, id DESC);
+CREATE INDEX blog_article_is_deleted ON blog_article (is_deleted, id DESC);
+CREATE INDEX blog_article_title ON blog_article (is_deleted, id, title, state);
 
 CREATE TABLE blog_tag_projection (
     id    integer      NOT NULL PRIMARY KEY,
@@ -42,11 +42,27 @@ CREATE TABLE blog_article_tag (
     is_deleted tinyint     NOT NULL DEFAULT 0,
     article_id bigint      NOT NULL,
     tag_id     bigint      NOT NULL,
+    article_state tinyint  NOT NULL,
     CONSTRAINT blog_article_tag_has_article FOREIGN KEY (article_id) REFERENCES blog_article (id) ON DELETE CASCADE,
     CONSTRAINT blog_article_tag_has_tag FOREIGN KEY (tag_id) REFERENCES blog_tag_projection (id) ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX blog_article_tag_pair ON blog_article_tag (article_id, tag_id);
-CREATE INDEX blog_article_tag_tag ON blog_article_tag (tag_id, article_id);
+CREATE INDEX blog_article_tag_tag ON blog_article_tag (tag_id, article_id DESC);
+CREATE INDEX blog_article_tag_state ON blog_article_tag (tag_id, article_state, article_id DESC);
+
+CREATE TABLE blog_article_count (
+    tag_id bigint  NOT NULL,
+    state  tinyint NOT NULL,
+    slot   tinyint NOT NULL,
+    value  bigint  NOT NULL,
+    PRIMARY KEY (tag_id, state, slot)
+) WITHOUT ROWID;
+
+CREATE TABLE blog_article_gram (
+    gram       varbinary(12) NOT NULL,
+    article_id bigint        NOT NULL,
+    PRIMARY KEY (gram, article_id)
+) WITHOUT ROWID;
 
 CREATE TABLE blog_client (
     id          integer      NOT NULL PRIMARY KEY AUTOINCREMENT,
@@ -56,6 +72,8 @@ CREATE TABLE blog_client (
     updated_by  varchar(64)  NOT NULL DEFAULT '',
     app_key     varchar(64)  NOT NULL,
     secret_hash varchar(255) NOT NULL,
+    former_hash varchar(255) NOT NULL DEFAULT '',
+    former_until datetime    NULL,
     scope       varchar(255) NOT NULL DEFAULT ''
 );
 CREATE UNIQUE INDEX blog_client_app_key ON blog_client (app_key);

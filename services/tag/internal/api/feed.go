@@ -14,15 +14,23 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
+// snapshotSize is the size in bytes that is reserved for a snapshot: few are read at
+// once.
+const snapshotSize = 16 << 20
+
 // defaultChanges is the default of the parameter limit.
 const defaultChanges = 100
 
 // requireFeedToken rejects requests without the token that the services share. It
-// compares hashes, so that the time doesn't depend on the token that was sent.
+// compares hashes, so that the time doesn't depend on the token that was sent. Only
+// rejected requests are limited.
 func (a *API) requireFeedToken(c *gin.Context) {
 	shown := auth.Bearer(c.Request.Header)
 	want, got := sha256.Sum256([]byte(a.FeedToken.Reveal())), sha256.Sum256([]byte(strings.Join(shown, "")))
 	if len(shown) != 1 || a.FeedToken.Reveal() == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+		if a.LimitGuesses(c); c.IsAborted() {
+			return
+		}
 		c.Header("WWW-Authenticate", "Bearer")
 		responses.Error(c, errcode.New(errcode.UnauthorizedInternal))
 	}
@@ -65,8 +73,10 @@ type Changes struct {
 //	@Success		200		{object}	responses.Envelope[Changes]	"the changes"
 //	@Failure		400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure		401	{object}	responses.Problem	"not the token that the services share (10000019)"
+//	@Failure		429	{object}	responses.Problem	"too many requests with a wrong token (10000007)"
 //	@Failure		410	{object}	responses.Problem	"start over from the snapshot (10000018)"
 //	@Router			/internal/v1/tag-changes [get]
+//	@Router			/internal/v1/tag-changes [head]
 func (a *API) listChanges(c *gin.Context) {
 	var request ChangesRequest
 	if err := a.Binder.Query(c, &request); err != nil {
@@ -82,12 +92,19 @@ func (a *API) listChanges(c *gin.Context) {
 		// The wait ends before the request times out.
 		wait = min(wait, time.Until(deadline)*2/3)
 	}
+	reserved, err := a.Memory.Reserve(c, int64(limit)*tagSize)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	defer reserved.Release()
 	found, err := a.Tags.Changes(c.Request.Context(), request.After, limit, wait)
 	if err != nil {
 		responses.Error(c, err)
 		return
 	}
-	responses.OK(c, newChanges(found))
+	reserved.Resize(int64(len(found.Changes)) * tagSize)
+	responses.OK(c, newChanges(found), reserved)
 }
 
 func newChanges(found tag.Changes) Changes {
@@ -125,16 +142,27 @@ type Snapshot struct {
 //	@Security		ServiceToken
 //	@Success		200	{object}	responses.Envelope[Snapshot]	"the snapshot"
 //	@Failure		401	{object}	responses.Problem	"not the token that the services share (10000019)"
+//	@Failure		429	{object}	responses.Problem	"too many requests with a wrong token (10000007)"
 //	@Router			/internal/v1/tag-snapshot [get]
+//	@Router			/internal/v1/tag-snapshot [head]
 func (a *API) getSnapshot(c *gin.Context) {
+	reserved, err := a.Memory.Reserve(c, snapshotSize)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	defer reserved.Release()
 	found, err := a.Tags.Snapshot(c.Request.Context())
 	if err != nil {
 		responses.Error(c, err)
 		return
 	}
 	snapshot := Snapshot{Epoch: found.Epoch, Sequence: found.Sequence, Tags: make([]SnapshotTag, 0, len(found.Tags))}
+	size := int64(0)
 	for _, t := range found.Tags {
+		size += int64(256 + len(t.Name))
 		snapshot.Tags = append(snapshot.Tags, SnapshotTag{ID: t.ID, Name: t.Name, State: int(t.State)})
 	}
-	responses.OK(c, snapshot)
+	reserved.Resize(size)
+	responses.OK(c, snapshot, reserved)
 }

@@ -50,7 +50,7 @@ func TestFeedRequiresToken(t *testing.T) {
 		for _, header := range []http.Header{
 			{}, {"Authorization": {""}}, {"Authorization": {"Bearer"}}, {"Authorization": {"Bearer "}},
 			{"Authorization": {"Bearer wrong"}}, {"Authorization": {"Bearer " + token + "x"}}, {"Authorization": {"Bearer " + token[1:]}},
-			{"Authorization": {"Bearer\t" + token}}, {"Authorization": {"Bearer " + token, "Bearer wrong"}}, {"Authorization": {token}}, {"Authorization": {"Basic " + token}},
+			{"Authorization": {"Bearer\t" + token}}, {"Authorization": {"Bearer " + token, "Bearer wrong"}}, {"Authorization": {"", "Bearer " + token}}, {"Authorization": {token}}, {"Authorization": {"Basic " + token}},
 			{"X-Service-Token": {token}}, {"Cookie": {"Authorization=" + token}},
 		} {
 			for _, path := range []string{changesPath, snapshotPath, changesPath + "?after=x"} {
@@ -145,7 +145,7 @@ func TestFeedInvalidParameters(t *testing.T) {
 		"after=-1":                   {"after必须是正整数"},
 		"after=x":                    {"after必须是正整数"},
 		"after=":                     {"after必须是正整数"},
-		"after=18446744073709551616": {"after必须是正整数"},
+		"after=18446744073709551616": {"after超出 64 位整数的范围"},
 		"after=1&after=2":            {"after只能出现一次"},
 		"limit=-1":                   {"limit最小只能为0"},
 		"limit=1001":                 {"limit必须小于或等于1,000"},
@@ -309,4 +309,26 @@ func TestLongPollEndsWithItsClient(t *testing.T) {
 	done.Wait()
 	require.Eventually(t, func() bool { return s.logs.FilterMessage("request").Len() == 1 }, patience, time.Millisecond)
 	require.EqualValues(t, 499, s.logs.FilterMessage("request").All()[0].ContextMap()["status"])
+}
+
+// Guesses at the token are limited by address. The right token is not.
+func TestGuessesAtTheFeedToken(t *testing.T) {
+	s := start(t, dbtest.SQLite(t), func(o *options) { o.config.Limits.AuthPerMinute, o.config.Limits.AuthBurst = 1, 5 })
+	do := func(token, path string) *apitest.Result {
+		return s.anonymous.Do(t, apitest.Case{Path: path, Header: http.Header{"Authorization": {"Bearer " + token}}})
+	}
+	for _, path := range []string{"/internal/v1/tag-changes", "/internal/v1/tag-snapshot"} {
+		require.Equal(t, http.StatusOK, do(token, path).Status)
+		limited := do("a guess", path)
+		for range 20 {
+			limited = do("a guess", path)
+		}
+		require.Equal(t, http.StatusTooManyRequests, limited.Status)
+		require.NotEmpty(t, limited.Header.Get("Retry-After"))
+		for range 20 {
+			right := do(token, path)
+			require.Equal(t, http.StatusOK, right.Status)
+			require.Empty(t, right.Header.Get("RateLimit"))
+		}
+	}
 }

@@ -17,10 +17,10 @@ import (
 func TestEveryFieldIsStored(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
-		id := s.create(t, apitest.EveryField[api.TagRequest](t, fields{"name": "one", "state": 0})).ID
+		id := s.create(t, apitest.EveryField[api.CreateRequest](t, fields{"name": "one", "state": 0})).ID
 		require.Equal(t, "one", s.get(t, id).Name)
 		require.Equal(t, 0, s.get(t, id).State)
-		change := apitest.Case{Method: http.MethodPut, Path: at(id), JSON: apitest.EveryField[api.TagRequest](t, fields{"name": "two", "state": 1})}
+		change := apitest.Case{Method: http.MethodPut, Path: at(id), JSON: apitest.EveryField[api.UpdateRequest](t, fields{"name": "two", "state": 1})}
 		s.expectTag(t, http.StatusOK, change)
 		require.Equal(t, "two", s.get(t, id).Name)
 		require.Equal(t, 1, s.get(t, id).State)
@@ -28,5 +28,7 @@ func TestEveryFieldIsStored(t *testing.T) {
 }
 
 func TestRequestsFitTheColumns(t *testing.T) {
-	dbtest.FitColumns[api.TagRequest](t, start(t, dbtest.SQLite(t)).db, "tag")
+	db := start(t, dbtest.SQLite(t)).db
+	dbtest.FitColumns[api.CreateRequest](t, db, "tag")
+	dbtest.FitColumns[api.UpdateRequest](t, db, "tag")
 }

@@ -39,3 +39,17 @@ func TestTooManyRequests(t *testing.T) {
 		}
 	})
 }
+
+// The pages of Swagger UI are limited like reads.
+func TestSwaggerIsLimited(t *testing.T) {
+	s := start(t, dbtest.SQLite(t), func(o *options) { o.config.Limits.ReadPerSecond, o.config.Limits.ReadBurst = 1, 1 })
+	for _, path := range []string{"/swagger", "/swagger/tag/", "/swagger/tag/swagger-ui-bundle.js", "/swagger/tag/openapi.json"} {
+		limited := false
+		for range 100 { // on a slow machine, more than one request may succeed
+			if limited = s.Do(t, apitest.Case{Path: path, Undescribed: true}).Status == http.StatusTooManyRequests; limited {
+				break
+			}
+		}
+		require.True(t, limited, path)
+	}
+}

@@ -22,6 +22,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/health"
+	"github.com/achilles-blog/achilles/pkg/memory"
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
@@ -49,6 +50,7 @@ const (
 type service struct {
 	*apitest.Client // of the client "test", which has the scope write
 	anonymous       *apitest.Client
+	memory          *memory.Budget // of responses
 	keySet          *auth.KeySet
 	token           string // the Authorization header of the client "test"
 	store           *store.Store
@@ -64,7 +66,7 @@ type service struct {
 // response has a RateLimit header.
 func unlimited() ratelimit.Config {
 	return ratelimit.Config{
-		Enabled: true, ReadPerSecond: 1000, ReadBurst: 100_000, WritePerSecond: 1000, WriteBurst: 100_000, AuthPerMinute: 1000, AuthBurst: 100_000,
+		Enabled: true, ReadPerSecond: 1000, ReadBurst: 100_000, SearchPerSecond: 1000, SearchBurst: 100_000, WritePerSecond: 1000, WriteBurst: 100_000, AuthPerMinute: 1000, AuthBurst: 100_000,
 	}
 }
 
@@ -94,7 +96,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 		c(&o)
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
-	s := &service{store: store.New(db, time.Hour), db: db, draining: make(chan struct{}), logs: logs}
+	s := &service{store: store.New(db, time.Hour), db: db, draining: make(chan struct{}), logs: logs, memory: memory.New(memory.Config{Use: "responses", Total: 40 << 20})}
 	engine, err := server.NewEngine(o.config.Server, server.Deps{
 		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Default(), nil, zap.NewNop(), nil), Info: buildinfo.Get(),
 	})
@@ -102,15 +104,17 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
 	s.keySet = apitest.KeySet(t)
-	limits := ratelimit.New(o.config.Limits, ratelimit.Options{Service: "tag", Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }})
+	principal := func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }
+	limits := ratelimit.New(ratelimit.Deps{Service: "tag", Principal: principal}, o.config.Limits)
 	(&api.API{
 		Access: []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
 		Tags: tag.NewService(countingStore{s.store, &s.reads}, tag.Options{
 			Changed: tag.NewBroadcaster(), PollInterval: o.pollInterval, Draining: s.draining,
 		}),
 		Binder:    binder,
-		Paging:    requests.Paging{DefaultSize: o.config.App.DefaultPageSize, MaxSize: o.config.App.MaxPageSize},
-		FeedToken: o.config.Feed.Token,
+		Paging:    requests.Paging{DefaultSize: o.config.App.DefaultPageSize, MaxSize: o.config.App.MaxPageSize, MaxOffset: o.config.App.MaxOffset},
+		Memory:    responses.NewMemory(s.memory, limits.Client),
+		FeedToken: o.config.Feed.Token, LimitGuesses: limits.Auth(),
 	}).Register(engine)
 	s.handler = engine
 	s.anonymous = apitest.New(t, engine, docs.OpenAPI)
@@ -246,6 +250,12 @@ func requireProblem(t *testing.T, result *apitest.Result, code errcode.Code, mes
 	if details == nil {
 		details = []string{}
 	}
+	require.NotNil(t, problem.Errors, "never null")
+	for _, field := range problem.Errors {
+		require.NotEmpty(t, field.Code)
+		require.Contains(t, details, field.Message)
+	}
+	problem.Errors = nil
 	require.Equal(t, responses.Problem{Code: int(code), Msg: message, Details: details}, problem)
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zapcore"
@@ -57,7 +58,7 @@ func TestUnknownRoutes(t *testing.T) {
 func TestWrongMethods(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	s.create(t, fields{"name": "one"})
-	collection, item, feed := []string{"GET", "HEAD", "POST"}, []string{"GET", "HEAD", "PUT", "DELETE"}, []string{"GET"}
+	collection, item, feed := []string{"GET", "HEAD", "POST"}, []string{"GET", "HEAD", "PUT", "DELETE"}, []string{"GET", "HEAD"}
 	for path, allowed := range map[string][]string{
 		tagsPath: collection, at(1): item, "/internal/v1/tag-changes": feed, "/internal/v1/tag-snapshot": feed,
 	} {
@@ -134,7 +135,7 @@ func TestMediaTypeErrorIsTranslated(t *testing.T) {
 	}
 }
 
-// The default limit of the service is 64 KiB.
+// The bodies of a tag are small.
 func TestBodyLimit(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	sized := func(size int) []byte {
@@ -142,10 +143,10 @@ func TestBodyLimit(t *testing.T) {
 		return append(body, bytes.Repeat([]byte(" "), size-len(body))...)
 	}
 	post := apitest.Case{Method: http.MethodPost, Path: tagsPath, ContentType: jsonType, Invalid: true}
-	post.Body = sized(64<<10 + 1)
-	s.requireError(t, post, errcode.TooLarge)
+	post.Body = sized(8<<10 + 1)
+	s.requireError(t, post, errcode.TooLarge, "请求体不能超过8192字节")
 	require.Empty(t, s.list(t, "").List)
-	post.Body = sized(64 << 10)
+	post.Body = sized(8 << 10)
 	require.Equal(t, http.StatusCreated, s.Do(t, post).Status)
 }
 
@@ -161,7 +162,7 @@ func TestBodyLimitWithoutContentLength(t *testing.T) {
 	require.NoError(t, err)
 	go func() { // the server may respond and close before it has read the whole body
 		chunk := fmt.Sprintf("%x\r\n%s\r\n", 16<<10, strings.Repeat(" ", 16<<10))
-		for range 5 {
+		for range 2 {
 			_, _ = io.WriteString(conn, chunk)
 		}
 		_, _ = io.WriteString(conn, "0\r\n\r\n")
@@ -171,7 +172,7 @@ func TestBodyLimitWithoutContentLength(t *testing.T) {
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
-	require.JSONEq(t, `{"code":10000010,"msg":"request body too large","details":[]}`, string(body))
+	require.JSONEq(t, `{"code":10000010,"msg":"request body too large","details":["the body must be at most 8192 bytes"],"errors":[]}`, string(body))
 }
 
 func TestRequestIDs(t *testing.T) {
@@ -249,3 +250,20 @@ func TestOpenAPIDocument(t *testing.T) {
 	require.Equal(t, http.StatusOK, result.Status)
 	require.Contains(t, result.Header.Get("Content-Type"), "text/html")
 }
+
+func TestProblemDetails(t *testing.T) {
+	s := start(t, dbtest.SQLite(t))
+	apitest.RequireProblemDetails(t, s.Client, s.anonymous, tagsPath)
+}
+
+func TestProblemDetailsOfFailures(t *testing.T) {
+	s := start(t, dbtest.SQLite(t))
+	limited := func(o *options) { o.config.Limits.ReadPerSecond, o.config.Limits.ReadBurst = 1, 1 }
+	late := func(o *options) { o.config.Server.RequestTimeout = time.Nanosecond }
+	apitest.RequireFailureProblems(t, tagsPath, map[int]*apitest.Client{
+		429: serve(t, s.db, limited).Client, 500: serve(t, dbtest.Open(t, dbtest.SQLite(t))).Client,
+		503: serve(t, s.db.WithTimeout(time.Nanosecond)).Client, 504: serve(t, s.db, late).Client,
+	})
+}
+
+func TestHeadWhereverGet(t *testing.T) { apitest.RequireHeads(t, start(t, dbtest.SQLite(t)).handler) }

@@ -11,6 +11,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/swagger"
 	"github.com/achilles-blog/achilles/services/tag/docs"
@@ -20,8 +21,8 @@ import (
 // Tags is the part of tag.Service that the handlers use.
 type Tags interface {
 	Create(ctx context.Context, draft tag.Draft, key idempotency.Key) (created tag.Tag, replayed bool, err error)
-	Get(ctx context.Context, viewer tag.Viewer, id uint64) (tag.Tag, error)
-	List(ctx context.Context, viewer tag.Viewer, filter tag.Filter, page tag.Page) ([]tag.Tag, int64, error)
+	Get(ctx context.Context, viewer tag.Viewer, id uint64) (*tag.Shared, error)
+	List(ctx context.Context, viewer tag.Viewer, filter tag.Filter, page tag.Page) (*tag.List, error)
 	Update(ctx context.Context, id uint64, draft tag.Draft, precondition tag.Precondition) (tag.Tag, error)
 	Delete(ctx context.Context, id uint64, actor string, precondition tag.Precondition) error
 	Changes(ctx context.Context, after uint64, limit int, wait time.Duration) (tag.Changes, error)
@@ -33,10 +34,14 @@ type API struct {
 	Tags   Tags
 	Binder *requests.Binder
 	Paging requests.Paging
+	// Memory bounds the memory of responses.
+	Memory *responses.Memory
 	// Access is the middleware of every route of the API; see service.Service.
 	Access []gin.HandlerFunc
 	// FeedToken is the token of readers of the feed; if empty, nobody may read it.
 	FeedToken settings.Secret
+	// LimitGuesses limits requests with a wrong token of the feed.
+	LimitGuesses gin.HandlerFunc
 }
 
 // Register adds the routes of the service.
@@ -45,6 +50,7 @@ type API struct {
 //	@version		1
 //	@description	Tags of the blog, and the feed of their changes for other services.
 //	@license.name	Apache-2.0
+//	@license.url	https://www.apache.org/licenses/LICENSE-2.0
 //	@securityDefinitions.apikey	ServiceToken
 //	@in							header
 //	@name						Authorization
@@ -66,7 +72,9 @@ func (a *API) Register(routes gin.IRouter) {
 
 	internal := routes.Group("/internal/v1", a.requireFeedToken)
 	internal.GET("/tag-changes", a.listChanges)
+	internal.HEAD("/tag-changes", a.listChanges)
 	internal.GET("/tag-snapshot", a.getSnapshot)
+	internal.HEAD("/tag-snapshot", a.getSnapshot)
 
-	swagger.Register(routes, "tag", docs.OpenAPI)
+	swagger.Register(routes.Group("", a.Access...), "tag", docs.OpenAPI)
 }

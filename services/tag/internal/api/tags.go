@@ -3,7 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -28,6 +28,12 @@ type Tag struct {
 	UpdatedBy string `json:"updated_by" example:"demo"`
 }
 
+// tagSize is the size in bytes that a tag or a change has in memory, at most.
+const tagSize = 1 << 10
+
+// PageMemory returns the memory in bytes that a page of a size takes.
+func PageMemory(size int) int64 { return tagSize * int64(size) }
+
 func toResponse(t tag.Tag) Tag {
 	return Tag{
 		ID: t.ID, Name: t.Name, State: int(t.State),
@@ -35,7 +41,10 @@ func toResponse(t tag.Tag) Tag {
 	}
 }
 
-var shape = responses.ShapeOf[Tag]()
+var (
+	shape   = responses.ShapeOf[Tag]()
+	encoder = responses.NewEncoder[Tag]()
+)
 
 func etag(t tag.Tag) responses.ETag { return responses.ETag{Version: t.Version(), Shape: shape} }
 
@@ -46,23 +55,51 @@ func viewer(c *gin.Context) tag.Viewer {
 	return tag.Anonymous
 }
 
-// TagRequest is the body that creates or replaces a tag. White space around the
-// name is removed.
-type TagRequest struct {
-	Name *string `json:"name" validate:"required,notblank,max=100" minLength:"1" maxLength:"100" example:"Kubernetes"`
-	// 1 enabled, 0 disabled; left out, a new tag is enabled and an existing one keeps its state
+// CreateRequest is the body that creates a tag. White space around the name is
+// removed. A tag that was read can be sent as it is.
+type CreateRequest struct {
+	// names that differ in case, width or accents are different: Go, go and ＧＯ are three tags
+	Name *string `json:"name" validate:"required,notblank,max=100" text:"nfc,trim,line" minLength:"1" maxLength:"100" example:"Kubernetes"`
+	// 1 enabled, 0 disabled; enabled when left out
 	State *int `json:"state" validate:"omitempty,oneof=0 1" enums:"0,1" example:"1"`
 }
 
-// Normalize removes white space around the name.
-func (r *TagRequest) Normalize() {
-	if r.Name != nil {
-		*r.Name = strings.TrimSpace(*r.Name)
-	}
+// ReadOnly implements requests.ReadOnly.
+func (r *CreateRequest) ReadOnly() []string { return readOnly() }
+
+func (r *CreateRequest) draft(actor string) tag.Draft {
+	return tag.Draft{Name: r.Name, State: newState(r.State), Actor: actor}
 }
 
-func (r *TagRequest) draft(actor string) tag.Draft {
-	return tag.Draft{Name: *r.Name, State: newState(r.State), Actor: actor}
+// meaning returns the request without what is the default.
+func (r *CreateRequest) meaning() CreateRequest {
+	m := *r
+	if m.State != nil && *m.State == 1 {
+		m.State = nil
+	}
+	return m
+}
+
+// UpdateRequest is the body that changes a tag; omitted fields keep their values.
+type UpdateRequest struct {
+	// names that differ in case, width or accents are different: Go, go and ＧＯ are three tags
+	Name *string `json:"name" validate:"omitempty,notblank,max=100" text:"nfc,trim,line" minLength:"1" maxLength:"100" example:"Kubernetes"`
+	// 1 enabled, 0 disabled
+	State *int `json:"state" validate:"omitempty,oneof=0 1" enums:"0,1" example:"1"`
+}
+
+// ReadOnly implements requests.ReadOnly.
+func (r *UpdateRequest) ReadOnly() []string { return readOnly() }
+
+func (r *UpdateRequest) draft(actor string) tag.Draft {
+	return tag.Draft{Name: r.Name, State: newState(r.State), Actor: actor}
+}
+
+// readOnly returns the names of a tag's fields that only the service sets.
+func readOnly() []string {
+	return slices.DeleteFunc(requests.Names[Tag](), func(name string) bool {
+		return slices.Contains(requests.Names[UpdateRequest](), name)
+	})
 }
 
 func newState(given *int) *tag.State {
@@ -83,20 +120,20 @@ func newState(given *int) *tag.State {
 //	@Tags		tags
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
-//	@Param		tag				body		TagRequest				true	"the tag"
+//	@Param		tag				body		CreateRequest			true	"the tag"
 //	@Success	201				{object}	responses.Envelope[Tag]	"created"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure	409	{object}	responses.Problem	"name exists (20010008)"
 //	@Security	AppToken
 //	@Router		/api/v1/tags [post]
 func (a *API) createTag(c *gin.Context) {
-	var request TagRequest
+	var request CreateRequest
 	if err := a.Binder.Body(c, &request); err != nil {
 		responses.Error(c, err)
 		return
 	}
 	actor := auth.PrincipalOf(c).AppKey
-	key, err := requests.IdempotencyKey(c, actor, request)
+	key, err := requests.IdempotencyKey(c, actor, request.meaning())
 	if err != nil {
 		responses.Error(c, err)
 		return
@@ -106,21 +143,17 @@ func (a *API) createTag(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.CreateTagFailed)
 		return
 	}
-	responses.Created(c, fmt.Sprintf("/api/v1/tags/%d", created.ID), etag(created), toResponse(created), replayed)
+	responses.Created(c, fmt.Sprintf("/api/v1/tags/%d", created.ID), etag(created), toResponse(created), replayed, nil)
 }
 
-// TagFilter selects the tags of a list.
+// TagFilter selects the tags of a list. White space around the name is removed,
+// because MySQL ignores trailing spaces when it compares names and SQLite does not.
 type TagFilter struct {
-	Name  *string `json:"name" validate:"omitempty,max=100"`
+	Name  *string `json:"name" validate:"omitempty,max=100" text:"nfc,trim"`
 	State *int    `json:"state" validate:"omitempty,oneof=0 1"`
-}
-
-// Normalize removes white space around the name, because MySQL ignores trailing
-// spaces when it compares names and SQLite does not.
-func (f *TagFilter) Normalize() {
-	if f.Name != nil {
-		*f.Name = strings.TrimSpace(*f.Name)
-	}
+	// any text, see requests.Paging
+	Page     string `json:"page"`
+	PageSize string `json:"page_size"`
 }
 
 // listTags lists tags.
@@ -142,9 +175,19 @@ func (a *API) listTags(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	page := a.Paging.Page(c)
+	page, err := a.Paging.Parse(request.Page, request.PageSize)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	reserved, err := a.Memory.Reserve(c, PageMemory(page.Size))
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	defer reserved.Release()
 	filter := tag.Filter{Name: request.Name, State: newState(request.State)}
-	tags, total, err := a.Tags.List(c.Request.Context(), viewer(c), filter, tag.Page{Offset: page.Offset(), Limit: page.Size})
+	found, err := a.Tags.List(c.Request.Context(), viewer(c), filter, tag.Page{Offset: page.Offset(), Limit: page.Size})
 	switch {
 	case errors.Is(err, tag.ErrUnauthenticated):
 		auth.Unauthorized(c)
@@ -153,11 +196,24 @@ func (a *API) listTags(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.ListTagsFailed)
 		return
 	}
-	list := make([]Tag, 0, len(tags))
+	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total, TotalRelation: responses.Exact}
+	pageTag := responses.PageETag(shape, pager, []string{found.Version()})
+	encoder.SharedList(c, pageTag, &found.Encodings, sizeOf(found.Tags), PageMemory(page.Size), func() []Tag {
+		list := make([]Tag, 0, len(found.Tags))
+		for _, t := range found.Tags {
+			list = append(list, toResponse(t))
+		}
+		return list
+	}, pager, reserved)
+}
+
+// sizeOf returns the size in bytes of tags.
+func sizeOf(tags []tag.Tag) (size int64) {
+	const fixed = 256
 	for _, t := range tags {
-		list = append(list, toResponse(t))
+		size += int64(fixed + len(t.Name))
 	}
-	responses.List(c, list, responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: total})
+	return size
 }
 
 // getTag returns one tag.
@@ -184,18 +240,22 @@ func (a *API) getTag(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.GetTagFailed)
 		return
 	}
-	responses.Object(c, etag(found), toResponse(found))
+	if responses.WithoutBody(c, etag(found.Tag)) {
+		return
+	}
+	body := responses.Encode(c, &found.Encodings, encoder, tagSize/2, 8*tagSize, func() Tag { return toResponse(found.Tag) })
+	responses.Encoded(c, etag(found.Tag), body, nil)
 }
 
-// updateTag replaces a tag.
+// updateTag changes a tag.
 //
-//	@Summary	Replace a tag's name, and its state if given
+//	@Summary	Replace the fields of a tag that are sent
 //	@ID	updateTag
 //	@Tags		tags
 //	@Accept		json,x-www-form-urlencoded
 //	@Produce	json
 //	@Param		id				path		integer					true	"id of the tag"	minimum(1)
-//	@Param		tag				body		TagRequest				true	"the tag"
+//	@Param		tag				body		UpdateRequest			true	"what is to change"
 //	@Success	200				{object}	responses.Envelope[Tag]	"the tag as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such tag (20010007)"
@@ -208,7 +268,7 @@ func (a *API) updateTag(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	var request TagRequest
+	var request UpdateRequest
 	if err := a.Binder.Body(c, &request); err != nil {
 		responses.Error(c, err)
 		return
@@ -218,7 +278,7 @@ func (a *API) updateTag(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.UpdateTagFailed)
 		return
 	}
-	responses.Object(c, etag(updated), toResponse(updated))
+	responses.Object(c, etag(updated), toResponse(updated), nil)
 }
 
 // deleteTag deletes a tag.
@@ -243,5 +303,5 @@ func (a *API) deleteTag(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.DeleteTagFailed)
 		return
 	}
-	responses.OK(c, responses.Empty{})
+	responses.OK(c, responses.Empty{}, nil)
 }

@@ -60,7 +60,7 @@ func TestCreate(t *testing.T) {
 					require.Equal(t, created.CreatedAt, created.UpdatedAt)
 					require.WithinRange(t, created.CreatedAt, before, time.Now())
 					require.Equal(t, time.UTC, created.CreatedAt.Location())
-					require.Contains(t, string(result.Body), created.CreatedAt.Format(time.RFC3339Nano))
+					require.Contains(t, string(result.Body), created.CreatedAt.Format("2006-01-02T15:04:05.000Z"))
 					s.delete(t, created.ID)
 				})
 			}
@@ -90,6 +90,10 @@ func TestUpdate(t *testing.T) {
 					require.Equal(t, 1-state, switched.State)
 					require.Equal(t, switched, s.get(t, created.ID))
 
+					require.Equal(t, renamed.State, s.expectTag(t, http.StatusOK, put(fields{"state": state})).State)
+					switched = s.expectTag(t, http.StatusOK, put(fields{"state": 1 - state}))
+					require.Equal(t, "after", switched.Name, "a name that is not sent is unchanged")
+
 					again := s.expectTag(t, http.StatusOK, put(fields{"name": "after", "state": 1 - state}))
 					require.Equal(t, switched.Name, again.Name, "a PUT that changes nothing succeeds")
 
@@ -108,7 +112,7 @@ func TestUpdatedAt(t *testing.T) {
 		s := start(t, cfg)
 		created := s.create(t, fields{"name": "a"})
 		require.Eventually(t, func() bool { return time.Since(created.UpdatedAt) > 5*time.Millisecond }, patience, time.Millisecond)
-		updated := s.expectTag(t, http.StatusOK, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"name": "a"}})
+		updated := s.expectTag(t, http.StatusOK, apitest.Case{Method: http.MethodPut, Path: at(created.ID), JSON: fields{"name": "b"}})
 		require.True(t, updated.UpdatedAt.After(created.UpdatedAt))
 		require.Equal(t, created.CreatedAt, updated.CreatedAt)
 	})

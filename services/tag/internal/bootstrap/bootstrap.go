@@ -4,10 +4,12 @@ package bootstrap
 
 import (
 	"context"
+	"fmt"
 
 	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
@@ -28,6 +30,9 @@ func Command() command.Service[Config] {
 		Migrate: func(ctx context.Context, run command.Run[Config]) error {
 			return service.Migrate(ctx, shared(run.Config), migrations.All(), run.Stdout)
 		},
+		Recount: func(ctx context.Context, run command.Run[Config]) error {
+			return service.Recount(ctx, shared(run.Config), migrations.All(), run.Stdout, recount)
+		},
 	}
 }
 
@@ -41,14 +46,15 @@ func register(base *service.Service, config Config) error {
 		return err
 	}
 	(&api.API{
-		Tags: newTags(base, config), Binder: binder, Paging: config.App.paging(), Access: base.Access(), FeedToken: config.Feed.Token,
+		Tags: newTags(base, config), Binder: binder, Paging: config.App.paging(), Memory: base.Responses,
+		Access: base.Access(), FeedToken: config.Feed.Token, LimitGuesses: base.Limits.Auth(),
 	}).Register(base.Engine)
 	return nil
 }
 
 func newTags(base *service.Service, config Config) *tag.Service {
 	if config.Feed.Token == "" {
-		base.Log.Warn("the feed of tags rejects all readers: set Feed.Token to the same secret as in the article service")
+		base.Log.Warn("the feed of tags rejects all readers: set Feed.Token to the same secret as in the article service; openssl rand -hex 32 makes one")
 	}
 	stored := store.New(base.DB, config.Idempotency.Retention)
 	sweeper := replay.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
@@ -84,4 +90,15 @@ func announcer(base *service.Service, changed *tag.Broadcaster) func() {
 	base.Process.Go("notifier publish", between.Publish)
 	base.Process.Go("notifier listen", between.Listen)
 	return between.Announce
+}
+
+func recount(ctx context.Context, db *database.DB) (repaired []string, err error) {
+	found, err := store.New(db, 0).Recount(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range found {
+		repaired = append(repaired, fmt.Sprintf("tags, state %d: %d, was %d", r.State, r.Is, r.Was))
+	}
+	return repaired, nil
 }

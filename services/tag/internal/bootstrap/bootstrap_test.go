@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 
 const (
 	patience = time.Minute
-	token    = "the services' token"
+	token    = "the services' token, of 32 characters or more"
 )
 
 // output is a log that may be read while it is written.
@@ -167,7 +167,7 @@ func TestFailedStart(t *testing.T) {
 	defer func() { require.NoError(t, taken.Close()) }()
 	config, log := settingsFor(t, dbtest.SQLite(t)), &output{}
 	config.Server.HTTPPort = taken.Addr().(*net.TCPAddr).Port
-	config.Redis.Host = taken.Addr().String()
+	config.Redis.Addresses = []string{taken.Addr().String()}
 	err = bootstrap.Command().Serve(t.Context(), command.Run[bootstrap.Config]{Config: config, Stdout: log, Stderr: log})
 	require.ErrorContains(t, err, "in use by another program")
 	require.Contains(t, log.String(), `"msg":"stopped"`)
@@ -178,7 +178,7 @@ func TestFailedStart(t *testing.T) {
 func TestWriteIsAnnouncedToOtherReplicas(t *testing.T) {
 	redis := dbtest.NewRedis(t)
 	config := settingsFor(t, dbtest.MySQL(t))
-	config.Redis.Host = redis.Addr()
+	config.Redis.Addresses = []string{redis.Addr()}
 	config.Feed.PollInterval = time.Minute
 	one, other := start(t, config), start(t, config)
 	// The other replica may not be subscribed yet.
@@ -214,7 +214,7 @@ func TestStop(t *testing.T) {
 		t.Run(about, func(t *testing.T) {
 			redis := dbtest.NewRedis(t)
 			config := settingsFor(t, dbtest.SQLite(t))
-			config.Redis.Host = redis.Addr()
+			config.Redis.Addresses = []string{redis.Addr()}
 			r := start(t, config)
 			statuses, sent := make(chan int, 1), make(chan struct{})
 			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(sent) }})

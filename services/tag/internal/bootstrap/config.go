@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"errors"
 	"time"
 
 	"github.com/achilles-blog/achilles/pkg/database"
@@ -8,6 +9,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/services/tag/internal/api"
 )
 
 // Config holds the settings of the tag service.
@@ -18,12 +20,18 @@ type Config struct {
 	Idempotency    replay.Config
 }
 
+// Validate reports values of different sections that cannot work together.
+func (c Config) Validate() error {
+	return errors.Join(c.Config.Validate(), c.Server.CheckResponse("App.MaxPageSize", c.App.MaxPageSize, api.PageMemory(c.App.MaxPageSize)))
+}
+
 func shared(c Config) service.Config { return c.Config }
 
 // APIConfig is the section App.
 type APIConfig struct {
 	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"page size if the request has none"`
 	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"maximum page size"`
+	MaxOffset       int `mapstructure:"MaxOffset" usage:"number of rows before a page, at most: a database reads them for each page"`
 }
 
 // Validate reports page sizes that cannot work together.
@@ -32,12 +40,12 @@ func (c APIConfig) Validate() error {
 }
 
 func (c APIConfig) paging() requests.Paging {
-	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize}
+	return requests.Paging{DefaultSize: c.DefaultPageSize, MaxSize: c.MaxPageSize, MaxOffset: c.MaxOffset}
 }
 
 // FeedConfig is the section Feed, the feed of changes that other services read.
 type FeedConfig struct {
-	Token        settings.Secret `mapstructure:"Token" usage:"token that readers of the feed must send; empty: all are rejected"`
+	Token        settings.Secret `mapstructure:"Token" usage:"token that readers of the feed must send, at least 32 characters; empty: all are rejected" validate:"omitempty,min=32" allowed:"at least 32 characters, as openssl rand -hex 32 prints them"`
 	TokenFile    string          `mapstructure:"TokenFile" usage:"file that holds Token"`
 	Retention    time.Duration   `mapstructure:"Retention" usage:"how long changes are kept; a reader that is further behind starts from a snapshot" validate:"gt=0"`
 	TrimInterval time.Duration   `mapstructure:"TrimInterval" usage:"how often older changes are removed" validate:"gt=0"`
@@ -49,7 +57,7 @@ type FeedConfig struct {
 func defaults() Config {
 	config := Config{
 		Config:      service.Default(),
-		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100},
+		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxOffset: 10_000},
 		Idempotency: replay.Default(),
 		Feed: FeedConfig{
 			Retention:    7 * 24 * time.Hour,
@@ -59,7 +67,6 @@ func defaults() Config {
 	}
 	config.Database.DBType, config.Database.DBName = database.SQLite, "achilles_tag"
 	config.Server.HTTPPort, config.Server.AdminPort = 8081, 9081
-	config.Server.MaxBodyBytes = 64 << 10
 	config.Log.LogFileName = "tag"
 	return config
 }

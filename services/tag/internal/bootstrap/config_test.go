@@ -27,10 +27,11 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, "sqlite", config.Database.DBType)
 	require.Equal(t, 10, config.App.DefaultPageSize)
 	require.Equal(t, 100, config.App.MaxPageSize)
+	require.Equal(t, 10_000, config.App.MaxOffset)
 	require.Equal(t, 5*time.Second, config.Server.DrainDelay)
 	require.Equal(t, 20*time.Second, config.Server.ShutdownTimeout)
 	require.Empty(t, config.Feed.Token, "a default in the program would not be secret")
-	require.Empty(t, config.Redis.Host)
+	require.Empty(t, config.Redis.Addresses)
 }
 
 // Every shipped configuration is valid.
@@ -40,7 +41,7 @@ func TestShippedConfigurations(t *testing.T) {
 	require.NotEmpty(t, files)
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			config, err := load(t, file, "ACHILLES_FEED_TOKEN=secret")
+			config, err := load(t, file, "ACHILLES_FEED_TOKEN=a secret of more than 32 characters")
 			require.NoError(t, err)
 			require.Empty(t, config.Database.Password, "shipped files have no secrets")
 			_, err = load(t, file)
@@ -58,6 +59,7 @@ func TestInvalidSettings(t *testing.T) {
 		{"LIMITS_READBURST=0", "Limits.ReadBurst"},
 		{"APP_DEFAULTPAGESIZE=ten", "App.DefaultPageSize"},
 		{"APP_MAXPAGESIZE=9", "App.MaxPageSize"},
+		{"APP_MAXOFFSET=-1", "App.MaxOffset"},
 		{"FEED_RETENTION=0", "Feed.Retention"},
 		{"FEED_RETENTION=-1h", "Feed.Retention"},
 		{"FEED_RETENTION=a week", "Feed.Retention"},
@@ -67,10 +69,11 @@ func TestInvalidSettings(t *testing.T) {
 		{"SERVER_HTTPPORT=70000", "Server.HttpPort"},
 		{"SERVER_REQUESTTIMEOUT=1m", "Server.WriteTimeout"},
 		{"DATABASE_TIMEOUT=1ms", "Database.Timeout"},
-		{"REDIS_HOST=redis", "Redis.Host"},
+		{"REDIS_ADDRESSES=redis", "Redis.Addresses"},
+		{"REDIS_MASTERNAME=blog", "Redis.MasterName"},
 	} {
 		t.Run(c.variable, func(t *testing.T) {
-			_, err := load(t, "", "ACHILLES_"+c.variable, "ACHILLES_FEED_TOKEN=hunter2")
+			_, err := load(t, "", "ACHILLES_"+c.variable, "ACHILLES_FEED_TOKEN=hunter2 hunter2 hunter2 hunter2 hunter2")
 			require.ErrorContains(t, err, c.message)
 			require.NotContains(t, err.Error(), "hunter2")
 		})
@@ -93,8 +96,18 @@ func TestAllErrorsAreReported(t *testing.T) {
 
 func TestTokenFromFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
-	require.NoError(t, os.WriteFile(file, []byte("from the file\n"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte("from the file, with 32 characters or more\n"), 0o600))
 	config, err := load(t, "", "ACHILLES_FEED_TOKENFILE="+file)
 	require.NoError(t, err)
-	require.Equal(t, "from the file", config.Feed.Token.Reveal())
+	require.Equal(t, "from the file, with 32 characters or more", config.Feed.Token.Reveal())
+}
+
+func TestFeedTokenIsLong(t *testing.T) {
+	for _, short := range []string{"hunter2", strings.Repeat("h", 31)} {
+		_, err := load(t, "", "ACHILLES_FEED_TOKEN="+short)
+		require.ErrorContains(t, err, "Feed.Token: ****** is not allowed; it must be at least 32 characters, as openssl rand -hex 32 prints them")
+		require.NotContains(t, err.Error(), short)
+	}
+	_, err := load(t, "", "ACHILLES_FEED_TOKEN="+strings.Repeat("h", 32))
+	require.NoError(t, err)
 }

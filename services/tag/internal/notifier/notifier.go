@@ -20,14 +20,14 @@ const retryInterval = time.Second
 
 // Notifier connects the broadcasters of all replicas.
 type Notifier struct {
-	client      *redis.Client
+	client      redis.UniversalClient
 	broadcaster *tag.Broadcaster
 	log         *zap.Logger
 	pending     chan struct{}
 }
 
 // New returns a notifier that calls broadcaster.Broadcast for every message.
-func New(client *redis.Client, broadcaster *tag.Broadcaster, log *zap.Logger) *Notifier {
+func New(client redis.UniversalClient, broadcaster *tag.Broadcaster, log *zap.Logger) *Notifier {
 	return &Notifier{client: client, broadcaster: broadcaster, log: log, pending: make(chan struct{}, 1)}
 }
 
@@ -55,13 +55,15 @@ func (n *Notifier) Publish(ctx context.Context) error {
 }
 
 // Listen calls Broadcast whenever a replica announces a change, until ctx ends. While
-// Redis is unavailable it retries.
+// Redis is unavailable, or rejects the subscription, it retries, and logs the first
+// failure after a message.
 func (n *Notifier) Listen(ctx context.Context) error {
 	subscription := n.client.Subscribe(ctx, channel)
 	unsubscribe := func() { _ = subscription.Close() }
 	defer unsubscribe()
 	// ReceiveMessage ignores the end of ctx, and returns when the connection is closed.
 	defer context.AfterFunc(ctx, unsubscribe)()
+	failing := false
 	for {
 		_, err := subscription.ReceiveMessage(ctx)
 		switch {
@@ -69,18 +71,18 @@ func (n *Notifier) Listen(ctx context.Context) error {
 			return nil
 		case err == nil:
 			n.broadcaster.Broadcast()
-		default:
-			n.log.Debug("receiving from Redis failed", zap.Error(err))
-			wait(ctx, retryInterval)
+			failing = false
+			continue
+		case !failing:
+			n.log.Warn("receiving changes from Redis failed, retrying", zap.Error(err))
+			failing = true
 		}
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retryInterval):
+			// go-redis subscribes again after a lost connection, but not after an error reply.
+			_ = subscription.Subscribe(ctx, channel)
+		}
 	}
 }

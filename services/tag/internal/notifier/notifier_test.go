@@ -7,10 +7,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/achilles-blog/achilles/pkg/cache"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/services/tag/internal/notifier"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
@@ -27,9 +31,9 @@ type replica struct {
 }
 
 // start runs a notifier until stop is called or the test ends.
-func start(t *testing.T, addr string) *replica {
+func start(t *testing.T, addresses ...string) *replica {
 	t.Helper()
-	client := open(t, addr)
+	client := open(t, addresses...)
 	r := &replica{broadcaster: tag.NewBroadcaster()}
 	r.Notifier = notifier.New(client, r.broadcaster, zaptest.NewLogger(t))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -56,10 +60,10 @@ func start(t *testing.T, addr string) *replica {
 	return r
 }
 
-func open(t *testing.T, addr string) *redis.Client {
+func open(t *testing.T, addresses ...string) redis.UniversalClient {
 	t.Helper()
 	cfg := cache.Default()
-	cfg.Host = addr
+	cfg.Addresses = addresses
 	client := cache.Open(cfg)
 	t.Cleanup(func() { _ = client.Close() })
 	return client
@@ -167,4 +171,39 @@ func TestMessagesAreEmpty(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "achilles:tag-changed", message.Channel)
 	require.Empty(t, message.Payload)
+}
+
+// An account without the right to subscribe is reported once; notifications arrive once
+// it has the right.
+func TestRefusedSubscription(t *testing.T) {
+	server := dbtest.NewRedis(t, "--user", "tag", "on", "nopass", "+@all", "-subscribe", "~*", "&*")
+	cfg := cache.Default()
+	cfg.Addresses, cfg.Username, cfg.Password = []string{server.Addr()}, "tag", settings.Secret("any")
+	client := cache.Open(cfg)
+	t.Cleanup(func() { _ = client.Close() })
+	core, logs := observer.New(zapcore.WarnLevel)
+	broadcaster := tag.NewBroadcaster()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- notifier.New(client, broadcaster, zap.New(core)).Listen(ctx) }()
+	require.Eventually(t, func() bool { return logs.Len() > 0 }, patience, time.Millisecond)
+	require.Contains(t, logs.All()[0].ContextMap()["error"], "NOPERM")
+
+	admin := open(t, server.Addr())
+	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "tag", "+subscribe").Err())
+	next := broadcaster.Next()
+	require.Eventually(t, func() bool {
+		require.NoError(t, admin.Publish(t.Context(), "achilles:tag-changed", "").Err())
+		return closed(next)
+	}, patience, 20*time.Millisecond)
+	require.Equal(t, 1, logs.Len(), "once, whatever the number of attempts")
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+func TestCluster(t *testing.T) {
+	nodes := dbtest.NewRedisCluster(t, 3)
+	one, other := start(t, nodes[0].Addr(), nodes[1].Addr()), start(t, nodes[2].Addr(), nodes[1].Addr())
+	requireNotified(t, one, other)
+	requireNotified(t, other, one)
 }

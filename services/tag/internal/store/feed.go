@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -17,27 +18,32 @@ func sequence(tx *gorm.DB) (sequenceRow, error) {
 	return row, err
 }
 
-// appendChange appends a change to the feed. The lock of the sequence's row is the
+// appendChange appends a change to the feed, and changes the counters. The lock of the sequence's row is the
 // last that a write takes, and it is held until the commit, so the next write gets
 // its number only after that. Hence numbers are committed in order, and a rollback
 // leaves no gap.
-func (s *Store) appendChange(tx *gorm.DB, kind tag.Kind, row tagRow) error {
-	if err := tx.Model(&sequenceRow{ID: 1}).Update("value", gorm.Expr("value + 1")).Error; err != nil {
+func (s *Store) appendChange(tx *gorm.DB, kind tag.Kind, row tagRow, more counts) error {
+	sequence := s.db.Table("tag_sequence")
+	done, err := s.db.Exec(tx, "UPDATE "+sequence+" SET value = value + 1, enabled_tags = enabled_tags + ?, disabled_tags = disabled_tags + ? WHERE id = 1",
+		more.EnabledTags, more.DisabledTags)
+	if err != nil {
 		return err
 	}
-	// One statement, because other writes wait for each round trip.
-	result := tx.Exec("INSERT INTO "+s.db.Table("tag_change")+" (sequence, created_at, tag_id, kind, name, state) SELECT value, ?, ?, ?, ?, ? FROM "+
-		s.db.Table("tag_sequence")+" WHERE id = 1", tx.NowFunc(), row.ID, kind, row.Name, row.State)
-	if result.Error == nil && result.RowsAffected != 1 {
-		return errNoSequence
+	if rows, err := done.RowsAffected(); err != nil || rows != 1 {
+		return cmp.Or(err, errNoSequence)
 	}
-	return result.Error
+	// One statement, because other writes wait for each round trip.
+	_, err = s.db.Exec(tx, "INSERT INTO "+s.db.Table("tag_change")+" (sequence, created_at, tag_id, kind, name, state) SELECT value, ?, ?, ?, ?, ? FROM "+
+		sequence+" WHERE id = 1", tx.NowFunc(), row.ID, kind, row.Name, row.State)
+	return err
 }
 
 // errNoSequence means that the table that numbers the changes is empty.
 var errNoSequence = errors.New("the table tag_sequence has no row with id 1: restore it from a backup, with a new epoch")
 
-// Changes implements tag.Store.
+// Changes implements tag.Store. It returns changes up to the first gap, as if those
+// after it were not there yet: a snapshot of MariaDB may lack a transaction and have one
+// that was committed after it, if both end while the snapshot begins.
 func (s *Store) Changes(ctx context.Context, after uint64, limit int) (tag.Changes, error) {
 	var found tag.Changes
 	err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
@@ -53,16 +59,32 @@ func (s *Store) Changes(ctx context.Context, after uint64, limit int) (tag.Chang
 		if err := tx.Where("sequence > ?", after).Order("sequence").Limit(limit).Find(&rows).Error; err != nil {
 			return err
 		}
-		if after < counter.Value && (len(rows) == 0 || rows[0].Sequence != after+1) {
-			return errcode.New(errcode.ChangesTrimmed)
-		}
 		found = tag.Changes{Epoch: counter.Epoch, Last: counter.Value, Changes: make([]tag.Change, 0, len(rows))}
-		for _, row := range rows {
+		for i, row := range rows {
+			if row.Sequence != after+1+uint64(i) { // #nosec G115 -- an index
+				break
+			}
 			found.Changes = append(found.Changes, row.change())
 		}
-		return nil
+		if len(found.Changes) > 0 || after == counter.Value {
+			return nil
+		}
+		return requireUntrimmed(tx, after)
 	})
 	return found, err
+}
+
+// requireUntrimmed returns an error unless the change after the given one is in the
+// feed, or will be.
+func requireUntrimmed(tx *gorm.DB, after uint64) error {
+	var oldest *uint64
+	if err := tx.Model(&changeRow{}).Select("MIN(sequence)").Scan(&oldest).Error; err != nil {
+		return err
+	}
+	if oldest == nil || *oldest > after+1 {
+		return errcode.New(errcode.ChangesTrimmed)
+	}
+	return nil
 }
 
 const (
@@ -72,12 +94,32 @@ const (
 	snapshotBatch   = 1000
 )
 
+// errTorn means that a snapshot of the database lacks a change before its last one; see
+// Changes.
+var errTorn = errors.New("the snapshot lacks a change")
+
 // Snapshot implements tag.Store.
 func (s *Store) Snapshot(ctx context.Context) (tag.Snapshot, error) {
+	for {
+		snapshot, err := s.snapshot(ctx)
+		if !errors.Is(err, errTorn) {
+			return snapshot, err
+		}
+	}
+}
+
+func (s *Store) snapshot(ctx context.Context) (tag.Snapshot, error) {
+	var committed sequenceRow // with all changes before it
+	if err := s.db.Read(ctx, func(tx *gorm.DB) (err error) { committed, err = sequence(tx); return err }); err != nil {
+		return tag.Snapshot{}, err
+	}
 	var snapshot tag.Snapshot
 	err := s.db.WithTimeout(snapshotTimeout).Snapshot(ctx, func(tx *gorm.DB) error {
 		counter, err := sequence(tx)
 		if err != nil {
+			return err
+		}
+		if err := requireAll(tx, committed.Value, counter.Value); err != nil {
 			return err
 		}
 		snapshot = tag.Snapshot{Epoch: counter.Epoch, Sequence: counter.Value, Tags: []tag.Tag{}}
@@ -91,6 +133,16 @@ func (s *Store) Snapshot(ctx context.Context) (tag.Snapshot, error) {
 		}).Error
 	})
 	return snapshot, err
+}
+
+// requireAll returns errTorn unless tx sees all changes after one up to another.
+func requireAll(tx *gorm.DB, after, last uint64) error {
+	var seen int64
+	err := tx.Model(&changeRow{}).Where("sequence > ? AND sequence <= ?", after, last).Count(&seen).Error
+	if err == nil && uint64(seen) != last-after { // #nosec G115 -- a count
+		err = errTorn
+	}
+	return err
 }
 
 // Trim implements tag.Store. It finds the newest change before the given time and

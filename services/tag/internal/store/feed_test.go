@@ -43,6 +43,30 @@ func readModelOf(tags []tag.Tag) readModel {
 	return c
 }
 
+// A snapshot of MariaDB may lack a change before its last one. It is shown as a hole here.
+func TestChangesUpToAGap(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db, s := open(t, cfg)
+		for n := range 5 {
+			write(t, s, 0, 5*n+1) // a change each
+		}
+		all, err := s.Changes(t.Context(), 0, 100)
+		require.NoError(t, err)
+		require.Len(t, all.Changes, 5)
+		require.NoError(t, db.Gorm(t.Context()).Exec("DELETE FROM blog_tag_change WHERE sequence = 3").Error)
+		before, err := s.Changes(t.Context(), 0, 100)
+		require.NoError(t, err)
+		require.Equal(t, all.Changes[:2], before.Changes)
+		at, err := s.Changes(t.Context(), 2, 100)
+		require.NoError(t, err, "the change is not trimmed, there are older ones")
+		require.Empty(t, at.Changes)
+		require.Equal(t, all.Last, at.Last)
+		after, err := s.Changes(t.Context(), 3, 100)
+		require.NoError(t, err)
+		require.Equal(t, all.Changes[3:], after.Changes)
+	})
+}
+
 // Sixteen writers on two replicas run concurrently with readers of the feed. Some
 // writes fail or are canceled. Readers get every sequence number in order, and the
 // feed up to a snapshot's offset results in the tags of the snapshot.

@@ -28,7 +28,7 @@ func open(t *testing.T, cfg database.Config) (*database.DB, *store.Store) {
 	return db, store.New(db, time.Hour)
 }
 
-func draft(name string, state tag.State) tag.Draft { return tag.Draft{Name: name, State: &state} }
+func draft(name string, state tag.State) tag.Draft { return tag.Draft{Name: &name, State: &state} }
 
 func create(t *testing.T, s *store.Store, name string) tag.Tag {
 	t.Helper()

@@ -34,18 +34,23 @@ func (r tagRow) tag() tag.Tag {
 
 // apply changes the row by the draft and returns the columns that have changed.
 func (r *tagRow) apply(draft tag.Draft) (columns []string) {
-	r.Revision++
-	r.UpdatedBy = draft.Actor
-	columns = []string{"revision", "updated_at", "updated_by"}
-	database.Assign(&columns, "name", &r.Name, &draft.Name)
+	database.Assign(&columns, "name", &r.Name, draft.Name)
 	database.Assign(&columns, "state", &r.State, draft.State)
 	return columns
 }
 
+// touch records who has changed the row, and returns the columns of that.
+func (r *tagRow) touch(actor string) []string {
+	r.Revision++
+	r.UpdatedBy = actor
+	return []string{"revision", "updated_at", "updated_by"}
+}
+
 type sequenceRow struct {
-	ID    uint8 `gorm:"primaryKey"`
-	Value uint64
-	Epoch string
+	ID     uint8 `gorm:"primaryKey"`
+	Value  uint64
+	Epoch  string
+	Counts counts `gorm:"embedded"`
 }
 
 // TableName implements gorm's TablerWithNamer.

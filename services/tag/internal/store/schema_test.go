@@ -47,7 +47,7 @@ func TestTablePrefix(t *testing.T) {
 		found, err := s.Changes(t.Context(), 0, 10)
 		require.NoError(t, err)
 		require.Len(t, found.Changes, 2)
-		_, _, err = s.List(t.Context(), tag.Filter{}, tag.Page{Limit: 10})
+		_, err = s.List(t.Context(), tag.Filter{}, tag.Page{Limit: 10})
 		require.NoError(t, err)
 		_, err = s.Trim(t.Context(), time.Now(), 1)
 		require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/achilles-blog/achilles/pkg/coalesce"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
@@ -21,6 +22,8 @@ import (
 type Store struct {
 	db        *database.DB
 	retention time.Duration
+	tags      *coalesce.Group[uint64, *tag.Shared]
+	lists     *coalesce.Group[listKey, *tag.List]
 }
 
 var _ tag.Store = (*Store)(nil)
@@ -28,59 +31,35 @@ var _ tag.Store = (*Store)(nil)
 // New returns a Store on a database with the current schema. A POST under an
 // Idempotency-Key can be repeated for the given retention.
 func New(db *database.DB, retention time.Duration) *Store {
-	return &Store{db: db, retention: retention}
+	s := &Store{db: db, retention: retention}
+	s.tags = coalesce.New(coalesce.Config{Timeout: db.Timeout()}, s.read)
+	s.lists = newLists(s)
+	return s
 }
 
 // Create implements tag.Store.
 func (s *Store) Create(ctx context.Context, draft tag.Draft, key idempotency.Key) (created tag.Tag, replayed bool, err error) {
+	var row tagRow
 	return replay.Create(ctx, s.db, key, s.retention, func(tx *gorm.DB) (tag.Tag, error) {
-		row := tagRow{CreatedBy: draft.Actor}
+		row = tagRow{CreatedBy: draft.Actor}
 		row.apply(draft)
-		if err := tx.Create(&row).Error; err != nil {
+		row.touch(draft.Actor)
+		if err := s.insert(tx, &row); err != nil {
 			return tag.Tag{}, mapNameExists(err)
 		}
-		return row.tag(), s.appendChange(tx, tag.Put, row)
+		return row.tag(), nil
+	}, func(tx *gorm.DB, _ tag.Tag) error {
+		return s.appendChange(tx, tag.Put, row, counts{}.plus(row.State, 1))
 	})
 }
 
-// Get implements tag.Store.
-func (s *Store) Get(ctx context.Context, id uint64) (tag.Tag, error) {
-	var row tagRow
-	err := s.db.Read(ctx, func(db *gorm.DB) error {
-		return mapNotFound(db.Take(&row, id).Error)
-	})
-	return row.tag(), err
-}
-
-// List implements tag.Store.
-func (s *Store) List(ctx context.Context, filter tag.Filter, page tag.Page) ([]tag.Tag, int64, error) {
-	var rows []tagRow
-	var total int64
-	err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
-		query := tx.Model(&tagRow{}).Scopes(filtered(filter))
-		if err := query.Session(&gorm.Session{}).Count(&total).Error; err != nil {
-			return err
-		}
-		rows = nil
-		return query.Order("id").Offset(page.Offset).Limit(page.Limit).Find(&rows).Error
-	})
-	tags := make([]tag.Tag, 0, len(rows))
-	for _, row := range rows {
-		tags = append(tags, row.tag())
-	}
-	return tags, total, err
-}
-
-func filtered(filter tag.Filter) func(*gorm.DB) *gorm.DB {
-	return func(query *gorm.DB) *gorm.DB {
-		if filter.Name != nil {
-			query = query.Where("active_name = ?", *filter.Name)
-		}
-		if filter.State != nil {
-			query = query.Where("state = ?", *filter.State)
-		}
-		return query
-	}
+// insert inserts a tag, and sets its id and times.
+func (s *Store) insert(tx *gorm.DB, row *tagRow) (err error) {
+	row.CreatedAt = tx.NowFunc()
+	row.UpdatedAt = row.CreatedAt
+	row.ID, err = s.db.Insert(tx, "tag", []string{"created_at", "created_by", "updated_at", "updated_by", "name", "state", "revision"},
+		row.CreatedAt, row.CreatedBy, row.UpdatedAt, row.UpdatedBy, row.Name, row.State, row.Revision)
+	return err
 }
 
 // Update implements tag.Store.
@@ -91,10 +70,15 @@ func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft, precondi
 		if row, err = locked(tx, id, precondition); err != nil {
 			return err
 		}
-		if err := tx.Select(row.apply(draft)).Updates(&row).Error; err != nil {
+		before := row.State
+		changed := row.apply(draft)
+		if len(changed) == 0 {
+			return nil
+		}
+		if err := tx.Select(append(changed, row.touch(draft.Actor)...)).Updates(&row).Error; err != nil {
 			return mapNameExists(err)
 		}
-		return s.appendChange(tx, tag.Put, row)
+		return s.appendChange(tx, tag.Put, row, counts{}.plus(before, -1).plus(row.State, 1))
 	})
 	return row.tag(), err
 }
@@ -110,7 +94,7 @@ func (s *Store) Delete(ctx context.Context, id uint64, actor string, preconditio
 		if err := tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": now, "updated_by": actor}).Error; err != nil {
 			return err
 		}
-		return s.appendChange(tx, tag.Delete, row)
+		return s.appendChange(tx, tag.Delete, row, counts{}.plus(row.State, -1))
 	})
 }
 

@@ -29,22 +29,22 @@ func TestTags(t *testing.T) {
 		require.WithinDuration(t, time.Now(), created.CreatedAt, time.Minute)
 		got, err := s.Get(t.Context(), created.ID)
 		require.NoError(t, err)
-		require.Equal(t, created, got, "including the times, in UTC")
+		require.Equal(t, created, got.Tag, "including the times, in UTC")
 
-		updated, err := s.Update(t.Context(), created.ID, tag.Draft{Name: "new"}, nil)
+		updated, err := s.Update(t.Context(), created.ID, tag.Draft{Name: new("new")}, nil)
 		require.NoError(t, err)
 		require.Equal(t, tag.Disabled, updated.State, "unchanged")
 		updated, err = s.Update(t.Context(), created.ID, draft("new", tag.Enabled), nil)
 		require.NoError(t, err)
 		got, err = s.Get(t.Context(), created.ID)
 		require.NoError(t, err)
-		require.Equal(t, updated, got)
+		require.Equal(t, updated, got.Tag)
 
 		require.NoError(t, s.Delete(t.Context(), created.ID, "", nil))
 		for _, id := range []uint64{created.ID, 0, 99, 1 << 32, 1<<63 - 1} {
 			_, err = s.Get(t.Context(), id)
 			requireCode(t, errcode.TagNotFound, err)
-			_, err = s.Update(t.Context(), id, tag.Draft{Name: "x"}, nil)
+			_, err = s.Update(t.Context(), id, tag.Draft{Name: new("x")}, nil)
 			requireCode(t, errcode.TagNotFound, err)
 			requireCode(t, errcode.TagNotFound, s.Delete(t.Context(), id, "", nil))
 		}
@@ -59,13 +59,13 @@ func TestNames(t *testing.T) {
 			created := create(t, s, "name")
 			_, _, err := s.Create(t.Context(), draft("name", tag.Enabled), idempotency.Key{})
 			requireCode(t, errcode.TagNameExists, err)
-			_, err = s.Update(t.Context(), other.ID, tag.Draft{Name: "name"}, nil)
+			_, err = s.Update(t.Context(), other.ID, tag.Draft{Name: new("name")}, nil)
 			requireCode(t, errcode.TagNameExists, err)
 			require.NoError(t, s.Delete(t.Context(), created.ID, "", nil))
 		}
 		got, err := s.Get(t.Context(), other.ID)
 		require.NoError(t, err)
-		require.Equal(t, other, got)
+		require.Equal(t, other, got.Tag)
 		for _, distinct := range []string{"name", "Name", "NAME", "näme", "nаme", "name\u200b"} { // one has a Cyrillic letter
 			create(t, s, distinct)
 		}
@@ -81,7 +81,7 @@ func TestConcurrentRenames(t *testing.T) {
 		for w := range 8 {
 			working.Go(func() {
 				for n := range 20 {
-					_, err := s.Update(t.Context(), ids[(w+n)%3], tag.Draft{Name: []string{"a", "b", "c", "d"}[(w*n)%4]}, nil)
+					_, err := s.Update(t.Context(), ids[(w+n)%3], tag.Draft{Name: new([]string{"a", "b", "c", "d"}[(w*n)%4])}, nil)
 					if err != nil {
 						expectCode(t, err, errcode.TagNameExists)
 					}
@@ -89,11 +89,11 @@ func TestConcurrentRenames(t *testing.T) {
 			})
 		}
 		working.Wait()
-		tags, total, err := s.List(t.Context(), tag.Filter{}, tag.Page{Limit: 100})
+		list, err := s.List(t.Context(), tag.Filter{}, tag.Page{Limit: 100})
 		require.NoError(t, err)
-		require.EqualValues(t, 3, total)
+		require.EqualValues(t, 3, list.Total)
 		distinct := map[string]bool{}
-		for _, found := range tags {
+		for _, found := range list.Tags {
 			distinct[found.Name] = true
 		}
 		require.Len(t, distinct, 3)
@@ -121,9 +121,9 @@ func TestListAndCountAreConsistent(t *testing.T) {
 				running = false
 			default:
 			}
-			tags, total, err := s.List(t.Context(), tag.Filter{}, tag.Page{Limit: 100})
+			list, err := s.List(t.Context(), tag.Filter{}, tag.Page{Limit: 100})
 			require.NoError(t, err)
-			require.Len(t, tags, int(total))
+			require.Len(t, list.Tags, int(list.Total))
 		}
 	})
 }
@@ -193,4 +193,5 @@ func TestAcknowledgedWritesSurviveCrash(t *testing.T) {
 	replayed := readModel{}
 	replayed.apply(found.Changes)
 	require.Equal(t, stored, replayed)
+	requireCounters(t, s)
 }

@@ -43,27 +43,29 @@ func (s *Service) Create(ctx context.Context, draft Draft, key idempotency.Key) 
 	return created, replayed, s.notify(err)
 }
 
-// Get returns a tag that the viewer may see.
-func (s *Service) Get(ctx context.Context, viewer Viewer, id uint64) (Tag, error) {
+// Get returns a tag that the viewer may see. A tag that the viewer may not see costs
+// the same query as one that doesn't exist, so the time of the response doesn't tell
+// them apart.
+func (s *Service) Get(ctx context.Context, viewer Viewer, id uint64) (*Shared, error) {
 	found, err := s.store.Get(ctx, id)
-	if err == nil && !viewer.sees(found) {
-		return Tag{}, errcode.New(errcode.TagNotFound)
+	if err == nil && !found.visible(viewer) {
+		return nil, errcode.New(errcode.TagNotFound)
 	}
 	return found, err
 }
 
 // List returns a page of the tags that the viewer may see, and their total number.
-func (s *Service) List(ctx context.Context, viewer Viewer, filter Filter, page Page) ([]Tag, int64, error) {
+func (s *Service) List(ctx context.Context, viewer Viewer, filter Filter, page Page) (*List, error) {
 	if viewer == Anonymous {
 		if filter.State != nil && *filter.State != Enabled {
-			return nil, 0, ErrUnauthenticated
+			return nil, ErrUnauthenticated
 		}
 		filter.State = new(Enabled)
 	}
 	return s.store.List(ctx, filter, page)
 }
 
-// Update replaces the tag's name, and its state if the draft has one.
+// Update replaces the fields of the tag that the draft has.
 func (s *Service) Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Tag, error) {
 	updated, err := s.store.Update(ctx, id, draft, precondition)
 	return updated, s.notify(err)

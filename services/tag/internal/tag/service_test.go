@@ -75,11 +75,13 @@ type found struct {
 	filter tag.Filter
 }
 
-func (f *found) Get(context.Context, uint64) (tag.Tag, error) { return f.tag, nil }
+func (f *found) Get(context.Context, uint64) (*tag.Shared, error) {
+	return &tag.Shared{Tag: f.tag}, nil
+}
 
-func (f *found) List(_ context.Context, filter tag.Filter, _ tag.Page) ([]tag.Tag, int64, error) {
+func (f *found) List(_ context.Context, filter tag.Filter, _ tag.Page) (*tag.List, error) {
 	f.filter = filter
-	return []tag.Tag{f.tag}, 1, nil
+	return &tag.List{Tags: []tag.Tag{f.tag}, Total: 1}, nil
 }
 
 func TestViewers(t *testing.T) {
@@ -95,29 +97,39 @@ func TestViewers(t *testing.T) {
 		s := tag.NewService(f, tag.Options{})
 		_, err := s.Get(t.Context(), c.viewer, 1)
 		require.Equal(t, c.want, err == nil, "%+v", c)
-		_, _, err = s.List(t.Context(), c.viewer, tag.Filter{State: &c.state}, tag.Page{})
+		_, err = s.List(t.Context(), c.viewer, tag.Filter{State: &c.state}, tag.Page{})
 		if !c.want {
 			require.ErrorIs(t, err, tag.ErrUnauthenticated)
 			continue
 		}
 		require.NoError(t, err)
-		_, _, err = s.List(t.Context(), c.viewer, tag.Filter{}, tag.Page{})
+		_, err = s.List(t.Context(), c.viewer, tag.Filter{}, tag.Page{})
 		require.NoError(t, err)
 		require.Equal(t, c.viewer == tag.Anonymous, f.filter.State != nil && *f.filter.State == tag.Enabled)
 	}
+}
+
+// The version of a page depends on the tags, their order and their versions.
+func TestVersionOfLists(t *testing.T) {
+	a, changed, b := tag.Tag{ID: 1, Revision: 1}, tag.Tag{ID: 1, Revision: 2}, tag.Tag{ID: 2, Revision: 1}
+	versions := map[string]bool{}
+	for _, tags := range [][]tag.Tag{{}, {a}, {changed}, {b}, {a, b}, {b, a}} {
+		versions[(&tag.List{Tags: tags}).Version()] = true
+	}
+	require.Len(t, versions, 6)
 }
 
 func TestStateOfDraft(t *testing.T) {
 	f := &fake{}
 	s := tag.NewService(f, tag.Options{Changed: tag.NewBroadcaster()})
 	disabled := tag.Disabled
-	_, _, err := s.Create(t.Context(), tag.Draft{Name: "a"}, idempotency.Key{})
+	_, _, err := s.Create(t.Context(), tag.Draft{Name: new("a")}, idempotency.Key{})
 	require.NoError(t, err)
 	require.Equal(t, tag.Enabled, *f.draft.State, "a new tag is enabled")
-	_, _, err = s.Create(t.Context(), tag.Draft{Name: "a", State: &disabled}, idempotency.Key{})
+	_, _, err = s.Create(t.Context(), tag.Draft{Name: new("a"), State: &disabled}, idempotency.Key{})
 	require.NoError(t, err)
 	require.Equal(t, tag.Disabled, *f.draft.State)
-	_, err = s.Update(t.Context(), 1, tag.Draft{Name: "a"}, nil)
+	_, err = s.Update(t.Context(), 1, tag.Draft{Name: new("a")}, nil)
 	require.NoError(t, err)
 	require.Nil(t, f.draft.State, "an update without a state keeps it")
 }

@@ -30,8 +30,6 @@ const (
 	Authenticated
 )
 
-func (v Viewer) sees(t Tag) bool { return v == Authenticated || t.State == Enabled }
-
 // ErrUnauthenticated is returned to anonymous clients that ask for disabled tags.
 var ErrUnauthenticated = errors.New("disabled tags are for authenticated clients only")
 
@@ -51,10 +49,10 @@ type Tag struct {
 // Version identifies what clients see of the tag.
 func (t Tag) Version() string { return strconv.FormatUint(t.Revision, 10) }
 
-// Draft is what a client wants a tag to be. If State is nil, a new tag is enabled
-// and an existing tag keeps its state.
+// Draft is what a client wants a tag to be. A nil field keeps the value of an existing
+// tag. A new tag needs a name, and is enabled if State is nil.
 type Draft struct {
-	Name  string
+	Name  *string
 	State *State
 	// Actor is the app key of the client.
 	Actor string
@@ -83,11 +81,11 @@ type Store interface {
 	// with the same key has created a tag before, Create returns that tag, as it was
 	// then, and replayed.
 	Create(ctx context.Context, draft Draft, key idempotency.Key) (created Tag, replayed bool, err error)
-	// Get returns the tag unless it is deleted.
-	Get(ctx context.Context, id uint64) (Tag, error)
+	// Get returns the tag, unless it is deleted.
+	Get(ctx context.Context, id uint64) (*Shared, error)
 	// List returns a page of the tags, oldest first, and the total number.
-	List(ctx context.Context, filter Filter, page Page) ([]Tag, int64, error)
-	// Update replaces the name, and the state if the draft has one. The precondition
+	List(ctx context.Context, filter Filter, page Page) (*List, error)
+	// Update replaces what the draft has. If nothing has another value, the tag stays as it is and no change is appended. The precondition
 	// is checked while nobody else can change the tag.
 	Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Tag, error)
 	// Delete marks the tag as deleted, which frees its name.

@@ -26,11 +26,13 @@ CREATE TABLE IF NOT EXISTS blog_tag (
 -- The row of blog_tag_sequence numbers the changes. Every write of a tag updates
 -- it; its lock, which is held until the commit, keeps the sequence without gaps and
 -- in the order of commits. The epoch distinguishes this feed from that of another
--- database.
+-- database. The row also has the numbers of tags that are not deleted, by state.
 CREATE TABLE IF NOT EXISTS blog_tag_sequence (
-    id    tinyint unsigned NOT NULL,
-    value bigint unsigned  NOT NULL,
-    epoch varchar(36)      NOT NULL,
+    id            tinyint unsigned NOT NULL,
+    value         bigint unsigned  NOT NULL,
+    epoch         varchar(36)      NOT NULL,
+    enabled_tags  bigint           NOT NULL DEFAULT 0,
+    disabled_tags bigint           NOT NULL DEFAULT 0,
     PRIMARY KEY (id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 

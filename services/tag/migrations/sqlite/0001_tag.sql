@@ -19,9 +19,11 @@ CREATE INDEX blog_tag_is_deleted_state ON blog_tag (is_deleted, state);
 CREATE INDEX blog_tag_is_deleted ON blog_tag (is_deleted);
 
 CREATE TABLE blog_tag_sequence (
-    id    tinyint     NOT NULL PRIMARY KEY,
-    value bigint      NOT NULL,
-    epoch varchar(36) NOT NULL
+    id            tinyint     NOT NULL PRIMARY KEY,
+    value         bigint      NOT NULL,
+    epoch         varchar(36) NOT NULL,
+    enabled_tags  bigint      NOT NULL DEFAULT 0,
+    disabled_tags bigint      NOT NULL DEFAULT 0
 );
 INSERT INTO blog_tag_sequence (id, value, epoch) VALUES (1, 0, lower(hex(randomblob(16))));
 

@@ -29,6 +29,7 @@ func serve() error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = log.Sync() }()
 	cfg := server.Default()
 	cfg.Host, cfg.HTTPPort = "127.0.0.1", 0
 	listener, err := server.Listen(context.Background(), cfg)

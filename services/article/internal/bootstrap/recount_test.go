@@ -1,0 +1,42 @@
+package bootstrap
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+)
+
+func TestRecount(t *testing.T) {
+	c := newConsole(t)
+	c.fail([]string{"recount"}, "run the command migrate")
+	c.succeed("migrate")
+	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
+	config := defaults().Database
+	config.DBName = c.file
+	db, err := database.Open(config, zap.NewNop())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	exec := func(statement string) {
+		_, err := db.SQL().ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	exec("INSERT INTO blog_article_count (tag_id, state, slot, value) VALUES (0, 1, 0, 3), (7, 0, 0, -2)")
+	exec("INSERT INTO blog_article_gram (gram, article_id) VALUES (x'61', 1)")
+	require.Equal(t, "Repaired:\nall articles, state 1: 0, was 3\narticles with tag 7, state 0: 0, was -2\nindex of titles: added 0 missing entries, removed 1 wrong ones\n", c.succeed("recount"))
+	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
+
+	// The counters are repaired, although the index of titles can't be.
+	exec("INSERT INTO blog_article_count (tag_id, state, slot, value) VALUES (0, 1, 1, 3)")
+	exec("INSERT INTO blog_article_gram (gram, article_id) VALUES (x'61', 1)")
+	exec("CREATE TRIGGER reject BEFORE DELETE ON blog_article_gram BEGIN SELECT RAISE(ABORT, 'rejected'); END")
+	exit, stdout, stderr := c.run("recount")
+	require.Equal(t, 1, exit)
+	require.Equal(t, "Repaired:\nall articles, state 1: 0, was 3\n", stdout)
+	require.Contains(t, stderr, "rejected")
+	exec("DROP TRIGGER reject")
+	require.Equal(t, "Repaired:\nindex of titles: added 0 missing entries, removed 1 wrong ones\n", c.succeed("recount"))
+	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
+}

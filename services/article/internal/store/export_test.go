@@ -1,0 +1,12 @@
+package store
+
+import "github.com/achilles-blog/achilles/services/article/internal/article"
+
+// Waiting returns the number of lists that wait for the database.
+func (s *Store) Waiting() int { return s.lists.Waiting() }
+
+// WaitingReads returns the number of single reads that wait for the database.
+func (s *Store) WaitingReads() int { return s.articles.Waiting() }
+
+// ParseTags is parseTags.
+func ParseTags(text string) ([]article.Tag, error) { return parseTags(text) }

@@ -1,0 +1,34 @@
+package store_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
+)
+
+// A write sends no more statements than it needs, each in one round trip: its rows, the
+// counters, and BEGIN and COMMIT.
+func TestRoundTripsOfWrites(t *testing.T) {
+	s := open(t, dbtest.NewMySQL(t).Config(t))
+	s.replace(t, snapshot(1, 1, 2, 3, 4))
+	tagged, plain := s.create(t, "tagged", 1, 2, 3).ID, s.create(t, "plain").ID
+	require.NoError(t, third(s.Create(t.Context(), draft("repeated", 1), withKey("repeated"))))
+	for _, write := range []struct {
+		about string
+		trips int64
+		do    func() error
+	}{
+		{"POST", 7, func() error { return third(s.Create(t.Context(), draft("a", 1, 2, 3), idempotency.Key{})) }},
+		{"POST without tags", 5, func() error { return third(s.Create(t.Context(), draft("a"), idempotency.Key{})) }},
+		{"POST with a key", 9, func() error { return third(s.Create(t.Context(), draft("a", 1, 2, 3), withKey("a"))) }},
+		{"repeated POST", 4, func() error { return third(s.Create(t.Context(), draft("repeated", 1), withKey("repeated"))) }},
+		{"PUT of a title", 7, func() error { return second(s.Update(t.Context(), plain, draft("b"), nil)) }},
+		{"PUT of other tags and a title", 11, func() error { return second(s.Update(t.Context(), tagged, draft("b", 1, 2, 4), nil)) }},
+		{"DELETE", 8, func() error { return s.Delete(t.Context(), tagged, "", nil) }},
+	} {
+		require.Equal(t, write.trips, dbtest.RoundTrips(t, s.db, func() { require.NoError(t, write.do(), write.about) }), write.about)
+	}
+}

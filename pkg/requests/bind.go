@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -38,10 +39,26 @@ func NewBinder() (*Binder, error) {
 // carry the code InvalidParams, UnsupportedMediaType, TooLarge, SlowRequest or
 // Unavailable. Names that mean nothing are reported in IgnoredHeader.
 func (b *Binder) Body(c *gin.Context, dst any) error {
-	kind, err := mediaType(c.Request.Header)
+	kind, err := mediaType(c.Request.Header, otherMediaType, jsonType, formType)
 	if err != nil {
 		return err
 	}
+	return b.decode(c, kind, dst)
+}
+
+// MergePatch decodes a JSON Merge Patch (RFC 7396) as Body decodes JSON. It doesn't accept
+// forms, and names what it accepts in the header Accept-Patch (RFC 5789) otherwise.
+func (b *Binder) MergePatch(c *gin.Context, dst any) error {
+	kind, err := mediaType(c.Request.Header, noMergePatch, mergePatchType, jsonType)
+	if err != nil {
+		c.Header("Accept-Patch", mergePatchType+", "+jsonType)
+		return err
+	}
+	return b.decode(c, kind, dst)
+}
+
+// decode decodes and validates a body of a media type.
+func (b *Binder) decode(c *gin.Context, kind string, dst any) error {
 	body, err := readBody(c)
 	if err != nil {
 		return err
@@ -75,15 +92,18 @@ func (b *Binder) validate(c *gin.Context, d *destination) error {
 }
 
 const (
-	jsonType = "application/json"
-	formType = "application/x-www-form-urlencoded"
+	jsonType       = "application/json"
+	formType       = "application/x-www-form-urlencoded"
+	mergePatchType = "application/merge-patch+json"
 )
 
-func mediaType(header http.Header) (string, error) {
+// mediaType returns the media type of a body. The error of one that isn't among accepted
+// has the text other.
+func mediaType(header http.Header, other errcode.Text, accepted ...string) (string, error) {
 	kind, params, err := mime.ParseMediaType(header.Get("Content-Type"))
 	encoding := header.Get("Content-Encoding")
-	if err != nil || kind != jsonType && kind != formType || !isUTF8(params["charset"]) {
-		return "", errcode.New(errcode.UnsupportedMediaType, otherMediaType)
+	if err != nil || !slices.Contains(accepted, kind) || !isUTF8(params["charset"]) {
+		return "", errcode.New(errcode.UnsupportedMediaType, other)
 	}
 	if encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return "", errcode.New(errcode.UnsupportedMediaType, compressed)

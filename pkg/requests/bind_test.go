@@ -238,6 +238,26 @@ func TestCompressedBodyIsUnsupported(t *testing.T) {
 	require.Equal(t, errcode.UnsupportedMediaType, coded.Code)
 }
 
+func TestMergePatch(t *testing.T) {
+	for contentType, accepted := range map[string]bool{
+		"application/merge-patch+json": true, "Application/Merge-Patch+JSON; charset=utf-8": true, asJSON: true,
+		asForm: false, "application/json-patch+json": false, "application/merge-patch+json; charset=gbk": false, "": false,
+	} {
+		c := request(contentType, strings.NewReader(`{"title":"a","desc":null}`))
+		var got post
+		err := newBinder(t).MergePatch(c, &got)
+		if accepted {
+			require.NoError(t, err, contentType)
+			require.Equal(t, post{Title: pointer("a"), Desc: pointer("")}, got)
+			continue
+		}
+		var coded *errcode.Error
+		require.ErrorAs(t, err, &coded, contentType)
+		require.Equal(t, errcode.UnsupportedMediaType, coded.Code)
+		require.Equal(t, "application/merge-patch+json, application/json", c.Writer.Header().Get("Accept-Patch"))
+	}
+}
+
 type failingReader struct{ err error }
 
 func (r failingReader) Read([]byte) (int, error) { return 0, r.err }

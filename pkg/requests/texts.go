@@ -16,6 +16,11 @@ var (
 		EN:       "Content-Type must be application/json or application/x-www-form-urlencoded, in UTF-8",
 		ZHHantTW: "Content-Type 必須是 application/json 或 application/x-www-form-urlencoded, 字元集為 UTF-8",
 	}
+	noMergePatch = errcode.Text{
+		ZH:       "Content-Type 必须是 application/merge-patch+json 或 application/json, 字符集为 UTF-8",
+		EN:       "Content-Type must be application/merge-patch+json or application/json, in UTF-8",
+		ZHHantTW: "Content-Type 必須是 application/merge-patch+json 或 application/json, 字元集為 UTF-8",
+	}
 	compressed    = errcode.Text{ZH: "不支持压缩的请求体 (Content-Encoding)", EN: "a compressed body (Content-Encoding) is not supported", ZHHantTW: "不支援壓縮的請求內容 (Content-Encoding)"}
 	notUTF8       = errcode.Text{ZH: "内容必须是 UTF-8 编码", EN: "the content must be UTF-8", ZHHantTW: "內容必須是 UTF-8 編碼"}
 	tooManyValues = errcode.Text{

@@ -190,6 +190,9 @@ func commonHeaders() []header {
 		{"Cache-Control", "who may keep the answer, and how long", true, every},
 		{"Vary", "the request's headers that the answer depends on", true, every},
 		{"X-Ignored-Fields", "names in the request that this release doesn't know, and has ignored", false, func(o operation, _ int) bool { return o.takesBody() || o.takesQuery() }},
+		{"Accept-Patch", "media types that the path accepts in a PATCH (RFC 5789)", true, func(o operation, status int) bool {
+			return status == http.StatusUnsupportedMediaType && o.RequestBody.Value.Content.Get("application/merge-patch+json") != nil
+		}},
 		{"Location", "address of the new object", true, created},
 		{"Idempotency-Replayed", "true where it is the first answer, again", false, created},
 	}

@@ -23,6 +23,7 @@ func TestAuthorization(t *testing.T) {
 	for name, write := range map[string]apitest.Case{
 		"create": {Method: http.MethodPost, Path: articlesPath, JSON: fields{"title": "b"}},
 		"update": {Method: http.MethodPut, Path: at(id), JSON: fields{"title": "b"}},
+		"patch":  {Method: http.MethodPatch, Path: at(id), JSON: fields{"title": "b"}},
 		"state":  {Method: http.MethodPatch, Path: stateOf(id), JSON: fields{"state": 0}},
 		"delete": {Method: http.MethodDelete, Path: at(id)},
 	} {

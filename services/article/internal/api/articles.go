@@ -188,7 +188,27 @@ func (a *API) respondWithoutBody(c *gin.Context, id uint64) bool {
 //	@Router		/api/v1/articles/{id} [put]
 func (a *API) updateArticle(c *gin.Context) {
 	var request UpdateRequest
-	a.update(c, &request, request.draft)
+	a.update(c, a.Binder.Body, &request, request.draft)
+}
+
+// patchArticle changes an article.
+//
+//	@Summary	Change an article by a JSON Merge Patch (RFC 7396); tag_ids replaces all tags
+//	@ID	patchArticle
+//	@Tags		articles
+//	@Accept		application/merge-patch+json,json
+//	@Produce	json
+//	@Param		id				path		integer						true	"id of the article"	minimum(1)
+//	@Param		article			body		UpdateRequest				true	"what is to change"
+//	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
+//	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
+//	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
+//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008)"
+//	@Security	AppToken
+//	@Router		/api/v1/articles/{id} [patch]
+func (a *API) patchArticle(c *gin.Context) {
+	var request UpdateRequest
+	a.update(c, a.Binder.MergePatch, &request, request.draft)
 }
 
 // setState enables or disables an article.
@@ -208,18 +228,18 @@ func (a *API) updateArticle(c *gin.Context) {
 //	@Router		/api/v1/articles/{id}/state [patch]
 func (a *API) setState(c *gin.Context) {
 	var request StateRequest
-	a.update(c, &request, func() article.Draft { return article.Draft{State: newState(request.State)} })
+	a.update(c, a.Binder.Body, &request, func() article.Draft { return article.Draft{State: newState(request.State)} })
 }
 
-// update decodes the body into request, calls toDraft to convert it, and applies the
-// result.
-func (a *API) update(c *gin.Context, request any, toDraft func() article.Draft) {
+// update decodes the body into request with decode, calls toDraft to convert it, and
+// applies the result.
+func (a *API) update(c *gin.Context, decode func(*gin.Context, any) error, request any, toDraft func() article.Draft) {
 	id, err := requests.ID(c, errcode.ArticleNotFound)
 	if err != nil {
 		responses.Error(c, err)
 		return
 	}
-	if err := a.Binder.Body(c, request); err != nil {
+	if err := decode(c, request); err != nil {
 		responses.Error(c, err)
 		return
 	}

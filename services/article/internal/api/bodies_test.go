@@ -74,7 +74,7 @@ func TestBodiesWithoutTokenAreNotRead(t *testing.T) {
 	s := embedded(t)
 	reader := apitest.Token(t, s.keySet, "reader").Get("Authorization")
 	for authorization, want := range map[string]int{"": 401, "Bearer x": 401, reader: 403} {
-		for _, target := range []string{"POST " + articlesPath, "PUT " + at(1), "PATCH " + stateOf(1)} {
+		for _, target := range []string{"POST " + articlesPath, "PUT " + at(1), "PATCH " + at(1), "PATCH " + stateOf(1)} {
 			method, path, _ := strings.Cut(target, " ")
 			request := httptest.NewRequest(method, path, unreadable{t})
 			request.ContentLength = 1000

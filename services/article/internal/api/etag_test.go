@@ -61,7 +61,8 @@ func TestIfMatch(t *testing.T) {
 		article := s.create(t, fields{"title": "a", "content": "the content", "tag_ids": []int{1}})
 		changes := map[string]apitest.Case{
 			"put":    {Method: http.MethodPut, Path: at(article.ID), JSON: fields{"title": "b", "tag_ids": []int{2}}},
-			"patch":  {Method: http.MethodPatch, Path: stateOf(article.ID), JSON: fields{"state": 0}},
+			"patch":  {Method: http.MethodPatch, Path: at(article.ID), JSON: fields{"title": "c"}},
+			"state":  {Method: http.MethodPatch, Path: stateOf(article.ID), JSON: fields{"state": 0}},
 			"delete": {Method: http.MethodDelete, Path: at(article.ID)},
 		}
 		stale := s.etag(t, at(article.ID))
@@ -75,7 +76,7 @@ func TestIfMatch(t *testing.T) {
 			s.requireError(t, change, errcode.PreconditionFailed, "If-None-Match 与该对象相符, 因此不作更改")
 		}
 		require.Equal(t, now, s.get(t, article.ID))
-		for _, name := range []string{"put", "patch", "delete"} {
+		for _, name := range []string{"put", "patch", "state", "delete"} {
 			change := changes[name]
 			change.Header = http.Header{"If-Match": {s.etag(t, at(article.ID))}}
 			require.Equal(t, http.StatusOK, s.Do(t, change).Status, name)

@@ -63,6 +63,7 @@ func (a *API) Register(routes gin.IRouter) {
 	articles.GET("/:id", a.getArticle)
 	articles.HEAD("/:id", a.getArticle)
 	write.PUT("/:id", a.Bodies.Large, a.updateArticle)
+	write.PATCH("/:id", a.Bodies.Large, a.patchArticle)
 	write.PATCH("/:id/state", a.setState)
 	write.DELETE("/:id", a.deleteArticle)
 

@@ -223,7 +223,8 @@ func TestInvalidIDs(t *testing.T) {
 		for name, c := range map[string]apitest.Case{
 			"get":    {Path: path},
 			"put":    {Method: http.MethodPut, Path: path, JSON: fields{"title": "x"}},
-			"patch":  {Method: http.MethodPatch, Path: path + "/state", JSON: fields{"state": 0}},
+			"patch":  {Method: http.MethodPatch, Path: path, JSON: fields{"title": "x"}},
+			"state":  {Method: http.MethodPatch, Path: path + "/state", JSON: fields{"state": 0}},
 			"delete": {Method: http.MethodDelete, Path: path},
 		} {
 			t.Run(name+" "+id, func(t *testing.T) {

@@ -23,6 +23,7 @@ func TestAuthorization(t *testing.T) {
 	for name, write := range map[string]apitest.Case{
 		"create": {Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "b"}},
 		"update": {Method: http.MethodPut, Path: at(id), JSON: fields{"name": "b"}},
+		"patch":  {Method: http.MethodPatch, Path: at(id), JSON: fields{"name": "b"}},
 		"delete": {Method: http.MethodDelete, Path: at(id)},
 	} {
 		t.Run(name, func(t *testing.T) {

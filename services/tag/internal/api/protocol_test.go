@@ -58,7 +58,7 @@ func TestUnknownRoutes(t *testing.T) {
 func TestWrongMethods(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	s.create(t, fields{"name": "one"})
-	collection, item, feed := []string{"GET", "HEAD", "POST"}, []string{"GET", "HEAD", "PUT", "DELETE"}, []string{"GET", "HEAD"}
+	collection, item, feed := []string{"GET", "HEAD", "POST"}, []string{"GET", "HEAD", "PUT", "PATCH", "DELETE"}, []string{"GET", "HEAD"}
 	for path, allowed := range map[string][]string{
 		tagsPath: collection, at(1): item, "/internal/v1/tag-changes": feed, "/internal/v1/tag-snapshot": feed,
 	} {

@@ -68,6 +68,7 @@ func (a *API) Register(routes gin.IRouter) {
 	tags.GET("/:id", a.getTag)
 	tags.HEAD("/:id", a.getTag)
 	write.PUT("/:id", a.updateTag)
+	write.PATCH("/:id", a.patchTag)
 	write.DELETE("/:id", a.deleteTag)
 
 	internal := routes.Group("/internal/v1", a.requireFeedToken)

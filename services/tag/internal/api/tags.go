@@ -262,14 +262,34 @@ func (a *API) getTag(c *gin.Context) {
 //	@Failure	409	{object}	responses.Problem	"name exists (20010008)"
 //	@Security	AppToken
 //	@Router		/api/v1/tags/{id} [put]
-func (a *API) updateTag(c *gin.Context) {
+func (a *API) updateTag(c *gin.Context) { a.update(c, a.Binder.Body) }
+
+// patchTag changes a tag.
+//
+//	@Summary	Change a tag by a JSON Merge Patch (RFC 7396)
+//	@ID	patchTag
+//	@Tags		tags
+//	@Accept		application/merge-patch+json,json
+//	@Produce	json
+//	@Param		id				path		integer					true	"id of the tag"	minimum(1)
+//	@Param		tag				body		UpdateRequest			true	"what is to change"
+//	@Success	200				{object}	responses.Envelope[Tag]	"the tag as it is now"
+//	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
+//	@Failure	404	{object}	responses.Problem	"no such tag (20010007)"
+//	@Failure	409	{object}	responses.Problem	"name exists (20010008)"
+//	@Security	AppToken
+//	@Router		/api/v1/tags/{id} [patch]
+func (a *API) patchTag(c *gin.Context) { a.update(c, a.Binder.MergePatch) }
+
+// update decodes the body with decode, and changes the tag.
+func (a *API) update(c *gin.Context, decode func(*gin.Context, any) error) {
 	id, err := requests.ID(c, errcode.TagNotFound)
 	if err != nil {
 		responses.Error(c, err)
 		return
 	}
 	var request UpdateRequest
-	if err := a.Binder.Body(c, &request); err != nil {
+	if err := decode(c, &request); err != nil {
 		responses.Error(c, err)
 		return
 	}

@@ -273,6 +273,7 @@ func TestIDs(t *testing.T) {
 				for _, request := range []apitest.Case{
 					{Method: http.MethodGet},
 					{Method: http.MethodPut, JSON: fields{"name": "x"}},
+					{Method: http.MethodPatch, JSON: fields{"name": "x"}},
 					{Method: http.MethodDelete},
 				} {
 					request.Path, request.Invalid = tagsPath+"/"+id, true

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/achilles-blog/achilles/test/bench/corpus"
 )
 
 // Config configures a load. It is sent to agents as JSON.
@@ -67,7 +69,8 @@ type Mix struct {
 // Load is a running load.
 type Load struct {
 	config  Config
-	pages   []page // of lists of the loaded articles
+	pages   []page      // of lists of the loaded articles
+	second  corpus.List // the second page of turnPage
 	results *recorder
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
@@ -81,7 +84,7 @@ type Load struct {
 // Start starts a load.
 func Start(config Config) *Load {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &Load{config: config, pages: loadedPages(config.Loaded), results: newRecorder(config.Source), cancel: cancel, nudge: make(chan struct{}), token: config.Token}
+	l := &Load{config: config, pages: loadedPages(config.Loaded), second: loadedPage(config.Loaded, corpus.RareTag, 2).want, results: newRecorder(config.Source), cancel: cancel, nudge: make(chan struct{}), token: config.Token}
 	mix := config.Mix
 	l.spawn(ctx, mix.Reused, "reused", (*worker).reused)
 	l.spawn(ctx, mix.Fresh, "fresh", (*worker).freshConnections)

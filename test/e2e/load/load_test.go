@@ -72,20 +72,32 @@ func (b *backend) answer(w http.ResponseWriter, r *http.Request, sent map[string
 	switch r.Method {
 	case http.MethodPost:
 		b.next++
-		sent["id"] = b.next
-		path += "/" + json.Number(jsonText(b.next)).String()
-		b.objects[path] = sent
+		id := jsonText(b.next)
+		sent["id"], sent["slug"] = b.next, "s"+id
+		b.objects[path+"/"+id], b.objects[path+"/slug/s"+id] = sent, sent
+		path += "/" + id
 		w.WriteHeader(http.StatusCreated)
-	case http.MethodPut:
+	case http.MethodPut, http.MethodPatch:
 		for key, value := range sent {
 			b.objects[path][key] = value
 		}
 	}
-	if r.URL.Query().Has("tag_id") {
-		_ = json.NewEncoder(w).Encode(map[string]any{"list": []any{}})
+	if path == "/api/v1/articles" {
+		_ = json.NewEncoder(w).Encode(map[string]any{"list": b.list(r.URL.Query().Get("q"))})
 		return
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"data": b.objects[path]})
+}
+
+// list returns the articles that a search for all words of a title finds.
+func (b *backend) list(q string) []any {
+	found := []any{}
+	for path, object := range b.objects {
+		if object["title"] == q && !strings.Contains(path, "/slug/") {
+			found = append(found, object)
+		}
+	}
+	return found
 }
 
 func jsonText(n uint64) string {

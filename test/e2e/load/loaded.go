@@ -23,13 +23,17 @@ func loadedPages(loaded int) []page {
 	var all []page
 	for _, tag := range []uint64{corpus.RareTag, corpus.TopTag} {
 		for _, number := range []int{1, 100} {
-			all = append(all, page{
-				fmt.Sprintf("/api/v1/articles?tag_id=%d&page=%d&page_size=%d", tag, number, pageSize),
-				corpus.Page(uint64(loaded), corpus.Filter{TagID: tag}, number, pageSize), // #nosec G115 -- not negative
-			})
+			all = append(all, loadedPage(loaded, tag, number))
 		}
 	}
 	return all
+}
+
+func loadedPage(loaded int, tag uint64, number int) page {
+	return page{
+		fmt.Sprintf("/api/v1/articles?tag_id=%d&page=%d&page_size=%d", tag, number, pageSize),
+		corpus.Page(uint64(loaded), corpus.Filter{TagID: tag}, number, pageSize), // #nosec G115 -- not negative
+	}
 }
 
 // readsLoaded reports whether the next read is that of a loaded article: every second one.

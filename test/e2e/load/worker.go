@@ -39,8 +39,8 @@ type worker struct {
 }
 
 type object struct {
-	id   uint64
-	name string
+	id         uint64
+	name, slug string
 	// revision is the last acknowledged revision, tags the number of tags.
 	revision, tags int
 }
@@ -153,12 +153,14 @@ func (w *worker) step(ctx context.Context) {
 		w.writeTag(ctx)
 	case dice < 58 || w.article.id == 0:
 		w.writeArticle(ctx)
-	case dice < 72:
+	case dice < 68:
 		w.readArticle(ctx)
-	case dice < 82:
+	case dice < 76:
 		w.readTag(ctx)
-	case dice < 90:
+	case dice < 84:
 		w.listArticles(ctx)
+	case dice < 91:
+		w.find(ctx)
 	default:
 		w.editArticle(ctx)
 	}
@@ -171,8 +173,8 @@ func (w *worker) writeTag(ctx context.Context) {
 	if !ok {
 		return
 	}
-	w.ledger.ackTag(seq, created)
-	w.tags = append(w.tags, object{id: created, name: name})
+	w.ledger.ackTag(seq, created.id)
+	w.tags = append(w.tags, created)
 	if len(w.tags) > maxTags {
 		w.tags = w.tags[1:]
 	}
@@ -190,15 +192,18 @@ func (w *worker) writeArticle(ctx context.Context) {
 	if !ok {
 		return
 	}
-	w.ledger.ackArticle(seq, created, len(ids))
-	w.article = object{id: created, name: title, tags: len(ids)}
+	w.ledger.ackArticle(seq, created.id, len(ids))
+	w.article, w.article.tags = created, len(ids)
 }
 
 func (w *worker) editArticle(ctx context.Context) {
 	next := w.article.revision + 1
 	w.ledger.beginEdit(w.article.id, next)
-	body := w.encode(map[string]any{"title": w.article.name, "desc": Revision(next)})
-	got, ok := w.exchange(ctx, w.load.config.Articles, request{method: http.MethodPut, path: fmt.Sprintf("/api/v1/articles/%d", w.article.id), body: body}, http.StatusOK)
+	method, changes := http.MethodPut, map[string]any{"title": w.article.name, "desc": Revision(next)}
+	if next%2 == 0 {
+		method, changes = http.MethodPatch, map[string]any{"desc": Revision(next)}
+	}
+	got, ok := w.exchange(ctx, w.load.config.Articles, request{method: method, path: fmt.Sprintf("/api/v1/articles/%d", w.article.id), body: w.encode(changes)}, http.StatusOK)
 	if ok && w.expect(got, "desc", Revision(next)) {
 		w.ledger.ackEdit(w.article.id, next)
 		w.article.revision = next
@@ -236,9 +241,9 @@ func (w *worker) listArticles(ctx context.Context) {
 	}
 }
 
-// create creates an object and returns its acknowledged id. The name is also the
+// create creates an object and returns what was acknowledged. The name is also the
 // Idempotency-Key.
-func (w *worker) create(ctx context.Context, to Endpoint, path, name string, body map[string]any) (uint64, bool) {
+func (w *worker) create(ctx context.Context, to Endpoint, path, name string, body map[string]any) (object, bool) {
 	sent := request{method: http.MethodPost, path: path, body: w.encode(body), uploadTime: w.uploadTime}
 	if w.load.config.Repeat {
 		sent.key = name
@@ -251,16 +256,19 @@ func (w *worker) create(ctx context.Context, to Endpoint, path, name string, bod
 		got, ok = w.exchange(ctx, to, sent, http.StatusCreated)
 	}
 	if !ok {
-		return 0, false
+		return object{}, false
 	}
 	var envelope struct {
-		Data struct{ ID uint64 }
+		Data struct {
+			ID   uint64
+			Slug string
+		}
 	}
 	if err := json.Unmarshal(got.body, &envelope); err != nil || envelope.Data.ID == 0 {
 		w.load.results.wrong(w.name, got, fmt.Sprintf("201 without an id: %.200s", got.body))
-		return 0, false
+		return object{}, false
 	}
-	return envelope.Data.ID, true
+	return object{id: envelope.Data.ID, name: name, slug: envelope.Data.Slug}, true
 }
 
 // repeatable reports whether a request with this status, 0 for none, may succeed if it

@@ -1,10 +1,15 @@
 package requests
 
 import (
+	"fmt"
 	"math"
+	"net/url"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/achilles-blog/achilles/pkg/cursor"
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
@@ -30,14 +35,21 @@ func (p Paging) Validate() error {
 	return nil
 }
 
-// Page is one page of a list. Number and Size are at least 1.
+// Page is one page of a list. Size is at least 1.
 type Page struct {
+	// Number is at least 1, or 0 if the page begins after a row.
 	Number int
 	Size   int
+	// After is the position of the row before the page, if Number is 0.
+	After cursor.Position
 }
 
-// Offset returns the number of rows before the page, at most math.MaxInt.
+// Offset returns the number of rows before the page, or after the row After; it is at
+// most math.MaxInt.
 func (p Page) Offset() int {
+	if p.Number == 0 {
+		return 0
+	}
 	if p.Number-1 > math.MaxInt/p.Size {
 		return math.MaxInt
 	}
@@ -61,6 +73,38 @@ func (p Paging) Parse(page, size string) (Page, error) {
 		return Page{}, tooDeepPage(p.MaxOffset, p.MaxOffset/parsed.Size+1, parsed.Size)
 	}
 	return parsed, nil
+}
+
+// ParseAfter is like Parse, for lists that can be read by cursors, too: after is the cursor
+// of list that the request has, nil if it has none.
+func (p Paging) ParseAfter(page, size string, after *string, list cursor.List) (Page, error) {
+	if after == nil {
+		return p.Parse(page, size)
+	}
+	if page != "" {
+		return Page{}, pageWithAfter()
+	}
+	position, err := list.Parse(*after)
+	if err != nil {
+		return Page{}, err
+	}
+	parsed, err := p.Parse("", size)
+	return Page{Size: parsed.Size, After: position}, err
+}
+
+// Filters returns the filters in a request for a cursor.List: all parameters that have a
+// value, by name, without those that say how the rows are shown, which are given by name.
+// The order of the fields doesn't matter, nor do fields that only another release has.
+func Filters(request any, others ...string) string {
+	given := url.Values{}
+	value := reflect.Indirect(reflect.ValueOf(request))
+	for f := range fields(value.Type()) {
+		name, field := jsonName(f), value.FieldByIndex(f.Index)
+		if !field.IsZero() && !slices.Contains(others, name) {
+			given.Set(name, fmt.Sprint(reflect.Indirect(field).Interface()))
+		}
+	}
+	return given.Encode()
 }
 
 // positive returns the number in text, at most math.MaxInt, or 0 if it is not a

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/cursor"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/requests"
 )
@@ -115,4 +116,51 @@ func FuzzParseID(f *testing.F) {
 			t.Fatalf("ParseID(%q) = %d, %v", text, id, err)
 		}
 	})
+}
+
+func TestParseAfter(t *testing.T) {
+	paging := requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000}
+	list := cursor.List{Route: "/api/v1/tags", Order: "id"}
+	position := cursor.Position{Key: "a", ID: 7}
+	after := list.New(position)
+	for size, want := range map[string]int{"": 10, "7": 7, "x": 10, "1000": 100} {
+		got, err := paging.ParseAfter("", size, &after, list)
+		require.NoError(t, err)
+		require.Equal(t, requests.Page{Size: want, After: position}, got)
+		require.Zero(t, got.Offset())
+	}
+	got, err := paging.ParseAfter("2", "20", nil, list)
+	require.NoError(t, err)
+	require.Equal(t, requests.Page{Number: 2, Size: 20}, got)
+	for _, c := range []struct{ page, after, field string }{
+		{"1", after, "page"}, {"x", after, "page"}, {"", "", "after"}, {"", after + "A", "after"}, {"", "1", "after"},
+	} {
+		_, err := paging.ParseAfter(c.page, "", &c.after, list)
+		var coded *errcode.Error
+		require.ErrorAs(t, err, &coded, c)
+		require.Equal(t, errcode.InvalidParams, coded.Code)
+		require.Equal(t, c.field, coded.Details[0].Field)
+	}
+}
+
+func TestFilters(t *testing.T) {
+	type filter struct {
+		Zone   *string  `json:"zone"`
+		Name   *string  `json:"name"`
+		State  *int     `json:"state"`
+		TagIDs []uint64 `json:"tag_ids"`
+		Page   string   `json:"page"`
+		After  *string  `json:"after"`
+	}
+	for want, given := range map[string]filter{
+		"":                              {},
+		"name=":                         {Name: pointer("")},
+		"state=0":                       {State: pointer(0), Page: "2", After: pointer("x")},
+		"name=a%26state%3D1":            {Name: pointer("a&state=1")},
+		"name=b&state=1&zone=%E5%AD%97": {Zone: pointer("字"), Name: pointer("b"), State: pointer(1)},
+		"tag_ids=%5B1+2%5D":             {TagIDs: []uint64{1, 2}},
+	} {
+		require.Equal(t, want, requests.Filters(given, "page", "after"))
+		require.Equal(t, want, requests.Filters(&given, "page", "after"))
+	}
 }

@@ -59,6 +59,15 @@ func tooDeepPage(maxOffset, last, size int) error {
 	})}}
 }
 
+// pageWithAfter returns the error of a request that has both page and after.
+func pageWithAfter() error {
+	return &errcode.Error{Code: errcode.InvalidParams, Details: []errcode.Detail{errcode.Invalid("page", errcode.NotAllowed, errcode.Text{
+		ZH:       "page不能与after同时使用",
+		EN:       "page must not be sent together with after",
+		ZHHantTW: "page不能與after同時使用",
+	})}}
+}
+
 func halfSurrogate(escape string) errcode.Text {
 	return errcode.Text{
 		ZH:       "JSON 中的 " + escape + " 只是半个代理对, 不是字符",

@@ -38,11 +38,14 @@ type ListEnvelope[T any] struct {
 
 // Pager is the paging that was used.
 type Pager struct {
-	Page      int   `json:"page" example:"1"`
+	// absent if the page was asked for with after
+	Page      int   `json:"page,omitempty" example:"1"`
 	PageSize  int   `json:"page_size" example:"10"`
 	TotalRows int64 `json:"total_rows" example:"42"`
 	// eq: total_rows is the number of rows; gte: there are at least as many
 	TotalRelation TotalRelation `json:"total_relation" swaggertype:"string" enums:"eq,gte" example:"eq"`
+	// for the parameter after: the next page; absent on the last one
+	Next string `json:"next,omitempty" example:"AZOLhn9s4b_VAAAAAAAAAAdH"`
 }
 
 // TotalRelation says what Pager.TotalRows is.
@@ -119,6 +122,7 @@ func envelope[T any](c *gin.Context, data T) Envelope[T] {
 // List answers 200 with a page of objects under the entity tag of the page, or as
 // WithoutBody.
 func (e Encoder[T]) List(c *gin.Context, etag ETag, list []T, pager Pager, reserved *Reservation) {
+	SetLinks(c, pager)
 	tag := textOf(c, etag)
 	if withoutBody(c, tag) {
 		return
@@ -136,16 +140,21 @@ func (e Encoder[T]) writeList(c *gin.Context, list []T, pager Pager, reserved *R
 }
 
 // SharedList is like List, for a page that several share: encodings keeps its body for each
-// language. list returns the objects, which have about size bytes in memory. A body that
+// language and cursor. list returns the objects, which have about size bytes in memory. A body that
 // doesn't fit into limit bytes together with them is not kept.
 func (e Encoder[T]) SharedList(c *gin.Context, etag ETag, encodings *coalesce.Memo[string, []byte], size, limit int64, list func() []T, pager Pager, reserved *Reservation) {
+	SetLinks(c, pager)
 	tag := textOf(c, etag)
 	if withoutBody(c, tag) {
 		return
 	}
 	setTag(c, tag)
 	language := locale.FromContext(c.Request.Context())
-	body := encodings.Get(language, func() []byte {
+	key := language
+	if pager.Next != "" { // may differ: requests that share a page may have other filters
+		key += " " + pager.Next
+	}
+	body := encodings.Get(key, func() []byte {
 		return e.page(errcode.Success.Message(language), list(), pager, int(size), int(limit-size))
 	})
 	reserved.Resize(size + int64(cap(body)))

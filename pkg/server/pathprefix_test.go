@@ -46,3 +46,37 @@ func TestPathPrefix(t *testing.T) {
 		})
 	}
 }
+
+// The links of a list have the address that a trusted proxy names, or else that of the
+// request.
+func TestAddressOfLinks(t *testing.T) {
+	trusting := server.Default()
+	trusting.TrustedProxies = []string{"192.0.2.0/24"} // that of httptest's requests
+	two := trusting
+	two.TrustedHops = 2
+	for name, c := range map[string]struct {
+		cfg    server.Config
+		header []string
+		want   string
+	}{
+		"trusted proxy":       {trusting, []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "blog.example", "X-Forwarded-Prefix", "/blog"}, "https://blog.example/blog/things"},
+		"scheme alone":        {trusting, []string{"X-Forwarded-Proto", "HTTPS"}, "https://example.com/things"},
+		"host alone":          {trusting, []string{"X-Forwarded-Host", "blog.example:8443"}, "http://blog.example:8443/things"},
+		"nobody trusted":      {server.Default(), []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "evil.example"}, "http://example.com/things"},
+		"no header":           {trusting, nil, "http://example.com/things"},
+		"another scheme":      {trusting, []string{"X-Forwarded-Proto", "javascript"}, "http://example.com/things"},
+		"appended":            {trusting, []string{"X-Forwarded-Host", "evil.example, blog.example"}, "http://blog.example/things"},
+		"appended twice":      {two, []string{"X-Forwarded-Host", "evil.example, blog.example, inner", "X-Forwarded-Proto", "https,http"}, "https://blog.example/things"},
+		"appended by one":     {two, []string{"X-Forwarded-Host", "blog.example"}, "http://blog.example/things"},
+		"no host":             {trusting, []string{"X-Forwarded-Host", `evil>; rel="next", <x`}, "/things"},
+		"another header line": {trusting, []string{"X-Forwarded-Host", "a\tb"}, "/things"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, c.cfg, func(e *gin.Engine) {
+				e.GET("/things", func(c *gin.Context) { responses.SetLinks(c, responses.Pager{Page: 1}) })
+			})
+			answer := f.do(http.MethodGet, "/things", "", c.header...)
+			require.Equal(t, `<`+c.want+`>; rel="first"`, answer.Header.Get("Link"))
+		})
+	}
+}

@@ -87,11 +87,32 @@ func canonical(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 // which is no URL of another host. No element begins with a dot, so none is "..".
 var validPrefix = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,63}){1,8}$`)
 
+// hop returns the value that the outermost trusted proxy has set in a header field in which
+// each proxy may append a value, as Apache does, or "" if there is none.
+func (p proxies) hop(values []string) string {
+	all := strings.Split(strings.Join(values, ","), ",")
+	return strings.Trim(all[max(len(all)-p.hops, 0)], " \t")
+}
+
+// address sets the scheme and the host that a trusted proxy says the client used.
+func (p proxies) address(c *gin.Context) {
+	scheme, host := c.Request.Header["X-Forwarded-Proto"], c.Request.Header["X-Forwarded-Host"]
+	if scheme == nil && host == nil {
+		return
+	}
+	name := strings.ToLower(p.hop(scheme))
+	if name != "http" && name != "https" {
+		name = ""
+	}
+	responses.SetAddress(c, name, p.hop(host))
+}
+
 // forwarded applies what trusted proxies say about a request. It sets the RemoteAddr to
 // the address of the client, with the port 0 if it comes from X-Forwarded-For; everything
-// that follows uses it: the log, traces, rate limits, and gin's ClientIP. And it sets the
+// that follows uses it: the log, traces, rate limits, and gin's ClientIP. It sets the
 // prefix of the path that a proxy has removed: the configured one, or else that of
-// X-Forwarded-Prefix.
+// X-Forwarded-Prefix. And it sets the scheme and the host of X-Forwarded-Proto and
+// X-Forwarded-Host.
 func forwarded(p proxies, configuredPrefix string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		prefix := configuredPrefix
@@ -99,6 +120,7 @@ func forwarded(p proxies, configuredPrefix string) gin.HandlerFunc {
 			from := canonical(peer.Addr())
 			if p.trust(from) {
 				prefix = cmp.Or(prefix, c.GetHeader("X-Forwarded-Prefix"))
+				p.address(c)
 			}
 			switch client := p.client(from, c.Request.Header["X-Forwarded-For"]); {
 			case client != from:

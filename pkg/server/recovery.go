@@ -37,7 +37,7 @@ func recovery(log *zap.Logger, m *metrics.Metrics) gin.HandlerFunc {
 				panic(http.ErrAbortHandler) // which net/http doesn't log
 			}
 			// Headers of the response that the handler could not complete.
-			for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "ETag", "Location"} {
+			for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "ETag", "Link", "Location"} {
 				c.Writer.Header().Del(name)
 			}
 			responses.Error(c, errcode.New(errcode.Internal))

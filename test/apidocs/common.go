@@ -193,6 +193,10 @@ func commonHeaders() []header {
 		{"Accept-Patch", "media types that the path accepts in a PATCH (RFC 5789)", true, func(o operation, status int) bool {
 			return status == http.StatusUnsupportedMediaType && o.RequestBody.Value.Content.Get("application/merge-patch+json") != nil
 		}},
+		{"Link", "the pages next, prev (of a page with a number) and first, as RFC 8288 has it; one that would be too long is left out", false,
+			func(o operation, status int) bool {
+				return o.lists() && (success(status) || status == http.StatusNotModified)
+			}},
 		{"Location", "address of the new object", true, created},
 		{"Idempotency-Replayed", "true where it is the first answer, again", false, created},
 	}

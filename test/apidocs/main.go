@@ -180,8 +180,12 @@ func example(request *openapi3.Schema) map[string]any {
 // completeAnswer marks all fields of an answer as required, so that tests notice an
 // answer that lacks one.
 func completeAnswer(answer *openapi3.Schema) {
+	optional := []string{
+		"content", "content_omitted", // in lists only, where content was asked for
+		"page", "next", // of a pager
+	}
 	for name := range answer.Properties {
-		if name != "content" && name != "content_omitted" { // in lists only, where content was asked for
+		if !slices.Contains(optional, name) {
 			answer.Required = append(answer.Required, name)
 		}
 	}

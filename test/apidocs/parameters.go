@@ -40,8 +40,9 @@ func commonParameters(o operation) []parameter {
 	text := openapi3.NewStringSchema()
 	key := openapi3.NewStringSchema().WithMinLength(1).WithMaxLength(255)
 	return []parameter{
-		{openapi3.ParameterInQuery, "page", "page; below 1 or not a number means 1", openapi3.NewIntegerSchema().WithDefault(1), operation.lists},
+		{openapi3.ParameterInQuery, "page", "page; below 1 or not a number means 1. Not together with after", openapi3.NewIntegerSchema().WithDefault(1), operation.lists},
 		{openapi3.ParameterInQuery, "page_size", noun + " on a page; below 1 means the default, above the maximum the maximum", openapi3.NewIntegerSchema().WithMin(1).WithMax(100).WithDefault(10), operation.lists},
+		{openapi3.ParameterInQuery, "after", "next of the page before, for a list that stays in step while rows are added and removed; with the same filters and the same order_by, and without page", text, operation.lists},
 		{openapi3.ParameterInHeader, "Idempotency-Key", "1 to 255 printable ASCII characters, such as a UUID; send the header once. A repeat by the same client " +
 			"with the same key within a day returns the object as it was created. A failed request does not use up its key", key, operation.creates},
 		{openapi3.ParameterInHeader, "locale", "language of messages", openapi3.NewStringSchema().WithEnum("zh", "en", "zh_Hant_TW"), public},

@@ -17,7 +17,7 @@ func TestCommonParameters(t *testing.T) {
 		schema       *openapi3.SchemaRef
 		own, want    []string
 	}{
-		"list":     {http.MethodGet, "/api/v1/tags", 200, list, []string{"page", "name", "locale"}, []string{"name", "page", "page_size", "locale", "If-None-Match"}},
+		"list":     {http.MethodGet, "/api/v1/tags", 200, list, []string{"page", "name", "locale"}, []string{"name", "page", "page_size", "after", "locale", "If-None-Match"}},
 		"get":      {http.MethodGet, "/api/v1/tags/{id}", 200, nil, []string{"id"}, []string{"id", "locale", "If-None-Match"}},
 		"create":   {http.MethodPost, "/api/v1/tags", 201, nil, nil, []string{"Idempotency-Key", "locale"}},
 		"other":    {http.MethodPost, "/auth", 200, nil, nil, []string{"locale"}},

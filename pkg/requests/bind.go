@@ -88,6 +88,7 @@ func (b *Binder) Query(c *gin.Context, dst any) error {
 func (b *Binder) validate(c *gin.Context, d *destination) error {
 	d.reportIgnored(c)
 	d.normalizeText()
+	d.parse()
 	return b.rules.check(d.dst, d.invalid)
 }
 

@@ -90,7 +90,7 @@ func (a *API) listArticles(c *gin.Context) {
 		return
 	}
 	defer reserved.Release()
-	wanted := article.Page{Offset: page.Offset(), Limit: page.Size}
+	wanted := article.Page{Order: request.order(), Offset: page.Offset(), Limit: page.Size}
 	found, err := a.Articles.List(c.Request.Context(), viewer(c), request.filter(), wanted)
 	switch {
 	case errors.Is(err, article.ErrUnauthenticated):

@@ -166,24 +166,6 @@ func readOnly() []string {
 	})
 }
 
-// ListFilter selects the articles of a list.
-type ListFilter struct {
-	TagID   *uint64 `json:"tag_id" validate:"omitempty,min=1"`
-	Title   *string `json:"title" validate:"omitempty,max=100" text:"nfc"`
-	State   *int    `json:"state" validate:"omitempty,oneof=0 1"`
-	Include *string `json:"include" validate:"omitempty,oneof=content"`
-	// any text, see requests.Paging
-	Page     string `json:"page"`
-	PageSize string `json:"page_size"`
-}
-
-// expensive reports whether the list costs much more than others.
-func (f ListFilter) expensive() bool { return f.Title != nil || f.Include != nil }
-
-func (f ListFilter) filter() article.Filter {
-	return article.Filter{TagID: f.TagID, Title: f.Title, State: newState(f.State)}
-}
-
 func newState(given *int) *article.State {
 	if given == nil {
 		return nil

@@ -120,21 +120,6 @@ type Draft struct {
 // A nil Precondition allows every change.
 type Precondition func(version string) error
 
-// Filter selects the articles of a list; a nil field selects all.
-type Filter struct {
-	TagID *uint64
-	// Title is contained in the titles, regardless of case.
-	Title *string
-	State *State
-	// TagEnabled requires the tag TagID to be enabled.
-	TagEnabled bool
-}
-
-// Page selects a part of a list.
-type Page struct {
-	Offset, Limit int
-}
-
 // Total is the number of articles of a list.
 type Total struct {
 	Rows int64
@@ -161,8 +146,7 @@ type Store interface {
 	Get(ctx context.Context, id uint64) (*Shared, error)
 	// GetWithoutContent is like Get, but reads no content.
 	GetWithoutContent(ctx context.Context, id uint64) (*Shared, error)
-	// List returns a page of the articles without their content, newest first, and the
-	// total number.
+	// List returns a page of the articles without their content, and the total number.
 	List(ctx context.Context, filter Filter, page Page) (*SharedList, error)
 	// ContentSizes returns the sizes in bytes of the contents of articles.
 	ContentSizes(ctx context.Context, ids []uint64) (map[uint64]int64, error)

@@ -77,6 +77,13 @@ func NewSharedList(articles []Article, total Total) *SharedList {
 	return s
 }
 
+// WithNext sets the position behind which the list goes on, and returns the page. Without
+// it, the page ends the list.
+func (s *SharedList) WithNext(next Position) *SharedList {
+	s.all.Next, s.public.Next = &next, &next
+	return s
+}
+
 // View returns the page as the viewer sees it. Which articles are on it depends on the
 // Filter.
 func (s *SharedList) View(viewer Viewer) *List {
@@ -91,6 +98,9 @@ func (s *SharedList) View(viewer Viewer) *List {
 type List struct {
 	Articles []Article
 	Total    Total
+	// Next is the position behind which the list goes on, nil if it ends here. A page that
+	// has fewer articles than it could have may have a Next: reading went no further.
+	Next *Position
 	// Encodings has the responses that are made from it.
 	Encodings coalesce.Memo[string, []byte]
 

@@ -29,7 +29,7 @@ func (f fixture) total(t *testing.T, tag uint64, state *article.State) int64 {
 	t.Helper()
 	filter := article.Filter{State: state}
 	if tag > 0 {
-		filter.TagID = &tag
+		filter.AnyTag = []uint64{tag}
 	}
 	_, total, err := f.List(t.Context(), filter, article.Page{Limit: 1})
 	require.NoError(t, err)
@@ -182,7 +182,7 @@ func TestCountersSurviveStorms(t *testing.T) {
 			for _, state := range []*article.State{nil, new(article.Enabled), new(article.Disabled)} {
 				filter := article.Filter{State: state}
 				if tag > 0 {
-					filter.TagID = &tag
+					filter.AnyTag = []uint64{tag}
 				}
 				list, total, err := s.List(t.Context(), filter, article.Page{Limit: 1 << 20})
 				require.NoError(t, err)

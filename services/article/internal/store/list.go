@@ -22,31 +22,6 @@ const (
 	maxSearchesQueued = 6
 )
 
-// listKey is what a list depends on. Lists with equal keys share a query.
-type listKey struct {
-	tag           uint64
-	tagged        bool // tag is a condition
-	tagEnabled    bool
-	title         string // "" for all
-	state         article.State
-	anyState      bool // state is no condition
-	offset, limit int
-}
-
-func keyOf(filter article.Filter, page article.Page) listKey {
-	key := listKey{tagEnabled: filter.TagEnabled, anyState: filter.State == nil, offset: page.Offset, limit: page.Limit}
-	if filter.TagID != nil {
-		key.tag, key.tagged = min(*filter.TagID, largestID), true
-	}
-	if filter.Title != nil {
-		key.title = *filter.Title
-	}
-	if filter.State != nil {
-		key.state = *filter.State
-	}
-	return key
-}
-
 // list is what is read for a SharedList.
 type list struct {
 	articles []article.Article
@@ -109,19 +84,22 @@ func (s *Store) conditions(stmt *statement, key listKey, column string) {
 	if !key.anyState {
 		stmt.and(column+" = ?", key.state)
 	}
-	s.tagCondition(stmt, key)
+	if key.tagged() && key.tagEnabled {
+		stmt.and("EXISTS (SELECT 1 FROM "+s.db.Table("tag_projection")+" WHERE id = ? AND state = ?)", key.onlyTag(), article.Enabled)
+	}
 }
 
-// tagCondition adds the condition on the tag's state.
-func (s *Store) tagCondition(stmt *statement, key listKey) {
-	if key.tagged && key.tagEnabled {
-		stmt.and("EXISTS (SELECT 1 FROM "+s.db.Table("tag_projection")+" WHERE id = ? AND state = ?)", key.tag, article.Enabled)
+// onlyTag returns the id of the tag of a list that has one, else 0.
+func (key listKey) onlyTag() uint64 {
+	if ids := key.anyTag.ids(); len(ids) == 1 {
+		return ids[0]
 	}
+	return 0
 }
 
 // counted returns the query of the total, from counters.
 func (s *Store) counted(key listKey) statement {
-	stmt := statement{"SELECT COALESCE(SUM(value), 0) AS total FROM " + s.db.Table("article_count") + " WHERE tag_id = ?", []any{key.tag}}
+	stmt := statement{"SELECT COALESCE(SUM(value), 0) AS total FROM " + s.db.Table("article_count") + " WHERE tag_id = ?", []any{key.onlyTag()}}
 	s.conditions(&stmt, key, "state")
 	return stmt
 }
@@ -132,9 +110,9 @@ func (s *Store) newest(key listKey) statement {
 	var stmt statement
 	order := "id"
 	switch {
-	case key.tagged:
+	case key.tagged():
 		order = "article_id"
-		stmt = statement{"SELECT article_id AS id FROM " + s.db.Table("article_tag") + " WHERE tag_id = ?", []any{key.tag}}
+		stmt = statement{"SELECT article_id AS id FROM " + s.db.Table("article_tag") + " WHERE tag_id = ?", []any{key.onlyTag()}}
 		s.conditions(&stmt, key, "article_state")
 	case key.anyState:
 		stmt.text = "SELECT id FROM " + s.indexed("article", "article_is_deleted") + " WHERE is_deleted = 0"

@@ -46,7 +46,7 @@ func TestEqualListsShareAQuery(t *testing.T) {
 		s.create(t, "new", 1)
 		for range readers {
 			read("new", article.Filter{}, 1)
-			read("new", article.Filter{TagID: pointer(uint64(1))}, 1)
+			read("new", article.Filter{AnyTag: []uint64{1}}, 1)
 		}
 		require.Eventually(t, func() bool { return s.Waiting() == 2*readers }, time.Minute, time.Millisecond)
 		close(proceed)
@@ -72,13 +72,13 @@ func TestListsReadTheirPageOnly(t *testing.T) {
 		s.fillFast(t, rows)
 		s.searchesReadFewRows(t, rows)
 		enabled, disabled := article.Enabled, article.Disabled
-		most, rare := pointer(uint64(1)), pointer(uint64(2))
+		most, rare := []uint64{1}, []uint64{2}
 		for name, filter := range map[string]article.Filter{
 			"all": {}, "enabled": {State: &enabled}, "disabled": {State: &disabled},
-			"most used tag": {TagID: most}, "most used tag, enabled": {TagID: most, State: &enabled},
-			"most used tag, disabled": {TagID: most, State: &disabled}, "most used tag, anonymous": {TagID: most, State: &enabled, TagEnabled: true},
-			"rare tag": {TagID: rare}, "rare tag, enabled": {TagID: rare, State: &enabled}, "rare tag, anonymous": {TagID: rare, State: &enabled, TagEnabled: true},
-			"no tag": {TagID: pointer(uint64(9)), State: &enabled},
+			"most used tag": {AnyTag: most}, "most used tag, enabled": {AnyTag: most, State: &enabled},
+			"most used tag, disabled": {AnyTag: most, State: &disabled}, "most used tag, anonymous": {AnyTag: most, State: &enabled, TagEnabled: true},
+			"rare tag": {AnyTag: rare}, "rare tag, enabled": {AnyTag: rare, State: &enabled}, "rare tag, anonymous": {AnyTag: rare, State: &enabled, TagEnabled: true},
+			"no tag": {AnyTag: []uint64{9}, State: &enabled},
 		} {
 			for _, page := range []article.Page{{Limit: 10}, {Limit: 100}, {Offset: 10_000, Limit: 10}} {
 				var found []article.Article
@@ -111,7 +111,7 @@ func TestListsReadForward(t *testing.T) {
 	dbtest.Analyze(t, s.db, "article", "article_tag")
 	enabled := article.Enabled
 	for name, filter := range map[string]article.Filter{
-		"all": {}, "state": {State: &enabled}, "tag": {TagID: pointer(uint64(1))}, "tag and state": {TagID: pointer(uint64(1)), State: &enabled},
+		"all": {}, "state": {State: &enabled}, "tag": {AnyTag: []uint64{1}}, "tag and state": {AnyTag: []uint64{1}, State: &enabled},
 	} {
 		before := handlerReads(t, s.db, "Handler_read_prev")
 		found, _, err := s.List(t.Context(), filter, article.Page{Offset: 500, Limit: 10})
@@ -125,7 +125,7 @@ func TestListsReadForward(t *testing.T) {
 func (f fixture) searchesReadFewRows(t *testing.T, rows int) {
 	t.Helper()
 	enabled, disabled := article.Enabled, article.Disabled
-	most, rare := pointer(uint64(1)), pointer(uint64(2))
+	most, rare := []uint64{1}, []uint64{2}
 	for _, one := range []struct {
 		title  string
 		filter article.Filter
@@ -134,18 +134,18 @@ func (f fixture) searchesReadFewRows(t *testing.T, rows int) {
 	}{
 		{"滚动", article.Filter{}, article.Total{Rows: 1000, AtLeast: true}, 3500},
 		{"滚", article.Filter{State: &enabled}, article.Total{Rows: 1000, AtLeast: true}, 6500},
-		{"动滚", article.Filter{TagID: most, State: &enabled, TagEnabled: true}, article.Total{Rows: 1000, AtLeast: true}, 9500},
+		{"动滚", article.Filter{AnyTag: most, State: &enabled, TagEnabled: true}, article.Total{Rows: 1000, AtLeast: true}, 9500},
 		{"0123动滚", article.Filter{State: &enabled}, article.Total{}, 4 * rows / 1000},
 		{"0123动滚", article.Filter{State: &disabled}, article.Total{Rows: int64(rows / 1000)}, 4 * rows / 1000},
 		{"0124滚动", article.Filter{State: &enabled}, article.Total{Rows: int64(rows / 1000)}, 4 * rows / 1000},
-		{"动滚", article.Filter{TagID: rare, State: &enabled, TagEnabled: true}, article.Total{Rows: 10}, 400},
+		{"动滚", article.Filter{AnyTag: rare, State: &enabled, TagEnabled: true}, article.Total{Rows: 10}, 400},
 		{"无人问津", article.Filter{}, article.Total{}, 10},
 		{"重", article.Filter{}, article.Total{}, 10},
 		{"zz", article.Filter{}, article.Total{}, 10},
 		{"0", article.Filter{}, article.Total{Rows: 1000, AtLeast: true}, 9500},
 		// The grams are in half of the titles each, and never together.
 		{"滚动滚", article.Filter{}, article.Total{AtLeast: rows/2 > 20_000}, 62_000},
-		{"滚动滚", article.Filter{TagID: most}, article.Total{AtLeast: rows/2 > 20_000}, 86_000},
+		{"滚动滚", article.Filter{AnyTag: most}, article.Total{AtLeast: rows/2 > 20_000}, 86_000},
 	} {
 		one.filter.Title = &one.title
 		for _, page := range []article.Page{{Limit: 10}, {Offset: 500, Limit: 100}} {

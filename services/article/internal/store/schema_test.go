@@ -60,7 +60,7 @@ func TestTablePrefix(t *testing.T) {
 		s := open(t, cfg)
 		s.replace(t, snapshot(1, 1, 2))
 		one := s.create(t, "one", 1, 2)
-		list, total, err := s.List(t.Context(), article.Filter{TagID: pointer(uint64(2)), Title: pointer("N"), State: pointer(article.Enabled)}, article.Page{Limit: 10})
+		list, total, err := s.List(t.Context(), article.Filter{AnyTag: []uint64{2}, Title: pointer("N"), State: pointer(article.Enabled)}, article.Page{Limit: 10})
 		require.NoError(t, err)
 		require.Equal(t, article.Total{Rows: 1}, total)
 		require.Equal(t, one.ID, list[0].ID)
@@ -105,10 +105,10 @@ func TestNoFullScan(t *testing.T) {
 		}
 		enabled, disabled := article.Enabled, article.Disabled
 		filters := map[string]article.Filter{
-			"all": {}, "enabled": {State: &enabled}, "disabled": {State: &disabled}, "rare tag": {TagID: pointer(uint64(5))},
-			"frequent tag": {TagID: pointer(uint64(303))}, "unused tag": {TagID: pointer(uint64(999))}, "title": {Title: pointer("9")},
-			"all filters": {TagID: pointer(uint64(303)), Title: pointer("9"), State: &enabled}, "title and state": {Title: pointer("9"), State: &disabled},
-			"impossible tag": {TagID: pointer(uint64(math.MaxUint64))},
+			"all": {}, "enabled": {State: &enabled}, "disabled": {State: &disabled}, "rare tag": {AnyTag: []uint64{5}},
+			"frequent tag": {AnyTag: []uint64{303}}, "unused tag": {AnyTag: []uint64{999}}, "title": {Title: pointer("9")},
+			"all filters": {AnyTag: []uint64{303}, Title: pointer("9"), State: &enabled}, "title and state": {Title: pointer("9"), State: &disabled},
+			"impossible tag": {AnyTag: []uint64{math.MaxUint64}},
 		}
 		for name, filter := range filters {
 			for _, page := range []article.Page{{Limit: 10}, {Limit: 100}, {Limit: 10, Offset: 300}} {

@@ -34,7 +34,6 @@ type candidates struct {
 	// table has the alias c, and id is its column with the ids of articles.
 	table, id string
 	key       statement // a condition
-	tagged    bool      // all have the tag of the search
 }
 
 // searchTitles returns a page of the articles whose title contains key.title.
@@ -67,25 +66,18 @@ func (s *Store) searchPage(db *gorm.DB, key listKey, q search.Query) (list, erro
 	}
 	found, err := s.readPage(db, ids)
 	// An article that no longer matches is left out.
-	found.articles = slices.DeleteFunc(found.articles, func(a article.Article) bool { return !key.matches(q, a) })
+	found.articles = slices.DeleteFunc(found.articles, func(a article.Article) bool { return !q.Matches(a.Title) || !key.matches(a) })
 	found.total = total
 	return found, err
-}
-
-// matches reports whether a search finds the article.
-func (key listKey) matches(q search.Query, a article.Article) bool {
-	return q.Matches(a.Title) && (key.anyState || a.State == key.state) && (!key.tagged || slices.ContainsFunc(a.Tags, func(t article.Tag) bool {
-		return t.ID == key.tag && (t.State == article.Enabled || !key.tagEnabled)
-	}))
 }
 
 // candidates returns the smallest set of candidates, estimated from samples. It returns the
 // zero value if there are none.
 func (s *Store) candidates(db *gorm.DB, key listKey, q search.Query) (candidates, error) {
 	var known []candidates
-	if key.tagged {
+	if tag := key.onlyTag(); tag != 0 {
 		known = append(known, candidates{
-			table: s.indexed("article_tag AS c", "article_tag_tag"), id: "c.article_id", key: statement{"c.tag_id = ?", []any{key.tag}}, tagged: true,
+			table: s.indexed("article_tag AS c", "article_tag_tag"), id: "c.article_id", key: statement{"c.tag_id = ?", []any{tag}},
 		})
 	}
 	grams := s.db.Table("article_gram")
@@ -101,7 +93,7 @@ func (s *Store) candidates(db *gorm.DB, key listKey, q search.Query) (candidates
 			return candidates{}, err
 		case few:
 			return candidates{table: "(SELECT DISTINCT article_id" + entries.text + ") AS c", id: "c.article_id", key: statement{"1 = 1", entries.values}}, nil
-		case !key.tagged:
+		case len(known) == 0:
 			return candidates{table: s.titles("c"), id: "c.id", key: statement{text: "c.is_deleted = 0"}}, nil
 		}
 	}
@@ -164,16 +156,10 @@ func (s *Store) compared(key listKey, c candidates) statement {
 	if s.db.Dialect() == database.SQLite {
 		join = " CROSS JOIN "
 	}
-	stmt := statement{text: "SELECT a.id, a.title, a.state, "}
-	if key.tagged && !c.tagged {
-		stmt.text += "EXISTS (SELECT 1 FROM " + s.db.Table("article_tag") + " AS own WHERE own.article_id = a.id AND own.tag_id = ?)"
-		stmt.values = append(stmt.values, key.tag)
-	} else {
-		stmt.text += "1"
-	}
-	stmt.text += " FROM " + c.table + join + s.titles("a") + " ON a.is_deleted = 0 AND a.id = " + c.id + " WHERE " + c.key.text
+	stmt := statement{text: "SELECT a.id, a.title, (1 = 1"}
+	s.filtered(&stmt, key, "a")
+	stmt.text += ") FROM " + c.table + join + s.titles("a") + " ON a.is_deleted = 0 AND a.id = " + c.id + " WHERE " + c.key.text
 	stmt.values = append(stmt.values, c.key.values...)
-	s.tagCondition(&stmt, key)
 	stmt.text += " AND " + c.id + " <= ? ORDER BY " + c.id + " DESC LIMIT ?"
 	return stmt
 }
@@ -182,12 +168,11 @@ func (s *Store) compared(key listKey, c candidates) statement {
 // match, and the last id.
 func (s *Store) readTitles(db *gorm.DB, key listKey, q search.Query, stmt statement, last uint64, limit int) (n int, ids []uint64, oldest uint64, err error) {
 	var title string
-	var state article.State
-	var tagged bool
+	var matches bool
 	err = s.db.QueryIn(db, stmt.text, append(slices.Clone(stmt.values), last, limit), func(rows *sql.Rows) error {
 		n++
-		err := rows.Scan(&oldest, &title, &state, &tagged)
-		if err == nil && tagged && (key.anyState || state == key.state) && q.Matches(title) {
+		err := rows.Scan(&oldest, &title, &matches)
+		if err == nil && matches && q.Matches(title) {
 			ids = append(ids, oldest)
 		}
 		return err

@@ -38,7 +38,7 @@ func TestSearchFindsAll(t *testing.T) {
 			}
 			filter := article.Filter{Title: &text, TagEnabled: rand.N(2) == 0}
 			if rand.N(2) == 0 {
-				filter.TagID = new(1 + rand.Uint64N(4))
+				filter.AnyTag = []uint64{1 + rand.Uint64N(4)}
 			}
 			if rand.N(2) == 0 {
 				filter.State = new(article.State(rand.N(2)))
@@ -46,8 +46,8 @@ func TestSearchFindsAll(t *testing.T) {
 			page := article.Page{Offset: rand.N(20), Limit: 1 + rand.N(20)}
 			var want []uint64
 			for _, a := range all {
-				tagged := filter.TagID == nil || slices.ContainsFunc(a.Tags, func(t article.Tag) bool {
-					return t.ID == *filter.TagID && (t.State == article.Enabled || !filter.TagEnabled)
+				tagged := filter.AnyTag == nil || slices.ContainsFunc(a.Tags, func(t article.Tag) bool {
+					return t.ID == filter.AnyTag[0] && (t.State == article.Enabled || !filter.TagEnabled)
 				})
 				if tagged && (filter.State == nil || a.State == *filter.State) && strings.Contains(strings.ToLower(a.Title), strings.ToLower(text)) {
 					want = append(want, a.ID)
@@ -93,7 +93,7 @@ func TestSearchLeavesOutWhatHasChanged(t *testing.T) {
 						require.NoError(t, change(s, id))
 					}
 				})
-				filter := article.Filter{Title: pointer("foun"), TagID: pointer(uint64(1)), State: pointer(article.Enabled), TagEnabled: true}
+				filter := article.Filter{Title: pointer("foun"), AnyTag: []uint64{1}, State: pointer(article.Enabled), TagEnabled: true}
 				found, total, err := s.List(t.Context(), filter, article.Page{Limit: 10})
 				require.NoError(t, err)
 				require.Empty(t, found)

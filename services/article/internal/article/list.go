@@ -1,0 +1,97 @@
+package article
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// MaxFilterTags is the maximum number of tags in each condition of a Filter.
+const MaxFilterTags = 20
+
+// Filter selects the articles of a list: those for which all of its conditions hold. A
+// field that is nil is no condition.
+type Filter struct {
+	// AnyTag has the ids of tags of which an article has one or more.
+	AnyTag []uint64
+	// AllTags has the ids of tags all of which an article has.
+	AllTags []uint64
+	// Tag is the name of a tag.
+	Tag *string
+	// Title is contained in the titles, regardless of case.
+	Title *string
+	State *State
+	// Created and Updated contain the times of the articles.
+	Created, Updated Interval
+	// TagEnabled requires the tags of the other fields to be enabled.
+	TagEnabled bool
+}
+
+// Interval contains the times from From until before To. Without From it has no
+// beginning, without To no end.
+type Interval struct{ From, To *time.Time }
+
+// Order is the order of a list. The zero Order has the newest articles first. Articles that
+// are equal in it are ordered by their ids, in the same direction.
+type Order struct {
+	By        OrderBy
+	Ascending bool
+}
+
+// OrderBy is what a list is ordered by.
+type OrderBy uint8
+
+// Values of OrderBy. Titles are compared by their code points.
+const (
+	ByID OrderBy = iota
+	ByCreated
+	ByUpdated
+	ByTitle
+)
+
+// Page selects a part of a list: the first Limit articles behind After, or behind Offset
+// articles. Only one of After and Offset is set.
+type Page struct {
+	Order         Order
+	After         *Position // nil for the beginning of the list
+	Offset, Limit int
+}
+
+// Position is a position in a list: that of an article, which need not exist any longer.
+type Position struct {
+	ID uint64
+	// Time is that of the article if the list is ordered by it.
+	Time time.Time
+	// Title is that of the article if the list is ordered by it.
+	Title string
+}
+
+// PositionOf returns the position of an article in a list.
+func (o Order) PositionOf(a Article) Position {
+	switch o.By {
+	case ByCreated:
+		return Position{ID: a.ID, Time: a.CreatedAt}
+	case ByUpdated:
+		return Position{ID: a.ID, Time: a.UpdatedAt}
+	case ByTitle:
+		return Position{ID: a.ID, Title: a.Title}
+	default:
+		return Position{ID: a.ID}
+	}
+}
+
+// Compare returns a negative number if a stands before b in a list, and a positive one if
+// it stands behind it.
+func (o Order) Compare(a, b Position) int {
+	order := cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.Title, b.Title), cmp.Compare(a.ID, b.ID))
+	if o.Ascending {
+		return order
+	}
+	return -order
+}
+
+// Sort orders the articles of a page.
+func (o Order) Sort(articles []Article) {
+	slices.SortFunc(articles, func(a, b Article) int { return o.Compare(o.PositionOf(a), o.PositionOf(b)) })
+}

@@ -187,3 +187,15 @@ func lookUp(program string) (string, error) {
 	}
 	return "", fmt.Errorf("%s is not installed", program)
 }
+
+// Work runs a worker until the end of the test, and requires that it ends without an error.
+func Work(t testing.TB, worker func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- worker(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 )
@@ -45,7 +46,7 @@ func TestAuthorization(t *testing.T) {
 
 func TestDisabledObjectsRequireToken(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
-		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: tagfeed.Put, TagID: 2, Name: "hidden", State: 0}))
+		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: changefeed.Put, TagID: 2, Name: "hidden", State: 0}))
 		shown := s.create(t, fields{"title": "shown", "tag_ids": []int{1, 2}})
 		hidden := s.create(t, fields{"title": "hidden", "state": 0, "tag_ids": []int{1}})
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
@@ -360,11 +361,11 @@ func TestLongestContent(t *testing.T) {
 func TestTagsFollowTheFeed(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		created := s.create(t, fields{"title": "a", "tag_ids": []int{1, 2}})
-		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: tagfeed.Put, TagID: 2, Name: "renamed", State: 0}))
+		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: changefeed.Put, TagID: 2, Name: "renamed", State: 0}))
 		require.Equal(t, []api.Tag{{ID: 1, Name: tagName(1), State: 1}, {ID: 2, Name: "renamed", State: 0}}, s.get(t, created.ID).Tags)
 		require.Equal(t, s.get(t, created.ID).Tags, s.list(t, "").List[0].Tags)
 
-		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: tagfeed.Delete, TagID: 2}))
+		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: changefeed.Delete, TagID: 2}))
 		require.Equal(t, []uint64{1}, tagIDs(s.get(t, created.ID)))
 		require.Equal(t, []uint64{1}, tagIDs(s.list(t, "").List[0]))
 		require.Empty(t, s.list(t, "tag_id=2").List)
@@ -407,7 +408,7 @@ func TestUnknownTags(t *testing.T) {
 func TestNewTagIsKnownAfterCatchUp(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.catchUp = func(ctx context.Context) error {
-			return s.applyChange(ctx, tagfeed.Change{Kind: tagfeed.Put, TagID: 40 + uint64(s.caughtUp.Load()), Name: "new", State: 1})
+			return s.applyChange(ctx, tagfeed.Change{Kind: changefeed.Put, TagID: 40 + uint64(s.caughtUp.Load()), Name: "new", State: 1})
 		}
 		created := s.create(t, fields{"title": "a", "tag_ids": []int{41, 1}})
 		require.Equal(t, []uint64{1, 41}, tagIDs(created))

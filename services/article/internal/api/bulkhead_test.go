@@ -15,6 +15,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/metrics"
@@ -130,7 +131,7 @@ func TestReadsDoNotStarveWrites(t *testing.T) {
 		s := start(t, cfg)
 		s.loadTags(t, 3)
 		s.catchUp = func(ctx context.Context) error {
-			return s.applyChange(ctx, tagfeed.Change{Kind: tagfeed.Put, TagID: 40, Name: "new", State: 1})
+			return s.applyChange(ctx, tagfeed.Change{Kind: changefeed.Put, TagID: 40, Name: "new", State: 1})
 		}
 		release, held := make(chan struct{}), make(chan struct{}, 20)
 		var reading sync.WaitGroup

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 )
@@ -35,7 +36,7 @@ func TestNotModified(t *testing.T) {
 			}
 		}
 		object, list := s.etag(t, at(article.ID)), s.etag(t, articlesPath)
-		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: tagfeed.Put, TagID: 1, Name: "another name", State: 1}))
+		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: changefeed.Put, TagID: 1, Name: "another name", State: 1}))
 		require.NotEqual(t, object, s.etag(t, at(article.ID)), "its tag was renamed")
 		require.NotEqual(t, list, s.etag(t, articlesPath))
 	})

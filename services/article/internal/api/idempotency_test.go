@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 )
@@ -47,7 +48,7 @@ func TestRepeatReturnsCreatedArticle(t *testing.T) {
 func TestKeyWithNewTag(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.catchUp = func(ctx context.Context) error {
-			return s.applyChange(ctx, tagfeed.Change{Kind: tagfeed.Put, TagID: 40, Name: "new", State: 1})
+			return s.applyChange(ctx, tagfeed.Change{Kind: changefeed.Put, TagID: 40, Name: "new", State: 1})
 		}
 		require.Equal(t, http.StatusCreated, s.post(t, "k", fields{"title": "a", "tag_ids": []int{40}}).Status)
 		require.Equal(t, "true", s.post(t, "k", fields{"title": "a", "tag_ids": []int{40}}).Header.Get("Idempotency-Replayed"))

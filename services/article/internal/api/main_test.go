@@ -19,6 +19,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/apitest"
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
@@ -169,7 +170,7 @@ func (s *service) loadTags(t *testing.T, n uint64) {
 	for id := range n {
 		snapshot.Tags = append(snapshot.Tags, tagfeed.Tag{ID: id + 1, Name: tagName(id + 1), State: 1})
 	}
-	require.NoError(t, s.store.Replace(t.Context(), tagfeed.Offset{}, snapshot))
+	require.NoError(t, s.store.Replace(t.Context(), changefeed.Offset{}, snapshot))
 }
 
 func tagName(id uint64) string { return fmt.Sprintf("tag %d 🏷", id) }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 )
@@ -85,7 +86,7 @@ func TestManyWriters(t *testing.T) {
 		for ctx.Err() == nil {
 			tag := 1 + rand.Uint64N(tags)
 			for _, change := range []tagfeed.Change{
-				{TagID: tag, Kind: tagfeed.Put, Name: "disabled", State: 0}, {TagID: tag, Kind: tagfeed.Delete}, {TagID: tag, Kind: tagfeed.Put, Name: "back", State: 1},
+				{TagID: tag, Kind: changefeed.Put, Name: "disabled", State: 0}, {TagID: tag, Kind: changefeed.Delete}, {TagID: tag, Kind: changefeed.Put, Name: "back", State: 1},
 			} {
 				if err := s.applyChange(ctx, change); err != nil && !errors.Is(err, context.Canceled) {
 					t.Error(err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
@@ -83,8 +84,8 @@ func newArticles(base *service.Service, config Config) (*article.Service, error)
 	}
 	client := tagfeed.NewClient(config.Feed.URL, config.Feed.Token, config.Feed.Timeout)
 	base.Process.OnStop("tag feed", service.StopTimeout, func(context.Context) error { client.Close(); return nil })
-	follower, err := tagfeed.NewFollower(client, stored, tagfeed.Options{
-		Wait: config.Feed.Wait, CatchUpTimeout: config.Feed.Timeout,
+	follower, err := follow.NewFollower(client, tagfeed.ReadModel(stored), follow.Options{
+		Name: "tag", Wait: config.Feed.Wait, CatchUpTimeout: config.Feed.Timeout,
 		Ready: base.Health.Gate("tag read model").Open, Log: base.Log,
 	}, base.Metrics.Registry())
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
@@ -73,7 +74,7 @@ func TestCounters(t *testing.T) {
 		totals("retagged", [4]int64{2, 2, 1, 1}, [4]int64{1, 1, 0, 1})
 		update(b, draft("b", 2, 3)) // enabled and retagged
 		totals("enabled and retagged", [4]int64{2, 1, 2, 1}, [4]int64{})
-		require.NoError(t, s.apply(t.Context(), tagfeed.Change{Sequence: 2, TagID: 2, Kind: tagfeed.Put, Name: "off", State: 0}))
+		require.NoError(t, s.apply(t.Context(), tagfeed.Change{Sequence: 2, TagID: 2, Kind: changefeed.Put, Name: "off", State: 0}))
 		totals("a tag is disabled", [4]int64{2, 1, 2, 1}, [4]int64{})
 		require.NoError(t, s.apply(t.Context(), remove(3, 2), put(4, 2, "back")))
 		totals("a tag is deleted and restored", [4]int64{2, 1, 0, 1}, [4]int64{})
@@ -160,7 +161,7 @@ func TestCountersSurviveStorms(t *testing.T) {
 			for sequence := uint64(1); ctx.Err() == nil; sequence += 3 {
 				tag := 1 + rand.Uint64N(tags)
 				change := []tagfeed.Change{remove(sequence+1, tag), put(sequence+2, tag, "back"),
-					{Sequence: sequence + 3, TagID: 1 + rand.Uint64N(tags), Kind: tagfeed.Put, Name: "x", State: uint8(rand.N(2))}}
+					{Sequence: sequence + 3, TagID: 1 + rand.Uint64N(tags), Kind: changefeed.Put, Name: "x", State: uint8(rand.N(2))}}
 				for i := range change { // one by one, so that a writer may see the tag missing
 					for s.apply(t.Context(), change[i]) != nil && ctx.Err() == nil { // its connection was killed
 					}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
@@ -66,7 +67,7 @@ func (f fixture) replace(t *testing.T, snapshot tagfeed.Snapshot) {
 	require.NoError(t, f.Replace(t.Context(), f.offset(t), snapshot))
 }
 
-func (f fixture) offset(t *testing.T) tagfeed.Offset {
+func (f fixture) offset(t *testing.T) changefeed.Offset {
 	t.Helper()
 	offset, err := f.Offset(t.Context())
 	require.NoError(t, err)
@@ -79,17 +80,17 @@ func (f fixture) apply(ctx context.Context, changes ...tagfeed.Change) error {
 }
 
 func put(sequence, tag uint64, name string) tagfeed.Change {
-	return tagfeed.Change{Sequence: sequence, TagID: tag, Kind: tagfeed.Put, Name: name, State: 1}
+	return tagfeed.Change{Sequence: sequence, TagID: tag, Kind: changefeed.Put, Name: name, State: 1}
 }
 
 func remove(sequence, tag uint64) tagfeed.Change {
-	return tagfeed.Change{Sequence: sequence, TagID: tag, Kind: tagfeed.Delete}
+	return tagfeed.Change{Sequence: sequence, TagID: tag, Kind: changefeed.Delete}
 }
 
 // readModel returns the tags and the offset of the read model.
-func (f fixture) readModel(t testing.TB) (map[uint64]string, tagfeed.Offset) {
+func (f fixture) readModel(t testing.TB) (map[uint64]string, changefeed.Offset) {
 	t.Helper()
-	var offset tagfeed.Offset
+	var offset changefeed.Offset
 	names := map[uint64]string{}
 	require.NoError(t, f.db.Snapshot(context.WithoutCancel(t.Context()), func(tx *gorm.DB) error {
 		if err := tx.Table(f.db.Table("tag_offset")).Take(&offset).Error; err != nil {

@@ -10,6 +10,8 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 )
 
@@ -25,24 +27,24 @@ const updateTimeout = 30 * time.Second
 var _ tagfeed.ReadModel = (*Store)(nil)
 
 // Offset implements tagfeed.ReadModel. A write with an unknown tag waits for it.
-func (s *Store) Offset(ctx context.Context) (tagfeed.Offset, error) {
+func (s *Store) Offset(ctx context.Context) (changefeed.Offset, error) {
 	var row offsetRow
 	err := s.db.ForWrites().Read(ctx, func(db *gorm.DB) error { return db.Take(&row, 1).Error })
-	return tagfeed.Offset{Epoch: row.Epoch, Sequence: row.Sequence}, err
+	return changefeed.Offset{Epoch: row.Epoch, Sequence: row.Sequence}, err
 }
 
 // Apply implements tagfeed.ReadModel.
 func (s *Store) Apply(ctx context.Context, changes tagfeed.Changes) error {
 	return s.updateReadModel(ctx, func(tx *gorm.DB, offset *offsetRow) error {
 		if offset.Epoch != changes.Epoch {
-			return tagfeed.ErrStartOver
+			return follow.ErrStartOver
 		}
 		for _, change := range changes.Changes {
 			if change.Sequence <= offset.Sequence {
 				continue // another replica was faster
 			}
 			if change.Sequence != offset.Sequence+1 {
-				return tagfeed.ErrStartOver
+				return follow.ErrStartOver
 			}
 			if err := apply(tx, change); err != nil {
 				return err
@@ -54,7 +56,7 @@ func (s *Store) Apply(ctx context.Context, changes tagfeed.Changes) error {
 }
 
 func apply(tx *gorm.DB, change tagfeed.Change) error {
-	if change.Kind == tagfeed.Delete {
+	if change.Kind == changefeed.Delete {
 		return remove(tx, []uint64{change.TagID})
 	}
 	return put(tx, []tagProjectionRow{{ID: change.TagID, Name: change.Name, State: change.State}})
@@ -62,7 +64,7 @@ func apply(tx *gorm.DB, change tagfeed.Change) error {
 
 // Replace implements tagfeed.ReadModel. Tags in the snapshot keep their rows and
 // associations.
-func (s *Store) Replace(ctx context.Context, from tagfeed.Offset, snapshot tagfeed.Snapshot) error {
+func (s *Store) Replace(ctx context.Context, from changefeed.Offset, snapshot tagfeed.Snapshot) error {
 	return s.updateReadModel(ctx, func(tx *gorm.DB, offset *offsetRow) error {
 		if offset.Epoch != from.Epoch || offset.Sequence != from.Sequence {
 			return nil // another replica was faster

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
@@ -20,10 +22,10 @@ import (
 
 func TestReadModelIsInitiallyEmpty(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
-		require.Equal(t, tagfeed.Offset{}, s.offset(t))
-		require.ErrorIs(t, s.apply(t.Context(), put(1, 1, "a")), tagfeed.ErrStartOver, "no snapshot is loaded yet")
+		require.Equal(t, changefeed.Offset{}, s.offset(t))
+		require.ErrorIs(t, s.apply(t.Context(), put(1, 1, "a")), follow.ErrStartOver, "no snapshot is loaded yet")
 		s.replace(t, tagfeed.Snapshot{Epoch: epoch})
-		require.Equal(t, tagfeed.Offset{Epoch: epoch}, s.offset(t))
+		require.Equal(t, changefeed.Offset{Epoch: epoch}, s.offset(t))
 		require.NoError(t, s.apply(t.Context(), put(1, 1, "a")))
 	})
 }
@@ -39,7 +41,7 @@ func TestApply(t *testing.T) {
 		}{
 			{"no changes", nil, map[uint64]string{1: "tag 1 (1)", 2: "tag 2 (1)"}, 5},
 			{"new tag", []tagfeed.Change{put(6, 3, "三 😀")}, map[uint64]string{1: "tag 1 (1)", 2: "tag 2 (1)", 3: "三 😀 (1)"}, 6},
-			{"renamed, disabled, deleted", []tagfeed.Change{put(7, 1, "one"), {Sequence: 8, TagID: 2, Kind: tagfeed.Put, Name: "two"}, remove(9, 3)},
+			{"renamed, disabled, deleted", []tagfeed.Change{put(7, 1, "one"), {Sequence: 8, TagID: 2, Kind: changefeed.Put, Name: "two"}, remove(9, 3)},
 				map[uint64]string{1: "one (1)", 2: "two (0)"}, 9},
 			{"repeated", []tagfeed.Change{put(7, 1, "wrong"), put(8, 2, "wrong"), put(9, 3, "wrong")}, map[uint64]string{1: "one (1)", 2: "two (0)"}, 9},
 			{"overlapping", []tagfeed.Change{put(8, 1, "wrong"), put(9, 1, "wrong"), put(10, 1, "new")}, map[uint64]string{1: "new (1)", 2: "two (0)"}, 10},
@@ -49,7 +51,7 @@ func TestApply(t *testing.T) {
 			require.NoError(t, s.Apply(t.Context(), tagfeed.Changes{Epoch: epoch, Changes: c.changes}), c.name)
 			names, offset := s.readModel(t)
 			require.Equal(t, c.want, names, c.name)
-			require.Equal(t, tagfeed.Offset{Epoch: epoch, Sequence: c.at}, offset, c.name)
+			require.Equal(t, changefeed.Offset{Epoch: epoch, Sequence: c.at}, offset, c.name)
 		}
 	})
 }
@@ -66,10 +68,10 @@ func TestApplyStartsOver(t *testing.T) {
 			"old and a gap":    {Epoch: epoch, Changes: []tagfeed.Change{put(5, 1, "x"), put(7, 2, "x")}},
 			"epoch, no change": {Epoch: "other"},
 		} {
-			require.ErrorIs(t, s.Apply(t.Context(), changes), tagfeed.ErrStartOver, name)
+			require.ErrorIs(t, s.Apply(t.Context(), changes), follow.ErrStartOver, name)
 			names, offset := s.readModel(t)
 			require.Equal(t, map[uint64]string{1: "tag 1 (1)"}, names, name)
-			require.Equal(t, tagfeed.Offset{Epoch: epoch, Sequence: 5}, offset, name)
+			require.Equal(t, changefeed.Offset{Epoch: epoch, Sequence: 5}, offset, name)
 		}
 	})
 }
@@ -171,7 +173,7 @@ func TestReplaceKeepsAssociations(t *testing.T) {
 		s.replace(t, next)
 		names, offset := s.readModel(t)
 		require.Equal(t, map[uint64]string{2: "renamed (1)", 3: "tag 3 (0)", 4: "tag 4 (1)"}, names)
-		require.Equal(t, tagfeed.Offset{Epoch: epoch, Sequence: 9}, offset)
+		require.Equal(t, changefeed.Offset{Epoch: epoch, Sequence: 9}, offset)
 		require.Equal(t, []uint64{2, 3}, s.tagsOf(t, one.ID))
 		require.Empty(t, s.tagsOf(t, two.ID))
 		found, err := s.get(t.Context(), one.ID)
@@ -190,9 +192,9 @@ func TestReplaceByAnotherEpoch(t *testing.T) {
 		s.replace(t, other)
 		names, offset := s.readModel(t)
 		require.Equal(t, map[uint64]string{2: "b (1)"}, names)
-		require.Equal(t, tagfeed.Offset{Epoch: "another", Sequence: 1}, offset)
+		require.Equal(t, changefeed.Offset{Epoch: "another", Sequence: 1}, offset)
 		require.Equal(t, []uint64{2}, s.tagsOf(t, tagged.ID))
-		require.ErrorIs(t, s.apply(t.Context(), put(2, 2, "of the old epoch")), tagfeed.ErrStartOver)
+		require.ErrorIs(t, s.apply(t.Context(), put(2, 2, "of the old epoch")), follow.ErrStartOver)
 
 		s.replace(t, tagfeed.Snapshot{Epoch: "another", Sequence: 2})
 		names, _ = s.readModel(t)
@@ -205,7 +207,7 @@ func TestReplaceByAnotherEpoch(t *testing.T) {
 // must not undo the work of a faster one.
 func TestReplaceNeverGoesBackward(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
-		start := tagfeed.Offset{}
+		start := changefeed.Offset{}
 		require.NoError(t, s.Replace(t.Context(), start, snapshot(8, 1, 2)))
 		require.NoError(t, s.Replace(t.Context(), start, snapshot(5, 1)), "an older snapshot is no error")
 		require.NoError(t, s.Replace(t.Context(), start, snapshot(9, 1, 2, 3)), "nor is a newer one")
@@ -229,7 +231,7 @@ func TestConcurrentReplacements(t *testing.T) {
 		for n := range uint64(4) {
 			replica := open(t, cfg)
 			group.Go(func() {
-				if err := replica.Replace(t.Context(), tagfeed.Offset{}, snapshot(1+n, 1, 2+n)); err != nil {
+				if err := replica.Replace(t.Context(), changefeed.Offset{}, snapshot(1+n, 1, 2+n)); err != nil {
 					t.Errorf("replica %d: %v", n, err)
 				}
 			})

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/tracetest"
 	"github.com/achilles-blog/achilles/pkg/tracing"
@@ -26,10 +28,10 @@ func TestClientReadsTheFeed(t *testing.T) {
 	for name, base := range map[string]string{"plain": f.URL, "slash": f.URL + "/"} {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t, base, token, patience)
-			changes, err := client.Changes(t.Context(), 0, 2, 0)
+			changes, err := client.Changes(t.Context(), changefeed.Offset{}, 2, 0)
 			require.NoError(t, err)
 			require.Equal(t, tagfeed.Changes{Epoch: "first", Last: 3, Changes: []tagfeed.Change{
-				{Sequence: 1, TagID: 1, Kind: tagfeed.Put, Name: "一 😀", State: 1}, {Sequence: 2, TagID: 1, Kind: tagfeed.Delete},
+				{Sequence: 1, TagID: 1, Kind: changefeed.Put, Name: "一 😀", State: 1}, {Sequence: 2, TagID: 1, Kind: changefeed.Delete},
 			}}, changes)
 			snapshot, err := client.Snapshot(t.Context())
 			require.NoError(t, err)
@@ -44,7 +46,10 @@ func TestClientWaits(t *testing.T) {
 	var changes tagfeed.Changes
 	var err error
 	done := make(chan struct{})
-	go func() { defer close(done); changes, err = client.Changes(t.Context(), 0, 10, 9*time.Second) }()
+	go func() {
+		defer close(done)
+		changes, err = client.Changes(t.Context(), changefeed.Offset{}, 10, 9*time.Second)
+	}()
 	require.Eventually(t, func() bool { return f.count(changesPath) == 1 }, patience, time.Millisecond)
 	f.put(1, "a")
 	requireWithin(t, 5*time.Second, func() { <-done }) // the long poll would last nine
@@ -75,9 +80,9 @@ func TestClientErrors(t *testing.T) {
 			f := newFeed(t)
 			f.answer(c.instead)
 			client := newClient(t, f.URL, token, patience)
-			_, err := client.Changes(t.Context(), 0, 10, 0)
+			_, err := client.Changes(t.Context(), changefeed.Offset{}, 10, 0)
 			require.ErrorContains(t, err, c.want)
-			require.NotErrorIs(t, err, tagfeed.ErrStartOver)
+			require.NotErrorIs(t, err, follow.ErrStartOver)
 			require.NotContains(t, err.Error(), token.Reveal())
 			_, err = client.Snapshot(t.Context())
 			require.ErrorContains(t, err, c.want)
@@ -90,8 +95,8 @@ func TestClientStartsOver(t *testing.T) {
 	f := newFeed(t)
 	f.put(1, "a")
 	f.trim()
-	_, err := newClient(t, f.URL, token, patience).Changes(t.Context(), 0, 10, 0)
-	require.ErrorIs(t, err, tagfeed.ErrStartOver)
+	_, err := newClient(t, f.URL, token, patience).Changes(t.Context(), changefeed.Offset{}, 10, 0)
+	require.ErrorIs(t, err, follow.ErrStartOver)
 }
 
 func TestClientWithTheWrongToken(t *testing.T) {
@@ -114,14 +119,14 @@ func TestClientIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t, "http://"+address, token, 100*time.Millisecond)
 			dbtest.Within(t, 1500*time.Millisecond, func() {
-				_, err := client.Changes(t.Context(), 0, 10, 0)
+				_, err := client.Changes(t.Context(), changefeed.Offset{}, 10, 0)
 				require.Error(t, err)
 				_, err = client.Snapshot(t.Context())
 				require.Error(t, err)
 			})
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			_, err := client.Changes(ctx, 0, 10, 9*time.Second)
+			_, err := client.Changes(ctx, changefeed.Offset{}, 10, 9*time.Second)
 			require.ErrorIs(t, err, context.Canceled)
 		})
 	}
@@ -137,7 +142,7 @@ func TestClientPropagatesTheTrace(t *testing.T) {
 	ctx, request := traces.Tracer().Start(t.Context(), "request")
 	client := newClient(t, f.URL, token, patience)
 	for _, ctx := range []context.Context{ctx, t.Context()} {
-		_, err := client.Changes(ctx, 0, 10, 0)
+		_, err := client.Changes(ctx, changefeed.Offset{}, 10, 0)
 		require.NoError(t, err)
 	}
 	request.End()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 )
@@ -53,14 +54,14 @@ func (f *feed) put(id uint64, name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tags[id] = tagfeed.Tag{ID: id, Name: name, State: 1}
-	f.append(tagfeed.Change{TagID: id, Kind: tagfeed.Put, Name: name, State: 1})
+	f.append(tagfeed.Change{TagID: id, Kind: changefeed.Put, Name: name, State: 1})
 }
 
 func (f *feed) remove(id uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.tags, id)
-	f.append(tagfeed.Change{TagID: id, Kind: tagfeed.Delete})
+	f.append(tagfeed.Change{TagID: id, Kind: changefeed.Delete})
 }
 
 func (f *feed) append(change tagfeed.Change) {

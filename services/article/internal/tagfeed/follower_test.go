@@ -19,6 +19,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"gorm.io/gorm"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
@@ -59,8 +61,8 @@ func newReplica(t *testing.T, cfg database.Config, f *feed, change ...func(*opti
 	require.NoError(t, err)
 	core, logs := observer.New(zapcore.DebugLevel)
 	r := &replica{store: store.New(db, time.Hour), db: db, registry: prometheus.NewRegistry(), logs: logs}
-	r.Follower, err = tagfeed.NewFollower(newClient(t, o.url, o.token, patience), r.store, tagfeed.Options{
-		Wait: o.wait, CatchUpTimeout: o.catchUpTimeout, Ready: func() { r.ready.Add(1) }, Log: zap.New(core),
+	r.Follower, err = follow.NewFollower(newClient(t, o.url, o.token, patience), tagfeed.ReadModel(r.store), follow.Options{
+		Name: "tag", Wait: o.wait, CatchUpTimeout: o.catchUpTimeout, Ready: func() { r.ready.Add(1) }, Log: zap.New(core),
 	}, r.registry)
 	require.NoError(t, err)
 	return r
@@ -286,7 +288,7 @@ func TestNoBusyLoop(t *testing.T) {
 		"nothing new at once":  at(changesPath, tagfeed.Changes{Epoch: "first", Last: 1}),
 		"always gone":          at(changesPath, nil),
 		"always another epoch": at(changesPath, tagfeed.Changes{Epoch: "other", Last: 1}),
-		"always a gap":         at(changesPath, tagfeed.Changes{Epoch: "first", Changes: []tagfeed.Change{{Sequence: 9, Kind: tagfeed.Put, TagID: 1}}, Last: 9}),
+		"always a gap":         at(changesPath, tagfeed.Changes{Epoch: "first", Changes: []tagfeed.Change{{Sequence: 9, Kind: changefeed.Put, TagID: 1}}, Last: 9}),
 		"errors":               status(http.StatusBadGateway),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -500,6 +502,6 @@ func TestMetrics(t *testing.T) {
 	require.EqualValues(t, 150, r.metric(t, "lag_changes"))
 	require.Zero(t, r.metric(t, "failures_total"), "only failures of Run are counted")
 
-	_, err := tagfeed.NewFollower(nil, nil, tagfeed.Options{}, r.registry)
+	_, err := follow.NewFollower(tagfeed.NewClient("", "", 0), tagfeed.ReadModel(nil), follow.Options{Name: "tag"}, r.registry)
 	require.ErrorContains(t, err, "registering the metrics of the tag feed")
 }

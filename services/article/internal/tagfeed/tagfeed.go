@@ -1,34 +1,30 @@
-// Package tagfeed follows the change feed of the tag service. It maintains a read
-// model of the tags, so that reading articles needs no other service.
+// Package tagfeed has the types of the change feed of the tag service, which the article
+// service follows: it maintains a read model of the tags, so that reading articles needs no
+// other service.
 package tagfeed
 
 import (
-	"context"
-	"errors"
+	"time"
+
+	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
-// Kinds of changes.
-const (
-	Put    = "put"
-	Delete = "delete"
-)
-
-// Change is a change of one tag. A Put contains the whole tag.
+// Change is a change of one tag. One of the kind Put contains the whole tag.
 type Change struct {
-	Sequence uint64 `json:"sequence"`
-	TagID    uint64 `json:"tag_id"`
-	Kind     string `json:"kind"`
-	Name     string `json:"name"`
-	State    uint8  `json:"state"`
+	Sequence uint64          `json:"sequence"`
+	TagID    uint64          `json:"tag_id"`
+	Kind     changefeed.Kind `json:"kind"`
+	Name     string          `json:"name"`
+	State    uint8           `json:"state"`
 }
 
-// Changes is a batch of consecutive changes. Last is the sequence of the newest
-// change in the feed.
-type Changes struct {
-	Epoch   string   `json:"epoch"`
-	Changes []Change `json:"changes"`
-	Last    uint64   `json:"last"`
-}
+// Number implements changefeed.Entry.
+func (c Change) Number() uint64 { return c.Sequence }
+
+// Changes is a batch of consecutive changes.
+type Changes = changefeed.Changes[Change]
 
 // Tag is a tag in a snapshot.
 type Tag struct {
@@ -44,27 +40,24 @@ type Snapshot struct {
 	Tags     []Tag  `json:"tags"`
 }
 
-// Offset is the last change that was applied to the read model. Epoch is empty
-// until the first snapshot is loaded.
-type Offset struct {
-	Epoch    string
-	Sequence uint64
+// At implements follow.Snapshot.
+func (s Snapshot) At() changefeed.Offset {
+	return changefeed.Offset{Epoch: s.Epoch, Sequence: s.Sequence}
 }
 
-// ErrStartOver means that the changes do not follow the offset of the read model,
-// which must be replaced by a snapshot.
-var ErrStartOver = errors.New("the changes do not follow the offset of the tag read model")
+// Follower keeps the read model of the tags up to date.
+type Follower = follow.Follower[Change, Snapshot]
 
-// ReadModel stores the tags and the offset. Each method is one transaction: a
-// change takes effect exactly once, even if several replicas apply it or one
-// crashes.
-type ReadModel interface {
-	// Offset returns the current offset.
-	Offset(ctx context.Context) (Offset, error)
-	// Apply applies the changes after the current offset and skips the others.
-	// It returns ErrStartOver if the epoch differs or a change is missing.
-	Apply(ctx context.Context, changes Changes) error
-	// Replace replaces all tags by the snapshot if the current offset is from.
-	// Otherwise it does nothing: another replica was faster.
-	Replace(ctx context.Context, from Offset, snapshot Snapshot) error
+// ReadModel stores the tags.
+type ReadModel = follow.ReadModel[Change, Snapshot]
+
+// Client reads the feed of the tags.
+type Client = follow.Client[Change, Snapshot]
+
+// NewClient returns a client of the tag service at the base URL. The timeout of a
+// call is added to the time that the call asks the service to wait.
+func NewClient(base string, token settings.Secret, timeout time.Duration) *Client {
+	return follow.NewClient[Change, Snapshot](follow.Endpoint{
+		Name: "tag", Base: base, Changes: "/internal/v1/tag-changes", Snapshot: "/internal/v1/tag-snapshot", Token: token, Timeout: timeout,
+	})
 }

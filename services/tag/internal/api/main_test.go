@@ -18,6 +18,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/apitest"
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
@@ -106,11 +107,11 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	s.keySet = apitest.KeySet(t)
 	principal := func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }
 	limits := ratelimit.New(ratelimit.Deps{Service: "tag", Principal: principal}, o.config.Limits)
+	watcher := changefeed.NewWatcher(changefeed.WatcherOptions{Head: s.store.LastChange, Interval: o.pollInterval, Draining: s.draining})
+	dbtest.Work(t, watcher.Run)
 	(&api.API{
-		Access: []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
-		Tags: tag.NewService(countingStore{s.store, &s.reads}, tag.Options{
-			Changed: tag.NewBroadcaster(), PollInterval: o.pollInterval, Draining: s.draining,
-		}),
+		Access:    []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
+		Tags:      tag.NewService(countingStore{s.store, &s.reads}, watcher),
 		Binder:    binder,
 		Paging:    requests.Paging{DefaultSize: o.config.App.DefaultPageSize, MaxSize: o.config.App.MaxPageSize, MaxOffset: o.config.App.MaxOffset},
 		Memory:    responses.NewMemory(s.memory, limits.Client),

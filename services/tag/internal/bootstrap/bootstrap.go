@@ -6,15 +6,12 @@ import (
 	"context"
 	"fmt"
 
-	"go.uber.org/zap"
-
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/services/tag/internal/api"
-	"github.com/achilles-blog/achilles/services/tag/internal/notifier"
 	"github.com/achilles-blog/achilles/services/tag/internal/store"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 	"github.com/achilles-blog/achilles/services/tag/migrations"
@@ -59,37 +56,8 @@ func newTags(base *service.Service, config Config) *tag.Service {
 	stored := store.New(base.DB, config.Idempotency.Retention)
 	sweeper := replay.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
 	base.Process.Go("idempotency sweeper", sweeper.Run)
-	changed := tag.NewBroadcaster()
-	trimmer := tag.Trimmer{
-		Store: stored, Retention: config.Feed.Retention, Interval: config.Feed.TrimInterval,
-		Report: func(removed int64, err error) { reportTrim(base.Log, removed, err) },
-	}
-	base.Process.Go("feed trimmer", trimmer.Run)
-	return tag.NewService(stored, tag.Options{
-		Changed: changed, Announce: announcer(base, changed),
-		PollInterval: config.Feed.PollInterval, Draining: base.Process.Draining(),
-	})
-}
-
-func reportTrim(log *zap.Logger, removed int64, err error) {
-	switch {
-	case err != nil:
-		log.Warn("old changes could not be removed from the feed", zap.Error(err))
-	case removed > 0:
-		log.Info("removed old changes from the feed", zap.Int64("changes", removed))
-	}
-}
-
-// announcer returns a function that notifies other replicas of a change, or nil
-// without Redis.
-func announcer(base *service.Service, changed *tag.Broadcaster) func() {
-	if base.Redis == nil {
-		return nil
-	}
-	between := notifier.New(base.Redis, changed, base.Log)
-	base.Process.Go("notifier publish", between.Publish)
-	base.Process.Go("notifier listen", between.Listen)
-	return between.Announce
+	feed := base.Feed(service.Feed{Config: config.Feed.Config, Trim: stored.Trim}, service.FeedPart{Name: "tags", Last: stored.LastChange})
+	return tag.NewService(stored, feed[0])
 }
 
 func recount(ctx context.Context, db *database.DB) (repaired []string, err error) {

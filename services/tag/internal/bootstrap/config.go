@@ -2,8 +2,8 @@ package bootstrap
 
 import (
 	"errors"
-	"time"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/pkg/requests"
@@ -45,11 +45,9 @@ func (c APIConfig) paging() requests.Paging {
 
 // FeedConfig is the section Feed, the feed of changes that other services read.
 type FeedConfig struct {
-	Token        settings.Secret `mapstructure:"Token" usage:"token that readers of the feed must send, at least 32 characters; empty: all are rejected" validate:"omitempty,min=32" allowed:"at least 32 characters, as openssl rand -hex 32 prints them"`
-	TokenFile    string          `mapstructure:"TokenFile" usage:"file that holds Token"`
-	Retention    time.Duration   `mapstructure:"Retention" usage:"how long changes are kept; a reader that is further behind starts from a snapshot" validate:"gt=0"`
-	TrimInterval time.Duration   `mapstructure:"TrimInterval" usage:"how often older changes are removed" validate:"gt=0"`
-	PollInterval time.Duration   `mapstructure:"PollInterval" usage:"how often a waiting reader looks for changes made by other replicas" validate:"min=10ms"`
+	Token             settings.Secret `mapstructure:"Token" usage:"token that readers of the feed must send, at least 32 characters; empty: all are rejected" validate:"omitempty,min=32" allowed:"at least 32 characters, as openssl rand -hex 32 prints them"`
+	TokenFile         string          `mapstructure:"TokenFile" usage:"file that holds Token"`
+	changefeed.Config `mapstructure:",squash"`
 }
 
 // defaults returns settings with which the service runs on SQLite, without a
@@ -59,11 +57,7 @@ func defaults() Config {
 		Config:      service.Default(),
 		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxOffset: 10_000},
 		Idempotency: replay.Default(),
-		Feed: FeedConfig{
-			Retention:    7 * 24 * time.Hour,
-			TrimInterval: 10 * time.Minute,
-			PollInterval: 200 * time.Millisecond,
-		},
+		Feed:        FeedConfig{Config: changefeed.Default()},
 	}
 	config.Database.DBType, config.Database.DBName = database.SQLite, "achilles_tag"
 	config.Server.HTTPPort, config.Server.AdminPort = 8081, 9081

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
@@ -26,7 +27,7 @@ type readModel map[uint64]tag.Tag
 
 func (c readModel) apply(changes []tag.Change) {
 	for _, change := range changes {
-		if change.Kind == tag.Delete {
+		if change.Kind == changefeed.Delete {
 			delete(c, change.TagID)
 			continue
 		}

@@ -69,7 +69,7 @@ func (s *Store) list(ctx context.Context, key listKey) (*tag.List, error) {
 		return scan(rows, found)
 	})
 	if err == nil && !counters {
-		err = errNoSequence
+		err = s.feed.ErrNoRow()
 	}
 	slices.SortFunc(found.Tags, func(a, b tag.Tag) int { return cmp.Compare(a.ID, b.ID) })
 	return found, err

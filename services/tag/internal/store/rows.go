@@ -55,19 +55,3 @@ type sequenceRow struct {
 
 // TableName implements gorm's TablerWithNamer.
 func (sequenceRow) TableName(namer schema.Namer) string { return namer.TableName("tag_sequence") }
-
-type changeRow struct {
-	Sequence  uint64 `gorm:"primaryKey;autoIncrement:false"`
-	CreatedAt time.Time
-	TagID     uint64
-	Kind      tag.Kind
-	Name      string
-	State     tag.State
-}
-
-// TableName implements gorm's TablerWithNamer.
-func (changeRow) TableName(namer schema.Namer) string { return namer.TableName("tag_change") }
-
-func (r changeRow) change() tag.Change {
-	return tag.Change{Sequence: r.Sequence, TagID: r.TagID, Kind: r.Kind, Name: r.Name, State: r.State}
-}

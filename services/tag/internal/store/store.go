@@ -10,6 +10,8 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/sqlfeed"
 	"github.com/achilles-blog/achilles/pkg/coalesce"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
@@ -21,6 +23,7 @@ import (
 // Store implements tag.Store on MySQL, MariaDB and SQLite.
 type Store struct {
 	db        *database.DB
+	feed      sqlfeed.Feed
 	retention time.Duration
 	tags      *coalesce.Group[uint64, *tag.Shared]
 	lists     *coalesce.Group[listKey, *tag.List]
@@ -31,7 +34,7 @@ var _ tag.Store = (*Store)(nil)
 // New returns a Store on a database with the current schema. A POST under an
 // Idempotency-Key can be repeated for the given retention.
 func New(db *database.DB, retention time.Duration) *Store {
-	s := &Store{db: db, retention: retention}
+	s := &Store{db: db, feed: newFeed(db), retention: retention}
 	s.tags = coalesce.New(coalesce.Config{Timeout: db.Timeout()}, s.read)
 	s.lists = newLists(s)
 	return s
@@ -49,7 +52,7 @@ func (s *Store) Create(ctx context.Context, draft tag.Draft, key idempotency.Key
 		}
 		return row.tag(), nil
 	}, func(tx *gorm.DB, _ tag.Tag) error {
-		return s.appendChange(tx, tag.Put, row, counts{}.plus(row.State, 1))
+		return s.appendChange(tx, changefeed.Put, row, counts{}.plus(row.State, 1))
 	})
 }
 
@@ -78,7 +81,7 @@ func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft, precondi
 		if err := tx.Select(append(changed, row.touch(draft.Actor)...)).Updates(&row).Error; err != nil {
 			return mapNameExists(err)
 		}
-		return s.appendChange(tx, tag.Put, row, counts{}.plus(before, -1).plus(row.State, 1))
+		return s.appendChange(tx, changefeed.Put, row, counts{}.plus(before, -1).plus(row.State, 1))
 	})
 	return row.tag(), err
 }
@@ -94,7 +97,7 @@ func (s *Store) Delete(ctx context.Context, id uint64, actor string, preconditio
 		if err := tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": now, "updated_by": actor}).Error; err != nil {
 			return err
 		}
-		return s.appendChange(tx, tag.Delete, row, counts{}.plus(row.State, -1))
+		return s.appendChange(tx, changefeed.Delete, row, counts{}.plus(row.State, -1))
 	})
 }
 

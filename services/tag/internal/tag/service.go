@@ -4,33 +4,20 @@ import (
 	"context"
 	"time"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
 )
 
-// Options are what a Service needs beside its store.
-type Options struct {
-	// Changed wakes waiting readers of the feed after each change.
-	Changed *Broadcaster
-	// Announce, if not nil, notifies the other replicas of a change. It must not
-	// block.
-	Announce func()
-	// PollInterval is how often a waiting reader queries the database for changes
-	// that it was not notified of.
-	PollInterval time.Duration
-	// Draining ends the wait of all readers when it is closed.
-	Draining <-chan struct{}
-}
-
 // Service implements the tag service on a Store.
 type Service struct {
-	store   Store
-	options Options
+	store Store
+	feed  *changefeed.Watcher
 }
 
-// NewService returns a Service.
-func NewService(store Store, options Options) *Service {
-	return &Service{store: store, options: options}
+// NewService returns a Service. feed wakes readers of the feed after each change.
+func NewService(store Store, feed *changefeed.Watcher) *Service {
+	return &Service{store: store, feed: feed}
 }
 
 // Create creates a tag, enabled unless the draft has another state. See
@@ -79,40 +66,18 @@ func (s *Service) Delete(ctx context.Context, id uint64, actor string, precondit
 // notify wakes the readers of the feed, on this and other replicas, unless the
 // write failed. It returns err.
 func (s *Service) notify(err error) error {
-	if err != nil {
-		return err
+	if err == nil {
+		s.feed.Changed()
 	}
-	s.options.Changed.Broadcast()
-	if s.options.Announce != nil {
-		s.options.Announce()
-	}
-	return nil
+	return err
 }
 
 // Changes returns the changes after an offset. If there are none, it waits for
-// one, at most as long as wait. A drain ends the wait, so that the reader goes on
-// with another replica.
+// one, at most as long as wait; see changefeed.Poll.
 func (s *Service) Changes(ctx context.Context, after uint64, limit int, wait time.Duration) (Changes, error) {
-	deadline := time.NewTimer(wait)
-	defer deadline.Stop()
-	for {
-		changed := s.options.Changed.Next()
-		found, err := s.store.Changes(ctx, after, limit)
-		if err != nil || len(found.Changes) > 0 || wait <= 0 {
-			return found, err
-		}
-		poll := time.NewTimer(s.options.PollInterval)
-		select {
-		case <-changed:
-		case <-poll.C:
-		case <-deadline.C:
-			wait = 0
-		case <-s.options.Draining:
-			wait = 0
-		case <-ctx.Done():
-		}
-		poll.Stop()
-	}
+	return changefeed.Poll(ctx, s.feed, changefeed.Request{After: after, Wait: wait}, func(ctx context.Context) (Changes, error) {
+		return s.store.Changes(ctx, after, limit)
+	})
 }
 
 // Snapshot returns all tags as of one offset in the feed.

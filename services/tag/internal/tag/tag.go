@@ -93,6 +93,8 @@ type Store interface {
 	// Changes returns at most limit changes after an offset, in order and without
 	// gaps, or ChangesTrimmed if some of them have been removed.
 	Changes(ctx context.Context, after uint64, limit int) (Changes, error)
+	// LastChange returns the number of the newest change.
+	LastChange(ctx context.Context) (uint64, error)
 	// Snapshot returns all tags as of one offset in the feed.
 	Snapshot(ctx context.Context) (Snapshot, error)
 	// Trim removes at most limit changes that were made before the given time,

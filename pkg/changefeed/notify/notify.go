@@ -1,7 +1,7 @@
-// Package notifier notifies the replicas of the tag service of each other's changes
-// through Redis, so that long polls return before the database is polled again. Lost
+// Package notify notifies the replicas of a service of each other's changes through Redis, so
+// that readers who wait for a change get it before the database is asked again. Lost
 // notifications only delay them.
-package notifier
+package notify
 
 import (
 	"context"
@@ -9,26 +9,23 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
-
-	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
-
-// channel is the Redis channel. Its messages are empty.
-const channel = "achilles:tag-changed"
 
 const retryInterval = time.Second
 
-// Notifier connects the broadcasters of all replicas.
+// Notifier connects all replicas of a service.
 type Notifier struct {
-	client      redis.UniversalClient
-	broadcaster *tag.Broadcaster
-	log         *zap.Logger
-	pending     chan struct{}
+	client  redis.UniversalClient
+	channel string
+	changed func()
+	log     *zap.Logger
+	pending chan struct{}
 }
 
-// New returns a notifier that calls broadcaster.Broadcast for every message.
-func New(client redis.UniversalClient, broadcaster *tag.Broadcaster, log *zap.Logger) *Notifier {
-	return &Notifier{client: client, broadcaster: broadcaster, log: log, pending: make(chan struct{}, 1)}
+// New returns a notifier of the service with the given name. It calls changed for every
+// message. Messages are empty.
+func New(client redis.UniversalClient, service string, changed func(), log *zap.Logger) *Notifier {
+	return &Notifier{client: client, channel: "achilles:" + service + "-changed", changed: changed, log: log, pending: make(chan struct{}, 1)}
 }
 
 // Announce notifies the other replicas of a change. It never blocks: changes while a
@@ -47,18 +44,18 @@ func (n *Notifier) Publish(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-n.pending:
-			if err := n.client.Publish(ctx, channel, "").Err(); err != nil && ctx.Err() == nil {
+			if err := n.client.Publish(ctx, n.channel, "").Err(); err != nil && ctx.Err() == nil {
 				n.log.Debug("publishing a change in Redis failed", zap.Error(err))
 			}
 		}
 	}
 }
 
-// Listen calls Broadcast whenever a replica announces a change, until ctx ends. While
+// Listen calls changed whenever a replica announces a change, until ctx ends. While
 // Redis is unavailable, or rejects the subscription, it retries, and logs the first
 // failure after a message.
 func (n *Notifier) Listen(ctx context.Context) error {
-	subscription := n.client.Subscribe(ctx, channel)
+	subscription := n.client.Subscribe(ctx, n.channel)
 	unsubscribe := func() { _ = subscription.Close() }
 	defer unsubscribe()
 	// ReceiveMessage ignores the end of ctx, and returns when the connection is closed.
@@ -70,7 +67,7 @@ func (n *Notifier) Listen(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			n.broadcaster.Broadcast()
+			n.changed()
 			failing = false
 			continue
 		case !failing:
@@ -82,7 +79,7 @@ func (n *Notifier) Listen(ctx context.Context) error {
 			return nil
 		case <-time.After(retryInterval):
 			// go-redis subscribes again after a lost connection, but not after an error reply.
-			_ = subscription.Subscribe(ctx, channel)
+			_ = subscription.Subscribe(ctx, n.channel)
 		}
 	}
 }

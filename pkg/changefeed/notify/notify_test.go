@@ -1,4 +1,4 @@
-package notifier_test
+package notify_test
 
 import (
 	"context"
@@ -13,10 +13,10 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/achilles-blog/achilles/pkg/cache"
+	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/notify"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/settings"
-	"github.com/achilles-blog/achilles/services/tag/internal/notifier"
-	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
@@ -25,8 +25,8 @@ const patience = 20 * time.Second
 
 // replica is the notifier of one process.
 type replica struct {
-	*notifier.Notifier
-	broadcaster *tag.Broadcaster
+	*notify.Notifier
+	broadcaster *changefeed.Broadcaster
 	stop        func()
 }
 
@@ -34,8 +34,8 @@ type replica struct {
 func start(t *testing.T, addresses ...string) *replica {
 	t.Helper()
 	client := open(t, addresses...)
-	r := &replica{broadcaster: tag.NewBroadcaster()}
-	r.Notifier = notifier.New(client, r.broadcaster, zaptest.NewLogger(t))
+	r := &replica{broadcaster: changefeed.NewBroadcaster()}
+	r.Notifier = notify.New(client, "tag", r.broadcaster.Broadcast, zaptest.NewLogger(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	out, in := make(chan error, 1), make(chan error, 1)
 	go func() { out <- r.Publish(ctx) }()
@@ -182,10 +182,10 @@ func TestRefusedSubscription(t *testing.T) {
 	client := cache.Open(cfg)
 	t.Cleanup(func() { _ = client.Close() })
 	core, logs := observer.New(zapcore.WarnLevel)
-	broadcaster := tag.NewBroadcaster()
+	broadcaster := changefeed.NewBroadcaster()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- notifier.New(client, broadcaster, zap.New(core)).Listen(ctx) }()
+	go func() { ended <- notify.New(client, "tag", broadcaster.Broadcast, zap.New(core)).Listen(ctx) }()
 	require.Eventually(t, func() bool { return logs.Len() > 0 }, patience, time.Millisecond)
 	require.Contains(t, logs.All()[0].ContextMap()["error"], "NOPERM")
 

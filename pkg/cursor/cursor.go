@@ -63,7 +63,7 @@ func TimeKey(at time.Time) string { return at.UTC().Format(timeFormat) }
 // Time returns the time that Key is. If it is none, the error is that of Parse.
 func (p Position) Time() (time.Time, error) {
 	at, err := time.Parse(timeFormat, p.Key)
-	if err != nil || TimeKey(at) != p.Key {
+	if err != nil || at.Year() == 0 || TimeKey(at) != p.Key { // databases have no year 0
 		return time.Time{}, Invalid()
 	}
 	return at, nil

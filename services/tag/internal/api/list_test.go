@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/cursor"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
@@ -69,6 +70,8 @@ func TestPaging(t *testing.T) {
 		} {
 			t.Run(c.query, func(t *testing.T) {
 				response := s.list(t, c.query)
+				require.Equal(t, c.page*c.size < total, response.Pager.Next != "")
+				response.Pager.Next = ""
 				require.Equal(t, responses.Pager{Page: c.page, PageSize: c.size, TotalRows: total, TotalRelation: responses.Exact}, response.Pager)
 				require.NotNil(t, response.List)
 				require.Equal(t, append([]string{}, c.want...), names(response.List))
@@ -136,6 +139,22 @@ func TestFilters(t *testing.T) {
 			{"name=" + url.QueryEscape("Go\x00"), nil},
 			{"name=", nil},
 			{"name=deleted", nil},
+			{"prefix=G", []string{"Go", "Go 语言", "Gö"}},
+			{"prefix=Go", []string{"Go", "Go 语言"}},
+			{"prefix=Go%20", []string{"Go 语言"}},
+			{"prefix=g", []string{"go"}},
+			{"prefix=%25", nil},
+			{"prefix=_", nil},
+			{"prefix=100%25_", []string{"100%_a"}},
+			{"prefix=", []string{"100%_a", "Go", "Go 语言", "Gö", "a+b&c=d", "go", "🦄"}},
+			{"prefix=G&order_by=-id&state=1", []string{"Gö", "Go 语言", "Go"}},
+			{"prefix=Go%00", nil},
+			{"prefix=G&name=Go", []string{"Go"}},
+			{"prefix=a&name=Go", nil},
+			{"prefix=Go%CC%88", []string{"Gö"}}, // the same text in another normalization form
+			{"order_by=-name&state=0", []string{"🦄", "go"}},
+			{"order_by=-created_at&state=0", []string{"🦄", "go"}},
+			{"order_by=created_at", []string{"Go", "go", "Go 语言", "🦄", "100%_a", "Gö", "a+b&c=d"}},
 			{"name=Go&state=1", []string{"Go"}},
 			{"name=Go&state=0", nil},
 			{"state=1&page=2&page_size=2", []string{"100%_a", "Gö"}},
@@ -158,6 +177,9 @@ func TestInvalidFilters(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		long := strings.Repeat("字", 101)
+		var coded *errcode.Error
+		require.ErrorAs(t, cursor.Invalid(), &coded)
+		damaged := coded.Details[0].Text
 		for _, c := range []struct {
 			query, zh, en, tw string
 		}{
@@ -173,6 +195,16 @@ func TestInvalidFilters(t *testing.T) {
 			{"page=2&page=3", "page只能出现一次", "page must be given only once", "page只能出現一次"},
 			{"name=a&name=b", "name只能出现一次", "name must be given only once", "name只能出現一次"},
 			{"name=%FF", "内容必须是 UTF-8 编码", "the content must be UTF-8", "內容必須是 UTF-8 編碼"},
+			{"prefix=" + url.QueryEscape(long), "prefix长度不能超过100个字符", "prefix must be a maximum of 100 characters in length", "prefix長度不能超過100個字元"},
+			{"prefix=a&prefix=b", "prefix只能出现一次", "prefix must be given only once", "prefix只能出現一次"},
+			{"order_by=state", "order_by必须是[id -id name -name created_at -created_at]中的一个", "order_by must be one of [id -id name -name created_at -created_at]", "order_by必須是[id -id name -name created_at -created_at]中的一個"},
+			{"order_by=", "order_by必须是[id -id name -name created_at -created_at]中的一个", "order_by must be one of [id -id name -name created_at -created_at]", "order_by必須是[id -id name -name created_at -created_at]中的一個"},
+			{"order_by=id&order_by=id", "order_by只能出现一次", "order_by must be given only once", "order_by只能出現一次"},
+			{"orderby=id", `没有字段"orderby", 是否指order_by`, `there is no field "orderby"; did you mean order_by?`, `沒有欄位"orderby", 是否指order_by`},
+			{"after=", damaged.ZH, damaged.EN, damaged.ZHHantTW},
+			{"after=1", damaged.ZH, damaged.EN, damaged.ZHHantTW},
+			{"after=x&after=x", "after只能出现一次", "after must be given only once", "after只能出現一次"},
+			{"after=x&page=1", "page不能与after同时使用", "page must not be sent together with after", "page不能與after同時使用"},
 			{"Name=a", `没有字段"Name", 是否指name`, `there is no field "Name"; did you mean name?`, `沒有欄位"Name", 是否指name`},
 			{"state=1;name=a", "state必须是整数", "state must be an integer", "state必須是整數"},
 		} {

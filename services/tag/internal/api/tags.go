@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/cursor"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
@@ -146,24 +147,49 @@ func (a *API) createTag(c *gin.Context) {
 	responses.Created(c, fmt.Sprintf("/api/v1/tags/%d", created.ID), etag(created), toResponse(created), replayed, nil)
 }
 
-// TagFilter selects the tags of a list. White space around the name is removed,
-// because MySQL ignores trailing spaces when it compares names and SQLite does not.
+// TagFilter selects the tags of a list and their order. White space around the name is
+// removed, because MySQL ignores trailing spaces when it compares names and SQLite does
+// not.
 type TagFilter struct {
-	Name  *string `json:"name" validate:"omitempty,max=100" text:"nfc,trim"`
-	State *int    `json:"state" validate:"omitempty,oneof=0 1"`
+	Name    *string `json:"name" validate:"omitempty,max=100" text:"nfc,trim"`
+	Prefix  *string `json:"prefix" validate:"omitempty,max=100" text:"nfc"`
+	State   *int    `json:"state" validate:"omitempty,oneof=0 1"`
+	OrderBy *string `json:"order_by" validate:"omitempty,oneof=id -id name -name created_at -created_at"`
 	// any text, see requests.Paging
-	Page     string `json:"page"`
-	PageSize string `json:"page_size"`
+	Page     string  `json:"page"`
+	PageSize string  `json:"page_size"`
+	After    *string `json:"after"`
+}
+
+// order returns the order of the list. Without order_by it is by id, with a prefix by name.
+func (f TagFilter) order() tag.Order {
+	switch {
+	case f.OrderBy != nil:
+		return tag.ParseOrder(*f.OrderBy)
+	case f.Prefix != nil:
+		return tag.Order{By: tag.ByName}
+	default:
+		return tag.Order{By: tag.ByID}
+	}
+}
+
+// cursors returns the list that the cursors of the request belong to.
+func (f TagFilter) cursors() cursor.List {
+	return cursor.List{
+		Route: "/api/v1/tags", Order: f.order().String(), Filters: requests.Filters(f, "order_by", "page", "page_size", "after"),
+	}
 }
 
 // listTags lists tags.
 //
-//	@Summary	List tags, oldest first
+//	@Summary	List tags, oldest first unless order_by says otherwise
 //	@ID	listTags
 //	@Tags		tags
 //	@Produce	json
 //	@Param		name		query		string						false	"exactly this name"			maxLength(100)
+//	@Param		prefix		query		string						false	"the beginning of the name; case counts, and % and _ stand for themselves"	maxLength(100)
 //	@Param		state		query		int							false	"1 enabled, 0 disabled"		Enums(0, 1)
+//	@Param		order_by	query		string						false	"- is descending; id by default, name with a prefix. A prefix of more than 1,000 tags can only be ordered by name"	Enums(id, -id, name, -name, created_at, -created_at)
 //	@Success	200			{object}	responses.ListEnvelope[Tag]	"a page; the pager echoes what was used"
 //	@Failure	400	{object}	responses.Problem	"invalid filter (10000001)"
 //	@Security	AppToken
@@ -175,7 +201,8 @@ func (a *API) listTags(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	page, err := a.Paging.Parse(request.Page, request.PageSize)
+	cursors := request.cursors()
+	page, err := a.Paging.ParseAfter(request.Page, request.PageSize, request.After, cursors)
 	if err != nil {
 		responses.Error(c, err)
 		return
@@ -186,8 +213,9 @@ func (a *API) listTags(c *gin.Context) {
 		return
 	}
 	defer reserved.Release()
-	filter := tag.Filter{Name: request.Name, State: newState(request.State)}
-	found, err := a.Tags.List(c.Request.Context(), viewer(c), filter, tag.Page{Offset: page.Offset(), Limit: page.Size})
+	filter := tag.Filter{Name: request.Name, Prefix: request.Prefix, State: newState(request.State)}
+	wanted := tag.Page{Offset: page.Offset(), Limit: page.Size, Order: request.order(), After: page.After}
+	found, err := a.Tags.List(c.Request.Context(), viewer(c), filter, wanted)
 	switch {
 	case errors.Is(err, tag.ErrUnauthenticated):
 		auth.Unauthorized(c)
@@ -196,9 +224,23 @@ func (a *API) listTags(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.ListTagsFailed)
 		return
 	}
+	respondWithList(c, found, pagerOf(found, page, wanted.Order, cursors), reserved)
+}
+
+func pagerOf(found *tag.List, page requests.Page, order tag.Order, cursors cursor.List) responses.Pager {
 	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total, TotalRelation: responses.Exact}
+	if found.AtLeast {
+		pager.TotalRelation = responses.AtLeast
+	}
+	if found.More {
+		pager.Next = cursors.New(order.Position(found.Tags[len(found.Tags)-1]))
+	}
+	return pager
+}
+
+func respondWithList(c *gin.Context, found *tag.List, pager responses.Pager, reserved *responses.Reservation) {
 	pageTag := responses.PageETag(shape, pager, []string{found.Version()})
-	encoder.SharedList(c, pageTag, &found.Encodings, sizeOf(found.Tags), PageMemory(page.Size), func() []Tag {
+	encoder.SharedList(c, pageTag, &found.Encodings, sizeOf(found.Tags), PageMemory(pager.PageSize), func() []Tag {
 		list := make([]Tag, 0, len(found.Tags))
 		for _, t := range found.Tags {
 			list = append(list, toResponse(t))

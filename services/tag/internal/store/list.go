@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -16,8 +15,8 @@ import (
 // without a tag there is one row of NULL.
 const listQuery = `SELECT numbers.total, t.id, t.created_at, t.created_by, t.updated_at, t.updated_by, t.name, t.state, t.revision
 FROM (%s) AS numbers
-LEFT JOIN (SELECT id FROM %[2]s WHERE %[3]s ORDER BY id LIMIT ? OFFSET ?) AS page ON 1 = 1
-LEFT JOIN %[2]s AS t ON t.id = page.id`
+LEFT JOIN (%s) AS page ON 1 = 1
+LEFT JOIN %s AS t ON t.id = page.id`
 
 // maxListsWaiting is the number of lists that wait for the database. A list is more work
 // than a single read, so the queue is shorter.
@@ -25,7 +24,7 @@ const maxListsWaiting = 128
 
 // listKey is what a list depends on. Lists with equal keys share a query.
 type listKey struct {
-	name            string
+	name, prefix    string
 	state           tag.State
 	named, hasState bool // whether name and state are conditions
 	page            tag.Page
@@ -35,6 +34,9 @@ func keyOf(filter tag.Filter, page tag.Page) listKey {
 	key := listKey{named: filter.Name != nil, hasState: filter.State != nil, page: page}
 	if key.named {
 		key.name = *filter.Name
+	}
+	if filter.Prefix != nil {
+		key.prefix = *filter.Prefix
 	}
 	if key.hasState {
 		key.state = *filter.State
@@ -53,41 +55,32 @@ func (s *Store) List(ctx context.Context, filter tag.Filter, page tag.Page) (*ta
 }
 
 func (s *Store) list(ctx context.Context, key listKey) (*tag.List, error) {
-	found := &tag.List{}
-	where, values := "is_deleted = 0", []any{}
-	if key.named {
-		where, values = "active_name = ?", append(values, key.name)
+	page, err := s.page(key)
+	if err != nil {
+		return nil, err
 	}
-	if key.hasState {
-		where, values = where+" AND state = ?", append(values, key.state)
-	}
-	numbers, counted := s.numbers(key, where, values)
-	values = append(append(counted, values...), key.page.Limit, key.page.Offset)
-	counters := false
-	err := s.db.Query(ctx, fmt.Sprintf(listQuery, numbers, s.db.Table("tag"), where), values, func(rows *sql.Rows) error {
+	found, numbers, counters := &tag.List{}, s.numbers(key), false
+	query := fmt.Sprintf(listQuery, numbers.text, page.text, s.db.Table("tag"))
+	err = s.db.Query(ctx, query, slices.Concat(numbers.values, page.values), func(rows *sql.Rows) error {
 		counters = true
 		return scan(rows, found)
 	})
-	if err == nil && !counters {
-		err = s.feed.ErrNoRow()
-	}
-	slices.SortFunc(found.Tags, func(a, b tag.Tag) int { return cmp.Compare(a.ID, b.ID) })
-	return found, err
-}
-
-// numbers returns a query of the number of tags, with its values. At most one tag has a
-// name; other numbers are counters.
-func (s *Store) numbers(key listKey, where string, values []any) (query string, counted []any) {
-	column := "enabled_tags + disabled_tags"
 	switch {
-	case key.named:
-		return "SELECT COUNT(*) AS total FROM " + s.db.Table("tag") + " WHERE " + where, append(counted, values...)
-	case key.hasState && key.state == tag.Enabled:
-		column = "enabled_tags"
-	case key.hasState:
-		column = "disabled_tags"
+	case err != nil:
+		return found, err
+	case !counters:
+		return found, s.feed.ErrNoRow()
+	case found.Total > tag.MaxCounted && key.prefix != "":
+		found.Total, found.AtLeast = tag.MaxCounted, true
+		if key.sorted() {
+			return nil, tag.TooManyToSort()
+		}
 	}
-	return "SELECT " + column + " AS total FROM " + s.db.Table("tag_sequence") + " WHERE id = 1", nil
+	slices.SortFunc(found.Tags, key.page.Order.Compare) // a join has no order
+	if found.More = len(found.Tags) > key.page.Limit; found.More {
+		found.Tags = found.Tags[:key.page.Limit]
+	}
+	return found, nil
 }
 
 // scan adds a row of listQuery to a list.

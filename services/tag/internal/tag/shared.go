@@ -19,6 +19,10 @@ type Shared struct {
 type List struct {
 	Tags  []Tag
 	Total int64
+	// AtLeast reports that there are more than Total: counting ended there.
+	AtLeast bool
+	// More reports whether there are tags behind the page.
+	More bool
 	// Encodings has the responses that are made from it.
 	Encodings coalesce.Memo[string, []byte]
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/achilles-blog/achilles/pkg/cursor"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
 )
 
@@ -64,13 +65,18 @@ type Precondition func(version string) error
 
 // Filter selects the tags of a list; a nil field selects all.
 type Filter struct {
-	Name  *string
-	State *State
+	Name *string
+	// Prefix is the beginning of the names.
+	Prefix *string
+	State  *State
 }
 
 // Page selects a part of a list.
 type Page struct {
 	Offset, Limit int
+	Order         Order
+	// After, if valid, is the position of the tag before the page.
+	After cursor.Position
 }
 
 // Store stores tags and their changes. Its errors are those of the context or the
@@ -83,7 +89,8 @@ type Store interface {
 	Create(ctx context.Context, draft Draft, key idempotency.Key) (created Tag, replayed bool, err error)
 	// Get returns the tag, unless it is deleted.
 	Get(ctx context.Context, id uint64) (*Shared, error)
-	// List returns a page of the tags, oldest first, and the total number.
+	// List returns a page of the tags and the total number. A prefix in another order than
+	// by name that more than MaxCounted tags have is an InvalidParams error.
 	List(ctx context.Context, filter Filter, page Page) (*List, error)
 	// Update replaces what the draft has. If nothing has another value, the tag stays as it is and no change is appended. The precondition
 	// is checked while nobody else can change the tag.

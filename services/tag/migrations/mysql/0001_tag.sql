@@ -1,6 +1,7 @@
 -- +goose Up
 -- The key on is_deleted alone lists tags in the order of their ids, without
 -- sorting, because every key of InnoDB ends with the id.
+-- The keys with created_at and active_name list tags in these orders in the same way.
 -- active_name is the name of a tag that is not deleted, else null: its unique key
 -- forbids equal names except among deleted tags.
 -- revision counts the changes of the tag.
@@ -19,6 +20,9 @@ CREATE TABLE IF NOT EXISTS blog_tag (
     UNIQUE KEY blog_tag_active_name (active_name),
     KEY blog_tag_is_deleted_state (is_deleted, state),
     KEY blog_tag_is_deleted (is_deleted),
+    KEY blog_tag_state_active_name (state, active_name),
+    KEY blog_tag_is_deleted_created_at (is_deleted, created_at),
+    KEY blog_tag_is_deleted_state_created_at (is_deleted, state, created_at),
     CONSTRAINT blog_tag_state CHECK (state IN (0, 1)),
     CONSTRAINT blog_tag_flag CHECK (is_deleted IN (0, 1))
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

@@ -17,6 +17,9 @@ CREATE TABLE blog_tag (
 CREATE UNIQUE INDEX blog_tag_active_name ON blog_tag (active_name);
 CREATE INDEX blog_tag_is_deleted_state ON blog_tag (is_deleted, state);
 CREATE INDEX blog_tag_is_deleted ON blog_tag (is_deleted);
+CREATE INDEX blog_tag_state_active_name ON blog_tag (state, active_name);
+CREATE INDEX blog_tag_is_deleted_created_at ON blog_tag (is_deleted, created_at);
+CREATE INDEX blog_tag_is_deleted_state_created_at ON blog_tag (is_deleted, state, created_at);
 
 CREATE TABLE blog_tag_sequence (
     id            tinyint     NOT NULL PRIMARY KEY,

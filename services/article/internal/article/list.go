@@ -84,7 +84,14 @@ func (o Order) PositionOf(a Article) Position {
 // Compare returns a negative number if a stands before b in a list, and a positive one if
 // it stands behind it.
 func (o Order) Compare(a, b Position) int {
-	order := cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.Title, b.Title), cmp.Compare(a.ID, b.ID))
+	order := 0
+	switch o.By {
+	case ByCreated, ByUpdated:
+		order = a.Time.Compare(b.Time)
+	case ByTitle:
+		order = strings.Compare(a.Title, b.Title)
+	}
+	order = cmp.Or(order, cmp.Compare(a.ID, b.ID))
 	if o.Ascending {
 		return order
 	}
@@ -95,3 +102,19 @@ func (o Order) Compare(a, b Position) int {
 func (o Order) Sort(articles []Article) {
 	slices.SortFunc(articles, func(a, b Article) int { return o.Compare(o.PositionOf(a), o.PositionOf(b)) })
 }
+
+// Scans reports whether a list may have to read many more articles than its page has.
+// Other lists read an index in their order.
+func (f Filter) Scans(o Order) bool {
+	tags := len(f.AnyTag) + len(f.AllTags)
+	if f.Tag != nil {
+		tags++
+	}
+	bounded := f.Created.bounded() && o.By != ByCreated || f.Updated.bounded() && o.By != ByUpdated
+	if tags == 0 {
+		return bounded
+	}
+	return tags > 1 || o.By != ByID || f.Created.bounded() || f.Updated.bounded()
+}
+
+func (i Interval) bounded() bool { return i.From != nil || i.To != nil }

@@ -10,3 +10,8 @@ func (s *Store) WaitingReads() int { return s.articles.Waiting() }
 
 // ParseTags is parseTags.
 func ParseTags(text string) ([]article.Tag, error) { return parseTags(text) }
+
+// LimitScans makes lists read fewer entries.
+func (s *Store) LimitScans(entries, sorted, firstChunk, lastChunk int) {
+	s.scans = scanLimits{entries, sorted, firstChunk, lastChunk}
+}

@@ -194,3 +194,8 @@ type position struct {
 func newPosition(of article.Position) position {
 	return position{set: true, id: min(of.ID, math.MaxInt64), time: min(max(of.Time.UnixMilli(), earliest), latest), title: of.Title}
 }
+
+// position returns the article.Position.
+func (p position) position() article.Position {
+	return article.Position{ID: p.id, Time: time.UnixMilli(p.time).UTC(), Title: p.title}
+}

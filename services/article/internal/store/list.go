@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -26,6 +25,7 @@ const (
 type list struct {
 	articles []article.Article
 	total    article.Total
+	next     *article.Position
 }
 
 func newLists(s *Store) *coalesce.Group[listKey, *article.SharedList] {
@@ -35,35 +35,90 @@ func newLists(s *Store) *coalesce.Group[listKey, *article.SharedList] {
 // newSearches returns a group with a short queue, because a search takes long: those that
 // would wait for many others are rejected at once.
 func newSearches(s *Store) *coalesce.Group[listKey, *article.SharedList] {
-	return coalesce.NewSingle(coalesce.Config{MaxWaiting: maxListsWaiting, MaxQueued: maxSearchesQueued, Timeout: s.db.Timeout()}, sharing(s.searchTitles))
+	config := coalesce.Config{MaxWaiting: maxListsWaiting, MaxQueued: maxSearchesQueued, Timeout: s.db.Timeout()}
+	return coalesce.NewSingle(config, sharing(func(ctx context.Context, key listKey) (list, error) {
+		if key.title != "" {
+			return s.searchTitles(ctx, key)
+		}
+		return s.scannedList(ctx, key)
+	}))
 }
 
 // sharing returns a function that reads lists for all who wait for them.
 func sharing(read func(context.Context, listKey) (list, error)) func(context.Context, listKey) (*article.SharedList, error) {
 	return func(ctx context.Context, key listKey) (*article.SharedList, error) {
 		found, err := read(ctx, key)
-		return article.NewSharedList(found.articles, found.total), err
+		shared := article.NewSharedList(found.articles, found.total)
+		if found.next != nil {
+			shared = shared.WithNext(*found.next)
+		}
+		return shared, err
 	}
 }
 
 // List implements article.Store.
 func (s *Store) List(ctx context.Context, filter article.Filter, page article.Page) (*article.SharedList, error) {
 	key, group := keyOf(filter, page), s.lists
-	if key.title != "" {
+	expensive := key.title != "" || filter.Scans(page.Order)
+	if expensive {
 		group = s.searches
 	}
 	found, _, err := group.Get(ctx, key)
-	if key.title != "" && errors.Is(err, coalesce.ErrFull) {
+	if expensive && errors.Is(err, coalesce.ErrFull) {
 		s.db.CountRejected()
 	}
 	return found, err
 }
 
+// list returns a page of a list that doesn't scan.
 func (s *Store) list(ctx context.Context, key listKey) (found list, err error) {
-	stmt := s.page(s.counted(key), s.newest(key))
-	err = s.db.Query(ctx, stmt.text, stmt.values, found.scan())
-	found.sort()
-	return found, err
+	if key.tagName != "" {
+		err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
+			resolved, _, ok, err := s.resolve(tx, key)
+			if err != nil || !ok {
+				return err
+			}
+			found, err = s.readOrdered(resolved, func(stmt statement, scan func(*sql.Rows) error) error {
+				return s.db.QueryIn(tx, stmt.text, stmt.values, scan)
+			})
+			return err
+		})
+		return found, err
+	}
+	return s.readOrdered(key, func(stmt statement, scan func(*sql.Rows) error) error {
+		return s.db.Query(ctx, stmt.text, stmt.values, scan)
+	})
+}
+
+// readOrdered returns a page of a list that an index has in its order, by one statement.
+func (s *Store) readOrdered(key listKey, query func(statement, func(*sql.Rows) error) error) (list, error) {
+	more := 0 // a total tells whether there are more articles
+	if key.after.set || key.counts() {
+		more = 1
+	}
+	stmt := s.page(s.counted(key), s.idsOf(key, more))
+	var found list
+	if err := query(stmt, found.scan()); err != nil {
+		return list{}, err
+	}
+	key.order.Sort(found.articles)
+	found.cut(key, more)
+	return found, nil
+}
+
+// cut removes the articles behind a page, and sets what is next and the total.
+func (l *list) cut(key listKey, more int) {
+	goesOn := len(l.articles) > key.limit
+	if more == 0 {
+		goesOn = len(l.articles) > 0 && l.total.Rows > int64(key.offset+len(l.articles))
+	}
+	l.articles = l.articles[:min(len(l.articles), key.limit)]
+	if goesOn && len(l.articles) > 0 {
+		l.next = new(key.order.PositionOf(l.articles[len(l.articles)-1]))
+	}
+	if key.counts() && l.total.Rows > maxCounted {
+		l.total = article.Total{Rows: maxCounted, AtLeast: true}
+	}
 }
 
 // statement is a statement, or a part of one, with its values.
@@ -76,53 +131,6 @@ type statement struct {
 func (stmt *statement) and(condition string, values ...any) {
 	stmt.text += " AND " + condition
 	stmt.values = append(stmt.values, values...)
-}
-
-// conditions adds the conditions on the article's state, in the given column, and on the
-// tag's state.
-func (s *Store) conditions(stmt *statement, key listKey, column string) {
-	if !key.anyState {
-		stmt.and(column+" = ?", key.state)
-	}
-	if key.tagged() && key.tagEnabled {
-		stmt.and("EXISTS (SELECT 1 FROM "+s.db.Table("tag_projection")+" WHERE id = ? AND state = ?)", key.onlyTag(), article.Enabled)
-	}
-}
-
-// onlyTag returns the id of the tag of a list that has one, else 0.
-func (key listKey) onlyTag() uint64 {
-	if ids := key.anyTag.ids(); len(ids) == 1 {
-		return ids[0]
-	}
-	return 0
-}
-
-// counted returns the query of the total, from counters.
-func (s *Store) counted(key listKey) statement {
-	stmt := statement{"SELECT COALESCE(SUM(value), 0) AS total FROM " + s.db.Table("article_count") + " WHERE tag_id = ?", []any{key.onlyTag()}}
-	s.conditions(&stmt, key, "state")
-	return stmt
-}
-
-// newest returns the query of the ids on a page. It reads an index in the order of the
-// ids, up to the end of the page.
-func (s *Store) newest(key listKey) statement {
-	var stmt statement
-	order := "id"
-	switch {
-	case key.tagged():
-		order = "article_id"
-		stmt = statement{"SELECT article_id AS id FROM " + s.db.Table("article_tag") + " WHERE tag_id = ?", []any{key.onlyTag()}}
-		s.conditions(&stmt, key, "article_state")
-	case key.anyState:
-		stmt.text = "SELECT id FROM " + s.indexed("article", "article_is_deleted") + " WHERE is_deleted = 0"
-	default:
-		stmt.text = "SELECT id FROM " + s.indexed("article", "article_is_deleted_state") + " WHERE is_deleted = 0"
-		s.conditions(&stmt, key, "state")
-	}
-	stmt.text += " ORDER BY " + order + " DESC LIMIT ? OFFSET ?"
-	stmt.values = append(stmt.values, key.limit, key.offset)
-	return stmt
 }
 
 // indexed returns a table with an index that the planner must use. If few articles are
@@ -150,12 +158,12 @@ func (s *Store) page(total, ids statement) statement {
 	}
 }
 
-// readPage returns those of the articles that exist.
-func (s *Store) readPage(db *gorm.DB, ids []uint64) (found list, err error) {
+// readPage returns those of the articles that exist, in an order.
+func (s *Store) readPage(db *gorm.DB, ids []uint64, order article.Order) (found list, err error) {
 	marks, values := database.In(ids)
 	stmt := s.page(statement{}, statement{"SELECT id FROM " + s.db.Table("article") + " WHERE is_deleted = 0 AND id IN (" + marks + ")", values})
 	err = s.db.QueryIn(db, stmt.text, stmt.values, found.scan())
-	found.sort()
+	order.Sort(found.articles)
 	return found, err
 }
 
@@ -177,9 +185,4 @@ func (l *list) scan() func(*sql.Rows) error {
 		}.article(parsed))
 		return err
 	}
-}
-
-// sort orders the articles of a page, the newest first: a join has no order.
-func (l *list) sort() {
-	slices.SortFunc(l.articles, func(a, b article.Article) int { return cmp.Compare(b.ID, a.ID) })
 }

@@ -64,7 +64,7 @@ func (s *Store) searchPage(db *gorm.DB, key listKey, q search.Query) (list, erro
 	if len(ids) == 0 {
 		return list{total: total}, nil
 	}
-	found, err := s.readPage(db, ids)
+	found, err := s.readPage(db, ids, key.order)
 	// An article that no longer matches is left out.
 	found.articles = slices.DeleteFunc(found.articles, func(a article.Article) bool { return !q.Matches(a.Title) || !key.matches(a) })
 	found.total = total
@@ -75,7 +75,7 @@ func (s *Store) searchPage(db *gorm.DB, key listKey, q search.Query) (list, erro
 // zero value if there are none.
 func (s *Store) candidates(db *gorm.DB, key listKey, q search.Query) (candidates, error) {
 	var known []candidates
-	if tag := key.onlyTag(); tag != 0 {
+	if tag := key.only(); tag != 0 {
 		known = append(known, candidates{
 			table: s.indexed("article_tag AS c", "article_tag_tag"), id: "c.article_id", key: statement{"c.tag_id = ?", []any{tag}},
 		})

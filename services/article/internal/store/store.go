@@ -30,6 +30,7 @@ type Store struct {
 	retention time.Duration
 	// Searches have their own group, so that they don't fill the queue of other lists.
 	lists, searches *coalesce.Group[listKey, *article.SharedList]
+	scans           scanLimits
 
 	articles, withoutContent *coalesce.Group[uint64, *article.Shared]
 }
@@ -39,7 +40,7 @@ var _ article.Store = (*Store)(nil)
 // New returns a Store on a database with the current schema. A POST under an
 // Idempotency-Key can be repeated for the given retention.
 func New(db *database.DB, retention time.Duration) *Store {
-	s := &Store{db: db, retention: retention}
+	s := &Store{db: db, retention: retention, scans: defaultScanLimits()}
 	s.articles, s.withoutContent = s.shared(sharedContent()), s.shared(noContent)
 	s.lists, s.searches = newLists(s), newSearches(s)
 	return s

@@ -19,6 +19,10 @@ CREATE TABLE IF NOT EXISTS blog_article (
     KEY blog_article_is_deleted (is_deleted, id DESC),
     -- A search reads the titles of the articles that it may find here.
     KEY blog_article_title (is_deleted, id, title, state),
+    -- Lists in other orders. One of all states reads the entries of each.
+    KEY blog_article_created (is_deleted, state, created_at DESC, id DESC),
+    KEY blog_article_updated (is_deleted, state, updated_at DESC, id DESC),
+    KEY blog_article_by_title (is_deleted, state, title, id),
     CONSTRAINT blog_article_state CHECK (state IN (0, 1)),
     CONSTRAINT blog_article_flag CHECK (is_deleted IN (0, 1))
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
@@ -30,7 +34,8 @@ CREATE TABLE IF NOT EXISTS blog_tag_projection (
     id    bigint unsigned  NOT NULL,
     name  varchar(100)     NOT NULL,
     state tinyint unsigned NOT NULL,
-    PRIMARY KEY (id)
+    PRIMARY KEY (id),
+    KEY blog_tag_projection_name (name)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS blog_tag_offset (

@@ -19,12 +19,16 @@ CREATE TABLE blog_article (
 CREATE INDEX blog_article_is_deleted_state ON blog_article (is_deleted, state, id DESC);
 CREATE INDEX blog_article_is_deleted ON blog_article (is_deleted, id DESC);
 CREATE INDEX blog_article_title ON blog_article (is_deleted, id, title, state);
+CREATE INDEX blog_article_created ON blog_article (is_deleted, state, created_at DESC, id DESC);
+CREATE INDEX blog_article_updated ON blog_article (is_deleted, state, updated_at DESC, id DESC);
+CREATE INDEX blog_article_by_title ON blog_article (is_deleted, state, title, id);
 
 CREATE TABLE blog_tag_projection (
     id    integer      NOT NULL PRIMARY KEY,
     name  varchar(100) NOT NULL,
     state tinyint      NOT NULL
 );
+CREATE INDEX blog_tag_projection_name ON blog_tag_projection (name);
 
 CREATE TABLE blog_tag_offset (
     id       tinyint     NOT NULL PRIMARY KEY,

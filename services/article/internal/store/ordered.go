@@ -1,0 +1,211 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+)
+
+// An entry is an article in an index that has a list in its order.
+type entry struct {
+	id uint64
+	// key is what the list is ordered by, as the driver returns it; nil if that is the id.
+	key any
+}
+
+// entry returns the entry at a position.
+func (p position) entry(by article.OrderBy) entry {
+	switch by {
+	case article.ByID:
+		return entry{id: p.id}
+	case article.ByTitle:
+		return entry{p.id, p.title}
+	default:
+		return entry{p.id, time.UnixMilli(p.time).UTC()}
+	}
+}
+
+// position returns the position of an entry.
+func (e entry) position(by article.OrderBy) (article.Position, error) {
+	switch key := e.key.(type) {
+	case time.Time:
+		return article.Position{ID: e.id, Time: key.UTC()}, nil
+	case string:
+		if by == article.ByTitle {
+			return article.Position{ID: e.id, Title: key}, nil
+		}
+		at, err := time.Parse(sqliteTime, key)
+		return article.Position{ID: e.id, Time: at.UTC()}, err
+	default:
+		return article.Position{ID: e.id}, nil
+	}
+}
+
+// sqliteTime is the format of a time in a column without a type, as that of a UNION.
+const sqliteTime = "2006-01-02 15:04:05.999999999 -0700 MST"
+
+// orderColumn returns the column that a list is ordered by, and the index that has it.
+func orderColumn(by article.OrderBy) (column, index string) {
+	switch by {
+	case article.ByCreated:
+		return "created_at", "article_created"
+	case article.ByUpdated:
+		return "updated_at", "article_updated"
+	case article.ByTitle:
+		return "title", "article_by_title"
+	default:
+		return "", ""
+	}
+}
+
+// only returns the id of the tag of a list that has one condition on tags, that its articles
+// have this tag; else 0.
+func (key listKey) only() uint64 {
+	ids := append(key.anyTag.ids(), key.allTags.ids()...)
+	if len(ids) == 1 && key.tagName == "" {
+		return ids[0]
+	}
+	return 0
+}
+
+// counts reports whether the total of a list is counted up to maxCounted, because no
+// counter has it.
+func (key listKey) counts() bool { return key.created != always() || key.updated != always() }
+
+// counted returns the query of the total of a list that doesn't scan.
+func (s *Store) counted(key listKey) statement {
+	if key.counts() {
+		all := s.ordered(key, nil, nil, 0, maxCounted+1)
+		return statement{"SELECT COUNT(*) AS total FROM (" + all.text + ") AS counted", all.values}
+	}
+	stmt := statement{"SELECT COALESCE(SUM(value), 0) AS total FROM " + s.db.Table("article_count") + " WHERE tag_id = ?", []any{key.only()}}
+	if !key.anyState {
+		stmt.and("state = ?", key.state)
+	}
+	s.enabled(&stmt, key)
+	return stmt
+}
+
+// enabled adds the condition that the only tag of a list is enabled, if it has to be.
+func (s *Store) enabled(stmt *statement, key listKey) {
+	if tag := key.only(); tag != 0 && key.tagEnabled {
+		stmt.and("EXISTS (SELECT 1 FROM "+s.db.Table("tag_projection")+" WHERE id = ? AND state = ?)", tag, article.Enabled)
+	}
+}
+
+// idsOf returns the query of the ids on a page of a list that doesn't scan, and of more
+// articles behind it.
+func (s *Store) idsOf(key listKey, more int) statement {
+	var tags []uint64
+	if tag := key.only(); tag != 0 {
+		tags = []uint64{tag}
+	}
+	var after *entry
+	if key.after.set {
+		after = new(key.after.entry(key.order.By))
+	}
+	return s.ordered(key, tags, after, key.offset, key.limit+more)
+}
+
+// ordered returns the query of entries of a list, in its order: the first after an entry and an
+// offset. It applies the conditions on the state, and on the time by which the list is
+// ordered. tags are tags of which the articles have at least one; if there are some, the
+// list must be ordered by id.
+func (s *Store) ordered(key listKey, tags []uint64, after *entry, offset, limit int) statement {
+	parts, idColumn := s.parts(key, tags)
+	column, _ := orderColumn(key.order.By)
+	direction := " DESC"
+	if key.order.Ascending {
+		direction = ""
+	}
+	orderBy := func(column, id string) string {
+		if column == "" {
+			return " ORDER BY " + id + direction
+		}
+		return " ORDER BY " + column + direction + ", " + id + direction
+	}
+	for i := range parts {
+		if after != nil {
+			s.behind(&parts[i], key.order, *after, column, idColumn)
+		}
+		parts[i].text += orderBy(column, idColumn)
+	}
+	if len(parts) == 1 {
+		return statement{parts[0].text + " LIMIT ? OFFSET ?", append(parts[0].values, limit, offset)}
+	}
+	// Each part has as many entries as all parts together need.
+	var texts []string
+	var values []any
+	for i, part := range parts {
+		texts = append(texts, fmt.Sprintf("SELECT * FROM (%s LIMIT ?) AS part%d", part.text, i))
+		values = append(append(values, part.values...), limit+offset)
+	}
+	name, union := "k", " UNION ALL "
+	if column == "" {
+		name, union = "", " UNION " // an article may have several of the tags
+	}
+	return statement{strings.Join(texts, union) + orderBy(name, "id") + " LIMIT ? OFFSET ?", append(values, limit, offset)}
+}
+
+// parts returns queries that have the entries together, each of a part of an index that has
+// them in the order of the list; and the name of the column of ids.
+func (s *Store) parts(key listKey, tags []uint64) (parts []statement, id string) {
+	for _, tag := range tags {
+		part := statement{"SELECT article_id AS id FROM " + s.db.Table("article_tag") + " WHERE tag_id = ?", []any{tag}}
+		if !key.anyState {
+			part.and("article_state = ?", key.state)
+		}
+		s.enabled(&part, key)
+		parts = append(parts, part)
+	}
+	column, index := orderColumn(key.order.By)
+	switch {
+	case len(tags) > 0:
+		return parts, "article_id"
+	case column == "" && key.anyState:
+		return []statement{{text: "SELECT id FROM " + s.indexed("article", "article_is_deleted") + " WHERE is_deleted = 0"}}, "id"
+	case column == "":
+		return []statement{{"SELECT id FROM " + s.indexed("article", "article_is_deleted_state") + " WHERE is_deleted = 0 AND state = ?", []any{key.state}}}, "id"
+	}
+	states := []article.State{key.state}
+	if key.anyState {
+		states = []article.State{article.Disabled, article.Enabled}
+	}
+	for _, state := range states {
+		part := statement{"SELECT id, " + column + " AS k FROM " + s.indexed("article", index) + " WHERE is_deleted = 0 AND state = ?", []any{state}}
+		key.interval().conditions(&part, column)
+		parts = append(parts, part)
+	}
+	return parts, "id"
+}
+
+// interval returns the interval of the time by which the list is ordered.
+func (key listKey) interval() interval {
+	switch key.order.By {
+	case article.ByCreated:
+		return key.created
+	case article.ByUpdated:
+		return key.updated
+	default:
+		return always()
+	}
+}
+
+// behind adds the condition that entries are behind another one.
+func (s *Store) behind(stmt *statement, order article.Order, after entry, column, id string) {
+	operator := " < "
+	if order.Ascending {
+		operator = " > "
+	}
+	switch {
+	case column == "":
+		stmt.and(id+operator+"?", after.id)
+	case s.db.Dialect() == database.SQLite: // reads a range of the index for a pair
+		stmt.and("("+column+", "+id+")"+operator+"(?, ?)", after.key, after.id)
+	default: // MySQL reads two ranges
+		stmt.and("("+column+operator+"? OR "+column+" = ? AND "+id+operator+"?)", after.key, after.key, after.id)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,19 +45,34 @@ func (f *format) encode(w io.Writer, v reflect.Value) error {
 
 // An Encoder encodes objects and lists of them as encode does. It knows the fields of
 // their type, so it is faster. It is safe for concurrent use.
-type Encoder[T any] struct{ object, list *format }
+type Encoder[T any] struct {
+	object, envelope, list *format
+	// fields are those that it encodes, "" for all.
+	fields string
+}
 
 // NewEncoder returns an Encoder.
 func NewEncoder[T any]() Encoder[T] {
+	return newEncoder[T](formats{}, "")
+}
+
+func newEncoder[T any](all formats, fields string) Encoder[T] {
+	return Encoder[T]{all.of(reflect.TypeFor[T]()), all.of(reflect.TypeFor[Envelope[T]]()), all.of(reflect.TypeFor[ListEnvelope[T]]()), fields}
+}
+
+// Only returns an Encoder that encodes only the fields of objects that have these names in
+// JSON. T must be a struct.
+func (e Encoder[T]) Only(names []string) Encoder[T] {
 	all := formats{}
-	return Encoder[T]{all.of(reflect.TypeFor[T]()), all.of(reflect.TypeFor[ListEnvelope[T]]())}
+	all[reflect.TypeFor[T]()] = &format{all.object(reflect.TypeFor[T](), names)}
+	return newEncoder[T](all, " "+strings.Join(names, ","))
 }
 
 var errTooLong = errors.New("the encoding is too long")
 
-// envelope returns the object in an Envelope, or nil if that has more than about limit
+// enveloped returns the object in an Envelope, or nil if that has more than about limit
 // bytes. size is about the size of the result in bytes.
-func (e Encoder[T]) envelope(msg string, object T, size, limit int) []byte {
+func (e Encoder[T]) enveloped(msg string, object T, size, limit int) []byte {
 	to := encoding{text: make([]byte, 0, size), limit: limit}
 	to.raw(`{"code":0,"msg":`)
 	_ = to.string(msg) // is short
@@ -68,7 +84,7 @@ func (e Encoder[T]) envelope(msg string, object T, size, limit int) []byte {
 	return to.text
 }
 
-// page is like envelope, for a ListEnvelope.
+// page is like enveloped, for a ListEnvelope.
 func (e Encoder[T]) page(msg string, list []T, pager Pager, size, limit int) []byte {
 	to := encoding{text: make([]byte, 0, size), limit: limit}
 	if !to.add(e.list, reflect.ValueOf(&ListEnvelope[T]{Msg: msg, List: list, Pager: pager}).Elem()) {
@@ -143,7 +159,7 @@ func (f formats) ofKind(t reflect.Type) func(*encoding, reflect.Value) error {
 	case reflect.Interface:
 		return func(e *encoding, v reflect.Value) error { return f.appendAny(e, v.Elem()) }
 	case reflect.Struct:
-		return f.object(t)
+		return f.object(t, nil)
 	case reflect.Slice, reflect.Array:
 		if t.Elem().Kind() != reflect.Uint8 {
 			return f.array(t)
@@ -192,7 +208,8 @@ type field struct {
 	format    *format
 }
 
-func (f formats) object(t reflect.Type) func(*encoding, reflect.Value) error {
+// object encodes the fields with the given names, nil for all.
+func (f formats) object(t reflect.Type, names []string) func(*encoding, reflect.Value) error {
 	var fields []field
 	for i := range t.NumField() {
 		one := t.Field(i)
@@ -202,6 +219,9 @@ func (f formats) object(t reflect.Type) func(*encoding, reflect.Value) error {
 		}
 		if name == "" {
 			name = one.Name
+		}
+		if names != nil && !slices.Contains(names, name) {
+			continue
 		}
 		fields = append(fields, field{i, `"` + name + `":`, options == "omitempty", f.of(one.Type)})
 	}

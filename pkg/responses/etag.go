@@ -42,6 +42,11 @@ func ShapeOf[T any]() Shape {
 	return Shape(digest([]byte(fields.String()))[:8])
 }
 
+// Only returns the shape of a response with some of the fields.
+func (s Shape) Only(names []string) Shape {
+	return Shape(digest([]byte(string(s) + " " + strings.Join(names, ",")))[:8])
+}
+
 // describe writes the names, options and types of the fields that
 // encoding/json would write.
 func describe(fields *strings.Builder, t reflect.Type) {

@@ -85,8 +85,8 @@ func Object[T any](c *gin.Context, etag ETag, data T, reserved *Reservation) {
 // bytes is not kept: Encode returns nil, and Object can answer.
 func Encode[T any](c *gin.Context, encodings *coalesce.Memo[string, []byte], encoder Encoder[T], size, limit int, object func() T) []byte {
 	language := locale.FromContext(c.Request.Context())
-	return encodings.Get(language, func() []byte {
-		return encoder.envelope(errcode.Success.Message(language), object(), size, limit)
+	return encodings.Get(language+encoder.fields, func() []byte {
+		return encoder.enveloped(errcode.Success.Message(language), object(), size, limit)
 	})
 }
 
@@ -95,6 +95,15 @@ func Encoded(c *gin.Context, etag ETag, body []byte, reserved *Reservation) {
 	if tag := textOf(c, etag); !withoutBody(c, tag) {
 		setTag(c, tag)
 		writeEncoded(c, body, reserved)
+	}
+}
+
+// Object is like the function Object, and writes what the Encoder encodes.
+func (e Encoder[T]) Object(c *gin.Context, etag ETag, data T, reserved *Reservation) {
+	if tag := textOf(c, etag); !withoutBody(c, tag) {
+		setTag(c, tag)
+		one := envelope(c, data)
+		writeBy(c, http.StatusOK, reserved, func(to io.Writer) error { return e.envelope.encode(to, reflect.ValueOf(&one).Elem()) })
 	}
 }
 
@@ -150,7 +159,7 @@ func (e Encoder[T]) SharedList(c *gin.Context, etag ETag, encodings *coalesce.Me
 	}
 	setTag(c, tag)
 	language := locale.FromContext(c.Request.Context())
-	key := language
+	key := language + e.fields
 	if pager.Next != "" { // may differ: requests that share a page may have other filters
 		key += " " + pager.Next
 	}

@@ -55,13 +55,21 @@ func (a *API) createArticle(c *gin.Context) {
 
 // listArticles lists articles.
 //
-//	@Summary	List articles, newest first
+//	@Summary	List articles, newest first unless order_by says otherwise
 //	@ID	listArticles
 //	@Tags		articles
 //	@Produce	json
-//	@Param		tag_id		query		integer							false	"with this tag"				minimum(1)
+//	@Param		tag_id		query		[]integer						false	"with at least one of these tags, at most 20"	collectionFormat(csv)
+//	@Param		tag_all		query		[]integer						false	"with all of these tags, at most 20"	collectionFormat(csv)
+//	@Param		tag			query		string							false	"with the tag of this name"		maxLength(100)
 //	@Param		title		query		string							false	"contained in the title, regardless of case"	maxLength(100)
 //	@Param		state		query		int								false	"1 enabled, 0 disabled"		Enums(0, 1)
+//	@Param		created_from	query	string							false	"created at this time or later: RFC 3339, or a date in UTC"
+//	@Param		created_to		query	string							false	"created before this time"
+//	@Param		updated_from	query	string							false	"changed last at this time or later"
+//	@Param		updated_to		query	string							false	"changed last before this time"
+//	@Param		order_by	query		string							false	"the order, with - descending; what is equal is ordered by id, in the same direction"	Enums(id, -id, created_at, -created_at, updated_at, -updated_at, title, -title)	default(-id)
+//	@Param		fields		query		[]string						false	"the only fields that the articles have; content costs what include=content costs"	collectionFormat(csv)
 //	@Param		include		query		string							false	"with their content"		Enums(content)
 //	@Success	200			{object}	responses.ListEnvelope[Article]	"a page; the pager echoes what was used"
 //	@Failure	400	{object}	responses.Problem	"invalid filter (10000001)"
@@ -79,7 +87,12 @@ func (a *API) listArticles(c *gin.Context) {
 			return
 		}
 	}
-	page, err := a.Paging.Parse(request.Page, request.PageSize)
+	page, err := a.Paging.ParseAfter(request.Page, request.PageSize, request.After, request.cursors())
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	wanted, err := request.page(page)
 	if err != nil {
 		responses.Error(c, err)
 		return
@@ -90,8 +103,7 @@ func (a *API) listArticles(c *gin.Context) {
 		return
 	}
 	defer reserved.Release()
-	wanted := article.Page{Order: request.order(), Offset: page.Offset(), Limit: page.Size}
-	found, err := a.Articles.List(c.Request.Context(), viewer(c), request.filter(), wanted)
+	found, err := a.Articles.List(c.Request.Context(), viewer(c), request.filter, wanted)
 	switch {
 	case errors.Is(err, article.ErrUnauthenticated):
 		auth.Unauthorized(c)
@@ -100,17 +112,14 @@ func (a *API) listArticles(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.ListArticlesFailed)
 		return
 	}
-	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total.Rows, TotalRelation: responses.Exact}
-	if found.Total.AtLeast {
-		pager.TotalRelation = responses.AtLeast
-	}
-	if request.Include != nil {
+	pager := request.pager(page, found)
+	if request.withContent() {
 		reserved.Resize(sizeOf(found.Articles))
-		a.listWithContent(c, found, pager)
+		a.listWithContent(c, found, request.shown, pager)
 		return
 	}
-	pageTag := pageETag(found, pager, "")
-	encoder.SharedList(c, pageTag, &found.Encodings, sizeOf(found.Articles), PageMemory(page.Size), func() []Article {
+	pageTag := pageETag(found, request.shown, pager, "")
+	request.shown.encoder().SharedList(c, pageTag, &found.Encodings, sizeOf(found.Articles), PageMemory(page.Size), func() []Article {
 		list := make([]Article, 0, len(found.Articles))
 		for _, a := range found.Articles {
 			list = append(list, toResponse(a))
@@ -126,6 +135,7 @@ func (a *API) listArticles(c *gin.Context) {
 //	@Tags		articles
 //	@Produce	json
 //	@Param		id		path		integer						true	"id of the article"	minimum(1)
+//	@Param		fields	query		[]string					false	"the only fields that the article has"	collectionFormat(csv)
 //	@Success	200		{object}	responses.Envelope[Article]	"the article"
 //	@Failure	400	{object}	responses.Problem	"invalid id (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
@@ -138,7 +148,12 @@ func (a *API) getArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if responses.MayLackBody(c) && a.respondWithoutBody(c, id) {
+	shown, err := a.selection(c)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	if (responses.MayLackBody(c) || !shown.has(contentField)) && a.respondWithoutContent(c, id, shown) {
 		return
 	}
 	reserved, err := a.Memory.Reserve(c, sharedMemory)
@@ -154,21 +169,27 @@ func (a *API) getArticle(c *gin.Context) {
 		return
 	case found.ContentOmitted:
 		reserved.Release()
-		a.respondWithLargeContent(c, found)
+		a.respondWithLargeContent(c, found, shown)
 		return
 	}
-	a.respondWithSharedContent(c, found, reserved)
+	a.respondWithSharedContent(c, found, shown, reserved)
 }
 
-// respondWithoutBody answers if no content is needed for that, and reports whether it
+// respondWithoutContent answers if no content is needed for that, and reports whether it
 // has answered.
-func (a *API) respondWithoutBody(c *gin.Context, id uint64) bool {
+func (a *API) respondWithoutContent(c *gin.Context, id uint64, shown selection) bool {
 	found, err := a.Articles.GetWithoutContent(c.Request.Context(), viewer(c), id)
-	if err != nil {
+	switch {
+	case err != nil:
 		responses.ErrorOr(c, err, errcode.GetArticleFailed)
 		return true
+	case responses.WithoutBody(c, shown.etag(found)):
+		return true
+	case !shown.has(contentField):
+		shown.encoder().Object(c, shown.etag(found), toResponse(found.Article), nil)
+		return true
 	}
-	return responses.WithoutBody(c, etag(found))
+	return false
 }
 
 // updateArticle changes an article.

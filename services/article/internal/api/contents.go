@@ -39,8 +39,9 @@ func PageMemory(size int) int64 { return articleSize * int64(size) }
 
 // listWithContent answers with a page of articles with their contents, as far as the
 // page has room for them. Contents are not read for a response without a body.
-func (a *API) listWithContent(c *gin.Context, found *article.List, pager responses.Pager) {
-	tag := pageETag(found, pager, fmt.Sprint("content ", pageContents))
+func (a *API) listWithContent(c *gin.Context, found *article.List, shown selection, pager responses.Pager) {
+	responses.SetLinks(c, pager)
+	tag := pageETag(found, shown, pager, fmt.Sprint("content ", pageContents))
 	if responses.WithoutBody(c, tag) {
 		return
 	}
@@ -60,28 +61,29 @@ func (a *API) listWithContent(c *gin.Context, found *article.List, pager respons
 		without.ContentOmitted = new(true)
 		list = append(list, without)
 	}
-	encoder.List(c, tag, list, pager, reserved)
+	shown.encoder().List(c, tag, list, pager, reserved)
 }
 
 // respondWithSharedContent answers with an article that was read together with its
 // content. reserved has sharedMemory.
-func (a *API) respondWithSharedContent(c *gin.Context, found *article.View, reserved *responses.Reservation) {
+func (a *API) respondWithSharedContent(c *gin.Context, found *article.View, shown selection, reserved *responses.Reservation) {
 	size := len(found.Content)
 	object := func() Article { return withContent(found.Article, found.Content) }
 	about := size + int(sizeOf([]article.Article{found.Article}))
+	encoder := shown.encoder()
 	body := responses.Encode(c, &found.Encodings, encoder, about, sharedMemory-size, object)
 	reserved.Resize(int64(size + cap(body)))
 	if body == nil {
-		responses.Object(c, etag(found), object(), reserved)
+		encoder.Object(c, shown.etag(found), object(), reserved)
 		return
 	}
-	responses.Encoded(c, etag(found), body, reserved)
+	responses.Encoded(c, shown.etag(found), body, reserved)
 }
 
 // respondWithLargeContent answers with an article whose content is too large to be read
 // together with it.
-func (a *API) respondWithLargeContent(c *gin.Context, found *article.View) {
-	for !a.respondWithContent(c, found) { // it was changed while it was read
+func (a *API) respondWithLargeContent(c *gin.Context, found *article.View, shown selection) {
+	for !a.respondWithContent(c, found, shown) { // it was changed while it was read
 		var err error
 		if found, err = a.Articles.GetWithoutContent(c.Request.Context(), viewer(c), found.ID); err != nil {
 			responses.ErrorOr(c, err, errcode.GetArticleFailed)
@@ -92,7 +94,7 @@ func (a *API) respondWithLargeContent(c *gin.Context, found *article.View) {
 
 // respondWithContent reads the content and answers, unless the article was changed
 // meanwhile. It reports whether it has answered.
-func (a *API) respondWithContent(c *gin.Context, found *article.View) bool {
+func (a *API) respondWithContent(c *gin.Context, found *article.View, shown selection) bool {
 	contents, reserved, err := a.contents(c, []article.Article{found.Article})
 	if err != nil {
 		responses.ErrorOr(c, err, errcode.GetArticleFailed)
@@ -101,7 +103,7 @@ func (a *API) respondWithContent(c *gin.Context, found *article.View) bool {
 	defer reserved.Release()
 	content, unchanged := contents[found.ID]
 	if unchanged {
-		responses.Object(c, etag(found), withContent(found.Article, content), reserved)
+		shown.encoder().Object(c, shown.etag(found), withContent(found.Article, content), reserved)
 	}
 	return unchanged
 }
@@ -170,6 +172,6 @@ func sizeOf(articles []article.Article) (size int64) {
 
 // pageETag returns the entity tag of a page. kind tells pages with content from
 // others.
-func pageETag(found *article.List, pager responses.Pager, kind string) responses.ETag {
-	return responses.PageETag(shape, pager, []string{kind, found.Version()})
+func pageETag(found *article.List, shown selection, pager responses.Pager, kind string) responses.ETag {
+	return responses.PageETag(shown.shape(), pager, []string{kind, found.Version()})
 }

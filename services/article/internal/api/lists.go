@@ -4,8 +4,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/achilles-blog/achilles/pkg/cursor"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
@@ -21,21 +23,28 @@ type ListFilter struct {
 	UpdatedFrom *string `json:"updated_from"`
 	UpdatedTo   *string `json:"updated_to"`
 	OrderBy     *string `json:"order_by" validate:"omitempty,oneof=id -id created_at -created_at updated_at -updated_at title -title"`
+	Fields      *string `json:"fields"`
 	Include     *string `json:"include" validate:"omitempty,oneof=content"`
+	After       *string `json:"after"`
 	// any text, see requests.Paging
 	Page     string `json:"page"`
 	PageSize string `json:"page_size"`
 
-	parsed article.Filter
+	filter article.Filter
+	shown  selection
 }
 
 // Parse implements requests.Parser.
 func (f *ListFilter) Parse(reject func(string, errcode.Detail)) {
-	f.parsed.Tag, f.parsed.Title, f.parsed.State = f.Tag, f.Title, newState(f.State)
-	f.parsed.AnyTag = parseTags("tag_id", f.TagID, reject)
-	f.parsed.AllTags = parseTags("tag_all", f.TagAll, reject)
-	f.parsed.Created = parseInterval("created_from", f.CreatedFrom, "created_to", f.CreatedTo, reject)
-	f.parsed.Updated = parseInterval("updated_from", f.UpdatedFrom, "updated_to", f.UpdatedTo, reject)
+	f.filter.Tag, f.filter.Title, f.filter.State = f.Tag, f.Title, newState(f.State)
+	f.filter.AnyTag = parseTags("tag_id", f.TagID, reject)
+	f.filter.AllTags = parseTags("tag_all", f.TagAll, reject)
+	f.filter.Created = parseInterval("created_from", f.CreatedFrom, "created_to", f.CreatedTo, reject)
+	f.filter.Updated = parseInterval("updated_from", f.UpdatedFrom, "updated_to", f.UpdatedTo, reject)
+	f.shown = parseFields(f.Fields, reject)
+	if f.Include != nil {
+		f.shown = f.shown.with(contentField)
+	}
 }
 
 func parseTags(name string, text *string, reject func(string, errcode.Detail)) []uint64 {
@@ -71,10 +80,56 @@ func parseTime(name string, text *string, reject func(string, errcode.Detail)) *
 
 // expensive reports whether the list costs much more than others.
 func (f *ListFilter) expensive() bool {
-	return f.Title != nil || f.Include != nil
+	return f.Title != nil || f.withContent() || f.filter.Scans(f.order())
 }
 
-func (f *ListFilter) filter() article.Filter { return f.parsed }
+// withContent reports whether the articles are to have their content.
+func (f *ListFilter) withContent() bool {
+	return f.Include != nil || f.Fields != nil && f.shown.has(contentField)
+}
+
+// cursors returns the list of which a cursor is.
+func (f *ListFilter) cursors() cursor.List {
+	order := "-id"
+	if f.OrderBy != nil {
+		order = *f.OrderBy
+	}
+	filters := requests.Filters(f, "order_by", "fields", "include", "after", "page", "page_size")
+	return cursor.List{Route: "/api/v1/articles", Order: order, Filters: filters}
+}
+
+// page returns the page of the list that a request asks for.
+func (f *ListFilter) page(page requests.Page) (article.Page, error) {
+	wanted := article.Page{Order: f.order(), Offset: page.Offset(), Limit: page.Size}
+	if !page.After.Valid() {
+		return wanted, nil
+	}
+	wanted.After = &article.Position{ID: page.After.ID}
+	var err error
+	switch wanted.Order.By {
+	case article.ByCreated, article.ByUpdated:
+		wanted.After.Time, err = page.After.Time()
+	case article.ByTitle:
+		wanted.After.Title = page.After.Key
+	}
+	return wanted, err
+}
+
+// pager returns the pager of a page.
+func (f *ListFilter) pager(page requests.Page, found *article.List) responses.Pager {
+	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total.Rows, TotalRelation: responses.Exact}
+	if found.Total.AtLeast {
+		pager.TotalRelation = responses.AtLeast
+	}
+	if next := found.Next; next != nil {
+		position := cursor.Position{ID: next.ID, Key: next.Title}
+		if !next.Time.IsZero() {
+			position.Key = cursor.TimeKey(next.Time)
+		}
+		pager.Next = f.cursors().New(position)
+	}
+	return pager
+}
 
 // order returns the order of the list.
 func (f *ListFilter) order() article.Order {

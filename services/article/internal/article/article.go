@@ -148,6 +148,8 @@ type Store interface {
 	GetWithoutContent(ctx context.Context, id uint64) (*Shared, error)
 	// List returns a page of the articles without their content, and the total number.
 	List(ctx context.Context, filter Filter, page Page) (*SharedList, error)
+	// Tags returns a page of the tags that the viewer may see, and their total number.
+	Tags(ctx context.Context, viewer Viewer, page TagPage) (*TagList, error)
 	// ContentSizes returns the sizes in bytes of the contents of articles.
 	ContentSizes(ctx context.Context, ids []uint64) (map[uint64]int64, error)
 	// ContentSizeForUpdate returns the size in bytes of the content of an article that is

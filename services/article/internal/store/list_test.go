@@ -64,13 +64,14 @@ func TestListsReadTheirPageOnly(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		cfg.MaxOpenConns, cfg.MaxIdleConns = 1, 1 // the counters of rows are those of a connection
 		s := open(t, cfg)
-		s.replace(t, snapshot(1, 1, 2))
+		s.replace(t, snapshot(1, 1, 2, 3, 4, 5))
 		rows := 1_000_000
 		if raceDetector && cfg.DBType == database.SQLite { // SQLite is Go code, which the detector slows down
 			rows = 20_000
 		}
 		s.fillFast(t, rows)
 		s.searchesReadFewRows(t, rows)
+		s.scansReadFewRows(t, rows)
 		enabled, disabled := article.Enabled, article.Disabled
 		most, rare := []uint64{1}, []uint64{2}
 		for name, filter := range map[string]article.Filter{
@@ -165,24 +166,27 @@ func (f fixture) searchesReadFewRows(t *testing.T, rows int) {
 }
 
 // fillFast inserts n articles, a multiple of 10,000, with their tags, as fast as the
-// database can. A title has the four digits of id % 1000 and 滚动, or 动滚 if the id is odd.
+// database can. They are created a second apart, and changed at the same time. A title has the four digits of id % 1000 and 滚动, or 动滚 if the id is odd.
 func (f fixture) fillFast(t *testing.T, n int) {
 	t.Helper()
 	step := min(n, 100_000) // so that no statement takes long
-	begin, binary := "PRAGMA foreign_keys = OFF", "BLOB"
+	begin, binary, created := "PRAGMA foreign_keys = OFF", "BLOB", "strftime('%Y-%m-%d %H:%M:%S', '2026-01-02 03:04:05', CONCAT(1000 * k + i, ' seconds')) || ' +0000 UTC'"
 	if f.db.Dialect() == database.MySQL {
-		begin, binary = "SET foreign_key_checks = 0, unique_checks = 0", "BINARY"
+		begin, binary, created = "SET foreign_key_checks = 0, unique_checks = 0", "BINARY", "TIMESTAMPADD(SECOND, 1000 * k + i, '2026-01-02 03:04:05')"
 	}
 	f.exec(t, begin)
 	for first := 0; first < n; first += step {
 		f.exec(t, fmt.Sprintf("INSERT INTO blog_article (id, created_at, updated_at, is_deleted, title, content, state) "+
 			"WITH RECURSIVE ones(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM ones WHERE i < 1000), "+
 			"thousands(k) AS (SELECT %d UNION ALL SELECT k + 1 FROM thousands WHERE k < %d) ", first/1000, (first+step)/1000-1)+
-			"SELECT 1000 * k + i, '2026-01-02 03:04:05', '2026-01-02 03:04:05', CASE WHEN i % 100 = 0 THEN 1 ELSE 0 END, SUBSTR(CONCAT(10000 + i, CASE WHEN i % 2 = 0 THEN '滚动' ELSE '动滚' END), 2), 'x', "+
+			"SELECT 1000 * k + i, "+created+", '2026-01-02 03:04:05', CASE WHEN i % 100 = 0 THEN 1 ELSE 0 END, SUBSTR(CONCAT(10000 + i, CASE WHEN i % 2 = 0 THEN '滚动' ELSE '动滚' END), 2), 'x', "+
 			"CASE WHEN i % 3 = 0 THEN 0 ELSE 1 END FROM thousands CROSS JOIN ones")
 		these := fmt.Sprintf(" FROM blog_article WHERE id > %d AND id <= %d AND ", first, first+step)
 		const associate = "INSERT INTO blog_article_tag (created_at, updated_at, article_id, tag_id, article_state) SELECT created_at, updated_at, id, "
 		f.exec(t, associate+"1, state"+these+"is_deleted = 0 AND id % 2 = 1")
+		f.exec(t, associate+"3, state"+these+"is_deleted = 0 AND id % 20 = 1")
+		f.exec(t, associate+"4, state"+these+"is_deleted = 0 AND id % 20 = 2")
+		f.exec(t, associate+"5, state"+these+"id % 1000 = 7")
 		f.exec(t, associate+"2, state"+these+fmt.Sprintf("id %% %d = 7", n/10))
 		for _, gram := range []string{"SUBSTR(title, 1, 3)", "SUBSTR(title, 2, 3)", "SUBSTR(title, 3, 3)", "SUBSTR(title, 4, 3)", "SUBSTR(title, 5, 1)", "SUBSTR(title, 5)", "SUBSTR(title, 6)"} {
 			f.exec(t, "INSERT INTO blog_article_gram (gram, article_id) SELECT CAST("+gram+" AS "+binary+") AS gram, id"+these+"is_deleted = 0 ORDER BY gram")

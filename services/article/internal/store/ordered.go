@@ -153,8 +153,12 @@ func (s *Store) ordered(key listKey, tags []uint64, after *entry, offset, limit 
 // parts returns queries that have the entries together, each of a part of an index that has
 // them in the order of the list; and the name of the column of ids.
 func (s *Store) parts(key listKey, tags []uint64) (parts []statement, id string) {
+	tagIndex := "article_tag_state"
+	if key.anyState {
+		tagIndex = "article_tag_tag"
+	}
 	for _, tag := range tags {
-		part := statement{"SELECT article_id AS id FROM " + s.db.Table("article_tag") + " WHERE tag_id = ?", []any{tag}}
+		part := statement{"SELECT article_id AS id FROM " + s.indexed("article_tag", tagIndex) + " WHERE tag_id = ?", []any{tag}}
 		if !key.anyState {
 			part.and("article_state = ?", key.state)
 		}

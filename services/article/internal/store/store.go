@@ -31,6 +31,7 @@ type Store struct {
 	// Searches have their own group, so that they don't fill the queue of other lists.
 	lists, searches *coalesce.Group[listKey, *article.SharedList]
 	scans           scanLimits
+	tagLists        *coalesce.Group[tagsKey, *article.TagList]
 
 	articles, withoutContent *coalesce.Group[uint64, *article.Shared]
 }
@@ -42,7 +43,7 @@ var _ article.Store = (*Store)(nil)
 func New(db *database.DB, retention time.Duration) *Store {
 	s := &Store{db: db, retention: retention, scans: defaultScanLimits()}
 	s.articles, s.withoutContent = s.shared(sharedContent()), s.shared(noContent)
-	s.lists, s.searches = newLists(s), newSearches(s)
+	s.lists, s.searches, s.tagLists = newLists(s), newSearches(s), newTagLists(s)
 	return s
 }
 

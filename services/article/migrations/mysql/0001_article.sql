@@ -35,7 +35,9 @@ CREATE TABLE IF NOT EXISTS blog_tag_projection (
     name  varchar(100)     NOT NULL,
     state tinyint unsigned NOT NULL,
     PRIMARY KEY (id),
-    KEY blog_tag_projection_name (name)
+    KEY blog_tag_projection_name (name),
+    KEY blog_tag_projection_state (state),
+    KEY blog_tag_projection_state_name (state, name)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS blog_tag_offset (

@@ -29,6 +29,8 @@ CREATE TABLE blog_tag_projection (
     state tinyint      NOT NULL
 );
 CREATE INDEX blog_tag_projection_name ON blog_tag_projection (name);
+CREATE INDEX blog_tag_projection_state ON blog_tag_projection (state);
+CREATE INDEX blog_tag_projection_state_name ON blog_tag_projection (state, name);
 
 CREATE TABLE blog_tag_offset (
     id       tinyint     NOT NULL PRIMARY KEY,

@@ -50,12 +50,17 @@ const maxEpoch = 64
 
 var errOffset = errors.New("not an offset of a feed")
 
+// notInEpoch reports whether a character can't be in an epoch.
+func notInEpoch(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-'
+}
+
 // ParseOffset returns the offset that String has made a text of.
 func ParseOffset(text string) (Offset, error) {
 	epoch, number, _ := strings.Cut(text, ".")
 	sequence, err := strconv.ParseUint(number, 10, 64)
 	parsed := Offset{epoch, sequence}
-	if err != nil || epoch == "" || len(epoch) > maxEpoch || sequence > math.MaxInt64 || parsed.String() != text {
+	if err != nil || epoch == "" || len(epoch) > maxEpoch || strings.ContainsFunc(epoch, notInEpoch) || sequence > math.MaxInt64 || parsed.String() != text {
 		return Offset{}, errOffset
 	}
 	return parsed, nil

@@ -21,7 +21,7 @@ func TestOffsets(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", ".", "e", "e.", ".1", "1", "e.1.2", "e.01", "e.+1", "e.-1", "e. 1", "e.1 ", "e.x", "e.9223372036854775808", "e.18446744073709551616",
-		strings.Repeat("e", 65) + ".1", "e.1\x00", "e,1",
+		strings.Repeat("e", 65) + ".1", "e.1\x00", "e,1", "\x00.1", "%.1", "é.1", "\xff.1", " .1", "'.1",
 	} {
 		_, err := changefeed.ParseOffset(text)
 		require.Error(t, err, "%q", text)

@@ -94,7 +94,7 @@ var definitions = map[Code]definition{
 	SlowRequest:          {http.StatusRequestTimeout, Text{"请求发送超时", "the request arrived too slowly", "請求傳送逾時"}},
 	// 499 is nginx's status. It only appears in logs and metrics.
 	ClientClosedRequest:  {499, Text{"客户端已断开连接", "the client closed the connection", "用戶端已中斷連線"}},
-	ChangesTrimmed:       {http.StatusGone, Text{"变更记录已清理, 请从快照重新开始", "the requested changes are no longer available, start over from the snapshot", "變更記錄已清理, 請從快照重新開始"}},
+	ChangesTrimmed:       {http.StatusGone, Text{"变更记录已清理, 请重新开始", "the requested changes are no longer available, start over", "變更記錄已清理, 請重新開始"}},
 	UnauthorizedInternal: {http.StatusUnauthorized, Text{"服务令牌错误", "missing or invalid service token", "服務權杖錯誤"}},
 	KeyReused:            {http.StatusUnprocessableEntity, Text{"该 Idempotency-Key 已用于另一个请求", "this Idempotency-Key was used for another request", "此 Idempotency-Key 已用於另一個請求"}},
 	RequestInProgress:    {http.StatusConflict, Text{"相同 Idempotency-Key 的请求仍在处理中, 请稍后重试", "a request with this Idempotency-Key is still in progress, try again later", "相同 Idempotency-Key 的請求仍在處理中, 請稍後再試"}},

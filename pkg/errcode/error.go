@@ -11,7 +11,9 @@ type Error struct {
 	Details []Detail
 	// RetryAfter, if positive, is sent as the header Retry-After, in whole seconds.
 	RetryAfter time.Duration
-	Cause      error
+	// Next, if not empty, says where a reader of a feed goes on.
+	Next  string
+	Cause error
 }
 
 // New returns an error with the given code and texts as details.

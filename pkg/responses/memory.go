@@ -47,6 +47,13 @@ func (m *Memory) Reserve(c *gin.Context, bytes int64) (*Reservation, error) {
 	return r, nil
 }
 
+// Release returns the memory. It may be called more than once, and of nil.
+func (r *Reservation) Release() {
+	if r != nil {
+		r.Reservation.Release()
+	}
+}
+
 // cut ends the write that waits for the client.
 func (r *Reservation) cut() {
 	_ = http.NewResponseController(r.to).SetWriteDeadline(time.Unix(1, 0))

@@ -31,6 +31,8 @@ type Problem struct {
 	Msg     string       `json:"msg" example:"入参错误"`
 	Details []string     `json:"details" example:"title is a required field"`
 	Errors  []FieldError `json:"errors"`
+	// with 10000018 for articles: the newest offset of the feed
+	Next string `json:"next,omitempty"`
 }
 
 // FieldError is what is wrong with one field.
@@ -50,6 +52,7 @@ type ProblemDetails struct {
 	Instance string       `json:"instance,omitempty"`
 	Code     int          `json:"code"`
 	Errors   []FieldError `json:"errors"`
+	Next     string       `json:"next,omitempty"`
 }
 
 // Error ends the request with the response for err, and adds err to c.Errors for the
@@ -91,7 +94,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err *errcode.Error) {
 }
 
 func newProblem(err *errcode.Error, language string) Problem {
-	problem := Problem{Code: int(err.Code), Msg: err.Code.Message(language), Details: []string{}, Errors: []FieldError{}}
+	problem := Problem{Code: int(err.Code), Msg: err.Code.Message(language), Details: []string{}, Errors: []FieldError{}, Next: err.Next}
 	for _, d := range err.Details {
 		text := d.In(language)
 		problem.Details = append(problem.Details, text)
@@ -110,7 +113,7 @@ func (p Problem) details(r *http.Request, status int) ProblemDetails {
 	}
 	return ProblemDetails{
 		Type: problemTypes + strconv.Itoa(p.Code), Title: p.Msg, Status: status,
-		Detail: strings.Join(p.Details, "; "), Instance: instance, Code: p.Code, Errors: p.Errors,
+		Detail: strings.Join(p.Details, "; "), Instance: instance, Code: p.Code, Errors: p.Errors, Next: p.Next,
 	}
 }
 

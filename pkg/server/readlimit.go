@@ -86,6 +86,22 @@ func (w *placeWriter) leave() {
 	}
 }
 
+// LeaveReads makes a read give up its place among those that run at once, because it is
+// going to wait for something other than the database.
+func LeaveReads(c *gin.Context) {
+	for w := any(c.Writer); w != nil; {
+		if own, ok := w.(*placeWriter); ok {
+			own.leave()
+			return
+		}
+		wrapped, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return
+		}
+		w = wrapped.Unwrap()
+	}
+}
+
 // Unwrap is for http.ResponseController.
 func (w *placeWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 

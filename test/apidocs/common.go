@@ -144,7 +144,8 @@ func problemDetails(problem *openapi3.Schema) *openapi3.Schema {
 		WithProperty("detail", openapi3.NewStringSchema()).
 		WithProperty("instance", openapi3.NewStringSchema().WithFormat("uri-reference")).
 		WithPropertyRef("code", problem.Properties["code"]).
-		WithPropertyRef("errors", problem.Properties["errors"])
+		WithPropertyRef("errors", problem.Properties["errors"]).
+		WithPropertyRef("next", problem.Properties["next"])
 	schema.Description = "an error as RFC 9457 has it, for clients that accept application/problem+json"
 	schema.Required = []string{"code", "errors", "status", "title", "type"}
 	return schema

@@ -110,7 +110,7 @@ func refine(description *openapi3.T) error {
 		if strings.HasSuffix(name, "Request") {
 			schema.Value.Example = example(schema.Value)
 		} else {
-			completeAnswer(schema.Value)
+			completeAnswer(name, schema.Value)
 		}
 	}
 	if err := addCommon(description); err != nil {
@@ -177,15 +177,19 @@ func example(request *openapi3.Schema) map[string]any {
 	return fields
 }
 
+// optional are the fields that an answer may lack, by schema.
+var optional = map[string][]string{
+	"Article": {"content", "content_omitted"}, // in lists only, where content was asked for
+	"Change":  {"article"},
+	"Pager":   {"page", "next"},
+	"Problem": {"next"},
+}
+
 // completeAnswer marks all fields of an answer as required, so that tests notice an
 // answer that lacks one.
-func completeAnswer(answer *openapi3.Schema) {
-	optional := []string{
-		"content", "content_omitted", // in lists only, where content was asked for
-		"page", "next", // of a pager
-	}
+func completeAnswer(schema string, answer *openapi3.Schema) {
 	for name := range answer.Properties {
-		if !slices.Contains(optional, name) {
+		if !slices.Contains(optional[schema], name) {
 			answer.Required = append(answer.Required, name)
 		}
 	}

@@ -25,6 +25,9 @@ func (o operation) lists() bool {
 	return content != nil && content.Schema != nil && strings.HasSuffix(content.Schema.Ref, "ListEnvelope")
 }
 
+// polls reports whether the operation waits for changes. Its answers have no version.
+func (o operation) polls() bool { return o.Parameters.GetByInAndName(openapi3.ParameterInQuery, "wait") != nil }
+
 // creates reports whether the operation makes an object.
 func (o operation) creates() bool {
 	return o.method == http.MethodPost && o.Responses.Status(http.StatusCreated) != nil
@@ -35,7 +38,7 @@ func (o operation) creates() bool {
 func commonParameters(o operation) []parameter {
 	public := func(o operation) bool { return !o.internal() }
 	changes := func(o operation) bool { return public(o) && o.writes() && o.method != http.MethodPost }
-	reads := func(o operation) bool { return public(o) && !o.writes() }
+	reads := func(o operation) bool { return public(o) && !o.writes() && !o.polls() }
 	noun := strings.Join(o.Tags, " and ")
 	text := openapi3.NewStringSchema()
 	key := openapi3.NewStringSchema().WithMinLength(1).WithMaxLength(255)

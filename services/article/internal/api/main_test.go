@@ -58,6 +58,7 @@ type service struct {
 	store           *store.Store
 	db              *database.DB
 	logs            *observer.ObservedLogs
+	feed            *article.Feed
 	memory          *memory.Budget // of responses
 	// catchUp stands for the feed. If nil, the feed has no new changes.
 	catchUp func(context.Context) error
@@ -109,13 +110,15 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	s.keySet = apitest.KeySet(t)
 	principal := func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }
 	limits := ratelimit.New(ratelimit.Deps{Service: "article", Principal: principal}, o.limits)
+	s.feed = newFeed(t, s.store)
 	(&api.API{
 		Access:   []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
-		Articles: article.NewService(s.store, s.follow, o.maxContentBytes),
-		Binder:   binder,
-		Bodies:   requests.NewBodies(memory.New(memory.Config{Use: "request_bodies", Total: 60 * mebibyte}), o.maxBodyBytes, limits.Client),
-		Paging:   requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000},
-		Memory:   responses.NewMemory(s.memory, limits.Client),
+		Articles: article.NewService(s.feed.Announcing(s.store), s.follow, o.maxContentBytes),
+		Feed:     s.feed, Client: limits.Client,
+		Binder: binder,
+		Bodies: requests.NewBodies(memory.New(memory.Config{Use: "request_bodies", Total: 60 * mebibyte}), o.maxBodyBytes, limits.Client),
+		Paging: requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000},
+		Memory: responses.NewMemory(s.memory, limits.Client),
 
 		LimitSearch: limits.Search(),
 	}).Register(engine)

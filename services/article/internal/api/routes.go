@@ -42,6 +42,9 @@ type API struct {
 	Access []gin.HandlerFunc
 	// LimitSearch limits lists that are expensive.
 	LimitSearch gin.HandlerFunc
+	// Feed is the feed of changes. Client identifies the client of a request.
+	Feed   Feed
+	Client func(*gin.Context) string
 }
 
 // Register adds the routes of the service.
@@ -63,6 +66,8 @@ func (a *API) Register(routes gin.IRouter) {
 	articles.HEAD("", a.listArticles)
 	articles.GET("/tags", a.listTags)
 	articles.HEAD("/tags", a.listTags)
+	articles.GET("/changes", a.listChanges)
+	articles.HEAD("/changes", a.listChanges)
 	articles.GET("/:id", a.getArticle)
 	articles.HEAD("/:id", a.getArticle)
 	write.PUT("/:id", a.Bodies.Large, a.updateArticle)

@@ -59,7 +59,7 @@ func register(base *service.Service, config Config) error {
 	if err != nil {
 		return err
 	}
-	articles, err := newArticles(base, config)
+	articles, feed, err := newArticles(base, config)
 	if err != nil {
 		return err
 	}
@@ -67,6 +67,7 @@ func register(base *service.Service, config Config) error {
 	base.Metrics.Registry().MustRegister(bodies)
 	(&api.API{
 		Articles: articles, Binder: binder, Paging: config.App.paging(), Memory: base.Responses, Access: base.Access(), LimitSearch: base.Limits.Search(),
+		Feed: feed, Client: base.Limits.Client,
 		Bodies: requests.NewBodies(bodies, config.App.maxBodyBytes(), base.Limits.Client),
 	}).Register(base.Engine)
 	tokens := &api.Tokens{Clients: access.NewService(store.NewClients(base.DB)), KeySet: base.KeySet, Binder: binder}
@@ -74,7 +75,7 @@ func register(base *service.Service, config Config) error {
 	return nil
 }
 
-func newArticles(base *service.Service, config Config) (*article.Service, error) {
+func newArticles(base *service.Service, config Config) (*article.Service, *article.Feed, error) {
 	stored := store.New(base.DB, config.Idempotency.Retention)
 	sweeper := replay.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
 	base.Process.Go("idempotency sweeper", sweeper.Run)
@@ -89,11 +90,21 @@ func newArticles(base *service.Service, config Config) (*article.Service, error)
 		Ready: base.Health.Gate("tag read model").Open, Log: base.Log,
 	}, base.Metrics.Registry())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	base.Health.Observe("tag feed", func(ctx context.Context) error { return database.WithReason(follower.Check(ctx)) })
 	base.Process.Go("tag feed", follower.Run)
-	return article.NewService(withFaults(stored), follower.CatchUp, config.App.MaxContentBytes), nil
+	feed := newFeed(base, config, stored)
+	return article.NewService(feed.Announcing(withFaults(stored)), follower.CatchUp, config.App.MaxContentBytes), feed, nil
+}
+
+// newFeed returns the feed of changes of the articles. An eighth of Server.MaxRequests may
+// wait for a change without a token, and as many with one.
+func newFeed(base *service.Service, config Config, stored *store.Store) *article.Feed {
+	watchers := base.Feed(service.Feed{Config: config.Feed.Config, Trim: stored.TrimChanges, MaxWaiting: max(1, config.Server.MaxRequests/8)},
+		service.FeedPart{Name: "public", Last: stored.LastNumber(article.Anonymous)}, service.FeedPart{Name: "all", Last: stored.LastNumber(article.Authenticated)})
+	base.Process.Go("feed publisher", stored.PublishChanges)
+	return article.NewFeed(stored, watchers[0], watchers[1])
 }
 
 func recount(ctx context.Context, db *database.DB) (repaired []string, err error) {

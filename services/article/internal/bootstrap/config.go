@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/pkg/memory"
@@ -68,13 +69,15 @@ func (c APIConfig) maxBodyBytes() int64 {
 	return 6*int64(c.MaxContentBytes) + 64<<10
 }
 
-// FeedConfig is the section Feed, the feed of changes of the tag service.
+// FeedConfig is the section Feed: how the service follows the feed of changes of the tag
+// service, and how it keeps its own.
 type FeedConfig struct {
-	URL       string          `mapstructure:"URL" usage:"base URL of the tag service, such as http://achilles-tag:8080" validate:"http_url" allowed:"the tag service's base URL, such as http://achilles-tag:8080"`
-	Token     settings.Secret `mapstructure:"Token" usage:"token for the feed, at least 32 characters, the same as Feed.Token of the tag service" validate:"omitempty,min=32" allowed:"at least 32 characters, as openssl rand -hex 32 prints them"`
-	TokenFile string          `mapstructure:"TokenFile" usage:"file that holds Token"`
-	Wait      time.Duration   `mapstructure:"Wait" usage:"how long one read of the feed waits for a change, in whole seconds up to 10s"`
-	Timeout   time.Duration   `mapstructure:"Timeout" usage:"how long the tag service may take to answer beyond Wait" validate:"min=100ms"`
+	URL               string          `mapstructure:"URL" usage:"base URL of the tag service, such as http://achilles-tag:8080" validate:"http_url" allowed:"the tag service's base URL, such as http://achilles-tag:8080"`
+	Token             settings.Secret `mapstructure:"Token" usage:"token for the feed, at least 32 characters, the same as Feed.Token of the tag service" validate:"omitempty,min=32" allowed:"at least 32 characters, as openssl rand -hex 32 prints them"`
+	TokenFile         string          `mapstructure:"TokenFile" usage:"file that holds Token"`
+	Wait              time.Duration   `mapstructure:"Wait" usage:"how long one read of the feed waits for a change, in whole seconds up to 10s"`
+	Timeout           time.Duration   `mapstructure:"Timeout" usage:"how long the tag service may take to answer beyond Wait" validate:"min=100ms"`
+	changefeed.Config `mapstructure:",squash"`
 }
 
 // Validate reports a Wait that the tag service does not accept.
@@ -92,7 +95,7 @@ func defaults() Config {
 		Config:      service.Default(),
 		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxOffset: 10_000, MaxContentBytes: 1 << 20, MaxBodyMemory: 50 << 20},
 		Idempotency: replay.Default(),
-		Feed:        FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond},
+		Feed:        FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond, Config: changefeed.Default()},
 	}
 	config.Database.DBType, config.Database.DBName = database.SQLite, "achilles_article"
 	config.Server.HTTPPort, config.Server.AdminPort = 8082, 9082

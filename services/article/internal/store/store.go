@@ -34,6 +34,8 @@ type Store struct {
 	tagLists        *coalesce.Group[tagsKey, *article.TagList]
 
 	articles, withoutContent *coalesce.Group[uint64, *article.Shared]
+
+	feed feed
 }
 
 var _ article.Store = (*Store)(nil)
@@ -44,6 +46,7 @@ func New(db *database.DB, retention time.Duration) *Store {
 	s := &Store{db: db, retention: retention, scans: defaultScanLimits()}
 	s.articles, s.withoutContent = s.shared(sharedContent()), s.shared(noContent)
 	s.lists, s.searches, s.tagLists = newLists(s), newSearches(s), newTagLists(s)
+	s.feed = newFeed(s)
 	return s
 }
 
@@ -72,6 +75,9 @@ func (s *Store) Create(ctx context.Context, draft article.Draft, key idempotency
 		}
 		return row.article(tags), nil
 	}, func(tx *gorm.DB, created article.Article) error {
+		if err := s.addChange(tx, created.ID, article.Disabled, created.State); err != nil {
+			return err
+		}
 		changes := counts{}
 		changes.add(1, created.State, ids)
 		return s.count(tx, changes)
@@ -130,6 +136,9 @@ func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, prec
 			return err
 		}
 		updated = row.article(updated.Tags)
+		if err := s.addChange(tx, id, before, row.State); err != nil {
+			return err
+		}
 		changes := counts{}
 		changes.add(-1, before, have.tagIDs())
 		changes.add(1, row.State, append(kept.tagIDs(), added...))
@@ -270,6 +279,9 @@ func (s *Store) Delete(ctx context.Context, id uint64, actor string, preconditio
 			return err
 		}
 		changes := counts{}
+		if err := s.addChange(tx, id, row.State, article.Disabled); err != nil {
+			return err
+		}
 		changes.add(-1, row.State, have.tagIDs())
 		return s.count(tx, changes)
 	})

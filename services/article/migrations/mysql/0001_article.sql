@@ -106,3 +106,39 @@ CREATE TABLE IF NOT EXISTS blog_client (
     PRIMARY KEY (id),
     UNIQUE KEY blog_client_app_key (app_key)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+-- The feed of changes of the articles. A write adds its change to the outbox, in its
+-- transaction. Whoever reads the feed moves changes to blog_article_change and gives them
+-- numbers, while the row of blog_article_sequence is locked; so writes don't wait for each
+-- other. Those of articles that were visible to everybody before or after have a number in
+-- the public feed, too. The epoch distinguishes this feed from that of another database.
+CREATE TABLE IF NOT EXISTS blog_article_outbox (
+    id             bigint unsigned  NOT NULL AUTO_INCREMENT,
+    created_at     datetime(3)      NOT NULL,
+    article_id     bigint unsigned  NOT NULL,
+    visible_before tinyint unsigned NOT NULL,
+    visible_after  tinyint unsigned NOT NULL,
+    PRIMARY KEY (id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS blog_article_change (
+    sequence        bigint unsigned  NOT NULL,
+    public_sequence bigint unsigned  NULL,
+    created_at      datetime(3)      NOT NULL,
+    article_id      bigint unsigned  NOT NULL,
+    visible_before  tinyint unsigned NOT NULL,
+    visible_after   tinyint unsigned NOT NULL,
+    PRIMARY KEY (sequence),
+    UNIQUE KEY blog_article_change_public (public_sequence),
+    KEY blog_article_change_created_at (created_at)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS blog_article_sequence (
+    id           tinyint unsigned NOT NULL,
+    value        bigint unsigned  NOT NULL,
+    public_value bigint unsigned  NOT NULL,
+    epoch        varchar(36)      NOT NULL,
+    PRIMARY KEY (id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+INSERT IGNORE INTO blog_article_sequence (id, value, public_value, epoch) VALUES (1, 0, 0, UUID());

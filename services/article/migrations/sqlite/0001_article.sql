@@ -83,3 +83,30 @@ CREATE TABLE blog_client (
     scope       varchar(255) NOT NULL DEFAULT ''
 );
 CREATE UNIQUE INDEX blog_client_app_key ON blog_client (app_key);
+
+CREATE TABLE blog_article_outbox (
+    id             integer  NOT NULL PRIMARY KEY AUTOINCREMENT,
+    created_at     datetime NOT NULL,
+    article_id     bigint   NOT NULL,
+    visible_before tinyint  NOT NULL,
+    visible_after  tinyint  NOT NULL
+);
+
+CREATE TABLE blog_article_change (
+    sequence        integer  NOT NULL PRIMARY KEY,
+    public_sequence bigint   NULL,
+    created_at      datetime NOT NULL,
+    article_id      bigint   NOT NULL,
+    visible_before  tinyint  NOT NULL,
+    visible_after   tinyint  NOT NULL
+);
+CREATE UNIQUE INDEX blog_article_change_public ON blog_article_change (public_sequence);
+CREATE INDEX blog_article_change_created_at ON blog_article_change (created_at);
+
+CREATE TABLE blog_article_sequence (
+    id           tinyint     NOT NULL PRIMARY KEY,
+    value        bigint      NOT NULL,
+    public_value bigint      NOT NULL,
+    epoch        varchar(36) NOT NULL
+);
+INSERT INTO blog_article_sequence (id, value, public_value, epoch) VALUES (1, 0, 0, lower(hex(randomblob(16))));

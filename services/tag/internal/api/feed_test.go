@@ -167,8 +167,8 @@ func TestTrimmedFeed(t *testing.T) {
 		requireTrimmed := func(after string) {
 			t.Helper()
 			for language, message := range map[string]string{
-				"zh": "变更记录已清理, 请从快照重新开始", "en": "the requested changes are no longer available, start over from the snapshot",
-				"zh_Hant_TW": "變更記錄已清理, 請從快照重新開始",
+				"zh": "变更记录已清理, 请重新开始", "en": "the requested changes are no longer available, start over",
+				"zh_Hant_TW": "變更記錄已清理, 請重新開始",
 			} {
 				header := authorized.Clone()
 				header.Set("locale", language)

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/feedtest"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
@@ -42,30 +44,6 @@ func readModelOf(tags []tag.Tag) readModel {
 		c[t.ID] = tag.Tag{ID: t.ID, Name: t.Name, State: t.State}
 	}
 	return c
-}
-
-// A snapshot of MariaDB may lack a change before its last one. It is shown as a hole here.
-func TestChangesUpToAGap(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
-		db, s := open(t, cfg)
-		for n := range 5 {
-			write(t, s, 0, 5*n+1) // a change each
-		}
-		all, err := s.Changes(t.Context(), 0, 100)
-		require.NoError(t, err)
-		require.Len(t, all.Changes, 5)
-		require.NoError(t, db.Gorm(t.Context()).Exec("DELETE FROM blog_tag_change WHERE sequence = 3").Error)
-		before, err := s.Changes(t.Context(), 0, 100)
-		require.NoError(t, err)
-		require.Equal(t, all.Changes[:2], before.Changes)
-		at, err := s.Changes(t.Context(), 2, 100)
-		require.NoError(t, err, "the change is not trimmed, there are older ones")
-		require.Empty(t, at.Changes)
-		require.Equal(t, all.Last, at.Last)
-		after, err := s.Changes(t.Context(), 3, 100)
-		require.NoError(t, err)
-		require.Equal(t, all.Changes[3:], after.Changes)
-	})
 }
 
 // Sixteen writers on two replicas run concurrently with readers of the feed. Some
@@ -198,38 +176,6 @@ func noError(t *testing.T, err error) bool {
 	return err == nil
 }
 
-func TestChanges(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
-		_, s := open(t, cfg)
-		for i := range 5 {
-			create(t, s, fmt.Sprint(i))
-		}
-		for _, c := range []struct {
-			after uint64
-			limit int
-			want  []uint64
-		}{
-			{0, 100, []uint64{1, 2, 3, 4, 5}}, {0, 1, []uint64{1}}, {2, 2, []uint64{3, 4}}, {4, 2, []uint64{5}}, {5, 2, nil},
-		} {
-			found, err := s.Changes(t.Context(), c.after, c.limit)
-			require.NoError(t, err)
-			require.EqualValues(t, 5, found.Last)
-			require.Equal(t, c.want, sequences(found.Changes))
-		}
-		for _, after := range []uint64{6, 1 << 32, 1<<63 - 1, 1 << 63, 1<<64 - 1} {
-			_, err := s.Changes(t.Context(), after, 1)
-			requireCode(t, errcode.ChangesTrimmed, err)
-		}
-	})
-}
-
-func sequences(changes []tag.Change) (numbers []uint64) {
-	for _, change := range changes {
-		numbers = append(numbers, change.Sequence)
-	}
-	return numbers
-}
-
 // A snapshot is complete even if it has more tags than a batch.
 func TestLargeSnapshot(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
@@ -244,82 +190,84 @@ func TestLargeSnapshot(t *testing.T) {
 	})
 }
 
-func TestTrim(t *testing.T) {
-	now := time.Now().UTC()
-	day := func(age int) time.Time { return now.AddDate(0, 0, -age) }
-	for _, c := range []struct {
-		about   string
-		ages    []int // of the changes, in days
-		limit   int
-		removed []int64 // by each call
-		left    []uint64
-	}{
-		{"none is old", []int{3, 2, 1}, 10, []int64{0}, []uint64{1, 2, 3}},
-		{"some are old", []int{9, 8, 2, 1}, 10, []int64{2, 0}, []uint64{3, 4}},
-		{"all are old", []int{9, 9, 8, 8}, 10, []int64{4, 0}, nil},
-		{"in batches", []int{9, 9, 9, 9, 9, 1}, 2, []int64{2, 2, 1, 0}, []uint64{6}},
-		{"clocks disagree, without a gap in the sequence", []int{10, 1, 9, 1}, 10, []int64{3, 0}, []uint64{4}},
-		{"clocks disagree in the other order", []int{9, 1, 10, 1}, 10, []int64{1, 2, 0}, []uint64{4}},
-		{"empty feed", nil, 10, []int64{0}, nil},
-	} {
-		t.Run(c.about, func(t *testing.T) {
-			dbtest.Each(t, func(t *testing.T, cfg database.Config) {
-				db, s := open(t, cfg)
-				for i, age := range c.ages {
-					create(t, s, fmt.Sprint(i))
-					exec(t, db, "UPDATE "+db.Table("tag_change")+" SET created_at = ? WHERE sequence = ?", day(age), i+1)
-				}
-				for _, want := range c.removed {
-					removed, err := s.Trim(t.Context(), day(7), c.limit)
-					require.NoError(t, err)
-					require.Equal(t, want, removed)
-				}
-				trimmed := uint64(len(c.ages) - len(c.left))
-				found, err := s.Changes(t.Context(), trimmed, 100)
-				require.NoError(t, err)
-				require.Equal(t, c.left, sequences(found.Changes))
-				for after := range trimmed {
-					_, err := s.Changes(t.Context(), after, 100)
-					requireCode(t, errcode.ChangesTrimmed, err)
-				}
-				snapshot, err := s.Snapshot(t.Context())
-				require.NoError(t, err)
-				require.Len(t, snapshot.Tags, len(c.ages), "trimming keeps the tags")
-				created := create(t, s, "next")
-				found, err = s.Changes(t.Context(), snapshot.Sequence, 100)
-				require.NoError(t, err)
-				require.Equal(t, created.ID, found.Changes[0].TagID)
-				require.Equal(t, []uint64{snapshot.Sequence + 1}, sequences(found.Changes))
-			})
+// feed returns the feed of an empty database, for feedtest.
+func feed(t *testing.T, cfg database.Config) feedtest.Feed {
+	t.Helper()
+	db, s := open(t, cfg)
+	return feedtest.Feed{
+		DB: db, Changes: "tag_change", Number: "sequence", Trim: s.Trim,
+		Write: func(ctx context.Context) error {
+			_, _, err := s.Create(ctx, draft(crand.Text(), tag.Enabled), idempotency.Key{})
+			return err
+		},
+		Read: func(ctx context.Context, after uint64, limit int) ([]uint64, uint64, error) {
+			found, err := s.Changes(ctx, after, limit)
+			return feedtest.Numbers(found.Changes), found.Last, err
+		},
+	}
+}
+
+func TestFeed(t *testing.T) {
+	for name, config := range map[string]func(testing.TB) database.Config{database.SQLite: dbtest.SQLite, database.MySQL: dbtest.MySQL} {
+		t.Run(name, func(t *testing.T) {
+			feedtest.Run(t, func(t *testing.T) feedtest.Feed { return feed(t, config(t)) })
 		})
 	}
 }
 
-// Replicas trim concurrently with each other and with writers.
-func TestTrimUnderLoad(t *testing.T) {
+// Trimming keeps the tags, and a snapshot goes on after what was trimmed.
+func TestSnapshotAfterTrim(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		_, s := open(t, cfg)
-		var removed atomic.Int64
-		var working sync.WaitGroup
-		for w := range 4 {
-			working.Go(func() {
-				for n := range 20 {
-					_, _, err := s.Create(t.Context(), draft(fmt.Sprint(w, " ", n), tag.Enabled), idempotency.Key{})
-					noError(t, err)
-				}
-			})
-			working.Go(func() {
-				for range 20 {
-					n, err := s.Trim(t.Context(), time.Now().Add(time.Hour), 3)
-					noError(t, err)
-					removed.Add(n)
-				}
-			})
+		for n := range 3 {
+			create(t, s, fmt.Sprint(n))
 		}
-		working.Wait()
-		found, err := s.Changes(t.Context(), uint64(removed.Load()), 100)
+		_, err := s.Trim(t.Context(), time.Now().Add(time.Hour), 2)
 		require.NoError(t, err)
-		require.EqualValues(t, 80, found.Last)
-		require.Len(t, found.Changes, 80-int(removed.Load()))
+		snapshot, err := s.Snapshot(t.Context())
+		require.NoError(t, err)
+		require.Len(t, snapshot.Tags, 3)
+		require.EqualValues(t, 3, snapshot.Sequence)
+	})
+}
+
+// Followers of the feed apply each change exactly once, also if they are killed and started
+// again, and start over after a trim.
+func TestFollowers(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		_, s := open(t, cfg)
+		watcher := changefeed.NewWatcher(changefeed.WatcherOptions{Head: s.LastChange, Interval: 20 * time.Millisecond})
+		dbtest.Work(t, watcher.Run)
+		service := tag.NewService(s, watcher)
+		source := feedtest.Source[tag.Change]{
+			Read: func(ctx context.Context, after changefeed.Offset, limit int, wait time.Duration) (tag.Changes, error) {
+				return service.Changes(ctx, after.Sequence, limit, wait)
+			},
+			All: func(ctx context.Context) (feedtest.Snapshot, error) {
+				all, err := service.Snapshot(ctx)
+				objects := feedtest.Objects{}
+				for _, t := range all.Tags {
+					objects[t.ID] = fmt.Sprint(t.Name, t.State)
+				}
+				return feedtest.Snapshot{Offset: changefeed.Offset{Epoch: all.Epoch, Sequence: all.Sequence}, Objects: objects}, err
+			},
+			Entry: func(c tag.Change) (uint64, string, bool) {
+				return c.TagID, fmt.Sprint(c.Name, c.State), c.Kind == changefeed.Delete
+			},
+		}
+		write := func(ctx context.Context, writer, n int) error {
+			created, _, err := service.Create(ctx, draft(crand.Text(), tag.Enabled), idempotency.Key{})
+			if err == nil && n%3 == 0 {
+				err = service.Delete(ctx, created.ID, "", nil)
+			} else if err == nil {
+				_, err = service.Update(ctx, created.ID, draft(crand.Text(), tag.Disabled), nil)
+			}
+			return err
+		}
+		feedtest.Follow(t, source, 8, 10, write, nil)
+		feedtest.Follow(t, source, 8, 10, write, func(ctx context.Context) error {
+			_, err := s.Trim(ctx, time.Now().Add(time.Hour), 1000)
+			return err
+		})
 	})
 }

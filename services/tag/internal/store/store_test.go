@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed/feedtest"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
@@ -144,7 +145,7 @@ func TestContextEndsWrite(t *testing.T) {
 		create(t, s, "next")
 		found, err := s.Changes(t.Context(), 0, 10)
 		require.NoError(t, err)
-		require.Equal(t, []uint64{1}, sequences(found.Changes))
+		require.Equal(t, []uint64{1}, feedtest.Numbers(found.Changes))
 		require.Equal(t, "next", found.Changes[0].Name)
 	})
 }

@@ -26,7 +26,9 @@ func (o operation) lists() bool {
 }
 
 // polls reports whether the operation waits for changes. Its answers have no version.
-func (o operation) polls() bool { return o.Parameters.GetByInAndName(openapi3.ParameterInQuery, "wait") != nil }
+func (o operation) polls() bool {
+	return o.Parameters.GetByInAndName(openapi3.ParameterInQuery, "wait") != nil
+}
 
 // creates reports whether the operation makes an object.
 func (o operation) creates() bool {

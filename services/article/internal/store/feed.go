@@ -110,7 +110,7 @@ func (s *Store) fillIn(tx *gorm.DB, changes []article.Change) error {
 		ids = append(ids, c.ID)
 	}
 	slices.Sort(ids)
-	found, err := s.readPage(tx, slices.Compact(ids))
+	found, err := s.readPage(tx, slices.Compact(ids), article.Order{})
 	byID := make(map[uint64]*article.Article, len(found.articles))
 	for i := range found.articles {
 		byID[found.articles[i].ID] = &found.articles[i]

@@ -94,10 +94,15 @@ func (l letters) len() int { return len(l.starts) - 1 }
 func (l letters) part(i, n int) string { return l.text[l.starts[i]:l.starts[min(i+n, l.len())]] }
 
 // isCJK reports whether the i-th letter is Chinese, Japanese or Korean, whose words are short.
-// The blocks are constants, so that a new version of Unicode doesn't change them. It may
-// change Fold; recount then repairs the index.
 func (l letters) isCJK(i int) bool {
 	r, _ := utf8.DecodeRuneInString(l.text[l.starts[i]:])
+	return isCJK(r)
+}
+
+// isCJK reports whether a letter is Chinese, Japanese or Korean. The blocks are constants, so
+// that a new version of Unicode doesn't change them. It may change Fold; recount then repairs
+// the index.
+func isCJK(r rune) bool {
 	switch {
 	case r < 0x1100:
 		return false

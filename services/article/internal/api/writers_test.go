@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -56,11 +57,19 @@ func TestManyWriters(t *testing.T) {
 		}
 		return ids[:rand.N(tags+1)]
 	}
+	words := strings.Fields("Go Rust C++ 重启 滚动重启 停机 Redis Kubernetes a b c d")
+	someWords := func() string {
+		text := "x"
+		for range rand.N(8) {
+			text += " " + words[rand.N(len(words))]
+		}
+		return text
+	}
 	for range writers {
 		writing.Go(func() {
 			for range rounds {
 				id := 1 + rand.Uint64N(shared)
-				body := fields{"title": "x", "state": rand.N(2), "tag_ids": someTags()}
+				body := fields{"title": someWords(), "desc": someWords(), "content": someWords(), "state": rand.N(2), "tag_ids": someTags()}
 				switch rand.N(5) {
 				case 0:
 					send(http.MethodPost, articlesPath, "", body)

@@ -41,9 +41,11 @@ func TestConstraints(t *testing.T) {
 	})
 }
 
-// The column of the grams has room for all of them.
+// The columns of the grams and of the words have room for all of them.
 func TestGramsFit(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
+		word := dbtest.Column{Name: "word", Type: fmt.Sprintf("varbinary(%d)", search.MaxWord)}
+		require.Contains(t, dbtest.SchemaOf(t, s.db)["blog_article_word"].Columns, word)
 		want := dbtest.Column{Name: "gram", Type: fmt.Sprintf("varbinary(%d)", search.MaxGram)}
 		require.Contains(t, dbtest.SchemaOf(t, s.db)["blog_article_gram"].Columns, want)
 	})

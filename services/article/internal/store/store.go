@@ -70,7 +70,7 @@ func (s *Store) Create(ctx context.Context, draft article.Draft, key idempotency
 		if err := s.associate(tx, row, ids); err != nil {
 			return article.Article{}, err
 		}
-		if err := s.indexTitle(tx, row.ID, "", row.Title); err != nil {
+		if err := s.index(tx, row.ID, articleRow{}, row); err != nil {
 			return article.Article{}, err
 		}
 		return row.article(tags), nil
@@ -102,7 +102,7 @@ func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, prec
 		if err != nil {
 			return err
 		}
-		before, title := row.State, row.Title
+		before := row
 		changed := row.apply(draft)
 		kept, gone := have, associations(nil)
 		var added []uint64
@@ -121,7 +121,7 @@ func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, prec
 		if err := gone.remove(tx); err != nil {
 			return err
 		}
-		if row.State != before {
+		if row.State != before.State {
 			if err := kept.setState(tx, row.State); err != nil {
 				return err
 			}
@@ -132,7 +132,7 @@ func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, prec
 		if err := tx.Select(append(changed, row.touch(draft.Actor)...)).Updates(&row).Error; err != nil {
 			return err
 		}
-		if err := s.indexTitle(tx, id, title, row.Title); err != nil {
+		if err := s.index(tx, id, before, row); err != nil {
 			return err
 		}
 		updated = row.article(updated.Tags)
@@ -140,7 +140,7 @@ func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, prec
 			return err
 		}
 		changes := counts{}
-		changes.add(-1, before, have.tagIDs())
+		changes.add(-1, before.State, have.tagIDs())
 		changes.add(1, row.State, append(kept.tagIDs(), added...))
 		return s.count(tx, changes)
 	})
@@ -275,7 +275,7 @@ func (s *Store) Delete(ctx context.Context, id uint64, actor string, preconditio
 		if err := tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": tx.NowFunc(), "updated_by": actor}).Error; err != nil {
 			return err
 		}
-		if err := s.indexTitle(tx, id, row.Title, ""); err != nil {
+		if err := s.index(tx, id, row, articleRow{}); err != nil {
 			return err
 		}
 		changes := counts{}

@@ -91,9 +91,9 @@ func TestTitleIndex(t *testing.T) {
 	})
 }
 
-// Writers create, rename and delete articles while Reindex runs, and while transactions and
-// connections are killed. The index is always right, so Reindex changes nothing.
-func TestTitleIndexSurvivesStorms(t *testing.T) {
+// Writers create, change and delete articles while Reindex runs, and while transactions and
+// connections are killed. The indexes are always right, so Reindex changes nothing.
+func TestIndexesSurviveStorms(t *testing.T) {
 	const writers = 8
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := open(t, cfg)
@@ -114,17 +114,18 @@ func TestTitleIndexSurvivesStorms(t *testing.T) {
 		})
 		group.Wait()
 		s.requireIndex(t)
+		s.requireWords(t)
 	})
 }
 
-// anyRename does a random write that concerns titles.
+// anyRename does a random write that concerns titles and contents.
 func (f fixture) anyRename(ctx context.Context) error {
 	existing := 1 + rand.Uint64N(60)
 	switch rand.N(5) {
 	case 0, 1:
-		return third(f.Create(ctx, draft(anyTitle()), idempotency.Key{}))
+		return third(f.Create(ctx, withText(anyTitle(), anyText(), anyText()), idempotency.Key{}))
 	case 2:
 		return f.Delete(ctx, existing, "", nil)
 	}
-	return second(f.Update(ctx, existing, draft(anyTitle()), nil))
+	return second(f.Update(ctx, existing, withText(anyTitle(), anyText(), anyText()), nil))
 }

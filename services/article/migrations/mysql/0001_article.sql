@@ -89,6 +89,15 @@ CREATE TABLE IF NOT EXISTS blog_article_gram (
     PRIMARY KEY (gram, article_id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
+-- The words of articles that are not deleted, in UTF-8: with them, a search finds
+-- articles by their words. weight says which parts of the article have the word.
+CREATE TABLE IF NOT EXISTS blog_article_word (
+    word       varbinary(32)    NOT NULL,
+    article_id bigint unsigned  NOT NULL,
+    weight     tinyint unsigned NOT NULL,
+    PRIMARY KEY (word, article_id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
 -- Who may have tokens. An app key is compared by its bytes. Of a secret only the
 -- bcrypt hash is kept; scope is separated by blanks, as in a token.
 CREATE TABLE IF NOT EXISTS blog_client (

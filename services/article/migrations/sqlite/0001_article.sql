@@ -70,6 +70,13 @@ CREATE TABLE blog_article_gram (
     PRIMARY KEY (gram, article_id)
 ) WITHOUT ROWID;
 
+CREATE TABLE blog_article_word (
+    word       varbinary(32) NOT NULL,
+    article_id bigint        NOT NULL,
+    weight     tinyint       NOT NULL,
+    PRIMARY KEY (word, article_id)
+) WITHOUT ROWID;
+
 CREATE TABLE blog_client (
     id          integer      NOT NULL PRIMARY KEY AUTOINCREMENT,
     created_at  datetime     NOT NULL,

@@ -1,0 +1,97 @@
+package store
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/services/article/internal/search"
+)
+
+// index changes the entries of an article in the indexes of titles and of words from those
+// of one row to those of another one. A row is the zero value if the article doesn't
+// exist.
+func (s *Store) index(tx *gorm.DB, id uint64, before, after articleRow) error {
+	if err := s.indexTitle(tx, id, before.Title, after.Title); err != nil {
+		return err
+	}
+	if before.Title == after.Title && before.Desc == after.Desc && before.Content == after.Content {
+		return nil
+	}
+	removed, set := changedWords(before.words(), after.words())
+	if err := s.removeWords(tx, id, removed); err != nil {
+		return err
+	}
+	return s.setWords(tx, id, set)
+}
+
+func (r *articleRow) words() []search.Word { return search.Words(r.Title, r.Desc, r.Content) }
+
+// changedWords returns the texts of the words to be removed and the words to be set, so that
+// one list of words becomes another one. All are in ascending order.
+func changedWords(before, after []search.Word) (removed []string, set []search.Word) {
+	for len(before) > 0 || len(after) > 0 {
+		switch {
+		case len(after) == 0 || len(before) > 0 && before[0].Text < after[0].Text:
+			removed = append(removed, before[0].Text)
+			before = before[1:]
+		case len(before) == 0 || after[0].Text < before[0].Text:
+			set = append(set, after[0])
+			after = after[1:]
+		default:
+			if before[0].Weight != after[0].Weight {
+				set = append(set, after[0])
+			}
+			before, after = before[1:], after[1:]
+		}
+	}
+	return removed, set
+}
+
+// setWords inserts words of an article, or changes their weights. The words of a statement
+// are one value, which is cheaper than a value for each word.
+func (s *Store) setWords(tx *gorm.DB, id uint64, words []search.Word) error {
+	statement := "INSERT INTO " + s.db.Table("article_word") + " (word, article_id, weight) SELECT j.word, ?, j.weight FROM JSON_TABLE(?, '$[*]'" +
+		" COLUMNS (word varchar(" + strconv.Itoa(search.MaxWord) + ") CHARACTER SET utf8mb4 PATH '$[0]', weight tinyint unsigned PATH '$[1]')) AS j" +
+		" ON DUPLICATE KEY UPDATE weight = VALUES(weight)"
+	if s.db.Dialect() == database.SQLite {
+		statement = "INSERT INTO " + s.db.Table("article_word") + " (word, article_id, weight) SELECT CAST(value ->> 0 AS BLOB), ?, value ->> 1" +
+			" FROM json_each(?) WHERE TRUE ON CONFLICT (word, article_id) DO UPDATE SET weight = excluded.weight"
+	}
+	for chunk := range slices.Chunk(words, chunkSize) {
+		if _, err := s.db.Exec(tx, statement, id, wordsJSON(chunk)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wordsJSON returns [["word",weight],…]. Words have no characters that JSON escapes.
+func wordsJSON(words []search.Word) string {
+	text := make([]byte, 0, 16*len(words)+2)
+	for _, word := range words {
+		text = append(append(append(text, ",[\""...), word.Text...), "\","...)
+		text = append(strconv.AppendUint(text, uint64(word.Weight), 10), ']')
+	}
+	text[0] = '['
+	return string(append(text, ']'))
+}
+
+// removeWords deletes words of an article.
+func (s *Store) removeWords(tx *gorm.DB, id uint64, words []string) error {
+	for chunk := range slices.Chunk(words, chunkSize) {
+		values := make([]any, 0, len(chunk)+1)
+		values = append(values, id)
+		for _, word := range chunk {
+			values = append(values, []byte(word))
+		}
+		statement := "DELETE FROM " + s.db.Table("article_word") + " WHERE article_id = ? AND word IN (?" + strings.Repeat(", ?", len(chunk)-1) + ")"
+		if _, err := s.db.Exec(tx, statement, values...); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -21,6 +21,8 @@ type Filter struct {
 	Tag *string
 	// Title is contained in the titles, regardless of case.
 	Title *string
+	// Words are words that the articles have, see search.QueryWords.
+	Words []string
 	State *State
 	// Created and Updated contain the times of the articles.
 	Created, Updated Interval
@@ -48,6 +50,7 @@ const (
 	ByCreated
 	ByUpdated
 	ByTitle
+	ByRank // of a search for words
 )
 
 // Page selects a part of a list: the first Limit articles behind After, or behind Offset
@@ -65,9 +68,11 @@ type Position struct {
 	Time time.Time
 	// Title is that of the article if the list is ordered by it.
 	Title string
+	// Rank is that of the article if the list is ordered by it.
+	Rank int
 }
 
-// PositionOf returns the position of an article in a list.
+// PositionOf returns the position of an article in a list, without its rank.
 func (o Order) PositionOf(a Article) Position {
 	switch o.By {
 	case ByCreated:
@@ -90,6 +95,8 @@ func (o Order) Compare(a, b Position) int {
 		order = a.Time.Compare(b.Time)
 	case ByTitle:
 		order = strings.Compare(a.Title, b.Title)
+	case ByRank:
+		order = cmp.Compare(a.Rank, b.Rank)
 	}
 	order = cmp.Or(order, cmp.Compare(a.ID, b.ID))
 	if o.Ascending {

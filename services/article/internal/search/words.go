@@ -19,7 +19,7 @@ const (
 	// are not found.
 	MaxWords = 10_000
 	// MaxQueryWords is the maximum number of different words of a query.
-	MaxQueryWords = 16
+	MaxQueryWords = 32
 )
 
 // Weights of a word in the parts of an article. The weight of a word is the sum of those of

@@ -15,3 +15,8 @@ func ParseTags(text string) ([]article.Tag, error) { return parseTags(text) }
 func (s *Store) LimitScans(entries, sorted, firstChunk, lastChunk int) {
 	s.scans = scanLimits{entries, sorted, firstChunk, lastChunk}
 }
+
+// LimitSearches makes searches look at fewer candidates.
+func (s *Store) LimitSearches(titles, lookups, candidates, firstBatch int) {
+	s.limits = searchLimits{titles, lookups, candidates, firstBatch}
+}

@@ -17,6 +17,7 @@ type listKey struct {
 	tagName         string // "" for no condition
 	tagEnabled      bool
 	title           string // "" for all
+	words           string // separated by spaces, "" for no condition
 	state           article.State
 	anyState        bool // state is no condition
 	created,
@@ -38,6 +39,7 @@ func keyOf(filter article.Filter, page article.Page) listKey {
 	if filter.Title != nil {
 		key.title = *filter.Title
 	}
+	key.words = strings.Join(filter.Words, " ")
 	if filter.State != nil {
 		key.state = *filter.State
 	}
@@ -189,13 +191,14 @@ type position struct {
 	id    uint64
 	time  int64 // in milliseconds since 1970
 	title string
+	rank  int
 }
 
 func newPosition(of article.Position) position {
-	return position{set: true, id: min(of.ID, math.MaxInt64), time: min(max(of.Time.UnixMilli(), earliest), latest), title: of.Title}
+	return position{set: true, id: min(of.ID, math.MaxInt64), time: min(max(of.Time.UnixMilli(), earliest), latest), title: of.Title, rank: of.Rank}
 }
 
 // position returns the article.Position.
 func (p position) position() article.Position {
-	return article.Position{ID: p.id, Time: time.UnixMilli(p.time).UTC(), Title: p.title}
+	return article.Position{ID: p.id, Time: time.UnixMilli(p.time).UTC(), Title: p.title, Rank: p.rank}
 }

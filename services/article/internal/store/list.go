@@ -37,8 +37,8 @@ func newLists(s *Store) *coalesce.Group[listKey, *article.SharedList] {
 func newSearches(s *Store) *coalesce.Group[listKey, *article.SharedList] {
 	config := coalesce.Config{MaxWaiting: maxListsWaiting, MaxQueued: maxSearchesQueued, Timeout: s.db.Timeout()}
 	return coalesce.NewSingle(config, sharing(func(ctx context.Context, key listKey) (list, error) {
-		if key.title != "" {
-			return s.searchTitles(ctx, key)
+		if key.searches() {
+			return s.search(ctx, key)
 		}
 		return s.scannedList(ctx, key)
 	}))
@@ -59,7 +59,7 @@ func sharing(read func(context.Context, listKey) (list, error)) func(context.Con
 // List implements article.Store.
 func (s *Store) List(ctx context.Context, filter article.Filter, page article.Page) (*article.SharedList, error) {
 	key, group := keyOf(filter, page), s.lists
-	expensive := key.title != "" || filter.Scans(page.Order)
+	expensive := key.searches() || filter.Scans(page.Order)
 	if expensive {
 		group = s.searches
 	}

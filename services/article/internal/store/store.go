@@ -32,6 +32,7 @@ type Store struct {
 	lists, searches *coalesce.Group[listKey, *article.SharedList]
 	scans           scanLimits
 	tagLists        *coalesce.Group[tagsKey, *article.TagList]
+	limits          searchLimits
 
 	articles, withoutContent *coalesce.Group[uint64, *article.Shared]
 
@@ -43,7 +44,7 @@ var _ article.Store = (*Store)(nil)
 // New returns a Store on a database with the current schema. A POST under an
 // Idempotency-Key can be repeated for the given retention.
 func New(db *database.DB, retention time.Duration) *Store {
-	s := &Store{db: db, retention: retention, scans: defaultScanLimits()}
+	s := &Store{db: db, retention: retention, scans: defaultScanLimits(), limits: defaultSearchLimits()}
 	s.articles, s.withoutContent = s.shared(sharedContent()), s.shared(noContent)
 	s.lists, s.searches, s.tagLists = newLists(s), newSearches(s), newTagLists(s)
 	s.feed = newFeed(s)

@@ -63,6 +63,7 @@ func (a *API) createArticle(c *gin.Context) {
 //	@Param		tag_all		query		[]integer						false	"with all of these tags, at most 20"	collectionFormat(csv)
 //	@Param		tag			query		string							false	"with the tag of this name"		maxLength(100)
 //	@Param		title		query		string							false	"contained in the title, regardless of case"	maxLength(100)
+//	@Param		q			query		string							false	"words that title, description and content have together; the best matches first, unless order_by says otherwise"	maxLength(100)
 //	@Param		state		query		int								false	"1 enabled, 0 disabled"		Enums(0, 1)
 //	@Param		created_from	query	string							false	"created at this time or later: RFC 3339, or a date in UTC"
 //	@Param		created_to		query	string							false	"created before this time"

@@ -54,7 +54,7 @@ func TestSearchesAreLimited(t *testing.T) {
 	limits := unlimited()
 	limits.SearchPerSecond, limits.SearchBurst = 1, 1
 	s := start(t, dbtest.SQLite(t), func(o *options) { o.limits = limits })
-	for _, query := range []string{"?title=a", "?include=content"} {
+	for _, query := range []string{"?title=a", "?q=a", "?include=content"} {
 		c := apitest.Case{Path: articlesPath + query, Header: in("en")}
 		var limited *apitest.Result
 		for range 100 { // on a slow machine, more than one request may succeed

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ type ListFilter struct {
 	TagAll      *string `json:"tag_all"`
 	Tag         *string `json:"tag" validate:"omitempty,notblank,max=100" text:"nfc,trim"`
 	Title       *string `json:"title" validate:"omitempty,max=100" text:"nfc"`
+	Q           *string `json:"q" validate:"omitempty,max=100" text:"nfc,trim"`
 	State       *int    `json:"state" validate:"omitempty,oneof=0 1"`
 	CreatedFrom *string `json:"created_from"`
 	CreatedTo   *string `json:"created_to"`
@@ -37,6 +39,7 @@ type ListFilter struct {
 // Parse implements requests.Parser.
 func (f *ListFilter) Parse(reject func(string, errcode.Detail)) {
 	f.filter.Tag, f.filter.Title, f.filter.State = f.Tag, f.Title, newState(f.State)
+	f.filter.Words = parseWords("q", f.Q, reject)
 	f.filter.AnyTag = parseTags("tag_id", f.TagID, reject)
 	f.filter.AllTags = parseTags("tag_all", f.TagAll, reject)
 	f.filter.Created = parseInterval("created_from", f.CreatedFrom, "created_to", f.CreatedTo, reject)
@@ -80,7 +83,7 @@ func parseTime(name string, text *string, reject func(string, errcode.Detail)) *
 
 // expensive reports whether the list costs much more than others.
 func (f *ListFilter) expensive() bool {
-	return f.Title != nil || f.withContent() || f.filter.Scans(f.order())
+	return f.Title != nil || f.Q != nil || f.withContent() || f.filter.Scans(f.order())
 }
 
 // withContent reports whether the articles are to have their content.
@@ -91,8 +94,11 @@ func (f *ListFilter) withContent() bool {
 // cursors returns the list of which a cursor is.
 func (f *ListFilter) cursors() cursor.List {
 	order := "-id"
-	if f.OrderBy != nil {
+	switch {
+	case f.OrderBy != nil:
 		order = *f.OrderBy
+	case len(f.filter.Words) > 0:
+		order = "rank"
 	}
 	filters := requests.Filters(f, "order_by", "fields", "include", "after", "page", "page_size")
 	return cursor.List{Route: "/api/v1/articles", Order: order, Filters: filters}
@@ -111,6 +117,8 @@ func (f *ListFilter) page(page requests.Page) (article.Page, error) {
 		wanted.After.Time, err = page.After.Time()
 	case article.ByTitle:
 		wanted.After.Title = page.After.Key
+	case article.ByRank:
+		wanted.After.Rank, err = parseRank(page.After.Key)
 	}
 	return wanted, err
 }
@@ -123,8 +131,11 @@ func (f *ListFilter) pager(page requests.Page, found *article.List) responses.Pa
 	}
 	if next := found.Next; next != nil {
 		position := cursor.Position{ID: next.ID, Key: next.Title}
-		if !next.Time.IsZero() {
+		switch {
+		case !next.Time.IsZero():
 			position.Key = cursor.TimeKey(next.Time)
+		case next.Rank > 0:
+			position.Key = strconv.Itoa(next.Rank)
 		}
 		pager.Next = f.cursors().New(position)
 	}
@@ -133,7 +144,11 @@ func (f *ListFilter) pager(page requests.Page, found *article.List) responses.Pa
 
 // order returns the order of the list.
 func (f *ListFilter) order() article.Order {
-	if f.OrderBy == nil {
+	switch {
+	case f.OrderBy != nil:
+	case len(f.filter.Words) > 0:
+		return article.Order{By: article.ByRank}
+	default:
 		return article.Order{}
 	}
 	by := map[string]article.OrderBy{"id": article.ByID, "created_at": article.ByCreated, "updated_at": article.ByUpdated, "title": article.ByTitle}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
@@ -99,7 +100,7 @@ func TestDisabledTagsFindNothing(t *testing.T) {
 		s.create(t, fields{"title": "both", "tag_ids": []int{1, 2}})
 		s.create(t, fields{"title": "one", "tag_ids": []int{2}})
 		s.create(t, fields{"title": "hidden", "tag_ids": []int{1, 2}, "state": 0})
-		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{TagID: 2, Kind: tagfeed.Put, Name: "off", State: 0}))
+		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{TagID: 2, Kind: changefeed.Put, Name: "off", State: 0}))
 		anonymous := &service{Client: s.anonymous}
 		for query, want := range map[string][2]string{
 			"tag_id=2": {"", "hidden one both"}, "tag_id=1,2": {"both", "hidden one both"}, "tag_all=1,2": {"", "hidden both"}, "tag=off": {"", "hidden one both"},

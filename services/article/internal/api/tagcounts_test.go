@@ -9,6 +9,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/apitest"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
@@ -35,7 +36,7 @@ func TestTagsOfArticles(t *testing.T) {
 		s := start(t, cfg)
 		require.Equal(t, []api.TagCount{}, listTags(t, s.Client, "").List)
 		s.loadTags(t, 4)
-		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{TagID: 4, Kind: tagfeed.Put, Name: "off", State: 0}))
+		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{TagID: 4, Kind: changefeed.Put, Name: "off", State: 0}))
 		s.create(t, fields{"title": "a", "tag_ids": []int{1, 2, 4}})
 		s.create(t, fields{"title": "b", "tag_ids": []int{2, 4}})
 		s.create(t, fields{"title": "c", "tag_ids": []int{1, 2, 4}, "state": 0})

@@ -5,6 +5,7 @@ package bootstrap
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,7 +40,10 @@ func Command() command.Service[Config] {
 			return service.Migrate(ctx, shared(run.Config), migrations.All(), run.Stdout)
 		},
 		Recount: func(ctx context.Context, run command.Run[Config]) error {
-			return service.Recount(ctx, shared(run.Config), migrations.All(), run.Stdout, recount)
+			report := reporting(run.Stderr)
+			return service.Recount(ctx, shared(run.Config), migrations.All(), run.Stdout, func(ctx context.Context, db *database.DB) ([]string, error) {
+				return recount(ctx, db, report)
+			})
 		},
 		Commands: func(bind command.Bind[Config]) []*cobra.Command {
 			return []*cobra.Command{clientCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind)}
@@ -107,7 +111,23 @@ func newFeed(base *service.Service, config Config, stored *store.Store) *article
 	return article.NewFeed(stored, watchers[0], watchers[1])
 }
 
-func recount(ctx context.Context, db *database.DB) (repaired []string, err error) {
+// progressInterval is the time between two lines of progress.
+const progressInterval = 10 * time.Second
+
+// reporting returns a function that prints a line if it printed none for a while.
+func reporting(to io.Writer) func(string) {
+	last := time.Now()
+	return func(line string) {
+		if time.Since(last) >= progressInterval {
+			last = time.Now()
+			_, _ = fmt.Fprintln(to, line)
+		}
+	}
+}
+
+// recount repairs counters and indexes, and returns a line for each that was wrong, also
+// before an error. It calls report with its progress.
+func recount(ctx context.Context, db *database.DB, report func(string)) (repaired []string, err error) {
 	stored := store.New(db, 0)
 	found, err := stored.Recount(ctx)
 	if err != nil {
@@ -120,9 +140,20 @@ func recount(ctx context.Context, db *database.DB) (repaired []string, err error
 		}
 		repaired = append(repaired, fmt.Sprintf("%s, state %d: %d, was %d", which, r.State, r.Is, r.Was))
 	}
-	added, removed, err := stored.Reindex(ctx)
-	if added+removed > 0 {
-		repaired = append(repaired, fmt.Sprintf("index of titles: added %d missing entries, removed %d wrong ones", added, removed))
+	for _, index := range []struct {
+		name   string
+		repair func() (added, removed int64, err error)
+	}{
+		{"titles", func() (int64, int64, error) { return stored.Reindex(ctx) }},
+		{"words", func() (int64, int64, error) { return stored.ReindexWords(ctx, report) }},
+	} {
+		added, removed, err := index.repair()
+		if added+removed > 0 {
+			repaired = append(repaired, fmt.Sprintf("index of %s: added %d missing entries, removed %d wrong ones", index.name, added, removed))
+		}
+		if err != nil {
+			return repaired, err
+		}
 	}
-	return repaired, err
+	return repaired, nil
 }

@@ -1,7 +1,11 @@
 package bootstrap
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -25,7 +29,9 @@ func TestRecount(t *testing.T) {
 	}
 	exec("INSERT INTO blog_article_count (tag_id, state, slot, value) VALUES (0, 1, 0, 3), (7, 0, 0, -2)")
 	exec("INSERT INTO blog_article_gram (gram, article_id) VALUES (x'61', 1)")
-	require.Equal(t, "Repaired:\nall articles, state 1: 0, was 3\narticles with tag 7, state 0: 0, was -2\nindex of titles: added 0 missing entries, removed 1 wrong ones\n", c.succeed("recount"))
+	exec("INSERT INTO blog_article_word (word, article_id, weight) VALUES (x'61', 1, 1), (x'62', 7, 1)")
+	require.Equal(t, "Repaired:\nall articles, state 1: 0, was 3\narticles with tag 7, state 0: 0, was -2\nindex of titles: added 0 missing entries, removed 1 wrong ones\n"+
+		"index of words: added 0 missing entries, removed 2 wrong ones\n", c.succeed("recount"))
 	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
 
 	// The counters are repaired, although the index of titles can't be.
@@ -39,4 +45,17 @@ func TestRecount(t *testing.T) {
 	exec("DROP TRIGGER reject")
 	require.Equal(t, "Repaired:\nindex of titles: added 0 missing entries, removed 1 wrong ones\n", c.succeed("recount"))
 	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
+}
+
+// Progress is printed from time to time.
+func TestReporting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		report := reporting(&out)
+		for n := range 25 {
+			report(fmt.Sprint(n))
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, "10\n20\n", out.String())
+	})
 }

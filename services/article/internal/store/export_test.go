@@ -20,3 +20,8 @@ func (s *Store) LimitScans(entries, sorted, firstChunk, lastChunk int) {
 func (s *Store) LimitSearches(titles, lookups, candidates, firstBatch int) {
 	s.limits = searchLimits{titles, lookups, candidates, firstBatch}
 }
+
+// LimitReindex makes ReindexWords look at fewer articles and entries at a time.
+func (s *Store) LimitReindex(ids uint64, entries, collected int, bytes, locked int64) {
+	s.reindex = reindexLimits{ids, entries, collected, bytes, locked}
+}

@@ -1,10 +1,18 @@
 package store_test
 
 import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/services/article/internal/search"
 )
 
@@ -29,5 +37,86 @@ func TestReindex(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, removed)
 		s.requireIndex(t)
+	})
+}
+
+// ReindexWords adds entries that are missing or have another weight, and removes those that
+// are wrong, however many it looks at at a time.
+func TestReindexWords(t *testing.T) {
+	for name, limit := range map[string]func(fixture){
+		"all at once":   func(fixture) {},
+		"a few":         func(s fixture) { s.LimitReindex(30, 7, 5, 100, 50) },
+		"one at a time": func(s fixture) { s.LimitReindex(1, 1, 1, 1, 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, s fixture) {
+				limit(s)
+				s.fillTexts(t, 70)
+				one, _, err := s.Create(t.Context(), withText("重启 Redis", "in short", "C++ and 2026"), idempotency.Key{})
+				require.NoError(t, err)
+				two := s.create(t, "deleted").ID
+				require.NoError(t, s.Delete(t.Context(), two, "", nil))
+				require.NoError(t, third(s.Create(t.Context(), draft("-"), idempotency.Key{}))) // has no words
+				s.requireWords(t)
+
+				s.exec(t, "DELETE FROM blog_article_word WHERE article_id = ?", one.ID)
+				s.exec(t, "DELETE FROM blog_article_word WHERE word = ?", []byte("go"))
+				missing := len(search.Words("重启 Redis", "in short", "C++ and 2026"))
+				for id, words := range s.allWords(t) {
+					for _, word := range words {
+						if word.Text == "go" && id != one.ID {
+							missing++
+						}
+					}
+				}
+				s.exec(t, "UPDATE blog_article_word SET weight = 0 WHERE word = ?", []byte("茶"))
+				wrong := int(s.count(t, "article_word", "weight = 0"))
+				s.exec(t, "INSERT INTO blog_article_word (word, article_id, weight) VALUES (?, 1, 1), (?, ?, 1), (?, ?, 4), (?, 99999, 1), (?, 9223372036854775000, 1)",
+					[]byte("zzz"), []byte("\xff"), one.ID, []byte("deleted"), two, []byte("a"), []byte("b"))
+				added, removed, err := s.ReindexWords(t.Context(), func(string) {})
+				require.NoError(t, err)
+				require.EqualValues(t, missing+wrong, added)
+				require.EqualValues(t, 5, removed)
+				s.requireWords(t)
+
+				s.exec(t, "DELETE FROM blog_article_word")
+				_, removed, err = s.ReindexWords(t.Context(), func(string) {})
+				require.NoError(t, err)
+				require.Zero(t, removed)
+				s.requireWords(t)
+			})
+		})
+	}
+}
+
+// While writers change articles, ReindexWords repairs what is wrong with others, and nothing
+// that writers do is wrong afterwards.
+func TestReindexWordsBesideWriters(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		s := open(t, cfg)
+		for range 60 {
+			require.NoError(t, third(s.Create(t.Context(), withText(anyTitle(), anyText(), anyText()), idempotency.Key{})))
+		}
+		s.LimitReindex(50, 20, 30, 200, 50)
+		ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
+		defer stop()
+		var group sync.WaitGroup
+		storm(ctx, t, cfg, &group, 4, func(replica fixture) error { return replica.anyRename(t.Context()) })
+		repaired := int64(0)
+		group.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = s.db.SQL().ExecContext(ctx, "DELETE FROM blog_article_word WHERE article_id = ?", 1+rand.N(60))
+				_, _ = s.db.SQL().ExecContext(ctx, "INSERT INTO blog_article_word (word, article_id, weight) VALUES (?, ?, 1)", []byte(fmt.Sprint("zz", rand.N(1000))), 1+rand.N(80))
+				added, removed, err := s.ReindexWords(ctx, func(string) {})
+				if repaired += added + removed; err != nil && ctx.Err() == nil && !documented(err) {
+					t.Error(err)
+				}
+			}
+		})
+		group.Wait()
+		_, _, err := s.ReindexWords(t.Context(), func(string) {})
+		require.NoError(t, err)
+		s.requireWords(t)
+		require.Positive(t, repaired)
 	})
 }

@@ -33,6 +33,7 @@ type Store struct {
 	scans           scanLimits
 	tagLists        *coalesce.Group[tagsKey, *article.TagList]
 	limits          searchLimits
+	reindex         reindexLimits
 
 	articles, withoutContent *coalesce.Group[uint64, *article.Shared]
 
@@ -44,7 +45,7 @@ var _ article.Store = (*Store)(nil)
 // New returns a Store on a database with the current schema. A POST under an
 // Idempotency-Key can be repeated for the given retention.
 func New(db *database.DB, retention time.Duration) *Store {
-	s := &Store{db: db, retention: retention, scans: defaultScanLimits(), limits: defaultSearchLimits()}
+	s := &Store{db: db, retention: retention, scans: defaultScanLimits(), limits: defaultSearchLimits(), reindex: defaultReindexLimits()}
 	s.articles, s.withoutContent = s.shared(sharedContent()), s.shared(noContent)
 	s.lists, s.searches, s.tagLists = newLists(s), newSearches(s), newTagLists(s)
 	s.feed = newFeed(s)
@@ -137,7 +138,7 @@ func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, prec
 			return err
 		}
 		updated = row.article(updated.Tags)
-		if err := s.addChange(tx, id, before, row.State); err != nil {
+		if err := s.addChange(tx, id, before.State, row.State); err != nil {
 			return err
 		}
 		changes := counts{}

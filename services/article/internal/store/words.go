@@ -22,7 +22,7 @@ func (s *Store) index(tx *gorm.DB, id uint64, before, after articleRow) error {
 		return nil
 	}
 	removed, set := changedWords(before.words(), after.words())
-	if err := s.removeWords(tx, id, removed); err != nil {
+	if _, err := s.deleteWords(tx, id, removed); err != nil {
 		return err
 	}
 	return s.setWords(tx, id, set)
@@ -51,23 +51,51 @@ func changedWords(before, after []search.Word) (removed []string, set []search.W
 	return removed, set
 }
 
-// setWords inserts words of an article, or changes their weights. The words of a statement
-// are one value, which is cheaper than a value for each word.
+// onConflict says what an insert does with words that the index has already.
+type onConflict int
+
+const (
+	setWeight onConflict = iota
+	keepWeight
+)
+
+// setWords inserts words of an article, or changes their weights.
 func (s *Store) setWords(tx *gorm.DB, id uint64, words []search.Word) error {
-	statement := "INSERT INTO " + s.db.Table("article_word") + " (word, article_id, weight) SELECT j.word, ?, j.weight FROM JSON_TABLE(?, '$[*]'" +
-		" COLUMNS (word varchar(" + strconv.Itoa(search.MaxWord) + ") CHARACTER SET utf8mb4 PATH '$[0]', weight tinyint unsigned PATH '$[1]')) AS j" +
-		" ON DUPLICATE KEY UPDATE weight = VALUES(weight)"
-	if s.db.Dialect() == database.SQLite {
-		statement = "INSERT INTO " + s.db.Table("article_word") + " (word, article_id, weight) SELECT CAST(value ->> 0 AS BLOB), ?, value ->> 1" +
-			" FROM json_each(?) WHERE TRUE ON CONFLICT (word, article_id) DO UPDATE SET weight = excluded.weight"
-	}
 	for chunk := range slices.Chunk(words, chunkSize) {
-		if _, err := s.db.Exec(tx, statement, id, wordsJSON(chunk)); err != nil {
+		if _, err := s.insertWords(tx, id, chunk, setWeight); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// insertWords inserts words of an article by one statement. With keepWeight, it returns the
+// number of those that were not in the index. The words are one value, which is cheaper than a
+// value for each of them.
+func (s *Store) insertWords(tx *gorm.DB, id uint64, words []search.Word, conflict onConflict) (added int64, err error) {
+	into := "INTO " + s.db.Table("article_word") + " (word, article_id, weight) "
+	statement := "INSERT " + into + wordRows + " ON DUPLICATE KEY UPDATE weight = VALUES(weight)"
+	switch sqlite := s.db.Dialect() == database.SQLite; {
+	case sqlite && conflict == keepWeight:
+		statement = "INSERT OR IGNORE " + into + wordRowsSQLite
+	case sqlite:
+		statement = "INSERT " + into + wordRowsSQLite + " ON CONFLICT (word, article_id) DO UPDATE SET weight = excluded.weight"
+	case conflict == keepWeight:
+		statement = "INSERT IGNORE " + into + wordRows
+	}
+	done, err := s.db.Exec(tx, statement, id, wordsJSON(words))
+	if err != nil {
+		return 0, err
+	}
+	return done.RowsAffected()
+}
+
+// The rows of the words in a JSON array, see wordsJSON. The first value is the id of the article.
+const (
+	wordRows = "SELECT j.word, ?, j.weight FROM JSON_TABLE(?, '$[*]' COLUMNS " +
+		"(word varchar(32) CHARACTER SET utf8mb4 PATH '$[0]', weight tinyint unsigned PATH '$[1]')) AS j"
+	wordRowsSQLite = "SELECT CAST(value ->> 0 AS BLOB), ?, value ->> 1 FROM json_each(?) WHERE TRUE"
+)
 
 // wordsJSON returns [["word",weight],…]. Words have no characters that JSON escapes.
 func wordsJSON(words []search.Word) string {
@@ -80,8 +108,8 @@ func wordsJSON(words []search.Word) string {
 	return string(append(text, ']'))
 }
 
-// removeWords deletes words of an article.
-func (s *Store) removeWords(tx *gorm.DB, id uint64, words []string) error {
+// deleteWords deletes words of an article, and returns the number of those that existed.
+func (s *Store) deleteWords(tx *gorm.DB, id uint64, words []string) (deleted int64, err error) {
 	for chunk := range slices.Chunk(words, chunkSize) {
 		values := make([]any, 0, len(chunk)+1)
 		values = append(values, id)
@@ -89,9 +117,15 @@ func (s *Store) removeWords(tx *gorm.DB, id uint64, words []string) error {
 			values = append(values, []byte(word))
 		}
 		statement := "DELETE FROM " + s.db.Table("article_word") + " WHERE article_id = ? AND word IN (?" + strings.Repeat(", ?", len(chunk)-1) + ")"
-		if _, err := s.db.Exec(tx, statement, values...); err != nil {
-			return err
+		done, err := s.db.Exec(tx, statement, values...)
+		if err != nil {
+			return 0, err
 		}
+		n, err := done.RowsAffected()
+		if err != nil {
+			return 0, err
+		}
+		deleted += n
 	}
-	return nil
+	return deleted, nil
 }

@@ -35,8 +35,19 @@ func (f fixture) words(t *testing.T) map[uint64][]search.Word {
 	return words
 }
 
-// requireWords requires that the index has the words of all articles and no others.
+// requireWords requires that the index has the words of all articles and no others, and that
+// ReindexWords agrees.
 func (f fixture) requireWords(t *testing.T) {
+	t.Helper()
+	require.Equal(t, f.allWords(t), f.words(t))
+	added, removed, err := f.ReindexWords(t.Context(), func(string) {})
+	require.NoError(t, err)
+	require.Zero(t, added)
+	require.Zero(t, removed)
+}
+
+// allWords returns the words that the index should have.
+func (f fixture) allWords(t *testing.T) map[uint64][]search.Word {
 	t.Helper()
 	rows, err := f.db.SQL().QueryContext(t.Context(), "SELECT id, title, `desc`, content FROM blog_article WHERE is_deleted = 0")
 	require.NoError(t, err)
@@ -51,7 +62,7 @@ func (f fixture) requireWords(t *testing.T) {
 		}
 	}
 	require.NoError(t, rows.Err())
-	require.Equal(t, want, f.words(t))
+	return want
 }
 
 // withText returns a draft of an article with a text.

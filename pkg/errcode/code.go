@@ -60,6 +60,7 @@ const (
 	DeleteArticleFailed Code = 20020005
 	ArticleNotFound     Code = 20020006
 	UnknownTags         Code = 20020007
+	SlugTaken           Code = 20020008
 )
 
 // Codes of the upload module.
@@ -115,6 +116,7 @@ var definitions = map[Code]definition{
 	DeleteArticleFailed: {http.StatusInternalServerError, Text{"删除文章失败", "deleting the article failed", "刪除文章失敗"}},
 	ArticleNotFound:     {http.StatusNotFound, Text{"文章不存在", "no such article", "文章不存在"}},
 	UnknownTags:         {http.StatusBadRequest, Text{"标签不存在", "unknown tags", "標籤不存在"}},
+	SlugTaken:           {http.StatusConflict, Text{"slug 已被其他文章使用", "another article has this slug", "slug 已被其他文章使用"}},
 
 	UploadFailed: {http.StatusInternalServerError, Text{"上传文件失败", "upload failed", "上傳檔案失敗"}},
 }

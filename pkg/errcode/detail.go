@@ -30,9 +30,10 @@ const (
 	Duplicate    Reason = "duplicate"     // given more than once
 	UnknownField Reason = "unknown_field" // no such field, but a similar one
 	Unknown      Reason = "unknown"       // it names something that doesn't exist
+	Taken        Reason = "taken"         // another object has it
 )
 
 // Reasons returns all reasons.
 func Reasons() []Reason {
-	return []Reason{Required, InvalidType, TooLong, TooShort, OutOfRange, NotAllowed, Malformed, Duplicate, UnknownField, Unknown}
+	return []Reason{Required, InvalidType, TooLong, TooShort, OutOfRange, NotAllowed, Malformed, Duplicate, UnknownField, Unknown, Taken}
 }

@@ -238,6 +238,26 @@ func TestCompressedBodyIsUnsupported(t *testing.T) {
 	require.Equal(t, errcode.UnsupportedMediaType, coded.Code)
 }
 
+func TestSlug(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"a": true, "7": true, "rolling-restarts-2": true, strings.Repeat("a", 100): true,
+		"": false, "-": false, "a-": false, "-a": false, "a--b": false, "A": false, "a_b": false, "é": false, "a\n": false, "a\x00": false, "\xff": false, strings.Repeat("a", 101): false,
+	} {
+		c := request(asJSON, nil)
+		c.AddParam("slug", text)
+		got, err := requests.Slug(c)
+		if ok {
+			require.NoError(t, err, text)
+			require.Equal(t, text, got)
+			continue
+		}
+		var coded *errcode.Error
+		require.ErrorAs(t, err, &coded, text)
+		require.Equal(t, errcode.InvalidParams, coded.Code)
+		require.Equal(t, "slug", coded.Details[0].Field)
+	}
+}
+
 func TestMergePatch(t *testing.T) {
 	for contentType, accepted := range map[string]bool{
 		"application/merge-patch+json": true, "Application/Merge-Patch+JSON; charset=utf-8": true, asJSON: true,

@@ -1,6 +1,7 @@
 package requests
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -33,6 +34,27 @@ func ParseID(text string, notFound errcode.Code) (uint64, error) {
 		return 0, errcode.New(notFound)
 	}
 	return id, nil
+}
+
+const (
+	// maxSlugLength is the maximum length of a slug.
+	maxSlugLength = 100
+	// slugName is the name of the parameter, and of the field.
+	slugName = "slug"
+)
+
+var slugs = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+// Slug returns the slug in the path: at most 100 letters from a to z, digits, and single
+// hyphens between them. Another text is an InvalidParams error.
+func Slug(c *gin.Context) (string, error) {
+	text := c.Param(slugName)
+	if len(text) > maxSlugLength || !slugs.MatchString(text) {
+		return "", &errcode.Error{Code: errcode.InvalidParams, Details: []errcode.Detail{
+			errcode.Invalid(slugName, errcode.Malformed, malformedSlug(slugName)),
+		}}
+	}
+	return text, nil
 }
 
 // shorten quotes a text of a client for a message: printable, and of limited length.

@@ -36,11 +36,13 @@ func newRules() (*rules, error) {
 	err := errors.Join(
 		r.validate.RegisterValidation("notblank", notBlank),
 		r.validate.RegisterValidation("weburl", webURL),
+		r.validate.RegisterValidation("slug", isSlug),
 		zhrules.RegisterDefaultTranslations(r.validate, r.zh),
 		enrules.RegisterDefaultTranslations(r.validate, r.en),
 		twrules.RegisterDefaultTranslations(r.validate, r.tw),
 		r.translate("notblank", errcode.Text{ZH: "{0}不能为空白", EN: "{0} must not be blank", ZHHantTW: "{0}不能為空白"}),
 		r.translate("weburl", errcode.Text{ZH: "{0}必须是 http 或 https 的 URL", EN: "{0} must be an http or https URL", ZHHantTW: "{0}必須是 http 或 https 的 URL"}),
+		r.translate("slug", malformedSlug("{0}")),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("registering validation messages: %w", err)
@@ -123,6 +125,12 @@ func notBlank(f validator.FieldLevel) bool {
 	return field.Kind() == reflect.String && strings.ContainsFunc(field.String(), func(r rune) bool {
 		return unicode.IsGraphic(r) && !unicode.IsSpace(r)
 	})
+}
+
+// isSlug requires an empty text or a slug; see Slug.
+func isSlug(f validator.FieldLevel) bool {
+	text := f.Field().String()
+	return text == "" || slugs.MatchString(text)
 }
 
 // webURL requires an empty text or an absolute http or https URL.

@@ -68,6 +68,14 @@ func pageWithAfter() error {
 	})}}
 }
 
+func malformedSlug(name string) errcode.Text {
+	return errcode.Text{
+		ZH:       name + "只能包含小写字母 a-z、数字和单个连字符, 最多100个字符, 例如 rolling-restarts",
+		EN:       name + " must be at most 100 lower-case letters a-z, digits and single hyphens between them, such as rolling-restarts",
+		ZHHantTW: name + "只能包含小寫字母 a-z、數字和單個連字號, 最多100個字元, 例如 rolling-restarts",
+	}
+}
+
 func halfSurrogate(escape string) errcode.Text {
 	return errcode.Text{
 		ZH:       "JSON 中的 " + escape + " 只是半个代理对, 不是字符",

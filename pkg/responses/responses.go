@@ -71,6 +71,12 @@ func Created[T any](c *gin.Context, location string, etag ETag, data T, replayed
 	write(c, http.StatusCreated, envelope(c, data), reserved)
 }
 
+// ContentLocation sets the address of the object in the response, for a request to another
+// one (RFC 9110, 8.7).
+func ContentLocation(c *gin.Context, location string) {
+	c.Header("Content-Location", optionsOf(c).prefix+location)
+}
+
 // Object answers 200 with an object under its entity tag, or as WithoutBody.
 func Object[T any](c *gin.Context, etag ETag, data T, reserved *Reservation) {
 	if tag := textOf(c, etag); !withoutBody(c, tag) {

@@ -7,6 +7,8 @@ toolchain go1.27.4
 require (
 	github.com/achilles-blog/achilles/pkg v0.0.0
 	github.com/gin-gonic/gin v1.12.0
+	github.com/mozillazg/go-pinyin v0.21.0
+	github.com/mozillazg/go-unidecode v0.2.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/spf13/cobra v1.10.2
 	github.com/stretchr/testify v1.12.1

@@ -127,6 +127,8 @@ func (o operation) invalid() (field, message string) {
 	switch {
 	case strings.Contains(o.path, "{id}"):
 		return "id", "id must be a positive integer: x"
+	case strings.Contains(o.path, "{slug}"):
+		return "slug", "slug must be at most 100 lower-case letters a-z, digits and single hyphens between them, such as rolling-restarts"
 	case o.takesBody():
 		return "", "the body must be a JSON object"
 	default:
@@ -191,6 +193,9 @@ func commonHeaders() []header {
 		{"Cache-Control", "who may keep the answer, and how long", true, every},
 		{"Vary", "the request's headers that the answer depends on", true, every},
 		{"X-Ignored-Fields", "names in the request that this release doesn't know, and has ignored", false, func(o operation, _ int) bool { return o.takesBody() || o.takesQuery() }},
+		{"Content-Location", "address of the article", true, func(o operation, status int) bool {
+			return strings.HasSuffix(o.path, "/slug/{slug}") && (success(status) || status == http.StatusNotModified)
+		}},
 		{"Accept-Patch", "media types that the path accepts in a PATCH (RFC 5789)", true, func(o operation, status int) bool {
 			return status == http.StatusUnsupportedMediaType && o.RequestBody.Value.Content.Get("application/merge-patch+json") != nil
 		}},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -23,7 +24,7 @@ import (
 //	@Param		article			body		CreateRequest				true	"the article"
 //	@Success	201				{object}	responses.Envelope[Article]	"created"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
-//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008)"
+//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008), another article has the slug (20020008)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles [post]
 func (a *API) createArticle(c *gin.Context) {
@@ -50,8 +51,11 @@ func (a *API) createArticle(c *gin.Context) {
 		return
 	}
 	reserved.Resize(int64(len(created.Content)))
-	responses.Created(c, fmt.Sprintf("/api/v1/articles/%d", created.ID), etag(created), withContent(created, created.Content), replayed, reserved)
+	responses.Created(c, location(created.ID), etag(created), withContent(created, created.Content), replayed, reserved)
 }
+
+// location returns the address of an article.
+func location(id uint64) string { return fmt.Sprintf("/api/v1/articles/%d", id) }
 
 // listArticles lists articles.
 //
@@ -149,12 +153,54 @@ func (a *API) getArticle(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
+	respond(a, c, id, read[uint64]{a.Articles.Get, a.Articles.GetWithoutContent, false})
+}
+
+// getArticleBySlug returns one article.
+//
+//	@Summary	Get an article with its content by its slug, or a former one
+//	@ID	getArticleBySlug
+//	@Tags		articles
+//	@Produce	json
+//	@Param		slug	path		string						true	"slug of the article"	maxLength(100)
+//	@Param		fields	query		[]string					false	"the only fields that the article has"	collectionFormat(csv)
+//	@Success	200		{object}	responses.Envelope[Article]	"the article"
+//	@Failure	400	{object}	responses.Problem	"malformed slug (10000001)"
+//	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
+//	@Security	AppToken
+//	@Router		/api/v1/articles/slug/{slug} [get]
+//	@Router		/api/v1/articles/slug/{slug} [head]
+func (a *API) getArticleBySlug(c *gin.Context) {
+	slug, err := requests.Slug(c)
+	if err != nil {
+		responses.Error(c, err)
+		return
+	}
+	respond(a, c, slug, read[string]{a.Articles.GetBySlug, a.Articles.GetBySlugWithoutContent, true})
+}
+
+// read reads an article by a key.
+type read[K any] struct {
+	all, withoutContent func(ctx context.Context, viewer article.Viewer, key K) (*article.View, error)
+	// elsewhere says that the article has another address, which the response names.
+	elsewhere bool
+}
+
+// locate names the address of the article if it is another one than that of the request.
+func (r read[K]) locate(c *gin.Context, found *article.View) {
+	if r.elsewhere {
+		responses.ContentLocation(c, location(found.ID))
+	}
+}
+
+// respond answers with an article.
+func respond[K any](a *API, c *gin.Context, key K, get read[K]) {
 	shown, err := a.selection(c)
 	if err != nil {
 		responses.Error(c, err)
 		return
 	}
-	if (responses.MayLackBody(c) || !shown.has(contentField)) && a.respondWithoutContent(c, id, shown) {
+	if (responses.MayLackBody(c) || !shown.has(contentField)) && respondWithoutContent(c, key, get, shown) {
 		return
 	}
 	reserved, err := a.Memory.Reserve(c, sharedMemory)
@@ -163,12 +209,13 @@ func (a *API) getArticle(c *gin.Context) {
 		return
 	}
 	defer reserved.Release()
-	found, err := a.Articles.Get(c.Request.Context(), viewer(c), id)
-	switch {
-	case err != nil:
+	found, err := get.all(c.Request.Context(), viewer(c), key)
+	if err != nil {
 		responses.ErrorOr(c, err, errcode.GetArticleFailed)
 		return
-	case found.ContentOmitted:
+	}
+	get.locate(c, found)
+	if found.ContentOmitted {
 		reserved.Release()
 		a.respondWithLargeContent(c, found, shown)
 		return
@@ -178,12 +225,14 @@ func (a *API) getArticle(c *gin.Context) {
 
 // respondWithoutContent answers if no content is needed for that, and reports whether it
 // has answered.
-func (a *API) respondWithoutContent(c *gin.Context, id uint64, shown selection) bool {
-	found, err := a.Articles.GetWithoutContent(c.Request.Context(), viewer(c), id)
-	switch {
-	case err != nil:
+func respondWithoutContent[K any](c *gin.Context, key K, get read[K], shown selection) bool {
+	found, err := get.withoutContent(c.Request.Context(), viewer(c), key)
+	if err != nil {
 		responses.ErrorOr(c, err, errcode.GetArticleFailed)
 		return true
+	}
+	get.locate(c, found)
+	switch {
 	case responses.WithoutBody(c, shown.etag(found)):
 		return true
 	case !shown.has(contentField):
@@ -205,7 +254,7 @@ func (a *API) respondWithoutContent(c *gin.Context, id uint64, shown selection) 
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
-//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008)"
+//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008), another article has the slug (20020008)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles/{id} [put]
 func (a *API) updateArticle(c *gin.Context) {
@@ -225,7 +274,7 @@ func (a *API) updateArticle(c *gin.Context) {
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
-//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008)"
+//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008), another article has the slug (20020008)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles/{id} [patch]
 func (a *API) patchArticle(c *gin.Context) {

@@ -18,7 +18,7 @@ import (
 func TestEveryFieldIsStored(t *testing.T) {
 	values := func(n int) fields {
 		return fields{
-			"title": fmt.Sprint("title ", n), "desc": fmt.Sprint("desc ", n), "cover_image_url": fmt.Sprint("https://example.org/", n),
+			"title": fmt.Sprint("title ", n), "slug": fmt.Sprint("slug-", n), "desc": fmt.Sprint("desc ", n), "cover_image_url": fmt.Sprint("https://example.org/", n),
 			"content": fmt.Sprint("content ", n), "state": n % 2, "tag_ids": []int{n, n + 1}, "tag_id": n + 2, "tags": []fields{{"id": n + 3}},
 		}
 	}

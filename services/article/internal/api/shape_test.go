@@ -16,9 +16,9 @@ import (
 
 // nextArticle is the article of a release that has one more field.
 type nextArticle struct {
-	ID    uint64 `json:"id"`
-	Title string `json:"title"`
-	Slug  string `json:"slug"`
+	ID       uint64 `json:"id"`
+	Title    string `json:"title"`
+	Subtitle string `json:"subtitle"`
 }
 
 // nextRelease returns a handler that reads and changes articles of the database of

@@ -14,8 +14,10 @@ import (
 
 // Article is an article in a response.
 type Article struct {
-	ID            uint64 `json:"id" example:"1"`
-	Title         string `json:"title" example:"Rolling restarts"`
+	ID    uint64 `json:"id" example:"1"`
+	Title string `json:"title" example:"Rolling restarts"`
+	// name of the article in addresses, see /api/v1/articles/slug/{slug}
+	Slug          string `json:"slug" example:"rolling-restarts"`
 	Desc          string `json:"desc" example:"What happens to the connections"`
 	CoverImageURL string `json:"cover_image_url" example:"https://example.org/cover.png"`
 	// omitted in lists without include=content
@@ -42,7 +44,7 @@ type Tag struct {
 // toResponse returns the article in a response, without its content.
 func toResponse(a article.Article) Article {
 	response := Article{
-		ID: a.ID, Title: a.Title, Desc: a.Desc, CoverImageURL: a.CoverImageURL, State: int(a.State),
+		ID: a.ID, Title: a.Title, Slug: a.Slug, Desc: a.Desc, CoverImageURL: a.CoverImageURL, State: int(a.State),
 		Tags:      make([]Tag, 0, len(a.Tags)),
 		CreatedAt: a.CreatedAt, CreatedBy: a.CreatedBy, UpdatedAt: a.UpdatedAt, UpdatedBy: a.UpdatedBy,
 	}
@@ -78,7 +80,9 @@ func viewer(c *gin.Context) article.Viewer {
 // CreateRequest is the body that creates an article. White space around the title
 // is removed. An article that was read can be sent as it is.
 type CreateRequest struct {
-	Title         *string `json:"title" validate:"required,notblank,max=100" text:"nfc,trim,line" minLength:"1" maxLength:"100" example:"Rolling restarts"`
+	Title *string `json:"title" validate:"required,notblank,max=100" text:"nfc,trim,line" minLength:"1" maxLength:"100" example:"Rolling restarts"`
+	// name of the article in addresses: letters a-z, digits and single hyphens; made from the title if it is omitted or empty
+	Slug          *string `json:"slug" validate:"omitempty,max=100,slug" null:"clear" maxLength:"100" extensions:"x-nullable" example:"rolling-restarts"`
 	Desc          *string `json:"desc" validate:"omitempty,max=255" null:"clear" text:"nfc" maxLength:"255" extensions:"x-nullable" example:"What happens to the connections"`
 	CoverImageURL *string `json:"cover_image_url" validate:"omitempty,max=2000,weburl" null:"clear" maxLength:"2000" extensions:"x-nullable" example:"https://example.org/cover.png"`
 	// at most 1 MiB unless configured otherwise
@@ -99,7 +103,7 @@ func (r *CreateRequest) ReadOnly() []string { return readOnly() }
 func (r *CreateRequest) draft(actor string) article.Draft {
 	return article.Draft{
 		Actor: actor,
-		Title: r.Title, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
+		Title: r.Title, Slug: r.Slug, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
 		State: newState(r.State), TagIDs: tagSet(r.TagIDs, r.Tags, r.TagID),
 	}
 }
@@ -107,7 +111,7 @@ func (r *CreateRequest) draft(actor string) article.Draft {
 // meaning returns the request without what is the default, and its tags as a set.
 func (r *CreateRequest) meaning() CreateRequest {
 	m := *r
-	for _, text := range []**string{&m.Desc, &m.CoverImageURL, &m.Content} {
+	for _, text := range []**string{&m.Slug, &m.Desc, &m.CoverImageURL, &m.Content} {
 		if *text != nil && **text == "" {
 			*text = nil
 		}
@@ -126,7 +130,9 @@ func (r *CreateRequest) meaning() CreateRequest {
 // UpdateRequest is the body that changes an article; omitted fields keep their
 // values.
 type UpdateRequest struct {
-	Title         *string `json:"title" validate:"omitempty,notblank,max=100" text:"nfc,trim,line" minLength:"1" maxLength:"100" example:"Rolling restarts"`
+	Title *string `json:"title" validate:"omitempty,notblank,max=100" text:"nfc,trim,line" minLength:"1" maxLength:"100" example:"Rolling restarts"`
+	// name of the article in addresses: letters a-z, digits and single hyphens; if it is empty, it is made from the title
+	Slug          *string `json:"slug" validate:"omitempty,max=100,slug" null:"clear" maxLength:"100" extensions:"x-nullable" example:"rolling-restarts"`
 	Desc          *string `json:"desc" validate:"omitempty,max=255" null:"clear" text:"nfc" maxLength:"255" extensions:"x-nullable" example:"What happens to the connections"`
 	CoverImageURL *string `json:"cover_image_url" validate:"omitempty,max=2000,weburl" null:"clear" maxLength:"2000" extensions:"x-nullable" example:"https://example.org/cover.png"`
 	// at most 1 MiB unless configured otherwise
@@ -146,7 +152,7 @@ func (r *UpdateRequest) ReadOnly() []string { return readOnly() }
 
 func (r *UpdateRequest) draft() article.Draft {
 	return article.Draft{
-		Title: r.Title, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
+		Title: r.Title, Slug: r.Slug, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
 		State: newState(r.State), TagIDs: tagSet(r.TagIDs, r.Tags, r.TagID),
 	}
 }

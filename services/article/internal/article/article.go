@@ -26,6 +26,9 @@ const (
 // MaxTags is the maximum number of tags of an article.
 const MaxTags = 20
 
+// MaxFormerSlugs is the number of former slugs of an article that lead to it: the latest.
+const MaxFormerSlugs = 20
+
 // MaxSharedContent is the maximum size in bytes of a content that is read together with
 // its article.
 const MaxSharedContent = 32 << 10
@@ -51,6 +54,7 @@ var ErrUnauthenticated = errors.New("disabled articles are for authenticated cli
 type Article struct {
 	ID            uint64
 	Title         string
+	Slug          string // see Draft
 	Desc          string
 	CoverImageURL string
 	// Content is empty in what GetWithoutContent and List return; see Contents.
@@ -105,7 +109,10 @@ type Tag struct {
 // Draft is what a client wants an article to be. If a field is nil, a new article has
 // the default and an existing article keeps its value.
 type Draft struct {
-	Title         *string
+	Title *string
+	// Slug is the name of the article in addresses. No other article has it. If it is "",
+	// or nil for a new article, it is made from the title.
+	Slug          *string
 	Desc          *string
 	CoverImageURL *string
 	Content       *string
@@ -134,8 +141,8 @@ type Content struct {
 }
 
 // Store stores articles. Its errors are those of the context or the Precondition, an
-// *UnknownTagsError, or an errcode.Error with ArticleNotFound, Unavailable, and for
-// Create KeyReused or RequestInProgress.
+// *UnknownTagsError, or an errcode.Error with ArticleNotFound, Unavailable, for Create
+// and Update SlugTaken, and for Create KeyReused or RequestInProgress.
 type Store interface {
 	// Create inserts an article with its tags, all or nothing. If a request with the
 	// same key has created an article before, Create returns that article, as it was
@@ -146,6 +153,10 @@ type Store interface {
 	Get(ctx context.Context, id uint64) (*Shared, error)
 	// GetWithoutContent is like Get, but reads no content.
 	GetWithoutContent(ctx context.Context, id uint64) (*Shared, error)
+	// GetBySlug is like Get, for an article with the slug, or formerly with it.
+	GetBySlug(ctx context.Context, slug string) (*Shared, error)
+	// GetBySlugWithoutContent is like GetBySlug, but reads no content.
+	GetBySlugWithoutContent(ctx context.Context, slug string) (*Shared, error)
 	// List returns a page of the articles without their content, and the total number.
 	List(ctx context.Context, filter Filter, page Page) (*SharedList, error)
 	// Tags returns a page of the tags that the viewer may see, and their total number.
@@ -187,6 +198,17 @@ func (e *UnknownTagsError) coded() error {
 			ZH:       "tag_ids包含不存在的标签: " + e.list(),
 			EN:       "tag_ids has unknown tags: " + e.list(),
 			ZHHantTW: "tag_ids包含不存在的標籤: " + e.list(),
+		}),
+	}}
+}
+
+// SlugTaken returns the error of a slug that another article has.
+func SlugTaken(slug string) error {
+	return &errcode.Error{Code: errcode.SlugTaken, Details: []errcode.Detail{
+		errcode.Invalid("slug", errcode.Taken, errcode.Text{
+			ZH:       "slug已被其他文章使用: " + slug,
+			EN:       "another article has the slug " + slug,
+			ZHHantTW: "slug已被其他文章使用: " + slug,
 		}),
 	}}
 }

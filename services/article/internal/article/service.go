@@ -47,6 +47,16 @@ func (s *Service) GetWithoutContent(ctx context.Context, viewer Viewer, id uint6
 	return seen(viewer)(s.store.GetWithoutContent(ctx, id))
 }
 
+// GetBySlug is like Get, for an article with the slug, or formerly with it.
+func (s *Service) GetBySlug(ctx context.Context, viewer Viewer, slug string) (*View, error) {
+	return seen(viewer)(s.store.GetBySlug(ctx, slug))
+}
+
+// GetBySlugWithoutContent is like GetBySlug, but reads no content.
+func (s *Service) GetBySlugWithoutContent(ctx context.Context, viewer Viewer, slug string) (*View, error) {
+	return seen(viewer)(s.store.GetBySlugWithoutContent(ctx, slug))
+}
+
 func seen(viewer Viewer) func(*Shared, error) (*View, error) {
 	return func(found *Shared, err error) (*View, error) {
 		if err != nil {

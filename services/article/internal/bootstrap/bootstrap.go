@@ -140,6 +140,13 @@ func recount(ctx context.Context, db *database.DB, report func(string)) (repaire
 		}
 		repaired = append(repaired, fmt.Sprintf("%s, state %d: %d, was %d", which, r.State, r.Is, r.Was))
 	}
+	filled, err := stored.FillSlugs(ctx)
+	if filled > 0 {
+		repaired = append(repaired, fmt.Sprintf("slugs: made %d missing ones", filled))
+	}
+	if err != nil {
+		return repaired, err
+	}
 	for _, index := range []struct {
 		name   string
 		repair func() (added, removed int64, err error)

@@ -151,7 +151,7 @@ func (s *Store) page(total, ids statement) statement {
 		number = "(" + total.text + ")"
 	}
 	return statement{
-		"SELECT " + number + " AS total, a.id, a.created_at, a.created_by, a.updated_at, a.updated_by, a.title, a.`desc`, a.cover_image_url," +
+		"SELECT " + number + " AS total, a.id, a.created_at, a.created_by, a.updated_at, a.updated_by, a.title, a.slug, a.`desc`, a.cover_image_url," +
 			" a.state, a.revision, " + s.tagsOf("a") + " AS tags FROM (SELECT 1) AS one LEFT JOIN (" + ids.text + ") AS page ON 1 = 1" +
 			" LEFT JOIN " + s.db.Table("article") + " AS a ON a.id = page.id",
 		append(slices.Clone(total.values), ids.values...),
@@ -172,16 +172,16 @@ func (l *list) scan() func(*sql.Rows) error {
 	var id, revision sql.Null[uint64]
 	var state sql.Null[article.State]
 	var created, updated sql.NullTime
-	var createdBy, updatedBy, title, desc, url, tags sql.NullString
+	var createdBy, updatedBy, title, slug, desc, url, tags sql.NullString
 	return func(rows *sql.Rows) error {
-		err := rows.Scan(&l.total.Rows, &id, &created, &createdBy, &updated, &updatedBy, &title, &desc, &url, &state, &revision, &tags)
+		err := rows.Scan(&l.total.Rows, &id, &created, &createdBy, &updated, &updatedBy, &title, &slug, &desc, &url, &state, &revision, &tags)
 		if err != nil || !id.Valid {
 			return err
 		}
 		parsed, err := parseTags(tags.String)
 		l.articles = append(l.articles, articleRow{
 			ID: id.V, CreatedAt: created.Time, CreatedBy: createdBy.String, UpdatedAt: updated.Time, UpdatedBy: updatedBy.String,
-			Title: title.String, Desc: desc.String, CoverImageURL: url.String, State: state.V, Revision: revision.V,
+			Title: title.String, Slug: slug.String, Desc: desc.String, CoverImageURL: url.String, State: state.V, Revision: revision.V,
 		}.article(parsed))
 		return err
 	}

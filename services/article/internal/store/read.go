@@ -58,19 +58,41 @@ func (s *Store) shared(content string) *coalesce.Group[uint64, *article.Shared] 
 // that they agree with each other.
 func (s *Store) read(ctx context.Context, content string, ids []uint64) (map[uint64]*article.Shared, error) {
 	marks, values := database.In(ids)
-	query := "SELECT id, revision, state, title, `desc`, cover_image_url, created_at, created_by, updated_at, updated_by, " + content + ", " + s.tagsOf("a") +
+	query := "SELECT " + readColumns + content + ", " + s.tagsOf("a") +
 		" FROM " + s.db.Table("article") + " AS a WHERE id IN (" + marks + ") AND is_deleted = 0"
 	articles := make(map[uint64]*article.Shared, len(ids))
-	var row articleRow // of each article in turn
-	var text, tags sql.NullString
+	var row readRow // of each article in turn
+	columns := row.columns()
 	return articles, s.db.Query(ctx, query, values, func(rows *sql.Rows) error {
-		if err := rows.Scan(&row.ID, &row.Revision, &row.State, &row.Title, &row.Desc, &row.CoverImageURL,
-			&row.CreatedAt, &row.CreatedBy, &row.UpdatedAt, &row.UpdatedBy, &text, &tags); err != nil {
+		if err := rows.Scan(columns...); err != nil {
 			return err
 		}
-		row.Content = text.String
-		parsed, err := parseTags(tags.String)
-		articles[row.ID] = article.NewShared(row.article(parsed), !text.Valid)
+		found, err := row.shared()
+		articles[row.ID] = found
 		return err
 	})
+}
+
+// readColumns are the first columns of an article that is read.
+const readColumns = "a.id, a.revision, a.state, a.title, a.slug, a.`desc`, a.cover_image_url, a.created_at, a.created_by, a.updated_at, a.updated_by, "
+
+// readRow is an article that is read, with a content, which is NULL if it is omitted, and
+// with a value of tagsOf.
+type readRow struct {
+	articleRow
+	text, tags sql.NullString
+}
+
+// columns returns the destinations of readColumns, the content and the tags.
+func (r *readRow) columns() []any {
+	return []any{
+		&r.ID, &r.Revision, &r.State, &r.Title, &r.Slug, &r.Desc, &r.CoverImageURL,
+		&r.CreatedAt, &r.CreatedBy, &r.UpdatedAt, &r.UpdatedBy, &r.text, &r.tags,
+	}
+}
+
+func (r *readRow) shared() (*article.Shared, error) {
+	r.Content = r.text.String
+	tags, err := parseTags(r.tags.String)
+	return article.NewShared(r.article(tags), !r.text.Valid), err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
+	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
 // A write sends no more statements than it needs, each in one round trip: its rows, the
@@ -15,6 +16,7 @@ func TestRoundTripsOfWrites(t *testing.T) {
 	s := open(t, dbtest.NewMySQL(t).Config(t))
 	s.replace(t, snapshot(1, 1, 2, 3, 4))
 	tagged, plain := s.create(t, "tagged", 1, 2, 3).ID, s.create(t, "plain").ID
+	s.create(t, "taken")
 	require.NoError(t, third(s.Create(t.Context(), draft("repeated", 1), withKey("repeated"))))
 	for _, write := range []struct {
 		about string
@@ -22,12 +24,15 @@ func TestRoundTripsOfWrites(t *testing.T) {
 		do    func() error
 	}{
 		{"POST", 8, func() error { return third(s.Create(t.Context(), draft("a", 1, 2, 3), idempotency.Key{})) }},
-		{"POST without tags", 6, func() error { return third(s.Create(t.Context(), draft("a"), idempotency.Key{})) }},
-		{"POST with a key", 10, func() error { return third(s.Create(t.Context(), draft("a", 1, 2, 3), withKey("a"))) }},
+		{"POST without tags", 6, func() error { return third(s.Create(t.Context(), draft("untagged"), idempotency.Key{})) }},
+		{"POST with a slug", 6, func() error { return third(s.Create(t.Context(), named("a", "sent"), idempotency.Key{})) }},
+		{"POST with a title that is taken", 8, func() error { return third(s.Create(t.Context(), draft("taken"), idempotency.Key{})) }},
+		{"POST with a key", 10, func() error { return third(s.Create(t.Context(), draft("keyed", 1, 2, 3), withKey("a"))) }},
 		{"repeated POST", 4, func() error { return third(s.Create(t.Context(), draft("repeated", 1), withKey("repeated"))) }},
-		{"PUT of a title", 9, func() error { return second(s.Update(t.Context(), plain, draft("b"), nil)) }},
-		{"PUT of other tags and a title", 13, func() error { return second(s.Update(t.Context(), tagged, draft("b", 1, 2, 4), nil)) }},
-		{"DELETE", 9, func() error { return s.Delete(t.Context(), tagged, "", nil) }},
+		{"PUT of a title", 7, func() error { return second(s.Update(t.Context(), plain, draft("b"), nil)) }},
+		{"PUT of a slug", 8, func() error { return second(s.Update(t.Context(), plain, article.Draft{Slug: pointer("other")}, nil)) }},
+		{"PUT of other tags and a title", 11, func() error { return second(s.Update(t.Context(), tagged, draft("b", 1, 2, 4), nil)) }},
+		{"DELETE", 10, func() error { return s.Delete(t.Context(), tagged, "", nil) }},
 	} {
 		require.Equal(t, write.trips, dbtest.RoundTrips(t, s.db, func() { require.NoError(t, write.do(), write.about) }), write.about)
 	}

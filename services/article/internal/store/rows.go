@@ -18,6 +18,7 @@ type articleRow struct {
 	UpdatedBy     string
 	IsDeleted     soft_delete.DeletedAt `gorm:"softDelete:flag"`
 	Title         string
+	Slug          string // "" if it was inserted by other means; see FillSlugs
 	Desc          string
 	CoverImageURL string
 	Content       string
@@ -30,7 +31,7 @@ func (articleRow) TableName(namer schema.Namer) string { return namer.TableName(
 
 func (r articleRow) article(tags []article.Tag) article.Article {
 	return article.Article{
-		ID: r.ID, Title: r.Title, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
+		ID: r.ID, Title: r.Title, Slug: r.Slug, Desc: r.Desc, CoverImageURL: r.CoverImageURL, Content: r.Content,
 		State: r.State, Tags: tags, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), CreatedBy: r.CreatedBy, UpdatedAt: r.UpdatedAt.UTC(), UpdatedBy: r.UpdatedBy,
 	}

@@ -102,8 +102,9 @@ func TestNoFullScan(t *testing.T) {
 			rows = 5000
 		}
 		s.fill(t, rows, "1 + id % 300", "301 + id % 7", "400 + id % 300")
+		s.exec(t, "INSERT INTO blog_article_slug (slug, article_id, retired) SELECT CONCAT('slug-', id), id, 0 FROM blog_article WHERE is_deleted = 0")
 		if s.db.Dialect() == database.MySQL {
-			dbtest.Analyze(t, s.db, "article", "article_tag", "tag_projection")
+			dbtest.Analyze(t, s.db, "article_slug", "article", "article_tag", "tag_projection")
 		}
 		enabled, disabled := article.Enabled, article.Disabled
 		filters := map[string]article.Filter{
@@ -122,7 +123,9 @@ func TestNoFullScan(t *testing.T) {
 		for name, work := range map[string]func() error{
 			"create": func() error { _, _, err := s.Create(t.Context(), draft("x", 7), withKey(rand.Text())); return err },
 			"get":    func() error { _, err := s.get(t.Context(), 1); return err },
+			"slug":   func() error { _, err := s.GetBySlug(t.Context(), "slug-1"); return err },
 			"update": func() error { _, err := s.Update(t.Context(), 1, draft("x", 7, 8, 9), nil); return err },
+			"rename": func() error { _, err := s.Update(t.Context(), 1, named("x", rand.Text()), nil); return err },
 			"delete": func() error { return s.Delete(t.Context(), 2, "", nil) },
 			"apply":  func() error { return s.apply(t.Context(), put(2, 3, "x"), remove(3, 303), remove(4, 999)) },
 		} {

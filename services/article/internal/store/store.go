@@ -35,7 +35,8 @@ type Store struct {
 	limits          searchLimits
 	reindex         reindexLimits
 
-	articles, withoutContent *coalesce.Group[uint64, *article.Shared]
+	articles, withoutContent     *coalesce.Group[uint64, *article.Shared]
+	bySlug, bySlugWithoutContent *coalesce.Group[string, *article.Shared]
 
 	feed feed
 }
@@ -49,6 +50,7 @@ func New(db *database.DB, retention time.Duration) *Store {
 	s.articles, s.withoutContent = s.shared(sharedContent()), s.shared(noContent)
 	s.lists, s.searches, s.tagLists = newLists(s), newSearches(s), newTagLists(s)
 	s.feed = newFeed(s)
+	s.bySlug, s.bySlugWithoutContent = s.sharedBySlug(sharedContent()), s.sharedBySlug(noContent)
 	return s
 }
 
@@ -61,6 +63,7 @@ func (s *Store) Create(ctx context.Context, draft article.Draft, key idempotency
 	created, replayed, err = replay.Create(ctx, s.db, key, s.retention, func(tx *gorm.DB) (article.Article, error) {
 		row := articleRow{CreatedBy: draft.Actor}
 		row.apply(draft)
+		row.Slug = firstSlug(draft)
 		row.touch(draft.Actor)
 		tags, err := s.existingTags(tx, ids)
 		if err != nil {
@@ -73,6 +76,9 @@ func (s *Store) Create(ctx context.Context, draft article.Draft, key idempotency
 			return article.Article{}, err
 		}
 		if err := s.index(tx, row.ID, articleRow{}, row); err != nil {
+			return article.Article{}, err
+		}
+		if err := s.nameNew(tx, &row, draft.Slug); err != nil {
 			return article.Article{}, err
 		}
 		return row.article(tags), nil
@@ -92,8 +98,8 @@ func (s *Store) insert(tx *gorm.DB, row *articleRow) (err error) {
 	row.CreatedAt = tx.NowFunc()
 	row.UpdatedAt = row.CreatedAt
 	row.ID, err = s.db.Insert(tx, "article",
-		[]string{"created_at", "created_by", "updated_at", "updated_by", "title", "desc", "cover_image_url", "content", "state", "revision"},
-		row.CreatedAt, row.CreatedBy, row.UpdatedAt, row.UpdatedBy, row.Title, row.Desc, row.CoverImageURL, row.Content, row.State, row.Revision)
+		[]string{"created_at", "created_by", "updated_at", "updated_by", "title", "slug", "desc", "cover_image_url", "content", "state", "revision"},
+		row.CreatedAt, row.CreatedBy, row.UpdatedAt, row.UpdatedBy, row.Title, row.Slug, row.Desc, row.CoverImageURL, row.Content, row.State, row.Revision)
 	return err
 }
 
@@ -106,6 +112,11 @@ func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, prec
 		}
 		before := row
 		changed := row.apply(draft)
+		renamed, err := s.rename(tx, &row, draft.Slug)
+		if err != nil {
+			return err
+		}
+		changed = append(changed, renamed...)
 		kept, gone := have, associations(nil)
 		var added []uint64
 		if draft.TagIDs != nil {
@@ -278,6 +289,9 @@ func (s *Store) Delete(ctx context.Context, id uint64, actor string, preconditio
 			return err
 		}
 		if err := s.index(tx, id, row, articleRow{}); err != nil {
+			return err
+		}
+		if err := s.releaseAll(tx, id); err != nil {
 			return err
 		}
 		changes := counts{}

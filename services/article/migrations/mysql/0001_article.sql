@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS blog_article (
     updated_by      varchar(64)      NOT NULL DEFAULT '',
     is_deleted      tinyint unsigned NOT NULL DEFAULT 0,
     title           varchar(100)     NOT NULL,
+    slug            varchar(100)     NOT NULL DEFAULT '',
     `desc`          varchar(255)     NOT NULL DEFAULT '',
     cover_image_url varchar(2000)    NOT NULL DEFAULT '',
     content         longtext         NOT NULL,
@@ -96,6 +97,17 @@ CREATE TABLE IF NOT EXISTS blog_article_word (
     article_id bigint unsigned  NOT NULL,
     weight     tinyint unsigned NOT NULL,
     PRIMARY KEY (word, article_id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+-- What the slugs of articles that are not deleted lead to: the current one of an article,
+-- which blog_article has, too, and former ones. retired is 0 for the current one, and
+-- otherwise the revision of the article that got another one.
+CREATE TABLE IF NOT EXISTS blog_article_slug (
+    slug       varchar(100)    NOT NULL,
+    article_id bigint unsigned NOT NULL,
+    retired    bigint unsigned NOT NULL DEFAULT 0,
+    PRIMARY KEY (slug),
+    KEY blog_article_slug_article (article_id, retired)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Who may have tokens. An app key is compared by its bytes. Of a secret only the

@@ -8,6 +8,7 @@ CREATE TABLE blog_article (
     updated_by      varchar(64)  NOT NULL DEFAULT '',
     is_deleted      tinyint      NOT NULL DEFAULT 0,
     title           varchar(100) NOT NULL,
+    slug            varchar(100) NOT NULL DEFAULT '',
     "desc"          varchar(255) NOT NULL DEFAULT '',
     cover_image_url varchar(2000) NOT NULL DEFAULT '',
     content         longtext     NOT NULL,
@@ -76,6 +77,14 @@ CREATE TABLE blog_article_word (
     weight     tinyint       NOT NULL,
     PRIMARY KEY (word, article_id)
 ) WITHOUT ROWID;
+
+CREATE TABLE blog_article_slug (
+    slug       varchar(100) NOT NULL,
+    article_id bigint       NOT NULL,
+    retired    bigint       NOT NULL DEFAULT 0,
+    PRIMARY KEY (slug)
+) WITHOUT ROWID;
+CREATE INDEX blog_article_slug_article ON blog_article_slug (article_id, retired);
 
 CREATE TABLE blog_client (
     id          integer      NOT NULL PRIMARY KEY AUTOINCREMENT,

@@ -72,8 +72,12 @@ func (s *Store) List(ctx context.Context, filter article.Filter, page article.Pa
 
 // list returns a page of a list that doesn't scan.
 func (s *Store) list(ctx context.Context, key listKey) (found list, err error) {
-	if key.tagName != "" {
-		err := s.db.Snapshot(ctx, func(tx *gorm.DB) error {
+	if key.tagName != "" || key.counts() {
+		run := s.db.Snapshot
+		if key.tagName == "" { // one statement, but there are too many different ones to prepare them
+			run = s.db.Read
+		}
+		err := run(ctx, func(tx *gorm.DB) error {
 			resolved, _, ok, err := s.resolve(tx, key)
 			if err != nil || !ok {
 				return err

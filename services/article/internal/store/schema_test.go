@@ -111,11 +111,12 @@ func TestNoFullScan(t *testing.T) {
 			"all": {}, "enabled": {State: &enabled}, "disabled": {State: &disabled}, "rare tag": {AnyTag: []uint64{5}},
 			"frequent tag": {AnyTag: []uint64{303}}, "unused tag": {AnyTag: []uint64{999}}, "title": {Title: pointer("9")},
 			"all filters": {AnyTag: []uint64{303}, Title: pointer("9"), State: &enabled}, "title and state": {Title: pointer("9"), State: &disabled},
-			"impossible tag": {AnyTag: []uint64{math.MaxUint64}},
+			"impossible tag": {AnyTag: []uint64{math.MaxUint64}}, "any tag": {AnyTag: []uint64{303, 304}}, "all tags": {AllTags: []uint64{303, 5}, State: &enabled},
+			"name": {Tag: pointer("tag 5"), TagEnabled: true}, "times": {Created: article.Interval{From: pointer(time.Time{})}, Updated: article.Interval{To: pointer(time.Now())}},
 		}
 		for name, filter := range filters {
-			for _, page := range []article.Page{{Limit: 10}, {Limit: 100}, {Limit: 10, Offset: 300}} {
-				t.Run(fmt.Sprint(name, " ", page.Offset), func(t *testing.T) {
+			for _, page := range []article.Page{{Limit: 10}, {Limit: 100}, {Limit: 10, Offset: 300}, {Limit: 10, Order: article.Order{By: article.ByTitle, Ascending: true}}, {Limit: 10, Order: article.Order{By: article.ByUpdated}, After: &article.Position{ID: 50, Time: time.Now()}}} {
+				t.Run(fmt.Sprint(name, " ", page.Offset, page.Order.By), func(t *testing.T) {
 					s.requireIndexes(t, func() error { _, _, err := s.List(t.Context(), filter, page); return err })
 				})
 			}

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"math"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
@@ -128,7 +130,13 @@ func TestNoFullScan(t *testing.T) {
 			"update": func() error { _, err := s.Update(t.Context(), 1, draft("x", 7, 8, 9), nil); return err },
 			"rename": func() error { _, err := s.Update(t.Context(), 1, named("x", rand.Text()), nil); return err },
 			"delete": func() error { return s.Delete(t.Context(), 2, "", nil) },
-			"apply":  func() error { return s.apply(t.Context(), put(2, 3, "x"), remove(3, 303), remove(4, 999)) },
+			"changes": func() error {
+				_, err := s.Changes(t.Context(), article.Anonymous, changefeed.Offset{}, 100)
+				return errors.Join(err, second(s.Changes(t.Context(), article.Authenticated, changefeed.Offset{Sequence: 1}, 10)))
+			},
+			"last change": func() error { return second(s.LastChange(t.Context(), article.Anonymous)) },
+			"trim":        func() error { return second(s.TrimChanges(t.Context(), time.Now(), 10)) },
+			"apply":       func() error { return s.apply(t.Context(), put(2, 3, "x"), remove(3, 303), remove(4, 999)) },
 		} {
 			t.Run(name, func(t *testing.T) {
 				s.requireIndexes(t, work)

@@ -1,6 +1,10 @@
 package store
 
-import "github.com/achilles-blog/achilles/services/article/internal/article"
+import (
+	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+)
 
 // Waiting returns the number of lists that wait for the database.
 func (s *Store) Waiting() int { return s.lists.Waiting() }
@@ -24,4 +28,14 @@ func (s *Store) LimitSearches(titles, lookups, candidates, firstBatch int) {
 // LimitReindex makes ReindexWords look at fewer articles and entries at a time.
 func (s *Store) LimitReindex(ids uint64, entries, collected int, bytes, locked int64) {
 	s.reindex = reindexLimits{ids, entries, collected, bytes, locked}
+}
+
+// AppendNothing makes writes add no change to the feed.
+func (s *Store) AppendNothing() { s.feed.add = func(*gorm.DB, ...any) error { return nil } }
+
+// AppendUnderLock makes writes number their changes themselves, under the lock of a row.
+func (s *Store) AppendUnderLock() {
+	s.feed.add = func(tx *gorm.DB, values ...any) error {
+		return s.feed.all.Append(tx, "", nil, "article_id, visible_before, visible_after", values...)
+	}
 }

@@ -27,6 +27,7 @@ type feed struct {
 	// after.
 	all, public sqlfeed.Feed
 	outbox      *sqlfeed.Outbox
+	add         func(tx *gorm.DB, values ...any) error // a change, in the transaction of its write
 	reads       *coalesce.Group[feedKey, article.Changes]
 }
 
@@ -41,12 +42,12 @@ func newFeed(s *Store) feed {
 	all := sqlfeed.Feed{DB: s.db, Changes: "article_change", Number: "sequence", Sequence: "article_sequence", Last: "value"}
 	public := all
 	public.Number, public.Last, public.EpochPrefix = "public_sequence", "public_value", "p"
+	outbox := sqlfeed.NewOutbox(all, sqlfeed.OutboxConfig{
+		Table: "article_outbox", Columns: []string{"article_id", "visible_before", "visible_after"},
+		Part: &public, InPart: "visible_before + visible_after > 0",
+	})
 	return feed{
-		all: all, public: public,
-		outbox: sqlfeed.NewOutbox(all, sqlfeed.OutboxConfig{
-			Table: "article_outbox", Columns: []string{"article_id", "visible_before", "visible_after"},
-			Part: &public, InPart: "visible_before + visible_after > 0",
-		}),
+		all: all, public: public, outbox: outbox, add: outbox.Add,
 		reads: coalesce.NewSingle(coalesce.Config{MaxWaiting: maxListsWaiting, Timeout: s.db.Timeout()}, s.changes),
 	}
 }
@@ -62,7 +63,7 @@ func (f *feed) of(viewer article.Viewer) sqlfeed.Feed {
 // addChange adds the change of an article from one state to another to the outbox. A state of
 // an article that doesn't exist is article.Disabled. The article must be locked.
 func (s *Store) addChange(tx *gorm.DB, id uint64, before, after article.State) error {
-	return s.feed.outbox.Add(tx, id, before == article.Enabled, after == article.Enabled)
+	return s.feed.add(tx, id, before == article.Enabled, after == article.Enabled)
 }
 
 // Changes implements article.FeedStore. Calls that wait at the same time share a read.

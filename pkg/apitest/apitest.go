@@ -221,8 +221,10 @@ func (c *Client) checkRequest(input *openapi3filter.RequestValidationInput, body
 }
 
 func (c *Client) checkResponse(input *openapi3filter.RequestValidationInput, result *Result) error {
+	options := *c.options
+	options.ExcludeResponseBody = isFeed(result.Header.Get("Content-Type"))
 	response := &openapi3filter.ResponseValidationInput{
-		RequestValidationInput: input, Status: result.Status, Header: result.Header, Options: c.options,
+		RequestValidationInput: input, Status: result.Status, Header: result.Header, Options: &options,
 	}
 	response.SetBodyBytes(result.Body)
 	if input.Request.URL.Query().Has("fields") { // a response with only these lacks others
@@ -249,5 +251,9 @@ func (c *Client) checkResponse(input *openapi3filter.RequestValidationInput, res
 	if len(described.Value.Content) == 0 {
 		return fmt.Errorf("no body is described for the status %d", result.Status)
 	}
-	return onlyDescribed(described.Value.Content, result.Header.Get("Content-Type"), result.Body)
+	contentType := result.Header.Get("Content-Type")
+	if described.Value.Content.Get(contentType) == nil {
+		return fmt.Errorf("the content type %q is not described", contentType)
+	}
+	return onlyDescribed(described.Value.Content, contentType, result.Body)
 }

@@ -11,7 +11,17 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-const formType = "application/x-www-form-urlencoded"
+const (
+	formType = "application/x-www-form-urlencoded"
+	feedType = "application/feed+json"
+)
+
+// isFeed reports whether a body is a feed for feed readers, whose content the description
+// leaves to their specifications.
+func isFeed(contentType string) bool {
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (kind == "application/rss+xml" || kind == "application/atom+xml" || kind == feedType)
+}
 
 // onlyDescribed returns an error for fields that are not in the schema. OpenAPI itself
 // allows them by default.
@@ -36,6 +46,8 @@ func onlyDescribed(content openapi3.Content, contentType string, body []byte) er
 			fields[name] = nil
 		}
 		value = fields
+	case kind == feedType:
+		return nil
 	case kind == "application/json" || strings.HasSuffix(kind, "+json"):
 		if err := json.Unmarshal(body, &value); err != nil {
 			return err

@@ -67,6 +67,10 @@ func question(query string, more ...string) string {
 // validHost matches names and addresses of hosts, with or without a port.
 var validHost = regexp.MustCompile(`^([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$`)
 
+// Address returns the address of the request as the client used it, without the query. If
+// its host can't be one, the address is a path.
+func Address(c *gin.Context) string { return addressOf(c) }
+
 // addressOf returns the address of the request as the client used it, without the query.
 // If its host can't be one, the address is a path.
 func addressOf(c *gin.Context) string {

@@ -114,15 +114,20 @@ func (e Encoder[T]) Object(c *gin.Context, etag ETag, data T, reserved *Reservat
 }
 
 func writeEncoded(c *gin.Context, body []byte, reserved *Reservation) {
+	writeBy(c, http.StatusOK, reserved, inParts(c, body))
+}
+
+// inParts returns a function that writes a body in parts, and sets its length.
+func inParts(c *gin.Context, body []byte) func(io.Writer) error {
 	c.Header("Content-Length", strconv.Itoa(len(body)))
-	writeBy(c, http.StatusOK, reserved, func(to io.Writer) error {
+	return func(to io.Writer) error {
 		for part := range slices.Chunk(body, bufferSize) {
 			if _, err := to.Write(part); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
+	}
 }
 
 // OK answers 200 with data, without an entity tag.
@@ -191,13 +196,15 @@ func MayLackBody(c *gin.Context) bool {
 // answered, so that what only the body needs is not read.
 func WithoutBody(c *gin.Context, etag ETag) bool { return withoutBody(c, textOf(c, etag)) }
 
-func withoutBody(c *gin.Context, tag string) bool {
+func withoutBody(c *gin.Context, tag string) bool { return withoutBodyAs(c, tag, jsonType) }
+
+func withoutBodyAs(c *gin.Context, tag, contentType string) bool {
 	status := http.StatusOK
 	switch {
 	case matches(c.Request, tag):
 		status = http.StatusNotModified
 	case c.Request.Method == http.MethodHead:
-		c.Header("Content-Type", jsonType)
+		c.Header("Content-Type", contentType)
 	default:
 		return false
 	}

@@ -26,10 +26,15 @@ func write(c *gin.Context, status int, v any, reserved *Reservation) {
 	writeBy(c, status, reserved, func(to io.Writer) error { return encode(to, v) })
 }
 
-// writeBy answers with the JSON that body writes. If the client doesn't read it in time,
-// the response ends early, and net/http closes the connection or resets the HTTP/2 stream.
+// writeBy answers with the JSON that body writes; see writeAs.
 func writeBy(c *gin.Context, status int, reserved *Reservation, body func(io.Writer) error) {
-	c.Header("Content-Type", jsonType)
+	writeAs(c, status, jsonType, reserved, body)
+}
+
+// writeAs answers with what body writes. If the client doesn't read it in time, the
+// response ends early, and net/http closes the connection or resets the HTTP/2 stream.
+func writeAs(c *gin.Context, status int, contentType string, reserved *Reservation, body func(io.Writer) error) {
+	c.Header("Content-Type", contentType)
 	c.Status(status)
 	to := newDeadlineWriter(c, reserved)
 	err := body(to)

@@ -131,6 +131,8 @@ func (o operation) invalid() (field, message string) {
 		return "slug", "slug must be at most 100 lower-case letters a-z, digits and single hyphens between them, such as rolling-restarts"
 	case o.takesBody():
 		return "", "the body must be a JSON object"
+	case o.firstNumber() == "":
+		return "tag", "tag must not be blank"
 	default:
 		return o.firstNumber(), o.firstNumber() + " must be an integer"
 	}

@@ -35,6 +35,7 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 	"github.com/achilles-blog/achilles/services/article/internal/store"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
+	"github.com/achilles-blog/achilles/services/article/internal/webfeed"
 	"github.com/achilles-blog/achilles/services/article/migrations"
 )
 
@@ -81,6 +82,7 @@ type options struct {
 	maxContentBytes int
 	memory          int64 // of responses
 	maxBodyBytes    int64
+	webFeeds        api.WebFeeds
 }
 
 func start(t *testing.T, cfg database.Config, change ...func(*options)) *service {
@@ -94,7 +96,7 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 // serve returns a service on an existing database, as another replica does.
 func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	t.Helper()
-	o := options{server: server.Default(), limits: unlimited(), maxContentBytes: mebibyte, memory: 40 * mebibyte, maxBodyBytes: 7 * mebibyte}
+	o := options{server: server.Default(), limits: unlimited(), maxContentBytes: mebibyte, memory: 40 * mebibyte, maxBodyBytes: 7 * mebibyte, webFeeds: api.WebFeeds{Site: webfeed.Site{Title: "Achilles", Language: "zh-CN"}, Size: 20}}
 	o.server.RequestTimeout = patience
 	for _, c := range change {
 		c(&o)
@@ -121,6 +123,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 		Memory: responses.NewMemory(s.memory, limits.Client),
 
 		LimitSearch: limits.Search(),
+		WebFeeds:    o.webFeeds,
 	}).Register(engine)
 	s.handler = engine
 	s.anonymous = apitest.New(t, engine, docs.OpenAPI)

@@ -23,6 +23,7 @@ type Articles interface {
 	GetWithoutContent(ctx context.Context, viewer article.Viewer, id uint64) (*article.View, error)
 	GetBySlug(ctx context.Context, viewer article.Viewer, slug string) (*article.View, error)
 	GetBySlugWithoutContent(ctx context.Context, viewer article.Viewer, slug string) (*article.View, error)
+	Newest(ctx context.Context, tag *string, limit int) (*article.List, error)
 	List(ctx context.Context, viewer article.Viewer, filter article.Filter, page article.Page) (*article.List, error)
 	Tags(ctx context.Context, viewer article.Viewer, page article.TagPage) (*article.TagList, error)
 	ContentSizes(ctx context.Context, articles []article.Article) (map[uint64]int64, error)
@@ -47,6 +48,8 @@ type API struct {
 	// Feed is the feed of changes. Client identifies the client of a request.
 	Feed   Feed
 	Client func(*gin.Context) string
+	// WebFeeds is how the web feeds describe the site.
+	WebFeeds WebFeeds
 }
 
 // Register adds the routes of the service.
@@ -74,6 +77,7 @@ func (a *API) Register(routes gin.IRouter) {
 	articles.HEAD("/:id", a.getArticle)
 	articles.GET("/slug/:slug", a.getArticleBySlug)
 	articles.HEAD("/slug/:slug", a.getArticleBySlug)
+	a.registerWebFeeds(articles)
 	write.PUT("/:id", a.Bodies.Large, a.updateArticle)
 	write.PATCH("/:id", a.Bodies.Large, a.patchArticle)
 	write.PATCH("/:id/state", a.setState)

@@ -161,6 +161,9 @@ type Store interface {
 	List(ctx context.Context, filter Filter, page Page) (*SharedList, error)
 	// Tags returns a page of the tags that the viewer may see, and their total number.
 	Tags(ctx context.Context, viewer Viewer, page TagPage) (*TagList, error)
+	// TagNamed returns the tag with a name. If there is none, the error is
+	// errcode.TagNotFound.
+	TagNamed(ctx context.Context, name string) (Tag, error)
 	// ContentSizes returns the sizes in bytes of the contents of articles.
 	ContentSizes(ctx context.Context, ids []uint64) (map[uint64]int64, error)
 	// ContentSizeForUpdate returns the size in bytes of the content of an article that is

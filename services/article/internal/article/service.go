@@ -118,6 +118,24 @@ func (s *Service) List(ctx context.Context, viewer Viewer, filter Filter, page P
 	return found.View(viewer), nil
 }
 
+// Newest returns the newest articles that everybody may see, at most limit: all, or those
+// with a tag of the given name. If there is no such tag, or it is disabled, the error is
+// errcode.TagNotFound.
+func (s *Service) Newest(ctx context.Context, tag *string, limit int) (*List, error) {
+	var filter Filter
+	if tag != nil {
+		found, err := s.store.TagNamed(ctx, *tag)
+		if err == nil && found.State != Enabled {
+			err = errcode.New(errcode.TagNotFound)
+		}
+		if err != nil {
+			return nil, err
+		}
+		filter.AnyTag = []uint64{found.ID}
+	}
+	return s.List(ctx, Anonymous, filter, Page{Limit: limit})
+}
+
 // Update replaces the fields that the draft has.
 func (s *Service) Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (updated Article, err error) {
 	err = s.write(ctx, draft, func(draft Draft) (err error) {

@@ -103,9 +103,18 @@ type List struct {
 	Next *Position
 	// Encodings has the responses that are made from it.
 	Encodings coalesce.Memo[string, []byte]
+	// WebFeeds has the feeds that are made from it.
+	WebFeeds coalesce.Memo[string, WebFeed]
 
 	once    sync.Once
 	version string
+}
+
+// A WebFeed is a list as a document for feed readers, with the address that it names.
+type WebFeed struct {
+	Address string
+	Text    []byte
+	Err     error
 }
 
 // Version identifies what clients see of the articles: their ids and versions.

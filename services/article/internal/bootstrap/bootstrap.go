@@ -71,7 +71,7 @@ func register(base *service.Service, config Config) error {
 	base.Metrics.Registry().MustRegister(bodies)
 	(&api.API{
 		Articles: articles, Binder: binder, Paging: config.App.paging(), Memory: base.Responses, Access: base.Access(), LimitSearch: base.Limits.Search(),
-		Feed: feed, Client: base.Limits.Client,
+		Feed: feed, Client: base.Limits.Client, WebFeeds: config.Site.webFeeds(),
 		Bodies: requests.NewBodies(bodies, config.App.maxBodyBytes(), base.Limits.Client),
 	}).Register(base.Engine)
 	tokens := &api.Tokens{Clients: access.NewService(store.NewClients(base.DB)), KeySet: base.KeySet, Binder: binder}

@@ -19,6 +19,7 @@ import (
 type Config struct {
 	service.Config `mapstructure:",squash"`
 	App            APIConfig
+	Site           SiteConfig
 	Feed           FeedConfig
 	Idempotency    replay.Config
 }
@@ -32,6 +33,7 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(err,
 		c.Server.CheckResponse("App.MaxContentBytes", c.App.MaxContentBytes, api.WriteMemory(int64(c.App.MaxContentBytes))),
+		c.Server.CheckResponse("Site.FeedSize", c.Site.FeedSize, api.WebFeedMemory(c.Site.FeedSize)),
 		c.Server.CheckResponse("App.MaxPageSize", c.App.MaxPageSize, api.PageMemory(c.App.MaxPageSize)))
 }
 
@@ -95,6 +97,7 @@ func defaults() Config {
 		Config:      service.Default(),
 		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxOffset: 10_000, MaxContentBytes: 1 << 20, MaxBodyMemory: 50 << 20},
 		Idempotency: replay.Default(),
+		Site:        SiteConfig{Title: "Achilles", Language: "zh-CN", FeedSize: 20},
 		Feed:        FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond, Config: changefeed.Default()},
 	}
 	config.Database.DBType, config.Database.DBName = database.SQLite, "achilles_article"

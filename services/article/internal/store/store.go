@@ -37,6 +37,7 @@ type Store struct {
 
 	articles, withoutContent     *coalesce.Group[uint64, *article.Shared]
 	bySlug, bySlugWithoutContent *coalesce.Group[string, *article.Shared]
+	tagNames                     *coalesce.Group[string, article.Tag]
 
 	feed feed
 }
@@ -51,6 +52,7 @@ func New(db *database.DB, retention time.Duration) *Store {
 	s.lists, s.searches, s.tagLists = newLists(s), newSearches(s), newTagLists(s)
 	s.feed = newFeed(s)
 	s.bySlug, s.bySlugWithoutContent = s.sharedBySlug(sharedContent()), s.sharedBySlug(noContent)
+	s.tagNames = newTagNames(s)
 	return s
 }
 

@@ -83,9 +83,12 @@ func enter(ctx context.Context, portText, dir string) (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := newAPI(base)
-	if err := client.login(ctx, own); err != nil {
-		client.close()
+	client, err := newAPI(base, own)
+	if err != nil {
+		return nil, err
+	}
+	if err := client.login(ctx); err != nil {
+		client.Close()
 		if errors.Is(err, errUnknownClient) {
 			err = fmt.Errorf("the system on %s rejects the credentials in DATA=%s: give the DATA of the make run on that PORT", client.base, dir)
 		}
@@ -102,8 +105,11 @@ func token(portText, dir string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer client.close()
-	_, err = fmt.Fprintln(stdout, client.token)
+	defer client.Close()
+	issued, err := client.Token(ctx)
+	if err == nil {
+		_, err = fmt.Fprintln(stdout, issued)
+	}
 	return err
 }
 
@@ -111,7 +117,7 @@ func token(portText, dir string, stdout io.Writer) error {
 // first start or on a new database. On the database of another DATA/client it
 // replaces the secret.
 func (s *system) admit(ctx context.Context, client *api) error {
-	err := client.login(ctx, s.client)
+	err := client.login(ctx)
 	if !errors.Is(err, errUnknownClient) {
 		return err
 	}
@@ -120,7 +126,7 @@ func (s *system) admit(ctx context.Context, client *api) error {
 			return err
 		}
 	}
-	return client.login(ctx, s.client)
+	return client.login(ctx)
 }
 
 // manage runs the article service's client command.

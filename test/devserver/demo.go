@@ -25,7 +25,7 @@ func demo(portText, dir string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer client.close()
+	defer client.Close()
 	filled, err := fill(ctx, client, stderr)
 	if err != nil && ctx.Err() != nil {
 		return errors.New("stopped; make demo continues where it was")

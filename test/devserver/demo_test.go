@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -58,7 +57,7 @@ func (b *blog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (b *blog) answer(r *http.Request, body map[string]any) (int, map[string]any) {
 	switch {
 	case r.URL.Path == "/auth" && body["app_key"] == "demo" && body["app_secret"] == "secret":
-		return 200, map[string]any{"code": 0, "data": map[string]any{"token": "token"}}
+		return 200, map[string]any{"code": 0, "data": map[string]any{"token": "token", "expires_in": 3600}}
 	case r.URL.Path == "/auth":
 		return 401, map[string]any{"code": 10000003}
 	case r.Header.Get("Authorization") != "Bearer token":
@@ -82,10 +81,12 @@ func (b *blog) answer(r *http.Request, body map[string]any) (int, map[string]any
 		b.tags = append(b.tags, body["name"].(string))
 		return 201, map[string]any{"code": 0, "data": map[string]any{"id": len(b.tags)}}
 	case "GET /api/v1/articles":
-		page, _ := strconv.Atoi(r.FormValue("page"))
-		from := min((page-1)*100, len(b.articles))
-		list := b.articles[from:min(from+100, len(b.articles))]
-		return 200, map[string]any{"code": 0, "list": list, "pager": map[string]any{"total_rows": len(b.articles)}}
+		from, _ := strconv.Atoi(r.FormValue("after"))
+		list, next := b.articles[from:min(from+100, len(b.articles))], ""
+		if from+100 < len(b.articles) {
+			next = strconv.Itoa(from + 100)
+		}
+		return 200, map[string]any{"code": 0, "list": list, "pager": map[string]any{"total_rows": len(b.articles), "next": next}}
 	}
 	if b.failAt > 0 && len(b.articles) >= b.failAt {
 		return 400, map[string]any{"code": 10000001, "msg": "invalid parameters", "details": []string{"title is odd"}}
@@ -114,12 +115,18 @@ func serveBlog(t *testing.T, b *blog) (*api, string) {
 	t.Helper()
 	srv := httptest.NewServer(b)
 	t.Cleanup(srv.Close)
-	client := newAPI(srv.URL)
-	client.token = "token"
-	t.Cleanup(client.close)
+	client := newClient(t, srv.URL)
 	address, err := url.Parse(srv.URL)
 	require.NoError(t, err)
 	return client, address.Port()
+}
+
+func newClient(t *testing.T, base string) *api {
+	t.Helper()
+	client, err := newAPI(base, credentials{key: "demo", secret: "secret"})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	return client
 }
 
 func TestDemoFillsOnce(t *testing.T) {
@@ -155,10 +162,9 @@ func TestDemoFillsOnce(t *testing.T) {
 func TestDemoGoesOnAfterAnInterruption(t *testing.T) {
 	b := &blog{failAt: 300}
 	srv := httptest.NewServer(b)
-	broken := newAPI(srv.URL)
-	broken.token = "token"
+	broken := newClient(t, srv.URL)
 	_, err := fill(t.Context(), broken, io.Discard)
-	broken.close()
+	broken.Close()
 	srv.Close() // waits for the requests that were given up
 	require.ErrorContains(t, err, "title is odd")
 	require.ErrorContains(t, err, "400")
@@ -183,27 +189,10 @@ func TestDemoStopsWithItsContext(t *testing.T) {
 func TestDemoAgainstSomethingElse(t *testing.T) {
 	for _, content := range []string{"<html>", `{"ok":true}`, ""} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, content) }))
-		client := newAPI(srv.URL)
+		client := newClient(t, srv.URL)
 		_, err := fill(t.Context(), client, io.Discard)
 		require.ErrorContains(t, err, "is not Achilles")
-		client.close()
-		srv.Close()
-	}
-}
-
-func TestAnAnswerSaysWhenToAskAgain(t *testing.T) {
-	for header, want := range map[string]time.Duration{"7": 7 * time.Second, "": busyPause, "Sat, 21 Nov 2026 12:00:00 GMT": busyPause} {
-		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Retry-After", header)
-			w.WriteHeader(http.StatusTooManyRequests)
-			_, _ = io.WriteString(w, `{"code":10000007}`)
-		}))
-		client := newAPI(srv.URL)
-		got, err := client.once(t.Context(), http.MethodGet, "/api/v1/tags", nil, "")
-		require.NoError(t, err)
-		require.True(t, got.busy())
-		require.Equal(t, want, got.pause)
-		client.close()
+		client.Close()
 		srv.Close()
 	}
 }

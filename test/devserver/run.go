@@ -225,8 +225,11 @@ func (s *system) serve(ctx context.Context) error {
 		return err
 	}
 	s.gateway.open()
-	client := newAPI(s.base)
-	defer client.close()
+	client, err := newAPI(s.base, s.client)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
 	if err := s.admit(ctx, client); err != nil {
 		return err
 	}

@@ -91,3 +91,14 @@ func list(t *testing.T, format string, packages ...string) string {
 	require.NoError(t, err)
 	return string(output)
 }
+
+// The Go client is for other programs: it brings in only the standard library and the
+// codes of errors.
+func TestClientDependsOnTheStandardLibraryOnly(t *testing.T) {
+	for dependency := range strings.FieldsSeq(list(t, `{{join .Deps "\n"}}`, "./pkg/client")) {
+		first, _, _ := strings.Cut(dependency, "/")
+		if strings.Contains(first, ".") {
+			require.Equal(t, module+"pkg/errcode", dependency)
+		}
+	}
+}

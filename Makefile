@@ -26,6 +26,10 @@ VULNDB              ?= https://vuln.go.dev
 REDOCLY_VERSION := 2.77.0
 REDOCLY         := bin/redocly-$(REDOCLY_VERSION)/node_modules/.bin/redocly
 
+# The generator of the TypeScript client, its fetch, and the compiler that checks it.
+TYPESCRIPT_MODULES := openapi-typescript@7.13.0 openapi-fetch@0.17.0 typescript@5.9.3
+TYPESCRIPT         := bin/typescript-7.13.0/node_modules
+
 CYCLONEDX_VERSION := v1.10.0
 CYCLONEDX         := bin/cyclonedx-gomod-$(CYCLONEDX_VERSION)
 
@@ -199,6 +203,14 @@ docs-lint: $(REDOCLY) ## Lint the API descriptions (Redocly); needs Node.js
 $(REDOCLY):
 	@command -v npm >/dev/null || { echo 'achilles: npm is needed to lint the API descriptions (Debian: npm)' >&2; exit 1; }
 	npm install --no-audit --no-fund --silent --prefix bin/redocly-$(REDOCLY_VERSION) @redocly/cli@$(REDOCLY_VERSION)
+
+.PHONY: typescript-test
+typescript-test: go $(TYPESCRIPT) ## Generate a TypeScript client from the API descriptions, and run it against the services; needs Node.js
+	@ACHILLES_TYPESCRIPT='$(abspath $(TYPESCRIPT))' go test -count=1 -run TypeScript ./test/client
+
+$(TYPESCRIPT):
+	@command -v npm >/dev/null || { echo 'achilles: npm is needed to generate a TypeScript client (Debian: npm)' >&2; exit 1; }
+	npm install --no-audit --no-fund --silent --prefix $(@D) $(TYPESCRIPT_MODULES)
 
 .PHONY: chart-test
 chart-test: go $(HELM3) $(HELM4) ## Test the Helm chart with Helm 3 and 4, the overlays, and both on an API server (KUBECONFIG, or CLUSTER=path)

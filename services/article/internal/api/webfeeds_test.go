@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
@@ -60,8 +61,8 @@ func tagFeed(path, name string) string { return path + "?tag=" + url.QueryEscape
 // A feed has what an anonymous client sees, also for others.
 func TestWebFeeds(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
-		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: tagfeed.Put, TagID: 2, Name: "运维 & <more>", State: 1}))
-		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: tagfeed.Put, TagID: 3, Name: "hidden", State: 0}))
+		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: changefeed.Put, TagID: 2, Name: "运维 & <more>", State: 1}))
+		require.NoError(t, s.applyChange(t.Context(), tagfeed.Change{Kind: changefeed.Put, TagID: 3, Name: "hidden", State: 0}))
 		first := s.create(t, fields{"title": "滚动重启 <&]]>", "desc": "a & b", "content": "the content", "tag_ids": []int{2, 3}})
 		hidden := s.create(t, fields{"title": "draft", "state": 0, "tag_ids": []int{2}})
 		s.create(t, fields{"title": "second"})

@@ -73,6 +73,7 @@ func TestMetrics(t *testing.T) {
 			"achilles_http_panics_total", "achilles_database_query_duration_seconds", "achilles_dependency_up", "achilles_draining",
 			"achilles_rate_limit_total", "achilles_rate_limit_local",
 			"achilles_memory_reserved_bytes", "achilles_memory_limit_bytes", "achilles_memory_refused_total", "achilles_memory_cut_total",
+			"achilles_feed_waiting_readers", "achilles_feed_rejected_readers_total",
 			"achilles_build_info", "go_goroutines", "go_sql_open_connections", "go_sql_max_open_connections", "process_resident_memory_bytes",
 		}
 		requireFamilies(t, scrape(t, p.tag), both...)

@@ -300,6 +300,25 @@ func TestManyLongPolls(t *testing.T) {
 	}
 }
 
+// Readers that wait don't keep others from reading, even if as many wait as may read at once.
+func TestLongPollsLeavePlacesToReads(t *testing.T) {
+	s := embedded(t, func(o *options) { o.server.MaxRequests = maxWaiting }) // half of them may be reads
+	created := s.create(t, fields{"title": "a"})
+	next, all := changes(t, s.anonymous, "").Next, changes(t, s.Client, "").Next
+	var waiting []func() (api.Changes, time.Duration)
+	for range maxWaiting / 4 {
+		waiting = append(waiting, s.poll(t, s.anonymous, article.Anonymous, next, "wait=10"), s.poll(t, s.Client, article.Authenticated, all, "wait=10"))
+	}
+	for range 20 {
+		s.get(t, created.ID)
+	}
+	s.put(t, created.ID, fields{"title": "b"})
+	for _, await := range waiting {
+		found, _ := await()
+		require.Len(t, found.Changes, 1)
+	}
+}
+
 // A long poll ends when its client disconnects, and before the request's timeout.
 func TestLongPollOfChangesEnds(t *testing.T) {
 	s := embedded(t)

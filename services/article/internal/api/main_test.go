@@ -114,7 +114,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	limits := ratelimit.New(ratelimit.Deps{Service: "article", Principal: principal}, o.limits)
 	s.feed = newFeed(t, s.store)
 	(&api.API{
-		Access:   []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
+		Access:   []gin.HandlerFunc{server.LimitReads(o.server), auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
 		Articles: article.NewService(s.feed.Announcing(s.store), s.follow, o.maxContentBytes),
 		Feed:     s.feed, Client: limits.Client,
 		Binder: binder,

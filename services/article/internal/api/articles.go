@@ -87,11 +87,6 @@ func (a *API) listArticles(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if request.expensive() {
-		if a.LimitSearch(c); c.IsAborted() {
-			return
-		}
-	}
 	page, err := a.Paging.ParseAfter(request.Page, request.PageSize, request.After, request.cursors())
 	if err != nil {
 		responses.Error(c, err)
@@ -101,6 +96,11 @@ func (a *API) listArticles(c *gin.Context) {
 	if err != nil {
 		responses.Error(c, err)
 		return
+	}
+	if request.expensive(wanted) {
+		if a.LimitSearch(c); c.IsAborted() {
+			return
+		}
 	}
 	reserved, err := a.Memory.Reserve(c, PageMemory(page.Size))
 	if err != nil {

@@ -49,12 +49,12 @@ func requireTooManyRequests(t *testing.T, client *apitest.Client, c apitest.Case
 	require.Regexp(t, `^"(read|write|auth)";r=0;t=1$`, limited.Header.Get("RateLimit"))
 }
 
-// Searches and lists with content have a limit of their own, beside that of reads.
+// Searches, lists with content and lists that scan have a limit of their own, beside that of reads.
 func TestSearchesAreLimited(t *testing.T) {
 	limits := unlimited()
 	limits.SearchPerSecond, limits.SearchBurst = 1, 1
 	s := start(t, dbtest.SQLite(t), func(o *options) { o.limits = limits })
-	for _, query := range []string{"?title=a", "?q=a", "?include=content"} {
+	for _, query := range []string{"?title=a", "?q=a", "?include=content", "?fields=content", "?tag_id=1,2", "?tag_id=1&order_by=title", "?created_from=2026-01-02", "?order_by=title&page=200", "/tags"} {
 		c := apitest.Case{Path: articlesPath + query, Header: in("en")}
 		var limited *apitest.Result
 		for range 100 { // on a slow machine, more than one request may succeed
@@ -66,6 +66,9 @@ func TestSearchesAreLimited(t *testing.T) {
 		require.Equal(t, `"search";r=0;t=1`, limited.Header.Get("RateLimit"))
 		require.Equal(t, `"search";q=1;w=1`, limited.Header.Get("RateLimit-Policy"))
 		require.Contains(t, s.Do(t, apitest.Case{Path: articlesPath + "?state=1"}).Header.Get("RateLimit"), `"read";r=`)
+		for _, query := range []string{"?order_by=title", "?order_by=title&state=1&page=200", "?tag_id=1", "?tag=a&state=1", "?created_from=2026-01-02&order_by=created_at", "/tags?order_by=name"} {
+			require.Contains(t, s.Do(t, apitest.Case{Path: articlesPath + query}).Header.Get("RateLimit"), `"read";r=`, query)
+		}
 	}
 }
 

@@ -81,9 +81,9 @@ func parseTime(name string, text *string, reject func(string, errcode.Detail)) *
 	return &at
 }
 
-// expensive reports whether the list costs much more than others.
-func (f *ListFilter) expensive() bool {
-	return f.Title != nil || f.Q != nil || f.withContent() || f.filter.Scans(f.order())
+// expensive reports whether a page of the list costs much more than others.
+func (f *ListFilter) expensive(page article.Page) bool {
+	return f.Title != nil || f.Q != nil || f.withContent() || f.filter.Expensive(page)
 }
 
 // withContent reports whether the articles are to have their content.

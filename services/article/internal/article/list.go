@@ -110,8 +110,17 @@ func (o Order) Sort(articles []Article) {
 	slices.SortFunc(articles, func(a, b Article) int { return o.Compare(o.PositionOf(a), o.PositionOf(b)) })
 }
 
-// Scans reports whether a list may have to read many more articles than its page has.
-// Other lists read an index in their order.
+// maxMerged is the offset up to which a list of all states in another order than that of ids is
+// cheap: it merges a list for each state.
+const maxMerged = 1000
+
+// Expensive reports whether a page of a list may have to read many more articles than it has,
+// not counting a search for a title.
+func (f Filter) Expensive(page Page) bool {
+	return f.Scans(page.Order) || f.State == nil && page.Order.By != ByID && page.Offset > maxMerged
+}
+
+// Scans reports whether no index has the list in its order, without other articles.
 func (f Filter) Scans(o Order) bool {
 	tags := len(f.AnyTag) + len(f.AllTags)
 	if f.Tag != nil {

@@ -25,6 +25,7 @@ type listKey struct {
 	order         article.Order
 	after         position
 	offset, limit int
+	scans         bool // see article.Filter
 }
 
 func keyOf(filter article.Filter, page article.Page) listKey {

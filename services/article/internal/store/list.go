@@ -29,7 +29,9 @@ type list struct {
 }
 
 func newLists(s *Store) *coalesce.Group[listKey, *article.SharedList] {
-	return coalesce.NewSingle(coalesce.Config{MaxWaiting: maxListsWaiting, Timeout: s.db.Timeout()}, sharing(s.list))
+	return coalesce.NewSingle(coalesce.Config{MaxWaiting: maxListsWaiting, Timeout: s.db.Timeout()}, sharing(func(ctx context.Context, key listKey) (list, error) {
+		return s.list(ctx, s.db, key)
+	}))
 }
 
 // newSearches returns a group with a short queue, because a search takes long: those that
@@ -37,10 +39,14 @@ func newLists(s *Store) *coalesce.Group[listKey, *article.SharedList] {
 func newSearches(s *Store) *coalesce.Group[listKey, *article.SharedList] {
 	config := coalesce.Config{MaxWaiting: maxListsWaiting, MaxQueued: maxSearchesQueued, Timeout: s.db.Timeout()}
 	return coalesce.NewSingle(config, sharing(func(ctx context.Context, key listKey) (list, error) {
-		if key.searches() {
+		switch {
+		case key.searches():
 			return s.search(ctx, key)
+		case key.scans:
+			return s.scannedList(ctx, key)
+		default:
+			return s.list(ctx, s.db.Expensive(), key)
 		}
-		return s.scannedList(ctx, key)
 	}))
 }
 
@@ -59,7 +65,8 @@ func sharing(read func(context.Context, listKey) (list, error)) func(context.Con
 // List implements article.Store.
 func (s *Store) List(ctx context.Context, filter article.Filter, page article.Page) (*article.SharedList, error) {
 	key, group := keyOf(filter, page), s.lists
-	expensive := key.searches() || filter.Scans(page.Order)
+	key.scans = filter.Scans(page.Order)
+	expensive := key.searches() || filter.Expensive(page)
 	if expensive {
 		group = s.searches
 	}
@@ -71,11 +78,11 @@ func (s *Store) List(ctx context.Context, filter article.Filter, page article.Pa
 }
 
 // list returns a page of a list that doesn't scan.
-func (s *Store) list(ctx context.Context, key listKey) (found list, err error) {
+func (s *Store) list(ctx context.Context, db *database.DB, key listKey) (found list, err error) {
 	if key.tagName != "" || key.counts() {
-		run := s.db.Snapshot
+		run := db.Snapshot
 		if key.tagName == "" { // one statement, but there are too many different ones to prepare them
-			run = s.db.Read
+			run = db.Read
 		}
 		err := run(ctx, func(tx *gorm.DB) error {
 			resolved, _, ok, err := s.resolve(tx, key)
@@ -90,7 +97,7 @@ func (s *Store) list(ctx context.Context, key listKey) (found list, err error) {
 		return found, err
 	}
 	return s.readOrdered(key, func(stmt statement, scan func(*sql.Rows) error) error {
-		return s.db.Query(ctx, stmt.text, stmt.values, scan)
+		return db.Query(ctx, stmt.text, stmt.values, scan)
 	})
 }
 

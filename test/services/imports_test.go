@@ -59,7 +59,7 @@ func imports(t *testing.T, name string) map[string][]string {
 // Packages that serve HTTP, and the domains, do not depend on a database, not even
 // indirectly.
 func TestHTTPPackagesDependOnNoDatabase(t *testing.T) {
-	packages := []string{"auth", "idempotency", "ratelimit", "requests", "responses", "server", "swagger"}
+	packages := []string{"auth", "changefeed", "changefeed/follow", "changefeed/notify", "idempotency", "ratelimit", "requests", "responses", "server", "swagger"}
 	for i, name := range packages {
 		packages[i] = "./pkg/" + name
 	}

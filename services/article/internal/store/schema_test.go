@@ -126,6 +126,7 @@ func TestNoFullScan(t *testing.T) {
 		for name, work := range map[string]func() error{
 			"create": func() error { _, _, err := s.Create(t.Context(), draft("x", 7), withKey(rand.Text())); return err },
 			"get":    func() error { _, err := s.get(t.Context(), 1); return err },
+			"tag":    func() error { _, err := s.TagNamed(t.Context(), "tag 7"); return err },
 			"slug":   func() error { _, err := s.GetBySlug(t.Context(), "slug-1"); return err },
 			"update": func() error { _, err := s.Update(t.Context(), 1, draft("x", 7, 8, 9), nil); return err },
 			"rename": func() error { _, err := s.Update(t.Context(), 1, named("x", rand.Text()), nil); return err },

@@ -210,8 +210,9 @@ func commonHeaders() []header {
 	}
 }
 
-// addHeaders adds the common header fields to all answers.
-func addHeaders(o operation, headers []header) {
+// addHeaders adds the common header fields to all answers, and those that an answer has to
+// used.
+func addHeaders(o operation, headers []header, used openapi3.Headers) {
 	for status, answer := range o.Responses.Map() {
 		number, err := strconv.Atoi(status)
 		if err != nil {
@@ -224,6 +225,7 @@ func addHeaders(o operation, headers []header) {
 			if answer.Value.Headers == nil {
 				answer.Value.Headers = openapi3.Headers{}
 			}
+			used[h.name] = &openapi3.HeaderRef{Value: h.value()}
 			answer.Value.Headers[h.name] = &openapi3.HeaderRef{Ref: "#/components/headers/" + h.name, Value: h.value()}
 		}
 	}
@@ -240,9 +242,6 @@ func (h header) value() *openapi3.Header {
 func addCommon(description *openapi3.T) error {
 	headers := commonHeaders()
 	description.Components.Headers = openapi3.Headers{}
-	for _, h := range headers {
-		description.Components.Headers[h.name] = &openapi3.HeaderRef{Value: h.value()}
-	}
 	problem := &openapi3.SchemaRef{Ref: "#/components/schemas/Problem", Value: description.Components.Schemas["Problem"].Value}
 	description.Components.Schemas["ProblemDetails"] = problemDetails(problem.Value).NewRef()
 	details := &openapi3.SchemaRef{Ref: "#/components/schemas/ProblemDetails", Value: description.Components.Schemas["ProblemDetails"].Value}
@@ -253,7 +252,7 @@ func addCommon(description *openapi3.T) error {
 			if err := addAnswers(o, problem, details); err != nil {
 				return err
 			}
-			addHeaders(o, headers)
+			addHeaders(o, headers, description.Components.Headers)
 			if o.Security == nil { // needs no token
 				o.Security = openapi3.NewSecurityRequirements()
 			}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -156,6 +157,11 @@ func (d *dataset) lists() []scenario {
 	add(report.Search, corpus.Filter{Title: corpus.Canary}, 1, "title="+corpus.Canary)
 	add(report.Frequent, corpus.Filter{Title: corpus.Guide}, 1, "title="+corpus.Guide)
 	add(report.Miss, corpus.Filter{Title: corpus.NoTitle}, 1, "title="+corpus.NoTitle)
+	for _, search := range [][2]string{
+		{report.Word, corpus.Canary}, {report.TopWord, corpus.Guide}, {report.TwoWords, corpus.FrequentWords}, {report.ApartWords, corpus.ApartWords}, {report.NoWord, corpus.NoTitle},
+	} {
+		add(search[0], corpus.Filter{Words: search[1]}, 1, "q="+url.QueryEscape(search[1]))
+	}
 	return all
 }
 

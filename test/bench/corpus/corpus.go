@@ -28,6 +28,15 @@ const (
 	canaryEach = 997
 )
 
+// The words that searches look for, beside those of titles: each of FrequentWords is in half
+// of all articles or more, and both are in many. Each of ApartWords is in every eighth article,
+// and both are in none.
+const (
+	FrequentWords = "timeouts guide"
+	ApartWords    = "rolling readiness"
+	timeouts      = 2 // the paragraph
+)
+
 // Article is an article with the given id.
 type Article struct {
 	ID         uint64
@@ -95,6 +104,15 @@ func New(id uint64) Article {
 
 func paragraph(id uint64, n int) uint64 { return mix(id) >> (n * 5) % uint64(len(paragraphs)) }
 
+func hasParagraph(id, wanted uint64) bool {
+	for n := range paragraphsEach {
+		if paragraph(id, n) == wanted {
+			return true
+		}
+	}
+	return false
+}
+
 func opening(id uint64) string { return "# 文章 " + strconv.FormatUint(id, 10) + " " }
 
 func desc(id uint64) string { return "文章 " + strconv.FormatUint(id, 10) + " in short" }
@@ -131,6 +149,7 @@ func TagName(id uint64) string { return "tag " + strconv.FormatUint(id, 10) }
 type Filter struct {
 	TagID uint64
 	Title string
+	Words string
 }
 
 func (f Filter) matches(id uint64) bool {
@@ -139,10 +158,12 @@ func (f Filter) matches(id uint64) bool {
 		return id%2 == 0
 	case f.TagID == RareTag:
 		return id%rareEach == 0
-	case f.Title == Canary:
+	case f.Title == Canary, f.Words == Canary:
 		return id%canaryEach == 0
-	case f.Title == Guide:
+	case f.Title == Guide, f.Words == Guide:
 		return id%2 == 0
+	case f.Words == FrequentWords:
+		return id%2 == 0 && hasParagraph(id, timeouts)
 	}
 	return f == Filter{}
 }

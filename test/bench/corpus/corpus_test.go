@@ -121,3 +121,32 @@ func TestCreated(t *testing.T) {
 	created.Tags[0].ID++
 	require.Error(t, corpus.CheckCreated(encode(t, map[string]any{"data": created}), 58))
 }
+
+// Words are in as many articles as their names say.
+func TestWords(t *testing.T) {
+	const articles = 2000
+	in := map[string]int{}
+	for id := uint64(1); id <= articles; id++ {
+		a := corpus.New(id)
+		text := strings.ToLower(a.Title + " " + a.Desc + " " + a.Content)
+		for _, words := range []string{corpus.FrequentWords, corpus.ApartWords} {
+			both := true
+			for word := range strings.FieldsSeq(words) {
+				if strings.Contains(text, word) {
+					in[word]++
+				} else {
+					both = false
+				}
+			}
+			if both {
+				in[words]++
+			}
+		}
+	}
+	require.InDelta(t, articles/2, in["guide"], 1)
+	require.Greater(t, in["timeouts"], articles/2)
+	require.Greater(t, in[corpus.FrequentWords], articles/3)
+	require.InDelta(t, articles/8, in["rolling"], articles/32)
+	require.InDelta(t, articles/8, in["readiness"], articles/32)
+	require.Zero(t, in[corpus.ApartWords])
+}

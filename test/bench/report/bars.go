@@ -92,6 +92,9 @@ func (r *Report) Bars() []Bar {
 			Bar{request + ": p99 of rejections at that load", rejections, false, 50, " ms"})
 	}
 	p99 := func(row *Row) float64 { return row.verified(row.P99) }
+	for _, request := range []string{Word, TopWord, TwoWords, ApartWords, NoWord} {
+		bars = append(bars, Bar{request + ": p50, of a single read", ratio(p50, Alone, Service, request, Service, Get), false, 30, " ×"})
+	}
 	return append(bars,
 		Bar{"single reads beside a hostile client: p99, of the undisturbed",
 			divide(p99, r.Find(n, Service, Others, Hostile), r.Find(n, Service, Others, Undisturbed)), false, 3, " ×"},

@@ -73,7 +73,7 @@ func TestBars(t *testing.T) {
 	} {
 		require.Equal(t, want, results[name], name)
 	}
-	require.Len(t, results, 24)
+	require.Len(t, results, 29)
 }
 
 func TestReadRollout(t *testing.T) {

@@ -1,0 +1,55 @@
+package store_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/services/article/internal/article"
+)
+
+// wordsReadFewRows requires that a search for words reads a bounded number of rows of
+// fillFast, in each order.
+func (f fixture) wordsReadFewRows(t *testing.T, rows int) {
+	t.Helper()
+	enabled, disabled := article.Enabled, article.Disabled
+	for _, one := range []struct {
+		words  string
+		filter article.Filter
+		total  article.Total
+		rows   int // that may be read
+	}{
+		{"even", article.Filter{}, article.Total{Rows: 1000, AtLeast: true}, 4500},
+		{"even", article.Filter{State: &enabled}, article.Total{Rows: 1000, AtLeast: true}, 8500},
+		{"even", article.Filter{State: &enabled, AnyTag: []uint64{1}, TagEnabled: true}, article.Total{AtLeast: rows/2 > 20_000}, 130_000},
+		{"even off", article.Filter{State: &disabled}, article.Total{Rows: 1000, AtLeast: true}, 12_000},
+		{"even off", article.Filter{State: &enabled}, article.Total{AtLeast: rows/3 > 10_000}, 60_000},
+		{"rare", article.Filter{}, article.Total{Rows: int64(rows / 10_000)}, 600},
+		{"rare odd off", article.Filter{}, article.Total{}, 1200},
+		{"few even", article.Filter{State: &enabled, AnyTag: []uint64{2}, TagEnabled: true}, article.Total{}, 800},
+		{"none", article.Filter{}, article.Total{}, 20},
+		{"even none off", article.Filter{}, article.Total{}, 400},
+		// The words are in half of the articles each, and never together.
+		{"even odd", article.Filter{}, article.Total{AtLeast: rows/2 > 10_000}, 42_000},
+		{"even odd off", article.Filter{}, article.Total{AtLeast: rows/3 > 7000}, 42_000},
+	} {
+		one.filter.Words = strings.Fields(one.words)
+		for by := range article.ByRank + 1 {
+			for _, page := range []article.Page{{Limit: 10}, {Offset: 500, Limit: 100}} {
+				page.Order.By = by
+				var found []article.Article
+				var total article.Total
+				read := rowsRead(t, f.db, func() {
+					var err error
+					found, total, err = f.List(t.Context(), one.filter, page)
+					require.NoError(t, err)
+				})
+				require.Equal(t, one.total, total, "%s %+v", one.words, one.filter)
+				require.Len(t, found, max(0, min(page.Limit, int(total.Rows)-page.Offset)), one.words)
+				require.LessOrEqual(t, read, one.rows+10*page.Limit, "%s %+v %+v", one.words, one.filter, page)
+				t.Logf("%s %+v: %d rows", one.words, page, read)
+			}
+		}
+	}
+}

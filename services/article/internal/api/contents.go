@@ -27,11 +27,14 @@ const (
 	// body: a driver has up to four copies, and under an Idempotency-Key the created
 	// object is encoded and written, too. TestMemoryOfWrites measures it.
 	writeFactor = 6
+	// wordsFactor is how much more the words of a short content take, and maxWords is what
+	// those of any content take at most, see search.MaxWords.
+	wordsFactor, maxWords = 100, 4 << 20
 )
 
 // WriteMemory returns the memory in bytes that writing a content of a size takes,
 // which is more than reading it takes.
-func WriteMemory(size int64) int64 { return writeFactor * size }
+func WriteMemory(size int64) int64 { return writeFactor*size + min(wordsFactor*size, maxWords) }
 
 // PageMemory returns the memory in bytes that reading a page of a size takes, without
 // contents.

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/cases"
+	"golang.org/x/text/transform"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -92,10 +94,10 @@ const blockSize = 4 << 10
 
 // splitter finds the words of a text.
 type splitter struct {
-	query bool
-	add   func(word []byte) bool // returns false to end
-	ended bool
-	folds cases.Caser
+	query  bool
+	add    func(word []byte) bool // returns false to end
+	ended  bool
+	folder *folder
 
 	word   []byte // of a script with spaces, up to MaxWord bytes
 	long   bool   // word is the beginning of a longer one
@@ -107,17 +109,19 @@ type splitter struct {
 }
 
 func newSplitter(query bool, add func([]byte) bool) *splitter {
-	return &splitter{query: query, add: add, folds: cases.Fold(), word: make([]byte, 0, MaxWord+utf8.UTFMax)}
+	return &splitter{query: query, add: add, folder: newFolder(), word: make([]byte, 0, MaxWord+utf8.UTFMax)}
 }
 
 // split finds the words of a text, which ends the last one.
 func (s *splitter) split(text string) {
 	for text != "" && !s.ended {
 		end := blockEnd(text)
-		for _, r := range fold(s.folds, text[:end]) {
+		for folded := s.folder.fold(text[:end]); len(folded) > 0; {
+			r, size := utf8.DecodeRune(folded)
 			if s.next(r); s.ended {
 				return
 			}
+			folded = folded[size:]
 		}
 		text = text[end:]
 	}
@@ -143,22 +147,38 @@ func blockEnd(text string) int {
 }
 
 // FoldWords returns the text as words are found in it.
-func FoldWords(text string) string { return fold(cases.Fold(), text) }
+func FoldWords(text string) string { return string(newFolder().fold(text)) }
 
-func fold(folds cases.Caser, text string) string {
+// folder folds texts. It keeps its buffers, so that long texts make no garbage.
+type folder struct {
+	cases                   cases.Caser
+	text, normalized, lower []byte
+}
+
+func newFolder() *folder { return &folder{cases: cases.Fold()} }
+
+// fold returns the folded text, which is valid until the next call.
+func (f *folder) fold(text string) []byte {
+	f.text = append(f.text[:0], text...)
 	if isPlain(text) {
-		return strings.ToLower(text)
+		for i, b := range f.text {
+			if b >= 'A' && b <= 'Z' {
+				f.text[i] = b + 'a' - 'A'
+			}
+		}
+		return f.text
 	}
-	text = withoutIgnored(text)
-	// Each step may make forms that another one folds further.
-	for range 3 {
-		folded := withoutIgnored(norm.NFKC.String(folds.String(norm.NFKC.String(text))))
-		if folded == text {
+	f.text = withoutIgnored(f.text)
+	for range 3 { // each step may make forms that another one folds further
+		f.normalized = norm.NFKC.Append(f.normalized[:0], f.text...)
+		f.lower, _, _ = transform.Append(f.cases, f.lower[:0], f.normalized) // never fails
+		f.normalized = withoutIgnored(norm.NFKC.Append(f.normalized[:0], f.lower...))
+		f.text, f.normalized = f.normalized, f.text
+		if bytes.Equal(f.text, f.normalized) {
 			break
 		}
-		text = folded
 	}
-	return text
+	return f.text
 }
 
 // isPlain reports whether only ASCII letters of the text can be folded: the rest are the
@@ -175,17 +195,20 @@ func isPlain(text string) bool {
 	return true
 }
 
-// withoutIgnored returns the text without characters that have no effect on words.
-func withoutIgnored(text string) string {
-	if strings.IndexFunc(text, isIgnored) < 0 {
+// withoutIgnored removes characters that have no effect on words from the text.
+func withoutIgnored(text []byte) []byte {
+	if bytes.IndexFunc(text, isIgnored) < 0 {
 		return text
 	}
-	return strings.Map(func(r rune) rune {
-		if isIgnored(r) {
-			return -1
+	kept := text[:0]
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		if !isIgnored(r) {
+			kept = append(kept, text[:size]...)
 		}
-		return r
-	}, text)
+		text = text[size:]
+	}
+	return kept
 }
 
 // isIgnored reports whether a character is a soft hyphen, a joiner or a variation selector.

@@ -115,7 +115,7 @@ func TestIncompatibleLimits(t *testing.T) {
 		{[]string{"ACHILLES_APP_MAXCONTENTBYTES=2097152"},
 			"App.MaxBodyMemory: 52428800 is not allowed; it must be at least 88539136: a client may hold half of it, and one body with a content of App.MaxContentBytes (2097152) takes up to 44269568"},
 		{[]string{"ACHILLES_APP_MAXCONTENTBYTES=7340032", "ACHILLES_APP_MAXBODYMEMORY=400000000"},
-			"Server.MaxResponseMemory: 41943040 is not allowed; it must be at least 88080384: a client may hold half of it, and one response with App.MaxContentBytes (7340032) takes up to 44040192"},
+			"Server.MaxResponseMemory: 41943040 is not allowed; it must be at least 96468992: a client may hold half of it, and one response with App.MaxContentBytes (7340032) takes up to 48234496"},
 		{[]string{"ACHILLES_APP_MAXPAGESIZE=10000"},
 			"Server.MaxResponseMemory: 41943040 is not allowed; it must be at least 81920000: a client may hold half of it, and one response with App.MaxPageSize (10000) takes up to 40960000"},
 		{[]string{"ACHILLES_SERVER_MAXRESPONSEMEMORY=1000000"}, "Server.MaxResponseMemory: 1000000 is not allowed; it must be 33554432 (32 MiB) or more"},

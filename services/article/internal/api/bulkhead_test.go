@@ -23,15 +23,18 @@ import (
 )
 
 // expensive returns lists that cost as much as lists can. All titles have the grams of what
-// the first searches for, and none contains it.
+// the first searches for, and none contains it; half of the articles have each of the words of the
+// last, and none has both.
 func expensive(n int) string {
-	switch n % 4 {
+	switch n % 5 {
 	case 0:
 		return fmt.Sprintf("?title=abcde&page=%d", 1+n%100)
 	case 1:
 		return fmt.Sprintf("?title=title&state=1&page_size=100&page=%d", 1+n%100)
 	case 2:
 		return fmt.Sprintf("?include=content&page_size=100&page=%d", 1+n%100)
+	case 3:
+		return fmt.Sprintf("?q=left+right&page=%d", 1+n%100)
 	}
 	return fmt.Sprintf("?page_size=100&page=%d", 100-n%50)
 }
@@ -46,6 +49,7 @@ func TestSearchesLeaveRoom(t *testing.T) {
 		"SELECT 'abcd bcde', '', '', '', 1, NOW(3), NOW(3) FROM seq_1_to_20000").Error)
 	_, _, err := s.store.Reindex(t.Context())
 	require.NoError(t, err)
+	require.NoError(t, s.db.Gorm(t.Context()).Exec("INSERT INTO blog_article_word (word, article_id, weight) SELECT CASE WHEN id % 2 = 0 THEN 'left' ELSE 'right' END, id, 1 FROM blog_article").Error)
 	id := s.create(t, fields{"title": "one"}).ID
 
 	var found, rejected atomic.Int32

@@ -86,20 +86,22 @@ func (f Feed) Append(tx *gorm.DB, also string, alsoValues []any, columns string,
 	return err
 }
 
-// Read returns at most limit changes after a number, in order and without gaps, or
-// ChangesTrimmed if some of them have been removed, or the number is above the newest. tx is
-// that of Snapshot. columns are read by scan, after the number.
+// Read returns at most limit changes after an offset, in order and without gaps, or
+// ChangesTrimmed if some of them have been removed, the offset is above the newest, or its
+// epoch is another one; an empty epoch is that of the feed. tx is that of Snapshot. columns
+// are read by scan, after the number.
 //
 // Read stops at the first gap, as if the changes after it were not there yet: a snapshot of
 // MariaDB may lack a transaction and have one that was committed after it, if both end while
 // the snapshot begins.
-func Read[E changefeed.Entry](f Feed, tx *gorm.DB, after uint64, limit int, columns string, scan func(*sql.Rows) (E, error)) (changefeed.Changes[E], error) {
+func Read[E changefeed.Entry](f Feed, tx *gorm.DB, from changefeed.Offset, limit int, columns string, scan func(*sql.Rows) (E, error)) (changefeed.Changes[E], error) {
 	head, err := f.HeadIn(tx)
 	if err != nil {
 		return changefeed.Changes[E]{}, err
 	}
+	after := from.Sequence
 	// This also rejects values above math.MaxInt64, which the driver can't pass.
-	if after > head.Last {
+	if after > head.Last || from.Epoch != "" && from.Epoch != head.Epoch {
 		return changefeed.Changes[E]{}, errcode.New(errcode.ChangesTrimmed)
 	}
 	found := changefeed.Changes[E]{Epoch: head.Epoch, Last: head.Last, Changes: []E{}}

@@ -60,7 +60,7 @@ func (f *Feed) Watcher(viewer Viewer) *changefeed.Watcher { return f.watchers[vi
 
 // Changes returns at most limit changes after an offset, as the viewer sees them. Their
 // articles are as of one moment, so a viewer who applies all changes in order has the newest
-// state. If changes after the offset have been removed, the error has the newest offset.
+// state.
 func (f *Feed) Changes(ctx context.Context, viewer Viewer, after changefeed.Offset, limit int) (Changes, error) {
 	found, err := f.store.Changes(ctx, viewer, after, limit)
 	if err != nil {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/changefeed/sqlfeed"
 	"github.com/achilles-blog/achilles/pkg/coalesce"
-	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
@@ -85,15 +83,11 @@ func (s *Store) changes(ctx context.Context, key feedKey) (found article.Changes
 		upTo = numbers.Part
 	}
 	err = s.db.Snapshot(ctx, func(tx *gorm.DB) error {
-		feed := s.feed.of(key.viewer)
-		found, err = sqlfeed.Read(feed, tx, key.after.Sequence, key.limit, "article_id", func(rows *sql.Rows) (c article.Change, err error) {
+		found, err = sqlfeed.Read(s.feed.of(key.viewer), tx, key.after, key.limit, "article_id", func(rows *sql.Rows) (c article.Change, err error) {
 			return c, rows.Scan(&c.Sequence, &c.ID)
 		})
 		if err != nil {
 			return err
-		}
-		if cmp.Or(key.after.Epoch, found.Epoch) != found.Epoch {
-			return errcode.New(errcode.ChangesTrimmed)
 		}
 		found.Changes = slices.DeleteFunc(found.Changes, func(c article.Change) bool { return c.Sequence > upTo })
 		return s.fillIn(tx, found.Changes)

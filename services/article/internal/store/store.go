@@ -24,7 +24,7 @@ import (
 // largestID is the largest id that SQLite's integers can hold.
 const largestID = math.MaxInt64
 
-// Store implements article.Store and tagfeed.ReadModel on MySQL, MariaDB and SQLite.
+// Store implements article.Store, article.FeedStore and tagfeed.ReadModel on MySQL, MariaDB and SQLite.
 type Store struct {
 	db        *database.DB
 	retention time.Duration

@@ -28,7 +28,7 @@ func (s *Store) appendChange(tx *gorm.DB, kind changefeed.Kind, row tagRow, more
 // Changes implements tag.Store.
 func (s *Store) Changes(ctx context.Context, after uint64, limit int) (found tag.Changes, err error) {
 	err = s.db.Snapshot(ctx, func(tx *gorm.DB) (err error) {
-		found, err = sqlfeed.Read(s.feed, tx, after, limit, "tag_id, kind, name, state", func(rows *sql.Rows) (c tag.Change, err error) {
+		found, err = sqlfeed.Read(s.feed, tx, changefeed.Offset{Sequence: after}, limit, "tag_id, kind, name, state", func(rows *sql.Rows) (c tag.Change, err error) {
 			return c, rows.Scan(&c.Sequence, &c.TagID, &c.Kind, &c.Name, &c.State)
 		})
 		return err

@@ -22,13 +22,11 @@ import (
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
-var viewers = map[string]article.Viewer{"public": article.Anonymous, "all": article.Authenticated}
-
 // eachFeed runs a test for the feeds of both viewers, on both databases.
 func eachFeed(t *testing.T, test func(t *testing.T, viewer article.Viewer, config func(testing.TB) database.Config)) {
 	t.Helper()
 	for name, config := range map[string]func(testing.TB) database.Config{database.SQLite: dbtest.SQLite, database.MySQL: dbtest.MySQL} {
-		for feed, viewer := range viewers {
+		for feed, viewer := range map[string]article.Viewer{"public": article.Anonymous, "all": article.Authenticated} {
 			t.Run(name+" "+feed, func(t *testing.T) { test(t, viewer, config) })
 		}
 	}
@@ -128,14 +126,14 @@ func TestFollowers(t *testing.T) {
 			_, err := s.TrimChanges(ctx, time.Now().Add(time.Hour), 1000)
 			return err
 		})
-		s.requireChain(t, viewer)
+		s.requireChain(t)
 	})
 }
 
 // requireChain requires that the changes that are left are in the order of the writes: each
 // begins with the visibility that the article's previous change ends with, and the last one
 // ends with that of the article.
-func (f fixture) requireChain(t *testing.T, _ article.Viewer) {
+func (f fixture) requireChain(t *testing.T) {
 	t.Helper()
 	var rows []struct {
 		Sequence, ArticleID         uint64
@@ -173,7 +171,7 @@ func TestFollowersOfManyWriters(t *testing.T) {
 	feed := s.feed(t)
 	store := feed.Announcing(s.Store)
 	feedtest.Follow(t, s.source(feed, article.Anonymous), 200, 3, func(ctx context.Context, _, _ int) error { return s.write(ctx, store) }, nil)
-	s.requireChain(t, article.Anonymous)
+	s.requireChain(t)
 }
 
 // A write and its change are committed together, and a change gets its number once: whatever
@@ -248,11 +246,12 @@ func TestFeedAfterCrash(t *testing.T) {
 			after.Sequence++
 		}
 	}
-	acknowledged.Range(func(id, _ any) bool { return seen[id.(uint64)] || !t.Failed() && !fail(t, "%v was acknowledged", id) })
+	acknowledged.Range(func(id, _ any) bool {
+		require.True(t, seen[id.(uint64)], "article %v was acknowledged", id)
+		return true
+	})
 	require.EqualValues(t, len(seen), s.count(t, "article", "1 = 1"))
 }
-
-func fail(t *testing.T, format string, args ...any) bool { t.Errorf(format, args...); return true }
 
 // An update that changes nothing, a write that fails and a repeat add no change. An offset of
 // another epoch, or of the other feed, is trimmed.

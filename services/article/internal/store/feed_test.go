@@ -203,7 +203,9 @@ func TestFeedIsAllOrNothing(t *testing.T) {
 // every article once, and so of every acknowledged one.
 func TestFeedAfterCrash(t *testing.T) {
 	server := dbtest.NewMySQL(t, "--innodb-flush-log-at-trx-commit=1")
-	s := open(t, server.Config(t))
+	cfg := server.Config(t)
+	cfg.Timeout = 5 * time.Second // as in production, a write that waits for a lock gives up soon
+	s := open(t, cfg)
 	var acknowledged sync.Map
 	var written atomic.Int64
 	ctx, stop := context.WithCancel(t.Context())

@@ -193,4 +193,6 @@ func (f fixture) fill(t *testing.T, n int, tags ...string) {
 	require.NoError(t, err)
 	_, _, err = f.Reindex(t.Context())
 	require.NoError(t, err)
+	_, _, err = f.ReindexWords(t.Context(), func(string) {})
+	require.NoError(t, err)
 }

@@ -112,6 +112,7 @@ func TestNoFullScan(t *testing.T) {
 		filters := map[string]article.Filter{
 			"all": {}, "enabled": {State: &enabled}, "disabled": {State: &disabled}, "rare tag": {AnyTag: []uint64{5}},
 			"frequent tag": {AnyTag: []uint64{303}}, "unused tag": {AnyTag: []uint64{999}}, "title": {Title: pointer("9")},
+			"word": {Words: []string{"9"}}, "words": {Words: []string{"9", search.QueryWords(fmt.Sprintf("%0500d", 7))[0]}, State: &enabled}, "word and all": {Words: []string{"9"}, Title: pointer("9"), AnyTag: []uint64{303}, State: &enabled},
 			"all filters": {AnyTag: []uint64{303}, Title: pointer("9"), State: &enabled}, "title and state": {Title: pointer("9"), State: &disabled},
 			"impossible tag": {AnyTag: []uint64{math.MaxUint64}}, "any tag": {AnyTag: []uint64{303, 304}}, "all tags": {AllTags: []uint64{303, 5}, State: &enabled},
 			"name": {Tag: pointer("tag 5"), TagEnabled: true}, "times": {Created: article.Interval{From: pointer(time.Time{})}, Updated: article.Interval{To: pointer(time.Now())}},

@@ -40,7 +40,7 @@ type searchLimits struct {
 }
 
 func defaultSearchLimits() searchLimits {
-	return searchLimits{titles: 20_000, lookups: 20_000, candidates: 1000, firstBatch: 1024}
+	return searchLimits{titles: 20_000, lookups: 12_000, candidates: 1000, firstBatch: 1024}
 }
 
 // candidates are the articles that a search may find: those in an index with a key.

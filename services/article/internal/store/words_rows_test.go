@@ -36,6 +36,9 @@ func (f fixture) wordsReadFewRows(t *testing.T, rows int) {
 	} {
 		one.filter.Words = strings.Fields(one.words)
 		for by := range article.ByRank + 1 {
+			if raceDetector && by != article.ByID && by != article.ByRank {
+				continue // SQLite is Go code, which the detector slows down
+			}
 			for _, page := range []article.Page{{Limit: 10}, {Offset: 500, Limit: 100}} {
 				page.Order.By = by
 				var found []article.Article

@@ -40,6 +40,19 @@ func TestTooManyRequests(t *testing.T) {
 	})
 }
 
+// Lists with a prefix have a lower limit of their own.
+func TestPrefixesAreLimited(t *testing.T) {
+	s := start(t, dbtest.SQLite(t), func(o *options) { o.config.Limits.SearchPerSecond, o.config.Limits.SearchBurst = 1, 1 })
+	var limited *apitest.Result
+	for range 100 { // on a slow machine, more than one request may succeed
+		if limited = s.Do(t, apitest.Case{Path: tagsPath + "?prefix=a"}); limited.Status == http.StatusTooManyRequests {
+			break
+		}
+	}
+	require.Equal(t, http.StatusTooManyRequests, limited.Status)
+	require.Equal(t, http.StatusOK, s.Do(t, apitest.Case{Path: tagsPath}).Status)
+}
+
 // The pages of Swagger UI are limited like reads.
 func TestSwaggerIsLimited(t *testing.T) {
 	s := start(t, dbtest.SQLite(t), func(o *options) { o.config.Limits.ReadPerSecond, o.config.Limits.ReadBurst = 1, 1 })

@@ -38,6 +38,8 @@ type API struct {
 	Memory *responses.Memory
 	// Access is the middleware of every route of the API; see service.Service.
 	Access []gin.HandlerFunc
+	// LimitSearch limits lists with a prefix.
+	LimitSearch gin.HandlerFunc
 	// FeedToken is the token of readers of the feed; if empty, nobody may read it.
 	FeedToken settings.Secret
 	// LimitGuesses limits requests with a wrong token of the feed.

@@ -201,6 +201,11 @@ func (a *API) listTags(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
+	if request.Prefix != nil {
+		if a.LimitSearch(c); c.IsAborted() {
+			return
+		}
+	}
 	cursors := request.cursors()
 	page, err := a.Paging.ParseAfter(request.Page, request.PageSize, request.After, cursors)
 	if err != nil {

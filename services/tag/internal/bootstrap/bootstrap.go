@@ -44,7 +44,7 @@ func register(base *service.Service, config Config) error {
 	}
 	(&api.API{
 		Tags: newTags(base, config), Binder: binder, Paging: config.App.paging(), Memory: base.Responses,
-		Access: base.Access(), FeedToken: config.Feed.Token, LimitGuesses: base.Limits.Auth(),
+		Access: base.Access(), FeedToken: config.Feed.Token, LimitGuesses: base.Limits.Auth(), LimitSearch: base.Limits.Search(),
 	}).Register(base.Engine)
 	return nil
 }

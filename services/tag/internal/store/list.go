@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -21,6 +22,9 @@ LEFT JOIN %s AS t ON t.id = page.id`
 // maxListsWaiting is the number of lists that wait for the database. A list is more work
 // than a single read, so the queue is shorter.
 const maxListsWaiting = 128
+
+// maxSearchesQueued is the number of different searches that wait for the database.
+const maxSearchesQueued = 6
 
 // listKey is what a list depends on. Lists with equal keys share a query.
 type listKey struct {
@@ -48,9 +52,22 @@ func newLists(s *Store) *coalesce.Group[listKey, *tag.List] {
 	return coalesce.NewSingle(coalesce.Config{MaxWaiting: maxListsWaiting, Timeout: s.db.Timeout()}, s.list)
 }
 
+// newSearches returns a group with a short queue for lists with a prefix, which cost more
+// than others: those that would wait for many are rejected at once.
+func newSearches(s *Store) *coalesce.Group[listKey, *tag.List] {
+	return coalesce.NewSingle(coalesce.Config{MaxWaiting: maxListsWaiting, MaxQueued: maxSearchesQueued, Timeout: s.db.Timeout()}, s.list)
+}
+
 // List implements tag.Store.
 func (s *Store) List(ctx context.Context, filter tag.Filter, page tag.Page) (*tag.List, error) {
-	found, _, err := s.lists.Get(ctx, keyOf(filter, page))
+	key, group := keyOf(filter, page), s.lists
+	if key.prefix != "" {
+		group = s.searches
+	}
+	found, _, err := group.Get(ctx, key)
+	if key.prefix != "" && errors.Is(err, coalesce.ErrFull) {
+		s.db.CountRejected()
+	}
 	return found, err
 }
 
@@ -61,7 +78,11 @@ func (s *Store) list(ctx context.Context, key listKey) (*tag.List, error) {
 	}
 	found, numbers, counters := &tag.List{}, s.numbers(key), false
 	query := fmt.Sprintf(listQuery, numbers.text, page.text, s.db.Table("tag"))
-	err = s.db.Query(ctx, query, slices.Concat(numbers.values, page.values), func(rows *sql.Rows) error {
+	db := s.db
+	if key.prefix != "" {
+		db = db.Expensive()
+	}
+	err = db.Query(ctx, query, slices.Concat(numbers.values, page.values), func(rows *sql.Rows) error {
 		counters = true
 		return scan(rows, found)
 	})

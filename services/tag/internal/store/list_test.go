@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
@@ -52,5 +54,41 @@ func TestEqualListsShareAQuery(t *testing.T) {
 		close(proceed)
 		group.Wait()
 		require.EqualValues(t, 7, queries.Load())
+	})
+}
+
+// Lists with many different prefixes wait for each other, and the rest is rejected at once.
+// Other lists go on.
+func TestPrefixesLeaveRoom(t *testing.T) {
+	const readers = 30
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db, s := open(t, cfg)
+		create(t, s, "a")
+		proceed := make(chan struct{})
+		db.OnQuery(func(query string, _ []any) {
+			if strings.Contains(query, "AS counted") { // with a prefix
+				<-proceed
+			}
+		})
+		var read, rejected atomic.Int64
+		var group sync.WaitGroup
+		for n := range readers {
+			group.Go(func() {
+				_, err := s.List(t.Context(), tag.Filter{Prefix: new(fmt.Sprint("a", n))}, tag.Page{Limit: 10, Order: tag.Order{By: tag.ByName}})
+				if err == nil {
+					read.Add(1)
+					return
+				}
+				expectCode(t, err, errcode.Unavailable)
+				rejected.Add(1)
+			})
+		}
+		require.Eventually(t, func() bool { return rejected.Load() == readers-10 }, time.Minute, time.Millisecond)
+		list, err := s.List(t.Context(), tag.Filter{}, tag.Page{Limit: 10})
+		require.NoError(t, err)
+		require.Len(t, list.Tags, 1)
+		close(proceed)
+		group.Wait()
+		require.EqualValues(t, 10, read.Load())
 	})
 }

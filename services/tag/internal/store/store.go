@@ -22,11 +22,11 @@ import (
 
 // Store implements tag.Store on MySQL, MariaDB and SQLite.
 type Store struct {
-	db        *database.DB
-	feed      sqlfeed.Feed
-	retention time.Duration
-	tags      *coalesce.Group[uint64, *tag.Shared]
-	lists     *coalesce.Group[listKey, *tag.List]
+	db              *database.DB
+	feed            sqlfeed.Feed
+	retention       time.Duration
+	tags            *coalesce.Group[uint64, *tag.Shared]
+	lists, searches *coalesce.Group[listKey, *tag.List]
 }
 
 var _ tag.Store = (*Store)(nil)
@@ -36,7 +36,7 @@ var _ tag.Store = (*Store)(nil)
 func New(db *database.DB, retention time.Duration) *Store {
 	s := &Store{db: db, feed: newFeed(db), retention: retention}
 	s.tags = coalesce.New(coalesce.Config{Timeout: db.Timeout()}, s.read)
-	s.lists = newLists(s)
+	s.lists, s.searches = newLists(s), newSearches(s)
 	return s
 }
 

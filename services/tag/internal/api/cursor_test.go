@@ -38,9 +38,9 @@ func TestCursors(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		s := start(t, cfg)
 		for i := range 23 {
-			s.create(t, fields{"name": fmt.Sprintf("tag %02d", i*7%23), "state": min(i%4, 1)})
+			s.create(t, fields{"name": fmt.Sprintf("name %02d", i*7%23), "state": min(i%4, 1)})
 		}
-		for _, query := range []string{"", "prefix=t", "prefix=tag 1", "state=1"} {
+		for _, query := range []string{"", "prefix=n", "prefix=name 1", "state=1"} {
 			for _, order := range []string{"", "id", "-id", "name", "-name", "created_at", "-created_at"} {
 				parameters := url.Values{}
 				for pair := range strings.SplitSeq(query, "&") {
@@ -109,7 +109,7 @@ func followed(t *testing.T, client *apitest.Client, parameters url.Values, total
 func TestCursorsOfOtherLists(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	for i := range 5 {
-		s.create(t, fields{"name": fmt.Sprint("tag ", i)})
+		s.create(t, fields{"name": fmt.Sprint("name ", i)})
 	}
 	next := s.list(t, "page_size=2&order_by=-name&state=1").Pager.Next
 	for _, query := range []string{"order_by=-name&state=1&page_size=1", "state=1.0&order_by=-name&page_size=5"} {
@@ -117,7 +117,7 @@ func TestCursorsOfOtherLists(t *testing.T) {
 	}
 	require.NotEmpty(t, read(t, s.anonymous, tagsPath+"?order_by=-name&state=1&after="+next).List)
 	for _, query := range []string{
-		"order_by=name&state=1", "order_by=-id&state=1", "order_by=-name", "order_by=-name&state=0", "state=1", "order_by=-name&state=1&prefix=t", "order_by=-name&state=1&name=t",
+		"order_by=name&state=1", "order_by=-id&state=1", "order_by=-name", "order_by=-name&state=0", "state=1", "order_by=-name&state=1&prefix=n", "order_by=-name&state=1&name=t",
 	} {
 		result := s.Do(t, apitest.Case{Path: tagsPath + "?" + query + "&after=" + next, Header: in("en")})
 		require.Equal(t, errcode.InvalidParams, codeOf(t, result), query)
@@ -129,13 +129,13 @@ func TestCursorsOfOtherLists(t *testing.T) {
 func TestSharedListsHaveTheirOwnCursors(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	for i := range 3 {
-		s.create(t, fields{"name": fmt.Sprint("tag ", i)})
+		s.create(t, fields{"name": fmt.Sprint("name ", i)})
 	}
 	for range 2 {
 		mine, other := read(t, s.anonymous, tagsPath+"?page_size=1").Pager.Next, read(t, s.Client, tagsPath+"?page_size=1&state=1").Pager.Next
 		require.NotEqual(t, mine, other)
-		require.Equal(t, []string{"tag 1"}, names(read(t, s.anonymous, tagsPath+"?page_size=1&after="+mine).List))
-		require.Equal(t, []string{"tag 1"}, names(read(t, s.Client, tagsPath+"?page_size=1&state=1&after="+other).List))
+		require.Equal(t, []string{"name 1"}, names(read(t, s.anonymous, tagsPath+"?page_size=1&after="+mine).List))
+		require.Equal(t, []string{"name 1"}, names(read(t, s.Client, tagsPath+"?page_size=1&state=1&after="+other).List))
 	}
 }
 
@@ -145,19 +145,19 @@ func TestPrefixesOfManyTags(t *testing.T) {
 		s := start(t, cfg)
 		var values []string
 		for i := range 1001 {
-			values = append(values, fmt.Sprintf("('2026-01-02 03:04:05', '2026-01-02 03:04:05', 'tag %d', 1)", i))
+			values = append(values, fmt.Sprintf("('2026-01-02 03:04:05', '2026-01-02 03:04:05', 'name %d', 1)", i))
 		}
 		require.NoError(t, s.db.Gorm(t.Context()).Exec("INSERT INTO blog_tag (created_at, updated_at, name, state) VALUES "+strings.Join(values, ", ")).Error)
-		list := s.list(t, "prefix=tag&page_size=1")
+		list := s.list(t, "prefix=name&page_size=1")
 		require.Equal(t, responses.AtLeast, list.Pager.TotalRelation)
 		require.EqualValues(t, 1000, list.Pager.TotalRows)
-		require.Equal(t, []string{"tag 0"}, names(list.List))
-		require.True(t, slices.Equal([]string{"tag 999"}, names(s.list(t, "prefix=tag&order_by=-name&page_size=1").List)))
+		require.Equal(t, []string{"name 0"}, names(list.List))
+		require.True(t, slices.Equal([]string{"name 999"}, names(s.list(t, "prefix=name&order_by=-name&page_size=1").List)))
 		for language, want := range map[string]string{
 			"zh": "order_by必须是name或-name, 因为有超过1000个标签以此prefix开头", "en": "order_by must be name or -name, because more than 1000 tags begin with this prefix",
 			"zh_Hant_TW": "order_by必須是name或-name, 因為有超過1000個標籤以此prefix開頭",
 		} {
-			result := s.Do(t, apitest.Case{Path: tagsPath + "?prefix=tag&order_by=-id", Header: in(language)})
+			result := s.Do(t, apitest.Case{Path: tagsPath + "?prefix=name&order_by=-id", Header: in(language)})
 			requireProblem(t, result, errcode.InvalidParams, errcode.InvalidParams.Message(language), []string{want})
 		}
 	})

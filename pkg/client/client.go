@@ -59,6 +59,8 @@ const (
 	defaultMaxWait     = time.Minute
 	defaultMaxResponse = 16 << 20
 	maxIdleConns       = 16 // per address
+	idleTimeout        = 90 * time.Second
+	handshakeTimeout   = 10 * time.Second
 )
 
 // Client is a client of the API. Use New to make one.
@@ -83,8 +85,9 @@ func New(config Config) (*Client, error) {
 		return nil, errors.New("client: AppKey and AppSecret belong together")
 	}
 	if c.http == nil {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.MaxIdleConnsPerHost = maxIdleConns
+		transport := &http.Transport{
+			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: maxIdleConns, IdleConnTimeout: idleTimeout, TLSHandshakeTimeout: handshakeTimeout,
+		}
 		c.http = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse // a redirected POST would become a GET
 		}}

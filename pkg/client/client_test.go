@@ -113,17 +113,17 @@ func inBubble(t *testing.T, test func(t *testing.T)) {
 }
 
 func TestRetries(t *testing.T) {
-	type request = func(c *client.Client, ctx context.Context) error
-	get := func(c *client.Client, ctx context.Context) error { _, err := c.Tag(ctx, 7); return err }
-	create := func(c *client.Client, ctx context.Context) error {
+	type request = func(ctx context.Context, c *client.Client) error
+	get := func(ctx context.Context, c *client.Client) error { _, err := c.Tag(ctx, 7); return err }
+	create := func(ctx context.Context, c *client.Client) error {
 		_, err := c.CreateTag(ctx, client.NewTag{Name: "Go"})
 		return err
 	}
-	update := func(c *client.Client, ctx context.Context) error {
+	update := func(ctx context.Context, c *client.Client) error {
 		_, err := c.UpdateTag(ctx, 7, client.TagUpdate{Name: new("Go")}, client.IfMatch(`"1"`))
 		return err
 	}
-	remove := func(c *client.Client, ctx context.Context) error { return c.DeleteTag(ctx, 7) }
+	remove := func(ctx context.Context, c *client.Client) error { return c.DeleteTag(ctx, 7) }
 	inProgress, conflict := failed(409, errcode.RequestInProgress), failed(409, errcode.Conflict)
 	for about, c := range map[string]struct {
 		do      request
@@ -160,7 +160,7 @@ func TestRetries(t *testing.T) {
 		t.Run(about, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				s := &service{answers: c.answers}
-				err := c.do(s.client(t), t.Context())
+				err := c.do(t.Context(), s.client(t))
 				require.Equal(t, c.fails, err != nil, err)
 				require.Len(t, s.seen, c.tries)
 				for i, r := range s.seen { // each try is the same request

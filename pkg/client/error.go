@@ -38,6 +38,7 @@ const (
 	TagNameExists      = Code(errcode.TagNameExists)
 	ArticleNotFound    = Code(errcode.ArticleNotFound)
 	UnknownTags        = Code(errcode.UnknownTags)
+	SlugTaken          = Code(errcode.SlugTaken)
 )
 
 // Errors of a Client that are no response of a service.

@@ -145,6 +145,30 @@ func TestLists(t *testing.T) {
 	}
 }
 
+// An article is found by its words, and by its slug, also by a former one.
+func TestWordsAndSlugs(t *testing.T) {
+	c := start(t, nil).client(t)
+	created, err := c.CreateArticle(t.Context(), client.NewArticle{Title: "滚动重启 and upgrades", Content: "Nobody notices."})
+	require.NoError(t, err)
+	_, err = c.CreateArticle(t.Context(), client.NewArticle{Title: "Other", Slug: created.Slug})
+	require.ErrorIs(t, err, client.SlugTaken)
+	moved, err := c.UpdateArticle(t.Context(), created.ID, client.ArticleUpdate{Slug: new("moved")}, client.IfMatch(created.ETag))
+	require.NoError(t, err)
+	for _, slug := range []string{created.Slug, "moved"} {
+		found, err := c.ArticleBySlug(t.Context(), slug)
+		require.NoError(t, err)
+		require.Equal(t, moved, found)
+	}
+	_, err = c.ArticleBySlug(t.Context(), "moved", client.IfNoneMatch(moved.ETag))
+	require.ErrorIs(t, err, client.ErrNotModified)
+	found, err := c.ArticlePage(t.Context(), client.ArticleFilter{Words: "重启 notices"}, client.PageAt{})
+	require.NoError(t, err)
+	require.Len(t, found.Items, 1)
+	require.NoError(t, c.DeleteArticle(t.Context(), created.ID))
+	_, err = c.Article(t.Context(), created.ID)
+	require.ErrorIs(t, err, client.ArticleNotFound)
+}
+
 // A client that follows the feed sees each change once and in order, while the service
 // restarts.
 func TestFollowChanges(t *testing.T) {
@@ -196,7 +220,7 @@ func TestCodes(t *testing.T) {
 	for _, code := range []client.Code{
 		client.InvalidParams, client.UnknownClient, client.InvalidToken, client.ExpiredToken, client.TooManyRequests, client.Conflict, client.PreconditionFailed,
 		client.TooLarge, client.Forbidden, client.Unavailable, client.Timeout, client.ChangesTrimmed, client.KeyReused, client.RequestInProgress,
-		client.TagNotFound, client.TagNameExists, client.ArticleNotFound, client.UnknownTags,
+		client.TagNotFound, client.TagNameExists, client.ArticleNotFound, client.UnknownTags, client.SlugTaken,
 	} {
 		require.Contains(t, errcode.All(), errcode.Code(code))
 	}

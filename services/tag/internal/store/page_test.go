@@ -95,7 +95,7 @@ func TestOrdersAndPrefixes(t *testing.T) {
 			for _, text := range orders {
 				order := tag.ParseOrder(text)
 				want := expected(all, filter, order)
-				for _, size := range []int{1, 3, 100} {
+				for _, size := range []int{5, 100} {
 					require.Equal(t, want, noTags(walk(t, s, filter, order, size, nil)), "%s %s", text, described(filter))
 					for offset := 0; offset <= len(want)+1; offset += size {
 						found, err := s.List(t.Context(), filter, tag.Page{Offset: offset, Limit: size, Order: order})
@@ -257,13 +257,16 @@ func TestListsReadTheirPageOnly(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		cfg.MaxOpenConns, cfg.MaxIdleConns = 1, 1 // the counters of rows are those of a connection
 		db, s := open(t, cfg)
-		const rows, middle = 100_000, 50_000
+		rows := 100_000
+		if cfg.DBType == database.SQLite { // only plans are looked at, which don't depend on it
+			rows = 5000
+		}
 		fill(t, db, rows, func(i int) (int, int) { return (i + 1) % 100 / 99, i % 2 })
-		exec(t, db, "UPDATE blog_tag SET created_at = '2026-01-02 03:04:05.000' WHERE id BETWEEN 10000 AND 90000")
+		exec(t, db, "UPDATE blog_tag SET created_at = '2026-01-02 03:04:05.000' WHERE id BETWEEN ? AND ?", rows/10, rows*9/10)
 		if cfg.DBType == database.MySQL {
 			dbtest.Analyze(t, db, "tag")
 		}
-		there, err := s.Get(t.Context(), middle)
+		there, err := s.Get(t.Context(), uint64(rows/2))
 		require.NoError(t, err)
 		for _, text := range orders {
 			order := tag.ParseOrder(text)

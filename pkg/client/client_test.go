@@ -350,7 +350,8 @@ func TestLists(t *testing.T) {
 		require.Equal(t, "order_by=-name&page_size=100", s.seen[0].URL.RawQuery)
 		require.Equal(t, "after=a%26b&order_by=-name&page_size=100", s.seen[2].URL.RawQuery)
 		s = &service{answers: pages}
-		for range s.client(t).Tags(t.Context(), client.TagFilter{}) {
+		for _, err := range s.client(t).Tags(t.Context(), client.TagFilter{}) {
+			require.NoError(t, err)
 			break
 		}
 		require.Len(t, s.seen, 1)

@@ -255,7 +255,7 @@ func TestFollowers(t *testing.T) {
 				return c.TagID, fmt.Sprint(c.Name, c.State), c.Kind == changefeed.Delete
 			},
 		}
-		write := func(ctx context.Context, writer, n int) error {
+		write := func(ctx context.Context, _, n int) error {
 			created, _, err := service.Create(ctx, draft(crand.Text(), tag.Enabled), idempotency.Key{})
 			if err == nil && n%3 == 0 {
 				err = service.Delete(ctx, created.ID, "", nil)

@@ -36,6 +36,7 @@ type worker struct {
 	ledger  *Writer
 	tags    []object // the last acknowledged ones
 	article object
+	changes string // the offset of the changes that were read
 }
 
 type object struct {

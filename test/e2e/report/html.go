@@ -199,6 +199,7 @@ func (l Ledger) rows() []ledgerRow {
 		{Name: "Unexpected", Count: l.Unexpected, Bad: l.Unexpected > 0, Meaning: "stored, but never sent"},
 		{Name: "Read model differs", Count: l.ReadModelDiffers, Bad: l.ReadModelDiffers > 0, Meaning: "tags that differ in the article service"},
 		{Name: "Counters differ", Count: l.CountersDiffer, Bad: l.CountersDiffer > 0, Meaning: "totals of lists that are wrong"},
+		{Name: "Feed differs", Count: l.FeedDiffers, Bad: l.FeedDiffers > 0, Meaning: "articles with missing or doubled changes"},
 		{Name: "Unanswered", Count: l.Unanswered, Meaning: "sent, but not acknowledged; " + number(l.Applied) + " of them are stored"},
 	}
 }

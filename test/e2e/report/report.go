@@ -129,14 +129,18 @@ type Ledger struct {
 	ReadModelDiffers int
 	// CountersDiffer counts counters of articles that differ from the articles.
 	CountersDiffer int
+	// FeedDiffers counts articles of which changes are missing or doubled in the feed of
+	// changes, and gaps in the feed.
+	FeedDiffers int
 	// Examples describe the first differences.
 	Examples []string
 }
 
 // Exact reports whether every acknowledged write is stored once and unaltered, nothing
-// unexpected is stored, the read model is complete, and the counters are right.
+// unexpected is stored, the read model is complete, and the counters and the feed of
+// changes are right.
 func (l Ledger) Exact() bool {
-	return l.Lost+l.Duplicated+l.Unexpected+l.Altered+l.ReadModelDiffers+l.CountersDiffer == 0
+	return l.Lost+l.Duplicated+l.Unexpected+l.Altered+l.ReadModelDiffers+l.CountersDiffer+l.FeedDiffers == 0
 }
 
 // Control is a negative control: a system with a fault that the e2e test must detect.

@@ -54,7 +54,10 @@ func (c *comparison) compare(ctx context.Context, tags, articles querier) (repor
 	if err := c.compareReadModel(ctx, tags, articles); err != nil {
 		return c.result, err
 	}
-	err := c.compareCounters(ctx, articles)
+	if err := c.compareCounters(ctx, articles); err != nil {
+		return c.result, err
+	}
+	err := c.compareFeed(ctx, articles)
 	return c.result, err
 }
 
@@ -196,6 +199,39 @@ func (c *comparison) compareCounters(ctx context.Context, articles querier) erro
 		}
 		c.result.CountersDiffer++
 		c.example("the counter of tag %d and state %d is %d, want %d", tag, state, counted, there)
+		return nil
+	})
+}
+
+// compareFeed compares the articles' feed of changes with their revisions: each change adds
+// one entry, which is in the outbox until the feed is read.
+func (c *comparison) compareFeed(ctx context.Context, articles querier) error {
+	query := `SELECT a.id, a.revision, COALESCE(f.entries, 0) FROM blog_article a LEFT JOIN (
+			SELECT article_id, COUNT(*) AS entries FROM (
+				SELECT article_id FROM blog_article_change UNION ALL SELECT article_id FROM blog_article_outbox
+			) AS all_entries GROUP BY article_id
+		) AS f ON f.article_id = a.id WHERE a.is_deleted = 0 AND a.id > ` + strconv.Itoa(c.loaded.articles) + ` AND a.revision <> COALESCE(f.entries, 0)`
+	if err := each(ctx, articles, query, func(rows *sql.Rows) error {
+		var id, revision, entries int
+		if err := rows.Scan(&id, &revision, &entries); err != nil {
+			return err
+		}
+		c.result.FeedDiffers++
+		c.example("article %d has the revision %d and %d changes in the feed", id, revision, entries)
+		return nil
+	}); err != nil {
+		return err
+	}
+	query = `SELECT value, (SELECT COUNT(*) FROM blog_article_change) FROM blog_article_sequence`
+	return each(ctx, articles, query, func(rows *sql.Rows) error {
+		var last, entries int
+		if err := rows.Scan(&last, &entries); err != nil {
+			return err
+		}
+		if last != entries {
+			c.result.FeedDiffers++
+			c.example("the feed has %d changes, and the last one has the number %d", entries, last)
+		}
 		return nil
 	})
 }

@@ -301,8 +301,8 @@ func (r *Runner) checkGraceful(run *report.Run) {
 		"%d requests, %d of them POST, during %d disturbances; %d failed, none was repeated", run.Requests, run.Posts, len(run.Events), run.Failed)
 	l := run.Ledger
 	r.result("G1: every acknowledged write is stored exactly once", l.Exact() && l.Acknowledged > 0,
-		"%d acknowledged, %d lost, %d duplicated, %d altered, %d unexpected; the articles' tag read model differs in %d, their counters in %d",
-		l.Acknowledged, l.Lost, l.Duplicated, l.Altered, l.Unexpected, l.ReadModelDiffers, l.CountersDiffer)
+		"%d acknowledged, %d lost, %d duplicated, %d altered, %d unexpected; the articles' tag read model differs in %d, their counters in %d, their feed of changes in %d",
+		l.Acknowledged, l.Lost, l.Duplicated, l.Altered, l.Unexpected, l.ReadModelDiffers, l.CountersDiffer, l.FeedDiffers)
 	r.result("G1: at least half of the requests are POST", 2*run.Posts >= run.Requests, "%d of %d", run.Posts, run.Requests)
 	r.result("G1: the minimum numbers are reached", run.Requests >= r.options.Requests && len(run.Events) >= r.options.Disturbances,
 		"%d requests of %d, %d disturbances of %d", run.Requests, r.options.Requests, len(run.Events), r.options.Disturbances)

@@ -14,12 +14,12 @@ import (
 
 // Article is an article in a response.
 type Article struct {
-	ID    uint64 `json:"id" example:"1"`
-	Title string `json:"title" example:"Rolling restarts"`
-	// name of the article in addresses, see /api/v1/articles/slug/{slug}
-	Slug          string `json:"slug" example:"rolling-restarts"`
+	ID            uint64 `json:"id" example:"1"`
+	Title         string `json:"title" example:"Rolling restarts"`
 	Desc          string `json:"desc" example:"What happens to the connections"`
 	CoverImageURL string `json:"cover_image_url" example:"https://example.org/cover.png"`
+	// name of the article in addresses, see /api/v1/articles/slug/{slug}
+	Slug string `json:"slug" example:"rolling-restarts"`
 	// omitted in lists without include=content
 	Content *string `json:"content,omitempty" example:"# Rolling restarts"`
 	// true in lists with include=content, if the page has no room for the content: get the article itself

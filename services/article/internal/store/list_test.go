@@ -136,7 +136,7 @@ func (f fixture) searchesReadFewRows(t *testing.T, rows int) {
 		total  article.Total
 		rows   int // that may be read
 	}{
-		{"滚动", article.Filter{}, article.Total{Rows: 1000, AtLeast: true}, 3500},
+		{"滚动", article.Filter{}, article.Total{Rows: 1000, AtLeast: true}, 4500},
 		{"滚", article.Filter{State: &enabled}, article.Total{Rows: 1000, AtLeast: true}, 6500},
 		{"动滚", article.Filter{AnyTag: most, State: &enabled, TagEnabled: true}, article.Total{Rows: 1000, AtLeast: true}, 9500},
 		{"0123动滚", article.Filter{State: &enabled}, article.Total{}, 4 * rows / 1000},

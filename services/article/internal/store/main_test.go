@@ -196,3 +196,12 @@ func (f fixture) fill(t *testing.T, n int, tags ...string) {
 	_, _, err = f.ReindexWords(t.Context(), func(string) {})
 	require.NoError(t, err)
 }
+
+// repeats returns how often a test with random values repeats what takes long: less often
+// under the race detector, which slows down SQLite.
+func repeats(n int) int {
+	if raceDetector {
+		return n / 5
+	}
+	return n
+}

@@ -156,8 +156,8 @@ func ids(articles []article.Article) []uint64 {
 func TestListsAgreeWithModel(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		m := s.fillModel(t, 250)
-		for n := range 800 {
-			if n >= 400 { // so that the lists read few entries at a time, and sort few
+		for n := range repeats(800) {
+			if n >= repeats(400) { // so that the lists read few entries at a time, and sort few
 				s.LimitScans(20_000, rand.N(100), 1+rand.N(10), 30)
 			}
 			filter, order := anyFilter(), article.Order{By: article.OrderBy(rand.N(4)), Ascending: rand.N(2) == 0}
@@ -181,7 +181,7 @@ func TestScansEndEarly(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		m := s.fillModel(t, 150)
 		early := 0
-		for range 200 {
+		for range repeats(200) {
 			s.LimitScans(10+rand.N(100), rand.N(10), 1+rand.N(10), 30)
 			filter, order := anyFilter(), article.Order{By: article.OrderBy(rand.N(4)), Ascending: rand.N(2) == 0}
 			description := fmt.Sprintf("%s %+v", describe(filter), order)
@@ -208,7 +208,7 @@ func TestScansEndEarly(t *testing.T) {
 			}
 			require.Equal(t, want, got, description)
 		}
-		require.Greater(t, early, 100)
+		require.Greater(t, early, repeats(100))
 	})
 }
 

@@ -192,8 +192,8 @@ func TestSearchesAgreeWithModel(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		m := s.fillTexts(t, 200)
 		some := 0
-		for n := range 800 {
-			if n >= 400 {
+		for n := range repeats(800) {
+			if n >= repeats(400) {
 				s.LimitSearches(20_000, 20_000, 20_000, 1+rand.N(20))
 			}
 			filter, order := m.anySearch(), article.Order{By: article.OrderBy(rand.N(5)), Ascending: rand.N(2) == 0}
@@ -212,7 +212,7 @@ func TestSearchesAgreeWithModel(t *testing.T) {
 			require.Equal(t, ids(rest[:min(page.Limit, len(rest))]), ids(seen.Articles), "%s %+v", description, page)
 			s.requirePages(t, description, filter, page, seen.Next, rest[min(page.Limit, len(rest)):])
 		}
-		require.Greater(t, some, 2000)
+		require.Greater(t, some, repeats(2000))
 	})
 }
 
@@ -222,7 +222,7 @@ func TestSearchesEndEarly(t *testing.T) {
 	each(t, func(t *testing.T, s fixture) {
 		m := s.fillTexts(t, 150)
 		early := 0
-		for range 200 {
+		for range repeats(200) {
 			most := 1 + rand.N(30)
 			s.LimitSearches(most, most, most, 1+rand.N(10))
 			filter, order := m.anySearch(), article.Order{By: article.OrderBy(rand.N(5)), Ascending: rand.N(2) == 0}
@@ -254,7 +254,7 @@ func TestSearchesEndEarly(t *testing.T) {
 				require.Subset(t, want, got, description)
 			}
 		}
-		require.Greater(t, early, 100)
+		require.Greater(t, early, repeats(100))
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/pkg/cursor"
 	"github.com/achilles-blog/achilles/test/bench/corpus"
 	"github.com/achilles-blog/achilles/test/bench/load"
 	"github.com/achilles-blog/achilles/test/bench/report"
@@ -133,11 +134,19 @@ func (d *dataset) ceilings(t *testing.T) []scenario {
 // scenarios returns the reads of the service.
 func (d *dataset) scenarios(t *testing.T) []scenario {
 	t.Helper()
-	tags := entityTags(t, d.addr, min(1000, d.articles))
+	tags, slugs := entityTags(t, d.addr, min(1000, d.articles)), slugsOf(t, d.addr, min(1000, d.articles))
 	all := []scenario{
 		d.get(d.server),
 		{report.Service, report.Hot, d.server, func() load.Exchange { return getArticle(zipfIDs(d.articles), corpus.CheckArticle) }},
 		{report.Service, report.NotModified, d.server, func() load.Exchange { return notModified(tags) }},
+	}
+	all = append(all, scenario{report.Service, report.Slug, d.server, func() load.Exchange { return getSlug(slugs) }})
+	for _, other := range [][2]string{
+		{report.Ordered, articlesPath + "?order_by=title"}, {report.TagCloud, articlesPath + "/tags"},
+		{report.Changes, articlesPath + "/changes"}, {report.RSS, articlesPath + "/feed.rss"},
+	} {
+		body := read(t, d.addr, other[1])
+		all = append(all, scenario{report.Service, other[0], d.server, func() load.Exchange { return getSame(other[1], body) }})
 	}
 	return append(all, d.lists()...)
 }
@@ -154,6 +163,8 @@ func (d *dataset) lists() []scenario {
 	if d.articles >= deepPage*pageSize {
 		add(report.Deep, corpus.Filter{}, deepPage, fmt.Sprintf("page=%d&page_size=%d", deepPage, pageSize))
 	}
+	beforeLast := cursor.List{Route: articlesPath, Order: "-id"}.New(cursor.Position{ID: pageSize + 1})
+	add(report.Last, corpus.Filter{}, d.articles/pageSize, "after="+beforeLast)
 	add(report.Search, corpus.Filter{Title: corpus.Canary}, 1, "title="+corpus.Canary)
 	add(report.Frequent, corpus.Filter{Title: corpus.Guide}, 1, "title="+corpus.Guide)
 	add(report.Miss, corpus.Filter{Title: corpus.NoTitle}, 1, "title="+corpus.NoTitle)

@@ -2,6 +2,7 @@ package bench_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -34,7 +35,9 @@ func appendGet(to []byte, path, lines string) []byte {
 	return append(to, "\r\n"...)
 }
 
-func articlePath(id uint64) string { return "/api/v1/articles/" + strconv.FormatUint(id, 10) }
+const articlesPath = "/api/v1/articles"
+
+func articlePath(id uint64) string { return articlesPath + "/" + strconv.FormatUint(id, 10) }
 
 // ids draws the ids of articles.
 type ids func() uint64
@@ -117,10 +120,67 @@ func entityTags(t *testing.T, addr string, n int) []string {
 	return tags
 }
 
+// read returns the body of a response with status 200.
+func read(t *testing.T, addr, path string) []byte {
+	t.Helper()
+	conn, err := process.Dial(addr)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	conn.Header = nil
+	answer, err := conn.Ask("GET", path, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, answer.Status, path)
+	return answer.Body
+}
+
+// slugsOf returns those of the articles 1 to n.
+func slugsOf(t *testing.T, addr string, n int) []string {
+	t.Helper()
+	var slugs []string
+	for id := range n {
+		var article struct{ Data struct{ Slug string } }
+		require.NoError(t, json.Unmarshal(read(t, addr, articlePath(uint64(id+1))+"?fields=slug"), &article)) // #nosec G115 -- positive
+		require.NotEmpty(t, article.Data.Slug)
+		slugs = append(slugs, article.Data.Slug)
+	}
+	return slugs
+}
+
+// getSlug reads the articles 1 to len(slugs) by their slugs.
+func getSlug(slugs []string) load.Exchange {
+	var id uint64
+	draw := randomIDs(len(slugs))
+	return exchange{
+		func(to []byte) []byte {
+			id = draw()
+			return appendGet(to, articlesPath+"/slug/"+slugs[id-1], "")
+		},
+		func(response *fasthttp.Response) error {
+			if response.StatusCode() != http.StatusOK {
+				return load.Status(response.StatusCode())
+			}
+			return corpus.CheckArticle(response.Body(), id)
+		},
+	}
+}
+
+// getSame reads what is always the same.
+func getSame(path string, body []byte) load.Exchange {
+	return exchange{
+		func(to []byte) []byte { return appendGet(to, path, "") },
+		func(response *fasthttp.Response) error {
+			if response.StatusCode() != http.StatusOK {
+				return load.Status(response.StatusCode())
+			}
+			return sameBytes(body)(response.Body(), 0)
+		},
+	}
+}
+
 // getList reads one page.
 func getList(query string, want corpus.List) load.Exchange {
 	return exchange{
-		func(to []byte) []byte { return appendGet(to, "/api/v1/articles?"+query, "") },
+		func(to []byte) []byte { return appendGet(to, articlesPath+"?"+query, "") },
 		func(response *fasthttp.Response) error {
 			if response.StatusCode() != http.StatusOK {
 				return load.Status(response.StatusCode())

@@ -99,6 +99,7 @@ func (r *Report) Bars() []Bar {
 		Bar{"single reads beside a hostile client: p99, of the undisturbed",
 			divide(p99, r.Find(n, Service, Others, Hostile), r.Find(n, Service, Others, Undisturbed)), false, 3, " ×"},
 		Bar{"list, page 1,000: p50, of page 1", ratio(p50, Alone, Service, Deep, Service, First), false, 3, " ×"},
+		Bar{"list, last page by cursor: p50, of page 1", ratio(p50, Alone, Service, Last, Service, First), false, 1.5, " ×"},
 		Bar{"title search: p50, of a single read", ratio(p50, Alone, Service, Search, Service, Get), false, 20, " ×"},
 		Bar{"title search, half of all: p50, of a single read", ratio(p50, Alone, Service, Frequent, Service, Get), false, 20, " ×"},
 		Bar{"title search, no hit: p50, of a single read", ratio(p50, Alone, Service, Miss, Service, Get), false, 20, " ×"},

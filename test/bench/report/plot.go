@@ -89,7 +89,7 @@ func (r *Report) Growth(w io.Writer) error {
 	for at, text := range map[float64]string{1e2: "0.1 ms", 1e3: "1 ms", 1e4: "10 ms", 1e5: "100 ms", 1e6: "1 s", 1e7: "10 s"} {
 		p.Ys = append(p.Ys, tick{y(at), text})
 	}
-	for n, request := range []string{Get, First, Rare, Top, Deep, Search, Miss, TopWord} {
+	for n, request := range []string{Get, First, Rare, Top, Deep, Last, Search, Miss, TopWord} {
 		c := curve{Name: request, Class: n}
 		for _, size := range sizes {
 			if row := r.Find(size, Service, request, Alone); row != nil && row.Requests > 0 {

@@ -105,7 +105,7 @@ func (r *Report) growth(sizes []int, line func(...string), rule func(int, int)) 
 	}
 	line(head...)
 	rule(len(head), 1)
-	for _, request := range []string{Get, First, Rare, Top, Deep, Search, Miss, TopWord} {
+	for _, request := range []string{Get, First, Rare, Top, Deep, Last, Search, Miss, TopWord} {
 		cells := []string{request}
 		for _, size := range sizes {
 			cell := "–"

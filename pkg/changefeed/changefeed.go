@@ -1,7 +1,7 @@
-// Package changefeed is about feeds of changes: what was changed, numbered from 1 without
-// gaps, in an order in which no change precedes one that it follows. A reader remembers the
-// offset up to which it has read. The package imports neither HTTP nor SQL: sqlfeed stores a
-// feed, follow keeps a read model up to date with one, and notify connects replicas.
+// Package changefeed has what all feeds of changes share. A feed numbers its changes from 1
+// without gaps; a change that follows from another one has a higher number. A reader remembers
+// the offset up to which it has read. The package imports neither HTTP nor SQL: sqlfeed stores
+// a feed, follow keeps a read model up to date with one, and notify connects replicas.
 package changefeed
 
 import (
@@ -55,7 +55,7 @@ func notInEpoch(r rune) bool {
 	return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-'
 }
 
-// ParseOffset returns the offset that String has made a text of.
+// ParseOffset parses a text that Offset.String has returned.
 func ParseOffset(text string) (Offset, error) {
 	epoch, number, _ := strings.Cut(text, ".")
 	sequence, err := strconv.ParseUint(number, 10, 64)

@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// clientShare is the divisor of WatcherOptions.MaxWaiting that gives how many readers of
-	// one client may wait.
+	// clientShare divides WatcherOptions.MaxWaiting: one client may have a quarter of the
+	// readers that wait.
 	clientShare = 4
-	// rereadDelay is the time before a reader looks again for a change that the database
-	// has announced, but not shown.
+	// rereadDelay is the time between two reads of a reader that was woken, but has found no
+	// change.
 	rereadDelay = 10 * time.Millisecond
 )
 
@@ -24,7 +24,7 @@ var (
 	errTooManyOfClient = errors.New("too many readers of this client wait for a change of the feed")
 )
 
-// WatcherOptions are what a Watcher needs. A nil function or channel is left out.
+// WatcherOptions are what a Watcher needs. Announce and Draining may be nil.
 type WatcherOptions struct {
 	// Head returns the number of the newest change.
 	Head func(context.Context) (uint64, error)
@@ -44,7 +44,7 @@ type WatcherOptions struct {
 type Watcher struct {
 	options WatcherOptions
 	wake    chan struct{}
-	news    *Broadcaster // after each look that has found a change, or has failed
+	news    *Broadcaster // broadcasts after each look that has found a change, or has failed
 
 	mu       sync.Mutex
 	head     uint64
@@ -128,7 +128,7 @@ type Request struct {
 	After uint64
 	// Wait is how long the reader waits for a change, at most.
 	Wait time.Duration
-	// Client identifies whom the reader belongs to.
+	// Client identifies the client that the reader belongs to.
 	Client string
 	// OnWait, if not nil, is called before the reader waits.
 	OnWait func()
@@ -158,7 +158,7 @@ func Poll[E any](ctx context.Context, w *Watcher, request Request, read func(con
 		if err != nil || len(found.Changes) > 0 || over {
 			return found, err
 		}
-		failures = w.failed()
+		failures = w.failureCount()
 		sleep(ctx, rereadDelay)
 	}
 }
@@ -199,14 +199,14 @@ func (w *Watcher) leave(client string) {
 	}
 }
 
-func (w *Watcher) failed() int {
+func (w *Watcher) failureCount() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.failures
 }
 
-// await waits for a change after a number, or another failure than the first ones. It
-// reports whether the wait is over.
+// await waits until there is a change after a number, or the number of failures is no longer
+// the given one. It reports whether the reader must not wait any longer.
 func (w *Watcher) await(ctx context.Context, after uint64, failures int, deadline <-chan time.Time) (over bool) {
 	for {
 		next := w.news.Next()

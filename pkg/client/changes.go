@@ -45,8 +45,9 @@ const (
 )
 
 // ReadArticleChanges returns the changes after an offset, or from the first one if it is
-// "". If there is none, the service waits for one for up to wait, at most 10 s, in seconds.
-// If changes after the offset have been removed, the error has the code ChangesTrimmed.
+// "". If there is none, the service waits for one: for wait, rounded down to seconds, and at
+// most for 10 s. If changes after the offset have been removed, the error has the code
+// ChangesTrimmed.
 func (c *Client) ReadArticleChanges(ctx context.Context, after string, wait time.Duration) (Changes, error) {
 	request := newCall(http.MethodGet, c.article, articlesPath+"/changes", nil)
 	request.query = url.Values{}
@@ -64,11 +65,11 @@ func (c *Client) ArticleChanges(ctx context.Context, after string) iter.Seq2[Cha
 }
 
 // FollowArticleChanges is like ArticleChanges, but then waits for further changes, until
-// ctx ends or there is an error. Connections that break and services that are unavailable
-// are an error only after the retries of Config.
+// ctx ends or there is an error. A broken connection or an unavailable service is an error
+// only after Config.MaxRetries repeats.
 //
-// If the code of the error is ChangesTrimmed, changes are missing: take Error.Next, read the
-// list of all articles, and then go on after Next.
+// If the error has the code ChangesTrimmed, changes are missing: keep Error.Next, read the
+// list of all articles, and then go on after Error.Next.
 func (c *Client) FollowArticleChanges(ctx context.Context, after string) iter.Seq2[Change, error] {
 	return c.articleChanges(ctx, after, maxWait)
 }

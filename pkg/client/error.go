@@ -41,7 +41,7 @@ const (
 	SlugTaken          = Code(errcode.SlugTaken)
 )
 
-// Errors of a Client that are no response of a service.
+// Errors of a Client that are not of the type *Error.
 var (
 	// ErrNotModified means that the object still has the entity tag of IfNoneMatch.
 	ErrNotModified = errors.New("client: not modified")
@@ -53,7 +53,7 @@ var (
 type Error struct {
 	// Status is the HTTP status.
 	Status int
-	// Code is 0 if the response is none of the API: that of a proxy, or of another server.
+	// Code is 0 if the response is not one of the API, but of a proxy or another server.
 	Code Code
 	// Message and Details are for people, in Config.Language.
 	Message string

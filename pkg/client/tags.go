@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// State says whether a tag or an article is enabled. Others are shown only to clients with
-// a token.
+// State says whether a tag or an article is enabled. Disabled ones are shown only to clients
+// with a token.
 type State int
 
 // States of tags and articles.

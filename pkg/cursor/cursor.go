@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// MaxKeyLength is the maximum length of a key in bytes: more than any text has by
-	// which lists are ordered.
+	// MaxKeyLength is the maximum length of a key in bytes. No text that a list is ordered by
+	// is longer.
 	MaxKeyLength = 512
 	// version is the first byte of a cursor.
 	version = 1
@@ -32,13 +32,13 @@ var maxLength = encoding().EncodedLen(headLength + MaxKeyLength)
 
 func encoding() *base64.Encoding { return base64.RawURLEncoding }
 
-// A List is a list of which a cursor is: other lists don't accept it.
+// A List identifies a list. It accepts only its own cursors.
 type List struct {
 	// Route is the path of the list, such as /api/v1/tags.
 	Route string
 	// Order is the order of the rows, such as -created_at.
 	Order string
-	// Filters are those in the request, see requests.Filters.
+	// Filters are the filters of the request; see requests.Filters.
 	Filters string
 }
 
@@ -57,10 +57,10 @@ func (p Position) Valid() bool { return p.ID > 0 }
 // timeFormat is RFC 3339 in UTC with the precision of the database.
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
-// TimeKey returns the key of a list that is ordered by a time.
+// TimeKey returns the key of a row in a list that is ordered by a time.
 func TimeKey(at time.Time) string { return at.UTC().Format(timeFormat) }
 
-// Time returns the time that Key is. If it is none, the error is that of Parse.
+// Time parses Key, which TimeKey has returned. If it has not, the error is that of Parse.
 func (p Position) Time() (time.Time, error) {
 	at, err := time.Parse(timeFormat, p.Key)
 	if err != nil || at.Year() == 0 || TimeKey(at) != p.Key { // databases have no year 0
@@ -86,8 +86,8 @@ func (l List) checksum(after Position) []byte {
 	return sum[:checksumLength]
 }
 
-// Parse returns the position of a cursor of the list. If it is another text, the error is
-// an InvalidParams error of the parameter after.
+// Parse returns the position of a cursor. If the text is not a cursor of the list, the error
+// is an InvalidParams error of the parameter after.
 func (l List) Parse(text string) (Position, error) {
 	if len(text) > maxLength {
 		return Position{}, Invalid()
@@ -106,7 +106,7 @@ func (l List) Parse(text string) (Position, error) {
 	return after, nil
 }
 
-// Invalid returns the error of the parameter after if it is no cursor of the list.
+// Invalid returns the error of a parameter after that is not a cursor of the list.
 func Invalid() error {
 	return &errcode.Error{Code: errcode.InvalidParams, Details: []errcode.Detail{errcode.Invalid("after", errcode.Malformed, errcode.Text{
 		ZH:       "after不是此列表的游标: 请原样使用 pager 中的 next, 并保持筛选条件和 order_by 不变",

@@ -92,9 +92,9 @@ func (p Paging) ParseAfter(page, size string, after *string, list cursor.List) (
 	return Page{Size: parsed.Size, After: position}, err
 }
 
-// Filters returns the filters in a request for a cursor.List: all parameters that have a
-// value, by name, without those that say how the rows are shown, which are given by name.
-// The order of the fields doesn't matter, nor do fields that only another release has.
+// Filters returns the filters of a request as a text, for a cursor.List: all parameters that
+// have a value, by name, except the others, which don't select rows. The order of the fields
+// doesn't matter, nor do fields that only another release has.
 func Filters(request any, others ...string) string {
 	given := url.Values{}
 	value := reflect.Indirect(reflect.ValueOf(request))

@@ -11,9 +11,9 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// Parser is implemented by requests that have texts in formats of their own, such as
-// lists separated by commas. Parse is called before the request is validated. It calls
-// reject for each field that is invalid.
+// Parser is implemented by requests whose fields have formats of their own, such as lists
+// separated by commas. Parse is called before the request is validated. It calls reject for
+// each field that is invalid.
 type Parser interface {
 	Parse(reject func(field string, problem errcode.Detail))
 }

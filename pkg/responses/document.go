@@ -6,9 +6,9 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// Document answers 200 with a document of another media type than JSON, in UTF-8 and in a
-// language, under its entity tag, or as WithoutBody. body returns the document; if it
-// fails, Document answers with its error.
+// Document answers 200 with a document of another media type than JSON, in UTF-8, with its
+// language and entity tag; or without a body, as WithoutBody does. body returns the document;
+// if it fails, Document answers with its error.
 func Document(c *gin.Context, etag ETag, mediaType, language string, reserved *Reservation, body func() ([]byte, error)) {
 	header, tag, contentType := c.Writer.Header(), etag.text(language), mediaType+"; charset=utf-8"
 	ofMessages := header["Content-Language"]

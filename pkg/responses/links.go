@@ -24,12 +24,12 @@ const (
 
 // SetLinks sets the header field Link (RFC 8288) of a page of a list: next, with a cursor,
 // prev for a page with a number, and first. The links are the address that the client used,
-// with its other parameters. One that is too long is left out.
+// with its other parameters. Links that would make the field too long are left out.
 func SetLinks(c *gin.Context, pager Pager) {
 	if len(c.Request.URL.RawQuery) > maxLinks {
 		return
 	}
-	address, query := addressOf(c), otherParameters(c.Request.URL.RawQuery)
+	address, query := Address(c), otherParameters(c.Request.URL.RawQuery)
 	var links strings.Builder
 	add := func(relation string, parameters ...string) {
 		link := `<` + address + question(query, parameters...) + `>; rel="` + relation + `"`
@@ -52,8 +52,8 @@ func SetLinks(c *gin.Context, pager Pager) {
 	}
 }
 
-// question returns a query with its question mark, of parameters that are escaped and one
-// more that needs no escaping.
+// question returns a query with its question mark. The name and the value of one more
+// parameter, if given, need no escaping.
 func question(query string, more ...string) string {
 	if len(more) > 0 {
 		query = strings.TrimPrefix(query+"&"+strings.Join(more, "="), "&")
@@ -68,12 +68,8 @@ func question(query string, more ...string) string {
 var validHost = regexp.MustCompile(`^([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$`)
 
 // Address returns the address of the request as the client used it, without the query. If
-// its host can't be one, the address is a path.
-func Address(c *gin.Context) string { return addressOf(c) }
-
-// addressOf returns the address of the request as the client used it, without the query.
-// If its host can't be one, the address is a path.
-func addressOf(c *gin.Context) string {
+// the host in the request is invalid, the address is a path.
+func Address(c *gin.Context) string {
 	options := optionsOf(c)
 	path := options.prefix + c.Request.URL.EscapedPath()
 	host := cmp.Or(options.host, c.Request.Host)

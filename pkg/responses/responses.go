@@ -71,8 +71,8 @@ func Created[T any](c *gin.Context, location string, etag ETag, data T, replayed
 	write(c, http.StatusCreated, envelope(c, data), reserved)
 }
 
-// ContentLocation sets the address of the object in the response, for a request to another
-// one (RFC 9110, 8.7).
+// ContentLocation sets the header field Content-Location (RFC 9110, 8.7): the address of the
+// object in the response, if it is not that of the request.
 func ContentLocation(c *gin.Context, location string) {
 	c.Header("Content-Location", optionsOf(c).prefix+location)
 }

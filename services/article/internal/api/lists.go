@@ -86,12 +86,12 @@ func (f *ListFilter) expensive(page article.Page) bool {
 	return f.Title != nil || f.Q != nil || f.withContent() || f.filter.Expensive(page)
 }
 
-// withContent reports whether the articles are to have their content.
+// withContent reports whether the articles of the response have their content.
 func (f *ListFilter) withContent() bool {
 	return f.Include != nil || f.Fields != nil && f.shown.has(contentField)
 }
 
-// cursors returns the list of which a cursor is.
+// cursors returns the list that the cursors of the request belong to.
 func (f *ListFilter) cursors() cursor.List {
 	order := "-id"
 	switch {

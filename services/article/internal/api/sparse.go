@@ -12,12 +12,12 @@ import (
 
 const (
 	contentField = "content"
-	// omittedField says of content that it is missing, so it comes with it.
+	// omittedField reports that content is missing: a response that has content has it, too.
 	omittedField = "content_omitted"
 )
 
 // selection has the names of the fields that the articles of a response have, in the order
-// of Article. nil is all.
+// of Article; nil means all fields.
 type selection []string
 
 // selectable returns the names that a client may select.
@@ -40,7 +40,7 @@ func parseFields(text *string, reject func(string, errcode.Detail)) selection {
 // has reports whether the articles have a field.
 func (s selection) has(name string) bool { return s == nil || slices.Contains(s, name) }
 
-// with adds a field.
+// with returns the selection with one more field.
 func (s selection) with(name string) selection {
 	if s.has(name) {
 		return s

@@ -48,6 +48,7 @@ func (f TagFilter) order() string {
 
 func (f TagFilter) byName() bool { return strings.TrimPrefix(f.order(), "-") == "name" }
 
+// cursors returns the list that the cursors of the request belong to.
 func (f TagFilter) cursors() cursor.List {
 	return cursor.List{Route: "/api/v1/articles/tags", Order: f.order()}
 }

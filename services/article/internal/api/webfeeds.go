@@ -14,14 +14,14 @@ import (
 )
 
 // entrySize is the size in bytes that is reserved for each article of a feed before it is
-// read: as it is read and as it is written. If its texts are long and escaped, it has more.
+// read, for the article and its entry. An entry whose texts are long and escaped is larger.
 const entrySize = 8 << 10
 
 // WebFeedMemory returns the memory in bytes that is reserved for a feed of a number of
 // articles.
 func WebFeedMemory(size int) int64 { return entrySize * int64(size) }
 
-// WebFeeds is what the feeds of the newest articles contain.
+// WebFeeds configures the feeds of the newest articles.
 type WebFeeds struct {
 	Site webfeed.Site
 	// Size is the number of articles.
@@ -42,8 +42,8 @@ const (
 	feedJSON = "feed.json"
 )
 
-// FeedRequest selects the articles of a feed.
-type FeedRequest struct {
+// WebFeedRequest selects the articles of a web feed.
+type WebFeedRequest struct {
 	Tag *string `json:"tag" validate:"omitempty,notblank,max=100" text:"nfc,trim"`
 }
 
@@ -60,7 +60,7 @@ type FeedRequest struct {
 //	@Security	AppToken
 //	@Router		/api/v1/articles/feed.rss [get]
 //	@Router		/api/v1/articles/feed.rss [head]
-func (a *API) getRSS(c *gin.Context) { a.getFeed(c, feedRSS, webfeed.RSS) }
+func (a *API) getRSS(c *gin.Context) { a.getWebFeed(c, feedRSS, webfeed.RSS) }
 
 // getAtom returns the newest articles as Atom.
 //
@@ -75,7 +75,7 @@ func (a *API) getRSS(c *gin.Context) { a.getFeed(c, feedRSS, webfeed.RSS) }
 //	@Security	AppToken
 //	@Router		/api/v1/articles/feed.atom [get]
 //	@Router		/api/v1/articles/feed.atom [head]
-func (a *API) getAtom(c *gin.Context) { a.getFeed(c, feedAtom, webfeed.Atom) }
+func (a *API) getAtom(c *gin.Context) { a.getWebFeed(c, feedAtom, webfeed.Atom) }
 
 // getJSONFeed returns the newest articles as JSON Feed.
 //
@@ -90,11 +90,11 @@ func (a *API) getAtom(c *gin.Context) { a.getFeed(c, feedAtom, webfeed.Atom) }
 //	@Security	AppToken
 //	@Router		/api/v1/articles/feed.json [get]
 //	@Router		/api/v1/articles/feed.json [head]
-func (a *API) getJSONFeed(c *gin.Context) { a.getFeed(c, feedJSON, webfeed.JSON) }
+func (a *API) getJSONFeed(c *gin.Context) { a.getWebFeed(c, feedJSON, webfeed.JSON) }
 
-// getFeed answers with a feed. path is the last part of its path.
-func (a *API) getFeed(c *gin.Context, path string, format webfeed.Format) {
-	var request FeedRequest
+// getWebFeed answers with a feed. path is the last part of its path.
+func (a *API) getWebFeed(c *gin.Context, path string, format webfeed.Format) {
+	var request WebFeedRequest
 	if err := a.Binder.Query(c, &request); err != nil {
 		responses.Error(c, err)
 		return
@@ -110,17 +110,17 @@ func (a *API) getFeed(c *gin.Context, path string, format webfeed.Format) {
 		responses.ErrorOr(c, err, errcode.ListArticlesFailed)
 		return
 	}
-	feed := a.newFeed(c, path, request, found)
+	feed := a.newWebFeed(c, path, request, found)
 	tag := responses.PageETag(shape, responses.Pager{}, []string{found.Version(), fmt.Sprintf("%q", feed.Site), feed.Self})
 	responses.Document(c, tag, format.MediaType, feed.Language, reserved, func() ([]byte, error) {
-		text, err := encodeFeed(found, path, format, feed)
+		text, err := encodeWebFeed(found, path, format, feed)
 		reserved.Resize(sizeOf(found.Articles) + int64(cap(text)))
 		return text, err
 	})
 }
 
-// newFeed returns the feed of articles at the address that the client used.
-func (a *API) newFeed(c *gin.Context, path string, request FeedRequest, found *article.List) webfeed.Feed {
+// newWebFeed returns the feed of articles at the address that the client used.
+func (a *API) newWebFeed(c *gin.Context, path string, request WebFeedRequest, found *article.List) webfeed.Feed {
 	address := responses.Address(c)
 	feed := webfeed.Feed{Site: a.WebFeeds.Site, Self: address, API: strings.TrimSuffix(address, "/"+path), Articles: found.Articles}
 	if request.Tag != nil {
@@ -130,10 +130,10 @@ func (a *API) newFeed(c *gin.Context, path string, request FeedRequest, found *a
 	return feed
 }
 
-// encodeFeed returns the document of a feed. Those who share the list share the document
-// that was made first; others are for another address, and would be as many as clients
-// like.
-func encodeFeed(found *article.List, path string, format webfeed.Format, feed webfeed.Feed) ([]byte, error) {
+// encodeWebFeed returns the document of a feed. Requests that share the list and have the same
+// address share the document that was made first. Documents for other addresses are not kept:
+// clients could make as many as they like.
+func encodeWebFeed(found *article.List, path string, format webfeed.Format, feed webfeed.Feed) ([]byte, error) {
 	shared := found.WebFeeds.Get(path, func() article.WebFeed {
 		text, err := format.Encode(feed)
 		return article.WebFeed{Address: feed.Self, Text: text, Err: err}

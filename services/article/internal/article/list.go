@@ -64,12 +64,10 @@ type Page struct {
 // Position is a position in a list: that of an article, which need not exist any longer.
 type Position struct {
 	ID uint64
-	// Time is that of the article if the list is ordered by it.
-	Time time.Time
-	// Title is that of the article if the list is ordered by it.
+	// Of these, only what the list is ordered by is set.
+	Time  time.Time
 	Title string
-	// Rank is that of the article if the list is ordered by it.
-	Rank int
+	Rank  int
 }
 
 // PositionOf returns the position of an article in a list, without its rank.
@@ -120,7 +118,8 @@ func (f Filter) Expensive(page Page) bool {
 	return f.Scans(page.Order) || f.State == nil && page.Order.By != ByID && page.Offset > maxMerged
 }
 
-// Scans reports whether no index has the list in its order, without other articles.
+// Scans reports whether the list has to read articles that are not on it, because no index has
+// exactly its articles in its order.
 func (f Filter) Scans(o Order) bool {
 	tags := len(f.AnyTag) + len(f.AllTags)
 	if f.Tag != nil {

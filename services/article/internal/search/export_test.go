@@ -3,6 +3,9 @@ package search
 // IsDense is isDense.
 func IsDense(r rune) bool { return isDense(r) }
 
+// FoldWords returns the text as words are found in it.
+func FoldWords(text string) string { return string(newFolder().fold(text)) }
+
 // Cut returns what is indexed of a word.
 func Cut(word string) string {
 	s := newSplitter(false, func([]byte) bool { return true })

@@ -146,9 +146,6 @@ func blockEnd(text string) int {
 	return end + max(0, norm.NFKC.FirstBoundaryInString(rest))
 }
 
-// FoldWords returns the text as words are found in it.
-func FoldWords(text string) string { return string(newFolder().fold(text)) }
-
 // folder folds texts. It keeps its buffers, so that long texts make no garbage.
 type folder struct {
 	cases                   cases.Caser

@@ -25,7 +25,7 @@ type listKey struct {
 	order         article.Order
 	after         position
 	offset, limit int
-	scans         bool // see article.Filter
+	scans         bool // see article.Filter.Scans
 }
 
 func keyOf(filter article.Filter, page article.Page) listKey {
@@ -73,8 +73,8 @@ func (key listKey) matchesTags(tags []article.Tag) bool {
 }
 
 // filtered adds the conditions of a list on an article that is not deleted, except that on
-// its title. articles is the alias of its table. The conditions are for a column: in a WHERE,
-// the planner might read all articles of a tag for them.
+// its title. articles is the alias of its table. The caller selects the conditions as a column:
+// for conditions in a WHERE, a planner might begin with all articles of a tag.
 func (s *Store) filtered(stmt *statement, key listKey, articles string) {
 	if !key.anyState {
 		stmt.and(articles+".state = ?", key.state)

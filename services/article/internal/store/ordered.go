@@ -44,10 +44,12 @@ func (e entry) position(by article.OrderBy) (article.Position, error) {
 	}
 }
 
-// sqliteTime is the format of a time in a column without a type, as that of a UNION.
+// sqliteTime is the format in which SQLite returns a time from a column without a declared
+// type, such as that of a UNION.
 const sqliteTime = "2006-01-02 15:04:05.999999999 -0700 MST"
 
-// orderColumn returns the column that a list is ordered by, and the index that has it.
+// orderColumn returns the column that a list is ordered by, and the index in that order. Both
+// are "" for the order of ids.
 func orderColumn(by article.OrderBy) (column, index string) {
 	switch by {
 	case article.ByCreated:
@@ -61,8 +63,8 @@ func orderColumn(by article.OrderBy) (column, index string) {
 	}
 }
 
-// only returns the id of the tag of a list that has one condition on tags, that its articles
-// have this tag; else 0.
+// only returns the id of a tag if the only condition of a list on tags is that its articles
+// have this one; else 0.
 func (key listKey) only() uint64 {
 	ids := append(key.anyTag.ids(), key.allTags.ids()...)
 	if len(ids) == 1 && key.tagName == "" {
@@ -96,8 +98,8 @@ func (s *Store) enabled(stmt *statement, key listKey) {
 	}
 }
 
-// idsOf returns the query of the ids on a page of a list that doesn't scan, and of more
-// articles behind it.
+// idsOf returns the query of the ids on a page of a list that doesn't scan, and of the next
+// ones: their number is more.
 func (s *Store) idsOf(key listKey, more int) statement {
 	var tags []uint64
 	if tag := key.only(); tag != 0 {
@@ -112,15 +114,12 @@ func (s *Store) idsOf(key listKey, more int) statement {
 
 // ordered returns the query of entries of a list, in its order: the first after an entry and an
 // offset. It applies the conditions on the state, and on the time by which the list is
-// ordered. tags are tags of which the articles have at least one; if there are some, the
-// list must be ordered by id.
+// ordered. With tags, it returns only articles that have at least one of them, and the list
+// must be ordered by id.
 func (s *Store) ordered(key listKey, tags []uint64, after *entry, offset, limit int) statement {
 	parts, idColumn := s.parts(key, tags)
 	column, _ := orderColumn(key.order.By)
-	direction := " DESC"
-	if key.order.Ascending {
-		direction = ""
-	}
+	direction := directionOf(key.order)
 	orderBy := func(column, id string) string {
 		if column == "" {
 			return " ORDER BY " + id + direction
@@ -150,8 +149,8 @@ func (s *Store) ordered(key listKey, tags []uint64, after *entry, offset, limit 
 	return statement{strings.Join(texts, union) + orderBy(name, "id") + " LIMIT ? OFFSET ?", append(values, limit, offset)}
 }
 
-// parts returns queries that have the entries together, each of a part of an index that has
-// them in the order of the list; and the name of the column of ids.
+// parts returns the queries whose union has the entries of a list, and the name of their
+// column of ids. Each query reads a range of an index in the order of the list.
 func (s *Store) parts(key listKey, tags []uint64) (parts []statement, id string) {
 	tagIndex := "article_tag_state"
 	if key.anyState {
@@ -198,7 +197,15 @@ func (key listKey) interval() interval {
 	}
 }
 
-// behind adds the condition that entries are behind another one.
+// directionOf returns the direction of an order in SQL.
+func directionOf(order article.Order) string {
+	if order.Ascending {
+		return ""
+	}
+	return " DESC"
+}
+
+// behind adds the condition that entries come after another one in the order.
 func (s *Store) behind(stmt *statement, order article.Order, after entry, column, id string) {
 	operator := " < "
 	if order.Ascending {

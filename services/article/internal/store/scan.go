@@ -27,8 +27,8 @@ func defaultScanLimits() scanLimits {
 	return scanLimits{entries: 20_000, sorted: 5000, firstChunk: 64, lastChunk: 1024}
 }
 
-// scannedList returns a page of a list that no index has in its order without other articles. All
-// of it is read from one snapshot.
+// scannedList returns a page of a list that scans; see article.Filter.Scans. All of it is read
+// from one snapshot.
 func (s *Store) scannedList(ctx context.Context, key listKey) (found list, err error) {
 	err = s.db.Expensive().Snapshot(ctx, func(tx *gorm.DB) error {
 		found, err = s.scanPage(tx, key)
@@ -109,8 +109,8 @@ func smallestSet(sizes map[uint64]int64, anyTag, all []uint64) (smallest tagSet)
 	return smallest
 }
 
-// sizes returns the numbers of articles with the tags of a list by counters, of those tags that
-// exist and may be used, and the ids of those with the name.
+// sizes returns, for each tag of a list that exists and may be used, the number of its articles
+// by the counters; and the ids of the tags with the name key.tagName.
 func (s *Store) sizes(tx *gorm.DB, key listKey) (sizes map[uint64]int64, named []uint64, err error) {
 	size := "SELECT id, (SELECT COALESCE(SUM(value), 0) FROM " + s.db.Table("article_count") + " AS c WHERE c.tag_id = t.id"
 	var values []any
@@ -167,8 +167,9 @@ type idPage struct {
 	next  *article.Position
 }
 
-// page chooses how to read the list. A small set of articles is read as a whole, if the list
-// is not in the order of an index that has only these articles.
+// page reads the list in one of two ways. If a condition leaves few articles, all of these are
+// read and sorted, unless they are those of tags in the order of ids, which an index has.
+// Otherwise an index in the order of the list is scanned.
 func (r *scanner) page(tags tagSet) (idPage, error) {
 	byID := r.key.order.By == article.ByID
 	if len(tags.ids) > 0 && tags.size <= int64(r.scans.sorted) {
@@ -221,16 +222,21 @@ func (r *scanner) withTags(tags []uint64) statement {
 	return stmt
 }
 
-// join joins a query of ids, with the alias c, with the articles, read in this order.
-func (r *scanner) join(ids statement) statement {
-	join := " STRAIGHT_JOIN "
-	if r.db.Dialect() == database.SQLite {
-		join = " CROSS JOIN "
+// orderedJoin returns the join that reads its tables in the order in which they are given.
+func (s *Store) orderedJoin() string {
+	if s.db.Dialect() == database.SQLite {
+		return " CROSS JOIN "
 	}
-	return statement{" FROM (" + ids.text + ") AS c" + join + r.db.Table("article") + " AS a ON a.id = c.id", ids.values}
+	return " STRAIGHT_JOIN "
 }
 
-// sorted returns the page of a list, all of whose articles are among those of a query.
+// join joins a query of ids, with the alias c, with the articles, in this order.
+func (r *scanner) join(ids statement) statement {
+	return statement{" FROM (" + ids.text + ") AS c" + r.orderedJoin() + r.db.Table("article") + " AS a ON a.id = c.id", ids.values}
+}
+
+// sorted returns the page of a list by reading all articles of a query, which include those of
+// the list, and sorting them.
 func (r *scanner) sorted(set statement) (idPage, error) {
 	stmt := statement{text: "SELECT a.id, a.title, a.created_at, a.updated_at, (1 = 1"}
 	r.filtered(&stmt, r.key, "a")
@@ -276,8 +282,8 @@ func totalOf(n int) article.Total {
 	return article.Total{Rows: int64(min(n, maxCounted)), AtLeast: n > maxCounted}
 }
 
-// scanned returns the page of a list whose articles are among the entries of an index in its
-// order: those with one of the tags, if there are some.
+// scanned returns the page of a list by scanning an index in its order: the entries of the
+// tags, or without tags those of all articles.
 func (r *scanner) scanned(tags []uint64) (page idPage, err error) {
 	var after *entry
 	enough := max(r.key.offset+r.key.limit, maxCounted) + 1
@@ -296,7 +302,7 @@ func (r *scanner) scanned(tags []uint64) (page idPage, err error) {
 		}
 	}
 	page.total = totalOf(max(len(counted.entries), min(len(found.entries), r.key.limit)))
-	page.total.AtLeast = page.total.AtLeast || counted.more
+	page.total.AtLeast = page.total.AtLeast || counted.stopped
 	shown := found.entries[min(r.key.offset, len(found.entries)):]
 	goesOn := found.last // where reading ended
 	if len(shown) > r.key.limit {
@@ -319,10 +325,10 @@ func (r *scanner) scanned(tags []uint64) (page idPage, err error) {
 // scanResult is what a scan has found.
 type scanResult struct {
 	entries []entry
-	// more reports that fewer than enough were found, but no more entries could be read. last is
-	// the last of those that were read.
-	more bool
-	last *entry
+	// stopped reports that as many entries were read as may be, before enough were found. last is
+	// the last of them.
+	stopped bool
+	last    *entry
 }
 
 // scan reads entries behind another one until it has found enough articles of the list, or has
@@ -333,7 +339,7 @@ func (r *scanner) scan(tags []uint64, after *entry, enough int) (found scanResul
 	for chunk := r.scans.firstChunk; len(found.entries) < enough; chunk = min(2*chunk, r.scans.lastChunk) {
 		size := min(chunk, r.left/parts)
 		if size == 0 {
-			found.more, found.last = true, after
+			found.stopped, found.last = true, after
 			return found, nil
 		}
 		n, last, err := r.readChunk(&found, tags, after, size)
@@ -382,10 +388,7 @@ func (r *scanner) chunk(tags []uint64, after *entry, size int) statement {
 	stmt := statement{text: "SELECT c.id, (1 = 1"}
 	r.filtered(&stmt, rest, alias)
 	stmt.text += ")"
-	direction := " DESC"
-	if r.key.order.Ascending {
-		direction = ""
-	}
+	direction := directionOf(r.key.order)
 	if r.key.order.By != article.ByID {
 		stmt.text += ", c.k"
 		orderBy = " ORDER BY c.k" + direction + ", c.id"

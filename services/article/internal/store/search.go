@@ -10,7 +10,6 @@ import (
 
 	"gorm.io/gorm"
 
-	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 	"github.com/achilles-blog/achilles/services/article/internal/search"
 )
@@ -122,14 +121,14 @@ func (r *searcher) pageByID() (list, error) {
 		}
 	}
 	total := totalOf(max(len(counted.matches), min(len(found.matches), r.key.limit)))
-	total.AtLeast = total.AtLeast || counted.ended
+	total.AtLeast = total.AtLeast || counted.stopped
 	shown := found.matches[min(r.key.offset, len(found.matches)):]
 	var next *article.Position
 	switch {
 	case len(shown) > r.key.limit:
 		shown = shown[:r.key.limit]
 		next = new(r.position(shown[len(shown)-1]))
-	case found.ended && r.key.offset <= len(found.matches):
+	case found.stopped && r.key.offset <= len(found.matches):
 		next = &article.Position{ID: found.last}
 	}
 	return r.rows(shown, total, next)
@@ -142,7 +141,7 @@ func (r *searcher) sortedPage() (list, error) {
 		return list{}, err
 	}
 	total := totalOf(len(found.matches))
-	total.AtLeast = total.AtLeast || found.ended
+	total.AtLeast = total.AtLeast || found.stopped
 	matches := found.matches[:min(len(found.matches), maxCounted)]
 	order := r.key.order
 	slices.SortFunc(matches, func(a, b match) int { return order.Compare(r.position(a), r.position(b)) })
@@ -244,9 +243,9 @@ func (r *searcher) atMost(entries statement, n int) (few bool, err error) {
 	return few, err
 }
 
-// rarest returns the candidates in the order of their numbers of entries in a sample of the
-// newest; if several fill the sample, those whose sample reaches the oldest article come
-// first. It returns none if one of them has no entries.
+// rarest returns the candidates, the rarest first, or none if one of them has no entries. It
+// reads a sample of the newest entries of each. Of several full samples, the one that reaches
+// back to the oldest article is that of the rarest.
 func (r *searcher) rarest(known []candidates) ([]candidates, error) {
 	var samples []string
 	var values []any
@@ -271,10 +270,10 @@ func (r *searcher) rarest(known []candidates) ([]candidates, error) {
 // searchResult is what a search has found.
 type searchResult struct {
 	matches []match
-	// ended reports that fewer than enough were found, but no more candidates could be looked
-	// at. last is the id of the last of those that were.
-	ended bool
-	last  uint64
+	// stopped reports that as many candidates were looked at as may be, before enough were
+	// found. last is the id of the last of them.
+	stopped bool
+	last    uint64
 }
 
 // find returns articles that match, in the order of their ids, until there are enough or no
@@ -298,7 +297,7 @@ func (r *searcher) find(after position, enough int) (found searchResult, err err
 		left -= size
 		w.last, found.last = w.end, w.end
 	}
-	found.ended = true
+	found.stopped = true
 	return found, nil
 }
 
@@ -360,10 +359,7 @@ func (r *searcher) readWindow(w *window, found *searchResult) error {
 // matching returns the statement that reads the articles of a window that have all words,
 // and whether they match otherwise, apart from their titles. The caller appends the limit.
 func (r *searcher) matching(w window) statement {
-	join := " STRAIGHT_JOIN " // in this order
-	if r.db.Dialect() == database.SQLite {
-		join = " CROSS JOIN "
-	}
+	join := r.orderedJoin()
 	rank, joins := "0", statement{" FROM " + r.from.table.text, slices.Clone(r.from.table.values)}
 	if r.from.word != "" {
 		rank = "c.weight"

@@ -70,8 +70,8 @@ func firstSlug(draft article.Draft) string {
 	return slug.Make(*draft.Title)
 }
 
-// nameNew gives an article that was just inserted with the slug row.Slug its slug: the one
-// that a client has sent, or one that is made.
+// nameNew claims the slug row.Slug with which an article was just inserted. If it was not sent
+// by a client, and is taken, the article gets another one.
 func (s *Store) nameNew(tx *gorm.DB, row *articleRow, sent *string) error {
 	if sent != nil && *sent != "" {
 		return s.take(tx, row.ID, *sent)
@@ -104,10 +104,10 @@ func (s *Store) rename(tx *gorm.DB, row *articleRow, sent *string) (columns []st
 	return []string{"slug"}, s.retire(tx, row, former)
 }
 
-// claimMade makes a slug from that of the title, which is "" if it has no letters, and
-// claims it for an article that has the slug current. A slug that leads to another article,
-// be it a former one, is not made. If a client knows the id beforehand, it may have taken
-// the slug with the id, too, but not the random one.
+// claimMade claims a slug for an article that has the slug current, and returns it: title,
+// which is the slug of its title, or that with the article's id if it leads to another article,
+// also as a former slug. title is "" if the title has no letters. A client that guessed the id
+// may have taken the slug with the id; then a random word follows.
 func (s *Store) claimMade(tx *gorm.DB, id uint64, title, current string) (string, error) {
 	number := strconv.FormatUint(id, 10)
 	names := []string{title, slug.WithSuffix(title, number), slug.WithSuffix(title, number+"-"+strings.ToLower(rand.Text()[:12]))}

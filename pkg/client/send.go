@@ -102,7 +102,8 @@ func (r *call) again(err error, try int) (wait time.Duration, again bool) {
 	return wait + rand.N(wait/4), again // #nosec G404 -- jitter is no secret
 }
 
-// repeatableAfter reports whether the request may be sent again after an error.
+// repeatableAfter reports whether the request may be sent again after an error. It notes
+// whether the error leaves it uncertain if a write was done.
 func (r *call) repeatableAfter(answer *Error) bool {
 	switch answer.Status {
 	case http.StatusTooManyRequests:

@@ -11,7 +11,7 @@ type Error struct {
 	Details []Detail
 	// RetryAfter, if positive, is sent as the header Retry-After, in whole seconds.
 	RetryAfter time.Duration
-	// Next, if not empty, says where a reader of a feed goes on.
+	// Next, if not empty, is the offset from which a reader of a feed can continue.
 	Next  string
 	Cause error
 }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// MaxLength is the maximum length of a slug.
+// MaxLength is the maximum length of a slug, also of one that pkg/requests accepts.
 const MaxLength = 100
 
 // Make returns a slug for a title: its words in the letters a to z and digits, with hyphens

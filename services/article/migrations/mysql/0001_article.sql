@@ -99,9 +99,9 @@ CREATE TABLE IF NOT EXISTS blog_article_word (
     PRIMARY KEY (word, article_id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
--- What the slugs of articles that are not deleted lead to: the current one of an article,
--- which blog_article has, too, and former ones. retired is 0 for the current one, and
--- otherwise the revision of the article that got another one.
+-- The slugs of articles that are not deleted: the current one, which blog_article has, too,
+-- and former ones, which still lead to the article. retired is 0 for the current one, and
+-- otherwise the revision with which the article got another one.
 CREATE TABLE IF NOT EXISTS blog_article_slug (
     slug       varchar(100)    NOT NULL,
     article_id bigint unsigned NOT NULL,
@@ -129,7 +129,7 @@ CREATE TABLE IF NOT EXISTS blog_client (
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- The feed of changes of the articles. A write adds its change to the outbox, in its
--- transaction. Whoever reads the feed moves changes to blog_article_change and gives them
+-- transaction. A reader of the feed moves changes to blog_article_change and gives them
 -- numbers, while the row of blog_article_sequence is locked; so writes don't wait for each
 -- other. Those of articles that were visible to everybody before or after have a number in
 -- the public feed, too. The epoch distinguishes this feed from that of another database.

@@ -22,7 +22,10 @@ type ETag struct {
 	// Version identifies the state of the object; letters, digits, - and _.
 	Version string
 	Shape   Shape
-	weak    bool
+	// Object is the id of the object, if it has addresses that may lead to another one later; 0
+	// otherwise. Two objects may have the same version.
+	Object uint64
+	weak   bool
 }
 
 // PageETag returns the weak entity tag of a page of objects. The versions identify
@@ -68,7 +71,11 @@ func describe(fields *strings.Builder, t reflect.Type) {
 
 // text returns the entity tag in a language.
 func (e ETag) text(language string) string {
-	tag := `"` + e.Version + "." + string(e.Shape) + "." + language + `"`
+	object := ""
+	if e.Object != 0 {
+		object = "-" + strconv.FormatUint(e.Object, 36)
+	}
+	tag := `"` + e.Version + "." + string(e.Shape) + object + "." + language + `"`
 	if e.weak {
 		return "W/" + tag
 	}
@@ -76,7 +83,7 @@ func (e ETag) text(language string) string {
 }
 
 // versionOf returns the version that an entity tag of an object names, whatever its
-// shape and language; "" if it is none.
+// shape, object and language; "" if it is none.
 func versionOf(tag string) string {
 	tag = original(tag)
 	parts := strings.Split(strings.TrimSuffix(strings.TrimPrefix(tag, `"`), `"`), ".")

@@ -47,6 +47,31 @@ func TestGetBySlug(t *testing.T) {
 	})
 }
 
+// What a client has of a slug is not taken for the article that has it now, though both
+// have the same version.
+func TestETagOfSlugThatMoved(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		for _, query := range []string{"", "?fields=title"} {
+			path := bySlug("moving") + query
+			first := s.create(t, fields{"title": "first", "slug": "moving", "tag_ids": []int{1}})
+			before := s.etag(t, path)
+			s.put(t, first.ID, fields{"slug": "moved"})
+			second := s.create(t, fields{"title": "second", "slug": "moving", "tag_ids": []int{1}})
+			now := s.etag(t, path)
+			version, _, _ := strings.Cut(before, ".")
+			require.Contains(t, now, version+".")
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				again := apitest.Case{Method: method, Path: path, Header: http.Header{"If-None-Match": {before}}}
+				require.Equal(t, http.StatusOK, s.Do(t, again).Status)
+			}
+			s.delete(t, first.ID)
+			change := apitest.Case{Method: http.MethodPatch, Path: at(second.ID), JSON: fields{"desc": "x"}, Header: http.Header{"If-Match": {now}}}
+			require.Equal(t, http.StatusOK, s.Do(t, change).Status)
+			s.delete(t, second.ID)
+		}
+	})
+}
+
 // Anonymous viewers see of an article what they see of it by its id.
 func TestGetBySlugIsBlind(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {

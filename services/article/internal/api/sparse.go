@@ -8,6 +8,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
 const (
@@ -68,9 +69,9 @@ func (s selection) shape() responses.Shape {
 	return shape.Only(s)
 }
 
-// etag returns the entity tag of an article.
-func (s selection) etag(a interface{ Version() string }) responses.ETag {
-	return responses.ETag{Version: a.Version(), Shape: s.shape()}
+// etag returns the entity tag of an article with these fields.
+func (s selection) etag(a *article.View) responses.ETag {
+	return responses.ETag{Version: a.Version(), Shape: s.shape(), Object: a.ID}
 }
 
 // GetFilter says what the response with an article has.

@@ -66,8 +66,10 @@ var (
 	encoder = responses.NewEncoder[Article]()
 )
 
-func etag(a interface{ Version() string }) responses.ETag {
-	return responses.ETag{Version: a.Version(), Shape: shape}
+// etag returns the entity tag of an article. It has the id: a slug may lead to another article
+// later, which may have the same version.
+func etag(a article.Article) responses.ETag {
+	return responses.ETag{Version: a.Version(), Shape: shape, Object: a.ID}
 }
 
 func viewer(c *gin.Context) article.Viewer {

@@ -66,6 +66,7 @@ func TestSettingsOfTheEnvironmentReachTheServices(t *testing.T) {
 			"ACHILLES_AUTH_KEYSFILE": filepath.Join(dir, "keys.yaml"),
 			"ACHILLES_LOG_LEVEL":     "debug", "ACHILLES_SERVER_REQUESTTIMEOUT": "9s", "ACHILLES_LIMITS_READPERSECOND": "7",
 			"ACHILLES_LIMITS_WRITEPERSECOND":     "1000",
+			"ACHILLES_LIMITS_SEARCHPERSECOND":    "200",
 			"ACHILLES_SERVER_CORSALLOWEDORIGINS": "http://localhost:*,http://127.0.0.1:*",
 		} {
 			require.Equal(t, want, variable(answer, name), name)

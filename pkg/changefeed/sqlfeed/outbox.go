@@ -186,7 +186,7 @@ func (o *Outbox) number(tx *gorm.DB, found batch, numbers Numbers) (Numbers, err
 	if _, err := db.Insert(tx, o.feed.Changes, columns, values...); err != nil {
 		return numbers, err
 	}
-	if _, err := db.Exec(tx, o.deletion()+" WHERE id IN (?"+marks(len(found.ids)-1)+")", found.ids...); err != nil {
+	if _, err := db.Exec(tx, "DELETE FROM "+db.Table(o.config.Table)+" WHERE id IN (?"+marks(len(found.ids)-1)+")", found.ids...); err != nil {
 		return numbers, err
 	}
 	set, setValues := o.feed.Last+" = ?", []any{numbers.Last}
@@ -195,16 +195,6 @@ func (o *Outbox) number(tx *gorm.DB, found batch, numbers Numbers) (Numbers, err
 	}
 	_, err := db.Exec(tx, "UPDATE "+db.Table(o.feed.Sequence)+" SET "+set+" WHERE id = 1", setValues...)
 	return numbers, err
-}
-
-// deletion returns a DELETE without its condition on the id. A scan of the table, which MySQL
-// prefers while the table is small, would wait for the writes that add changes.
-func (o *Outbox) deletion() string {
-	table := o.feed.DB.Table(o.config.Table)
-	if o.feed.DB.Dialect() == database.MySQL {
-		return "DELETE outbox FROM " + table + " AS outbox FORCE INDEX (PRIMARY)"
-	}
-	return "DELETE FROM " + table
 }
 
 // marks returns n more parameters of a list.

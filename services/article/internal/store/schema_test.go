@@ -124,6 +124,9 @@ func TestNoFullScan(t *testing.T) {
 				})
 			}
 		}
+		for _, title := range []string{"changed", "changed again"} { // so that there are changes to read
+			require.NoError(t, second(s.Update(t.Context(), 1, draft(title), nil)))
+		}
 		for name, work := range map[string]func() error{
 			"create": func() error { _, _, err := s.Create(t.Context(), draft("x", 7), withKey(rand.Text())); return err },
 			"get":    func() error { _, err := s.get(t.Context(), 1); return err },
@@ -137,13 +140,17 @@ func TestNoFullScan(t *testing.T) {
 				return errors.Join(err, second(s.Changes(t.Context(), article.Authenticated, changefeed.Offset{Sequence: 1}, 10)))
 			},
 			"last change": func() error { return second(s.LastChange(t.Context(), article.Anonymous)) },
-			"trim":        func() error { return second(s.TrimChanges(t.Context(), time.Now(), 10)) },
 			"apply":       func() error { return s.apply(t.Context(), put(2, 3, "x"), remove(3, 303), remove(4, 999)) },
 		} {
 			t.Run(name, func(t *testing.T) {
+				// The outbox is empty then. MariaDB deletes from so small a table by a scan.
+				require.NoError(t, second(s.LastChange(t.Context(), article.Anonymous)))
 				s.requireIndexes(t, work)
 			})
 		}
+		t.Run("trim", func(t *testing.T) { // last: it removes changes
+			s.requireIndexes(t, func() error { return second(s.TrimChanges(t.Context(), time.Now(), 10)) })
+		})
 	})
 }
 

@@ -212,7 +212,7 @@ func TestSearchesAgreeWithModel(t *testing.T) {
 			require.Equal(t, ids(rest[:min(page.Limit, len(rest))]), ids(seen.Articles), "%s %+v", description, page)
 			s.requirePages(t, description, filter, page, seen.Next, rest[min(page.Limit, len(rest)):])
 		}
-		require.Greater(t, some, repeats(2000))
+		require.Greater(t, some, repeats(1000))
 	})
 }
 
@@ -254,7 +254,7 @@ func TestSearchesEndEarly(t *testing.T) {
 				require.Subset(t, want, got, description)
 			}
 		}
-		require.Greater(t, early, repeats(100))
+		require.Greater(t, early, repeats(25))
 	})
 }
 

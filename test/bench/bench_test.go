@@ -141,9 +141,10 @@ func (d *dataset) scenarios(t *testing.T) []scenario {
 		{report.Service, report.NotModified, d.server, func() load.Exchange { return notModified(tags) }},
 	}
 	all = append(all, scenario{report.Service, report.Slug, d.server, func() load.Exchange { return getSlug(slugs) }})
+	all = append(all, scenario{report.Service, report.RSS, d.server, getRSS})
 	for _, other := range [][2]string{
 		{report.Ordered, articlesPath + "?order_by=title"}, {report.TagCloud, articlesPath + "/tags"},
-		{report.Changes, articlesPath + "/changes"}, {report.RSS, articlesPath + "/feed.rss"},
+		{report.Changes, articlesPath + "/changes"},
 	} {
 		body := read(t, d.addr, other[1])
 		all = append(all, scenario{report.Service, other[0], d.server, func() load.Exchange { return getSame(other[1], body) }})

@@ -164,6 +164,22 @@ func getSlug(slugs []string) load.Exchange {
 	}
 }
 
+// getRSS reads the RSS feed, which has 20 articles.
+func getRSS() load.Exchange {
+	return exchange{
+		func(to []byte) []byte { return appendGet(to, articlesPath+"/feed.rss", "") },
+		func(response *fasthttp.Response) error {
+			if response.StatusCode() != http.StatusOK {
+				return load.Status(response.StatusCode())
+			}
+			if n := bytes.Count(response.Body(), []byte("<item>")); n != 20 {
+				return fmt.Errorf("the feed has %d articles", n)
+			}
+			return nil
+		},
+	}
+}
+
 // getSame reads what is always the same.
 func getSame(path string, body []byte) load.Exchange {
 	return exchange{

@@ -57,6 +57,14 @@ const (
 	AtLeast TotalRelation = "gte" // counting ended there
 )
 
+// RelationOf returns the relation of a total that may be a lower bound.
+func RelationOf(atLeast bool) TotalRelation {
+	if atLeast {
+		return AtLeast
+	}
+	return Exact
+}
+
 // Empty is the data of a response without data.
 type Empty struct{}
 

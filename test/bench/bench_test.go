@@ -134,7 +134,8 @@ func (d *dataset) ceilings(t *testing.T) []scenario {
 // scenarios returns the reads of the service.
 func (d *dataset) scenarios(t *testing.T) []scenario {
 	t.Helper()
-	tags, slugs := entityTags(t, d.addr, min(1000, d.articles)), slugsOf(t, d.addr, min(1000, d.articles))
+	get := connect(t, d.addr)
+	tags, slugs := entityTagsAndSlugs(t, get, min(1000, d.articles))
 	all := []scenario{
 		d.get(d.server),
 		{report.Service, report.Hot, d.server, func() load.Exchange { return getArticle(zipfIDs(d.articles), corpus.CheckArticle) }},
@@ -146,7 +147,7 @@ func (d *dataset) scenarios(t *testing.T) []scenario {
 		{report.Ordered, articlesPath + "?order_by=title"}, {report.TagCloud, articlesPath + "/tags"},
 		{report.Changes, articlesPath + "/changes"},
 	} {
-		body := read(t, d.addr, other[1])
+		body := get(other[1]).Body
 		all = append(all, scenario{report.Service, other[0], d.server, func() load.Exchange { return getSame(other[1], body) }})
 	}
 	return append(all, d.lists()...)

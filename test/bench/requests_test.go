@@ -103,47 +103,34 @@ func notModified(tags []string) load.Exchange {
 	}
 }
 
-// entityTags returns those of the articles 1 to n.
-func entityTags(t *testing.T, addr string, n int) []string {
+// connect returns a function that reads from the service on one connection.
+func connect(t *testing.T, addr string) func(path string) process.Answer {
 	t.Helper()
 	conn, err := process.Dial(addr)
 	require.NoError(t, err)
-	defer func() { _ = conn.Close() }()
+	t.Cleanup(func() { _ = conn.Close() })
 	conn.Header = nil
-	var tags []string
-	for id := range n {
-		answer, err := conn.Ask("GET", articlePath(uint64(id+1)), nil) // #nosec G115 -- positive
+	return func(path string) process.Answer {
+		t.Helper()
+		answer, err := conn.Ask("GET", path, nil)
 		require.NoError(t, err)
-		require.NotEmpty(t, answer.Header.Get("ETag"))
-		tags = append(tags, answer.Header.Get("ETag"))
+		require.Equal(t, http.StatusOK, answer.Status, path)
+		return answer
 	}
-	return tags
 }
 
-// read returns the body of a response with status 200.
-func read(t *testing.T, addr, path string) []byte {
+// entityTagsAndSlugs returns those of the articles 1 to n.
+func entityTagsAndSlugs(t *testing.T, get func(path string) process.Answer, n int) (tags, slugs []string) {
 	t.Helper()
-	conn, err := process.Dial(addr)
-	require.NoError(t, err)
-	defer func() { _ = conn.Close() }()
-	conn.Header = nil
-	answer, err := conn.Ask("GET", path, nil)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, answer.Status, path)
-	return answer.Body
-}
-
-// slugsOf returns those of the articles 1 to n.
-func slugsOf(t *testing.T, addr string, n int) []string {
-	t.Helper()
-	var slugs []string
 	for id := range n {
+		answer := get(articlePath(uint64(id + 1))) // #nosec G115 -- positive
 		var article struct{ Data struct{ Slug string } }
-		require.NoError(t, json.Unmarshal(read(t, addr, articlePath(uint64(id+1))+"?fields=slug"), &article)) // #nosec G115 -- positive
+		require.NoError(t, json.Unmarshal(answer.Body, &article))
 		require.NotEmpty(t, article.Data.Slug)
-		slugs = append(slugs, article.Data.Slug)
+		require.NotEmpty(t, answer.Header.Get("ETag"))
+		tags, slugs = append(tags, answer.Header.Get("ETag")), append(slugs, article.Data.Slug)
 	}
-	return slugs
+	return tags, slugs
 }
 
 // getSlug reads the articles 1 to len(slugs) by their slugs.

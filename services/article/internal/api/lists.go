@@ -125,10 +125,7 @@ func (f *ListFilter) page(page requests.Page) (article.Page, error) {
 
 // pager returns the pager of a page.
 func (f *ListFilter) pager(page requests.Page, found *article.List) responses.Pager {
-	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total.Rows, TotalRelation: responses.Exact}
-	if found.Total.AtLeast {
-		pager.TotalRelation = responses.AtLeast
-	}
+	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total.Rows, TotalRelation: responses.RelationOf(found.Total.AtLeast)}
 	if next := found.Next; next != nil {
 		position := cursor.Position{ID: next.ID, Key: next.Title}
 		switch {

@@ -125,10 +125,7 @@ func (a *API) listTags(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.ListTagsFailed)
 		return
 	}
-	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total.Rows, TotalRelation: responses.Exact}
-	if found.Total.AtLeast {
-		pager.TotalRelation = responses.AtLeast
-	}
+	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total.Rows, TotalRelation: responses.RelationOf(found.Total.AtLeast)}
 	if found.Next != nil {
 		pager.Next = request.cursors().New(cursor.Position{ID: found.Next.ID, Key: request.key(*found.Next)})
 	}

@@ -154,19 +154,26 @@ func (f fixture) searchesReadFewRows(t *testing.T, rows int) {
 	} {
 		one.filter.Title = &one.title
 		for _, page := range []article.Page{{Limit: 10}, {Offset: 500, Limit: 100}} {
-			var found []article.Article
-			var total article.Total
-			read := rowsRead(t, f.db, func() {
-				var err error
-				found, total, err = f.List(t.Context(), one.filter, page)
-				require.NoError(t, err)
-			})
-			require.Equal(t, one.total, total, "%s %+v", one.title, one.filter)
-			require.Len(t, found, max(0, min(page.Limit, int(total.Rows)-page.Offset)), one.title)
-			assert.LessOrEqual(t, read, one.rows+10*page.Limit, "%s %+v %+v", one.title, one.filter, page)
-			t.Logf("%s %+v: %d rows", one.title, page, read)
+			f.requireSearch(t, one.title, one.filter, page, one.total, one.rows)
 		}
 	}
+}
+
+// requireSearch requires that a search has a total and its articles, and reads at most a
+// number of rows beside those of its page.
+func (f fixture) requireSearch(t *testing.T, text string, filter article.Filter, page article.Page, want article.Total, most int) {
+	t.Helper()
+	var found []article.Article
+	var total article.Total
+	read := rowsRead(t, f.db, func() {
+		var err error
+		found, total, err = f.List(t.Context(), filter, page)
+		require.NoError(t, err)
+	})
+	require.Equal(t, want, total, "%s %+v", text, filter)
+	require.Len(t, found, max(0, min(page.Limit, int(total.Rows)-page.Offset)), text)
+	assert.LessOrEqual(t, read, most+10*page.Limit, "%s %+v %+v", text, filter, page)
+	t.Logf("%s %+v: %d rows", text, page, read)
 }
 
 // fillFast inserts n articles, a multiple of 10,000, with their tags and some words, as fast as

@@ -26,11 +26,16 @@ func get(ctx context.Context, group *coalesce.Group[uint64, *article.Shared], id
 	if id > largestID { // would fail the query of others
 		return nil, errcode.New(errcode.ArticleNotFound)
 	}
-	found, ok, err := group.Get(ctx, id)
+	return found(ctx, group, id)
+}
+
+// found reads the article with a key, together with others that wait.
+func found[K comparable](ctx context.Context, group *coalesce.Group[K, *article.Shared], key K) (*article.Shared, error) {
+	a, ok, err := group.Get(ctx, key)
 	if err == nil && !ok {
 		err = errcode.New(errcode.ArticleNotFound)
 	}
-	return found, err
+	return a, err
 }
 
 const (

@@ -11,28 +11,19 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/coalesce"
 	"github.com/achilles-blog/achilles/pkg/database"
-	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 	"github.com/achilles-blog/achilles/services/article/internal/slug"
 )
 
 // GetBySlug implements article.Store. Calls that wait at the same time share a query.
 func (s *Store) GetBySlug(ctx context.Context, slug string) (*article.Shared, error) {
-	return getBySlug(ctx, s.bySlug, slug)
+	return found(ctx, s.bySlug, slug)
 }
 
 // GetBySlugWithoutContent implements article.Store. Calls that wait at the same time share
 // a query.
 func (s *Store) GetBySlugWithoutContent(ctx context.Context, slug string) (*article.Shared, error) {
-	return getBySlug(ctx, s.bySlugWithoutContent, slug)
-}
-
-func getBySlug(ctx context.Context, group *coalesce.Group[string, *article.Shared], slug string) (*article.Shared, error) {
-	found, ok, err := group.Get(ctx, slug)
-	if err == nil && !ok {
-		err = errcode.New(errcode.ArticleNotFound)
-	}
-	return found, err
+	return found(ctx, s.bySlugWithoutContent, slug)
 }
 
 // sharedBySlug returns a group that reads articles by their slugs, with a content expression.
@@ -143,11 +134,7 @@ func (s *Store) take(tx *gorm.DB, id uint64, name string) error {
 
 // claim claims a slug that leads to no article, and reports whether that was so.
 func (s *Store) claim(tx *gorm.DB, id uint64, name string) (done bool, err error) {
-	insert := "INSERT IGNORE INTO "
-	if s.db.Dialect() == database.SQLite {
-		insert = "INSERT OR IGNORE INTO "
-	}
-	return one(s.db.Exec(tx, insert+s.db.Table("article_slug")+" (slug, article_id) VALUES (?, ?)", name, id))
+	return one(s.db.Exec(tx, s.insertIgnore()+s.db.Table("article_slug")+" (slug, article_id) VALUES (?, ?)", name, id))
 }
 
 // reuse claims a former slug that meets a condition, and reports whether there was one. The

@@ -41,18 +41,22 @@ func appendEntries(entries []titleEntry, id uint64, grams []string) []titleEntry
 	return entries
 }
 
+// insertIgnore returns the beginning of an INSERT that leaves out rows whose keys exist.
+func (s *Store) insertIgnore() string {
+	if s.db.Dialect() == database.SQLite {
+		return "INSERT OR IGNORE INTO "
+	}
+	return "INSERT IGNORE INTO "
+}
+
 // addEntries inserts those of the entries that don't exist, and returns their number.
 func (s *Store) addEntries(tx *gorm.DB, entries []titleEntry) (added int64, err error) {
-	insert := "INSERT IGNORE INTO "
-	if s.db.Dialect() == database.SQLite {
-		insert = "INSERT OR IGNORE INTO "
-	}
 	for chunk := range slices.Chunk(entries, chunkSize) {
 		values := make([]any, 0, 2*len(chunk))
 		for _, e := range chunk {
 			values = append(values, e.id, e.gram)
 		}
-		done, err := s.db.Exec(tx, insert+s.db.Table("article_gram")+" (article_id, gram) VALUES (?, ?)"+strings.Repeat(", (?, ?)", len(chunk)-1), values...)
+		done, err := s.db.Exec(tx, s.insertIgnore()+s.db.Table("article_gram")+" (article_id, gram) VALUES (?, ?)"+strings.Repeat(", (?, ?)", len(chunk)-1), values...)
 		if err != nil {
 			return 0, err
 		}

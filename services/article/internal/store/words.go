@@ -73,17 +73,14 @@ func (s *Store) setWords(tx *gorm.DB, id uint64, words []search.Word) error {
 // number of those that were not in the index. The words are one value, which is cheaper than a
 // value for each of them.
 func (s *Store) insertWords(tx *gorm.DB, id uint64, words []search.Word, conflict onConflict) (added int64, err error) {
-	into := "INTO " + s.db.Table("article_word") + " (word, article_id, weight) "
-	statement := "INSERT " + into + wordRows + " ON DUPLICATE KEY UPDATE weight = VALUES(weight)"
-	switch sqlite := s.db.Dialect() == database.SQLite; {
-	case sqlite && conflict == keepWeight:
-		statement = "INSERT OR IGNORE " + into + wordRowsSQLite
-	case sqlite:
-		statement = "INSERT " + into + wordRowsSQLite + " ON CONFLICT (word, article_id) DO UPDATE SET weight = excluded.weight"
-	case conflict == keepWeight:
-		statement = "INSERT IGNORE " + into + wordRows
+	insert, rows, update := "INSERT INTO ", wordRows, " ON DUPLICATE KEY UPDATE weight = VALUES(weight)"
+	if s.db.Dialect() == database.SQLite {
+		rows, update = wordRowsSQLite, " ON CONFLICT (word, article_id) DO UPDATE SET weight = excluded.weight"
 	}
-	done, err := s.db.Exec(tx, statement, id, wordsJSON(words))
+	if conflict == keepWeight {
+		insert, update = s.insertIgnore(), ""
+	}
+	done, err := s.db.Exec(tx, insert+s.db.Table("article_word")+" (word, article_id, weight) "+rows+update, id, wordsJSON(words))
 	if err != nil {
 		return 0, err
 	}

@@ -4,9 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
-
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
@@ -42,17 +39,7 @@ func (f fixture) wordsReadFewRows(t *testing.T, rows int) {
 			}
 			for _, page := range []article.Page{{Limit: 10}, {Offset: 500, Limit: 100}} {
 				page.Order.By = by
-				var found []article.Article
-				var total article.Total
-				read := rowsRead(t, f.db, func() {
-					var err error
-					found, total, err = f.List(t.Context(), one.filter, page)
-					require.NoError(t, err)
-				})
-				require.Equal(t, one.total, total, "%s %+v", one.words, one.filter)
-				require.Len(t, found, max(0, min(page.Limit, int(total.Rows)-page.Offset)), one.words)
-				assert.LessOrEqual(t, read, one.rows+10*page.Limit, "%s %+v %+v", one.words, one.filter, page)
-				t.Logf("%s %+v: %d rows", one.words, page, read)
+				f.requireSearch(t, one.words, one.filter, page, one.total, one.rows)
 			}
 		}
 	}

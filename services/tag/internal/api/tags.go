@@ -233,10 +233,7 @@ func (a *API) listTags(c *gin.Context) {
 }
 
 func pagerOf(found *tag.List, page requests.Page, order tag.Order, cursors cursor.List) responses.Pager {
-	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total, TotalRelation: responses.Exact}
-	if found.AtLeast {
-		pager.TotalRelation = responses.AtLeast
-	}
+	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total, TotalRelation: responses.RelationOf(found.AtLeast)}
 	if found.More {
 		pager.Next = cursors.New(order.Position(found.Tags[len(found.Tags)-1]))
 	}

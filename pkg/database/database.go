@@ -138,6 +138,19 @@ func (db *DB) Timeout() time.Duration { return db.cfg.Timeout }
 // Table("tag") is blog_tag.
 func (db *DB) Table(name string) string { return db.cfg.TablePrefix + name }
 
+// Indexed is like Table, with an index that the planner must use, unless that is "". A
+// planner may prefer to scan the table, which reads all of it, and to sort what it has read.
+func (db *DB) Indexed(table, index string) string {
+	switch {
+	case index == "":
+		return db.Table(table)
+	case db.Dialect() == SQLite:
+		return db.Table(table) + " INDEXED BY " + db.Table(index)
+	default:
+		return db.Table(table) + " FORCE INDEX (" + db.Table(index) + ")"
+	}
+}
+
 // SQL returns the pool. Work on it has no timeout of its own, and its errors are
 // not classified.
 func (db *DB) SQL() *sql.DB { return db.sql }

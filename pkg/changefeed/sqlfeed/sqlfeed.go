@@ -26,6 +26,8 @@ type Feed struct {
 	// Changes is the table of changes, and Number its column of numbers. Rows in which that
 	// is null are no part of the feed. The table has the column created_at.
 	Changes, Number string
+	// Index is the index of Number, "" if that is the primary key.
+	Index string
 	// Sequence is the table with the row of the feed, and Last its column with the number of
 	// the newest change. Its column epoch has the epoch.
 	Sequence, Last string
@@ -106,7 +108,7 @@ func Read[E changefeed.Entry](f Feed, tx *gorm.DB, from changefeed.Offset, limit
 	}
 	found := changefeed.Changes[E]{Epoch: head.Epoch, Last: head.Last, Changes: []E{}}
 	torn := false
-	query := "SELECT " + f.Number + ", " + columns + " FROM " + f.DB.Table(f.Changes) + " WHERE " + f.Number + " > ? ORDER BY " + f.Number + " LIMIT ?"
+	query := "SELECT " + f.Number + ", " + columns + " FROM " + f.DB.Indexed(f.Changes, f.Index) + " WHERE " + f.Number + " > ? ORDER BY " + f.Number + " LIMIT ?"
 	err = f.DB.QueryIn(tx, query, []any{after, limit}, func(rows *sql.Rows) error {
 		entry, err := scan(rows)
 		torn = torn || err == nil && entry.Number() != after+1+uint64(len(found.Changes))

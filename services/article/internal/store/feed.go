@@ -39,7 +39,7 @@ type feedKey struct {
 func newFeed(s *Store) feed {
 	all := sqlfeed.Feed{DB: s.db, Changes: "article_change", Number: "sequence", Sequence: "article_sequence", Last: "value"}
 	public := all
-	public.Number, public.Last, public.EpochPrefix = "public_sequence", "public_value", "p"
+	public.Number, public.Index, public.Last, public.EpochPrefix = "public_sequence", "article_change_public", "public_value", "p"
 	outbox := sqlfeed.NewOutbox(all, sqlfeed.OutboxConfig{
 		Table: "article_outbox", Columns: []string{"article_id", "visible_before", "visible_after"},
 		Part: &public, InPart: "visible_before + visible_after > 0",

@@ -20,7 +20,7 @@ func (s *Store) FillSlugs(ctx context.Context) (filled int64, err error) {
 	for last, more := uint64(0), true; more; {
 		var rows []articleRow
 		if err := s.db.Read(ctx, func(db *gorm.DB) error {
-			return db.Raw("SELECT a.id, a.slug FROM "+s.indexed("article AS a", "article_is_deleted")+
+			return db.Raw("SELECT a.id, a.slug FROM "+s.db.Indexed("article AS a", "article_is_deleted")+
 				" WHERE a.is_deleted = 0 AND a.id > ? ORDER BY a.id LIMIT ?", last, readAtOnce).Scan(&rows).Error
 		}); err != nil {
 			return filled, err

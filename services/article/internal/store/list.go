@@ -144,15 +144,6 @@ func (stmt *statement) and(condition string, values ...any) {
 	stmt.values = append(stmt.values, values...)
 }
 
-// indexed returns a table with an index that the planner must use. If few articles are
-// deleted, it would scan the primary key instead, which has the contents.
-func (s *Store) indexed(table, index string) string {
-	if s.db.Dialect() == database.SQLite {
-		return s.db.Table(table) + " INDEXED BY " + s.db.Table(index)
-	}
-	return s.db.Table(table) + " FORCE INDEX (" + s.db.Table(index) + ")"
-}
-
 // page returns the query of the articles whose ids a query selects, with their tags and the
 // total of another query, in one statement, so that they agree with each other. Without that
 // query, the total is 0. Without an article there is one row, with the total.

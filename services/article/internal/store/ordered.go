@@ -157,7 +157,7 @@ func (s *Store) parts(key listKey, tags []uint64) (parts []statement, id string)
 		tagIndex = "article_tag_tag"
 	}
 	for _, tag := range tags {
-		part := statement{"SELECT article_id AS id FROM " + s.indexed("article_tag", tagIndex) + " WHERE tag_id = ?", []any{tag}}
+		part := statement{"SELECT article_id AS id FROM " + s.db.Indexed("article_tag", tagIndex) + " WHERE tag_id = ?", []any{tag}}
 		if !key.anyState {
 			part.and("article_state = ?", key.state)
 		}
@@ -169,16 +169,16 @@ func (s *Store) parts(key listKey, tags []uint64) (parts []statement, id string)
 	case len(tags) > 0:
 		return parts, "article_id"
 	case column == "" && key.anyState:
-		return []statement{{text: "SELECT id FROM " + s.indexed("article", "article_is_deleted") + " WHERE is_deleted = 0"}}, "id"
+		return []statement{{text: "SELECT id FROM " + s.db.Indexed("article", "article_is_deleted") + " WHERE is_deleted = 0"}}, "id"
 	case column == "":
-		return []statement{{"SELECT id FROM " + s.indexed("article", "article_is_deleted_state") + " WHERE is_deleted = 0 AND state = ?", []any{key.state}}}, "id"
+		return []statement{{"SELECT id FROM " + s.db.Indexed("article", "article_is_deleted_state") + " WHERE is_deleted = 0 AND state = ?", []any{key.state}}}, "id"
 	}
 	states := []article.State{key.state}
 	if key.anyState {
 		states = []article.State{article.Disabled, article.Enabled}
 	}
 	for _, state := range states {
-		part := statement{"SELECT id, " + column + " AS k FROM " + s.indexed("article", index) + " WHERE is_deleted = 0 AND state = ?", []any{state}}
+		part := statement{"SELECT id, " + column + " AS k FROM " + s.db.Indexed("article", index) + " WHERE is_deleted = 0 AND state = ?", []any{state}}
 		key.interval().conditions(&part, column)
 		parts = append(parts, part)
 	}

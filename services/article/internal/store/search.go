@@ -180,7 +180,7 @@ func (r *searcher) choose() (ok bool, err error) {
 	var known []candidates
 	for _, tag := range r.key.allTags.ids() {
 		known = append(known, candidates{
-			table: statement{text: r.indexed("article_tag AS c", "article_tag_tag")}, id: "c.article_id", key: statement{"c.tag_id = ?", []any{tag}},
+			table: statement{text: r.db.Indexed("article_tag AS c", "article_tag_tag")}, id: "c.article_id", key: statement{"c.tag_id = ?", []any{tag}},
 		})
 	}
 	for _, word := range r.words {

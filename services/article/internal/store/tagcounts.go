@@ -137,7 +137,7 @@ func (s *Store) tagsByName(key tagsKey) statement {
 	if key.after.id != 0 {
 		s.behind(&page, article.Order{Ascending: key.ascending}, entry{key.after.id, key.after.name}, "name", "id")
 	}
-	page.text = "SELECT id, name, state FROM " + s.indexed("tag_projection", index) + " WHERE " + page.text + orderBy + " LIMIT ? OFFSET ?"
+	page.text = "SELECT id, name, state FROM " + s.db.Indexed("tag_projection", index) + " WHERE " + page.text + orderBy + " LIMIT ? OFFSET ?"
 	page.values = append(page.values, key.limit+1, key.offset)
 	return withTotal(s.visibleTags(key, maxCounted+1), s.tagCounts(key, page), orderBy)
 }
@@ -146,7 +146,7 @@ func (s *Store) tagsByName(key tagsKey) statement {
 func (s *Store) rankedTags(key tagsKey) statement {
 	visible, table := key.visible(), s.db.Table("tag_projection")
 	if key.viewer == article.Anonymous {
-		table = s.indexed("tag_projection", "tag_projection_state")
+		table = s.db.Indexed("tag_projection", "tag_projection_state")
 	}
 	page := s.tagCounts(key, statement{
 		"SELECT id, name, state FROM " + table + " WHERE " + visible.text + " ORDER BY id LIMIT ?", append(visible.values, maxRanked),

@@ -17,7 +17,9 @@ type titleEntry struct {
 }
 
 // titles returns the index that has the titles, with an alias.
-func (s *Store) titles(alias string) string { return s.indexed("article AS "+alias, "article_title") }
+func (s *Store) titles(alias string) string {
+	return s.db.Indexed("article AS "+alias, "article_title")
+}
 
 // indexTitle changes the entries of an article from those of one title to those of
 // another one. A title is "" if the article doesn't exist.

@@ -135,7 +135,7 @@ func (s *Store) selected(key listKey, columns string) statement {
 	case key.hasState:
 		index = "tag_is_deleted_state"
 	}
-	stmt := condition.within("SELECT "+columns+" FROM "+s.indexed("tag", index)+" WHERE ", "")
+	stmt := condition.within("SELECT "+columns+" FROM "+s.db.Indexed("tag", index)+" WHERE ", "")
 	if key.prefix != "" {
 		stmt = withPrefix(stmt, key.prefix)
 	}
@@ -143,18 +143,6 @@ func (s *Store) selected(key listKey, columns string) statement {
 		stmt = stmt.then(" AND state = ?", key.state)
 	}
 	return stmt
-}
-
-// indexed returns a table with an index that the planner must use, if it is not "".
-func (s *Store) indexed(table, index string) string {
-	switch {
-	case index == "":
-		return s.db.Table(table)
-	case s.db.Dialect() == database.SQLite:
-		return s.db.Table(table) + " INDEXED BY " + s.db.Table(index)
-	default:
-		return s.db.Table(table) + " FORCE INDEX (" + s.db.Table(index) + ")"
-	}
 }
 
 // withPrefix returns a query with the condition that names begin with a text. Names are

@@ -34,7 +34,8 @@ func write(t *testing.T, repeat bool) *ledgers {
 	return l
 }
 
-// run runs a load on real services, and waits until the tag read model is complete.
+// run runs a load on real services, and waits until the tag read model is complete and each
+// change is in the feed.
 func (l *ledgers) run(t *testing.T, repeat bool) {
 	t.Helper()
 	if testing.Short() {
@@ -61,6 +62,11 @@ func (l *ledgers) run(t *testing.T, repeat bool) {
 	require.Zero(t, result.Failed, result.Failures)
 	l.results = map[string][]load.Result{"run": {result}}
 	process.Await(t, "the tag read model", func() bool { return l.compare(t, l.tags, l.articles).ReadModelDiffers == 0 })
+	process.Await(t, "an empty outbox", func() bool {
+		var waiting int
+		require.NoError(t, l.articles.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM blog_article_outbox").Scan(&waiting))
+		return waiting == 0
+	})
 }
 
 func open(t *testing.T, cfg database.Config) *sql.DB {
@@ -122,7 +128,10 @@ func TestLedger(t *testing.T) {
 		{"tag that differs in the read model", "", "UPDATE blog_tag_projection SET name = 'other' ORDER BY id LIMIT 1", func(l *report.Ledger) { l.ReadModelDiffers++ }},
 		{"tag that is only in the read model", "", "INSERT INTO blog_tag_projection (id, name, state) VALUES (1000000, 'more', 1)", func(l *report.Ledger) { l.ReadModelDiffers++ }},
 		{"wrong counter", "", "UPDATE blog_article_count SET value = value + 1 ORDER BY tag_id LIMIT 1", func(l *report.Ledger) { l.CountersDiffer++ }},
-		{"missing change", "", "DELETE FROM blog_article_outbox ORDER BY id LIMIT 1", func(l *report.Ledger) { l.FeedDiffers++ }},
+		{"missing change", "", "DELETE FROM blog_article_change WHERE article_id = (SELECT MIN(id) FROM blog_article WHERE is_deleted = 0) ORDER BY sequence LIMIT 1",
+			func(l *report.Ledger) { l.FeedDiffers += 2 }}, // of the article, and of all
+		{"change in the outbox that nobody made", "", "INSERT INTO blog_article_outbox (created_at, article_id, visible_before, visible_after) SELECT NOW(), MIN(id), 1, 1 FROM blog_article WHERE is_deleted = 0",
+			func(l *report.Ledger) { l.FeedDiffers++ }},
 		{"change with a number too high", "", "UPDATE blog_article_sequence SET value = value + 1", func(l *report.Ledger) { l.FeedDiffers++ }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

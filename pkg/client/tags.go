@@ -135,17 +135,12 @@ func create[T any](ctx context.Context, c *Client, base, path string, body any, 
 	if err != nil {
 		return none, err
 	}
-	return object[T](ctx, c, newCreation(base, path, encoded, options))
-}
-
-// newCreation returns a POST with a key.
-func newCreation(base, path string, body []byte, options []Option) *call {
-	request := newCall(http.MethodPost, base, path, body, options...)
+	request := newCall(http.MethodPost, base, path, encoded, options...)
 	if request.header.Get(keyHeader) == "" {
 		request.header.Set(keyHeader, newKey())
 	}
 	request.repeatable = true
-	return request
+	return object[T](ctx, c, request)
 }
 
 func patch[T any](ctx context.Context, c *Client, base, path string, body any, options []Option) (T, error) {
@@ -162,7 +157,7 @@ func patch[T any](ctx context.Context, c *Client, base, path string, body any, o
 // remove deletes an object. If an earlier try may have deleted it, it need not exist.
 func (c *Client) remove(ctx context.Context, request *call) error {
 	_, err := c.do(ctx, request, &envelope{})
-	if request.uncertain && (errors.Is(err, TagNotFound) || errors.Is(err, ArticleNotFound) || errors.Is(err, FileNotFound)) {
+	if request.uncertain && (errors.Is(err, TagNotFound) || errors.Is(err, ArticleNotFound)) {
 		return nil
 	}
 	return err

@@ -3,7 +3,6 @@ package sqlfeed
 import (
 	"context"
 	"database/sql"
-	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -50,15 +49,9 @@ func NewOutbox(feed Feed, config OutboxConfig) *Outbox {
 	return o
 }
 
-// Add adds changes in the transaction of their writes. values has one value for each of
-// Columns, change after change.
+// Add adds a change in the transaction of its write.
 func (o *Outbox) Add(tx *gorm.DB, values ...any) error {
-	columns := append([]string{"created_at"}, o.config.Columns...)
-	var rows []any
-	for change := range slices.Chunk(values, len(o.config.Columns)) {
-		rows = append(append(rows, tx.NowFunc()), change...)
-	}
-	_, err := o.feed.DB.Insert(tx, o.config.Table, columns, rows...)
+	_, err := o.feed.DB.Insert(tx, o.config.Table, append([]string{"created_at"}, o.config.Columns...), append([]any{tx.NowFunc()}, values...)...)
 	return err
 }
 

@@ -3,7 +3,6 @@ package article
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
@@ -25,7 +24,9 @@ func NewService(store Store, catchUp func(context.Context) error, maxContentByte
 // Create creates an article, enabled unless the draft has another state. See
 // Store.Create for key and replayed.
 func (s *Service) Create(ctx context.Context, draft Draft, key idempotency.Key) (created Article, replayed bool, err error) {
-	draft.setDefaults()
+	if draft.State == nil {
+		draft.State = new(Enabled)
+	}
 	err = s.write(ctx, draft, func(draft Draft) (err error) {
 		created, replayed, err = s.store.Create(ctx, draft, key)
 		return err
@@ -104,17 +105,20 @@ func ids(articles []Article) []uint64 {
 // List returns a page of the articles that the viewer may see, without their content,
 // and their total number.
 func (s *Service) List(ctx context.Context, viewer Viewer, filter Filter, page Page) (*List, error) {
-	if viewer == Anonymous && filter.State != nil && *filter.State != Enabled {
-		return nil, ErrUnauthenticated
+	if viewer == Anonymous {
+		if filter.State != nil && *filter.State != Enabled {
+			return nil, ErrUnauthenticated
+		}
+		filter.State, filter.TagEnabled = new(Enabled), true
 	}
-	found, err := s.store.List(ctx, filter.For(viewer), page)
+	found, err := s.store.List(ctx, filter, page)
 	if err != nil {
 		return nil, err
 	}
 	return found.View(viewer), nil
 }
 
-// Newest returns the articles that were published last, of those that everybody may see, at most limit: all, or those
+// Newest returns the newest articles that everybody may see, at most limit: all, or those
 // with a tag of the given name. If there is no such tag, or it is disabled, the error is
 // errcode.TagNotFound.
 func (s *Service) Newest(ctx context.Context, tag *string, limit int) (*List, error) {
@@ -129,19 +133,7 @@ func (s *Service) Newest(ctx context.Context, tag *string, limit int) (*List, er
 		}
 		filter.AnyTag = []uint64{found.ID}
 	}
-	return s.List(ctx, Anonymous, filter, Page{Order: Order{By: ByPublished}, Limit: limit})
-}
-
-// Export calls use for each article behind an id as the viewer sees it, in the order of the
-// ids; see Store.Export.
-func (s *Service) Export(ctx context.Context, viewer Viewer, after uint64, limit time.Duration, use func(Article) error) error {
-	return s.store.Export(ctx, viewer, after, limit, func(a Article) error {
-		seen, ok := a.visible(viewer)
-		if !ok {
-			return nil
-		}
-		return use(seen)
-	})
+	return s.List(ctx, Anonymous, filter, Page{Limit: limit})
 }
 
 // Update replaces the fields that the draft has.
@@ -164,31 +156,16 @@ func (s *Service) write(ctx context.Context, draft Draft, try func(Draft) error)
 	if err := draft.normalize(s.maxContentBytes); err != nil {
 		return err
 	}
-	err := (&tagReader{catchUp: s.catchUp}).write(ctx, func() error { return try(draft) })
+	err := try(draft)
 	var unknown *UnknownTagsError
-	if errors.As(err, &unknown) {
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	if err := s.catchUp(ctx); err != nil {
+		return err
+	}
+	if err = try(draft); errors.As(err, &unknown) {
 		return unknown.coded()
 	}
 	return err
-}
-
-// tagReader does writes of one request, for which it updates the read model of the tags at
-// most once.
-type tagReader struct {
-	catchUp func(context.Context) error
-	done    bool
-}
-
-// write calls try, and once more if a tag is unknown until the read model is updated.
-func (r *tagReader) write(ctx context.Context, try func() error) error {
-	err := try()
-	var unknown *UnknownTagsError
-	if r.done || !errors.As(err, &unknown) {
-		return err
-	}
-	if err := r.catchUp(ctx); err != nil {
-		return err
-	}
-	r.done = true
-	return try()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/achilles-blog/achilles/pkg/coalesce"
 )
@@ -32,8 +31,6 @@ type TagList struct {
 	Total Total
 	// Next is the tag behind which the list goes on, nil if it ends here.
 	Next *TagCount
-	// Until is like List.Until.
-	Until time.Time
 	// Encodings has the responses that are made from it.
 	Encodings coalesce.Memo[string, []byte]
 

@@ -23,7 +23,9 @@ func NewService(store Store, feed *changefeed.Watcher) *Service {
 // Create creates a tag, enabled unless the draft has another state. See
 // Store.Create for key and replayed.
 func (s *Service) Create(ctx context.Context, draft Draft, key idempotency.Key) (created Tag, replayed bool, err error) {
-	draft.setDefaults()
+	if draft.State == nil {
+		draft.State = new(Enabled)
+	}
 	created, replayed, err = s.store.Create(ctx, draft, key)
 	return created, replayed, s.notify(err)
 }

@@ -204,6 +204,11 @@ func (c *Client) describe(t testing.TB, one Case, request *http.Request, body []
 }
 
 func (c *Client) checkRequest(input *openapi3filter.RequestValidationInput, body []byte) error {
+	if strings.HasPrefix(input.Request.Header.Get("Content-Type"), "multipart/") { // of files of any type
+		options := *c.options
+		options.ExcludeRequestBody = true
+		input.Options = &options
+	}
 	if err := openapi3filter.ValidateRequest(input.Request.Context(), input); err != nil {
 		return err
 	}
@@ -222,7 +227,7 @@ func (c *Client) checkRequest(input *openapi3filter.RequestValidationInput, body
 
 func (c *Client) checkResponse(input *openapi3filter.RequestValidationInput, result *Result) error {
 	options := *c.options
-	options.ExcludeResponseBody = isFeed(result.Header.Get("Content-Type"))
+	options.ExcludeResponseBody = isOpaque(result.Header.Get("Content-Type"))
 	response := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: input, Status: result.Status, Header: result.Header, Options: &options,
 	}

@@ -147,7 +147,7 @@ func TestDo(t *testing.T) {
 		"standard headers":                      {answer(201, `{"id":1,"name":"a"}`, "Location", "/", "Connection", "close"), post(object{"name": "a"}), ""},
 		"undescribed status":                    {answer(500, `{"code":1}`), apitest.Case{Path: "/pets"}, "status is not supported"},
 		"body without a description":            {answer(200, `{}`), apitest.Case{Method: "DELETE", Path: "/pets/1"}, "status is not supported"},
-		"plain text instead of JSON":            {answer(404, `no such page`, "Content-Type", "text/plain"), apitest.Case{Method: "DELETE", Path: "/pets/1"}, "Content-Type"},
+		"plain text instead of JSON":            {answer(404, `no such page`, "Content-Type", "text/plain"), apitest.Case{Method: "DELETE", Path: "/pets/1"}, `the content type "text/plain" is not described`},
 		"redirect":                              {answer(302, "", "Location", "/elsewhere"), apitest.Case{Path: "/pets"}, "status 302"},
 	}
 	for name, c := range cases {

@@ -16,11 +16,11 @@ const (
 	feedType = "application/feed+json"
 )
 
-// isFeed reports whether a body is a feed for feed readers, whose content the description
-// leaves to their specifications.
-func isFeed(contentType string) bool {
+// isOpaque reports whether a body is a feed for feed readers or a file, whose content the
+// description leaves to their specifications.
+func isOpaque(contentType string) bool {
 	kind, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (kind == "application/rss+xml" || kind == "application/atom+xml" || kind == feedType)
+	return err == nil && (kind == feedType || kind != "application/json" && !strings.HasSuffix(kind, "+json"))
 }
 
 // onlyDescribed returns an error for fields that are not in the schema. OpenAPI itself

@@ -17,16 +17,20 @@ type Article struct {
 	Slug          string `json:"slug"`
 	Desc          string `json:"desc"`
 	CoverImageURL string `json:"cover_image_url"`
+	// CoverFileID is the uploaded file that is the cover, nil for none.
+	CoverFileID *uint64 `json:"cover_file_id"`
 	// Content is "" in lists, unless ArticleFilter.Content is set.
 	Content string `json:"content"`
 	// ContentOmitted reports that a page had no room for the content: read the article.
 	ContentOmitted bool         `json:"content_omitted"`
 	State          State        `json:"state"`
 	Tags           []ArticleTag `json:"tags"`
-	CreatedAt      time.Time    `json:"created_at"`
-	CreatedBy      string       `json:"created_by"`
-	UpdatedAt      time.Time    `json:"updated_at"`
-	UpdatedBy      string       `json:"updated_by"`
+	// PublishAt is the time from which on everybody sees the article, unless it is disabled.
+	PublishAt time.Time `json:"publish_at"`
+	CreatedAt time.Time `json:"created_at"`
+	CreatedBy string    `json:"created_by"`
+	UpdatedAt time.Time `json:"updated_at"`
+	UpdatedBy string    `json:"updated_by"`
 	// ETag is that of an article which was read or written by itself; "" for one of a list.
 	// See IfMatch and IfNoneMatch.
 	ETag string `json:"-"`
@@ -42,13 +46,16 @@ type ArticleTag struct {
 // NewArticle is an article to create. It is enabled if State is nil. Without a Slug the
 // service makes one.
 type NewArticle struct {
-	Title         string   `json:"title"`
-	Slug          string   `json:"slug,omitempty"`
-	Desc          string   `json:"desc,omitempty"`
-	CoverImageURL string   `json:"cover_image_url,omitempty"`
-	Content       string   `json:"content,omitempty"`
-	State         *State   `json:"state,omitempty"`
-	TagIDs        []uint64 `json:"tag_ids,omitempty"`
+	Title         string `json:"title"`
+	Slug          string `json:"slug,omitempty"`
+	Desc          string `json:"desc,omitempty"`
+	CoverImageURL string `json:"cover_image_url,omitempty"`
+	CoverFileID   uint64 `json:"cover_file_id,omitempty"` // 0 for none
+	Content       string `json:"content,omitempty"`
+	State         *State `json:"state,omitempty"`
+	// PublishAt is the time at which the article is published; nil for now.
+	PublishAt *time.Time `json:"publish_at,omitempty"`
+	TagIDs    []uint64   `json:"tag_ids,omitempty"`
 }
 
 // ArticleUpdate is a change of an article; what is nil stays as it is.
@@ -57,8 +64,11 @@ type ArticleUpdate struct {
 	Slug          *string `json:"slug,omitempty"`
 	Desc          *string `json:"desc,omitempty"`
 	CoverImageURL *string `json:"cover_image_url,omitempty"`
+	CoverFileID   *uint64 `json:"cover_file_id,omitempty"` // 0 removes it
 	Content       *string `json:"content,omitempty"`
 	State         *State  `json:"state,omitempty"`
+	// PublishAt is the time at which the article is published.
+	PublishAt *time.Time `json:"publish_at,omitempty"`
 	// TagIDs are all tags of the article afterwards.
 	TagIDs *[]uint64 `json:"tag_ids,omitempty"`
 }
@@ -71,10 +81,11 @@ type ArticleFilter struct {
 	Title     string // contained in the title, regardless of case
 	Words     string // all of them in title, description or content
 	State     *State
-	// Created and updated at or after From, and before To.
-	CreatedFrom, CreatedTo, UpdatedFrom, UpdatedTo time.Time
-	// OrderBy is id, created_at, updated_at or title, or one of these after "-" for
-	// descending. Without it the newest article is the first, or the best match of Words.
+	// Created, updated and published at or after From, and before To.
+	CreatedFrom, CreatedTo, UpdatedFrom, UpdatedTo, PublishedFrom, PublishedTo time.Time
+	// OrderBy is id, created_at, updated_at, published_at or title, or one of these after "-"
+	// for descending. Without it the article that was published last is the first, or the best
+	// match of Words.
 	OrderBy string
 	// Fields, if not empty, are the only fields that the articles have, by their names in
 	// JSON.
@@ -92,6 +103,7 @@ func (f ArticleFilter) query() url.Values {
 	set(query, "q", f.Words)
 	for name, at := range map[string]time.Time{
 		"created_from": f.CreatedFrom, "created_to": f.CreatedTo, "updated_from": f.UpdatedFrom, "updated_to": f.UpdatedTo,
+		"published_from": f.PublishedFrom, "published_to": f.PublishedTo,
 	} {
 		if !at.IsZero() {
 			query.Set(name, at.UTC().Format(time.RFC3339Nano))

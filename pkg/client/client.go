@@ -38,7 +38,8 @@ type Config struct {
 	Language string
 	// HTTP sends the requests. By default it has its own connections.
 	HTTP *http.Client
-	// Timeout is that of each try of a request; 30 s if it is 0. The context of a call
+	// Timeout is that of each try of a request; 30 s if it is 0. Uploads and downloads have
+	// 70 s at least. The context of a call
 	// limits all its tries together.
 	Timeout time.Duration
 	// MaxRetries is the maximum number of repeats of a request; 4 if it is 0, none if it is

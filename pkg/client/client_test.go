@@ -427,3 +427,30 @@ func TestInvalidConfigs(t *testing.T) {
 	_, err := client.New(client.Config{TagURL: "http://a", ArticleURL: "https://b/c/"})
 	require.NoError(t, err)
 }
+
+// A batch is sent again, with its key, while the service has no time for all objects.
+func TestUnfinishedBatchIsRepeated(t *testing.T) {
+	results := func(second string) answer {
+		return answer{status: 200, body: `{"code":0,"data":{"failed":1,"results":[{"index":0,"code":0,"replayed":true,"data":{"id":1,"name":"a"}},` + second + `]}}`}
+	}
+	unfinished, finished := results(`{"index":1,"code":10000014,"msg":"temporarily unavailable"}`), results(`{"index":1,"code":0,"data":{"id":2,"name":"b"}}`)
+	names := []client.NewTag{{Name: "a"}, {Name: "b"}}
+	inBubble(t, func(t *testing.T) {
+		s := &service{answers: []answer{unfinished, unfinished, finished}}
+		created, err := s.client(t).CreateEachTag(t.Context(), names)
+		require.NoError(t, err)
+		require.Equal(t, []client.BatchResult[client.Tag]{{Created: client.Tag{ID: 1, Name: "a"}, Replayed: true}, {Created: client.Tag{ID: 2, Name: "b"}}}, created)
+		require.Len(t, s.seen, 3)
+		for _, request := range s.seen {
+			require.Equal(t, s.seen[0].Header.Get("Idempotency-Key"), request.Header.Get("Idempotency-Key"))
+		}
+		require.GreaterOrEqual(t, s.times[1].Sub(s.times[0]), time.Second)
+	})
+	inBubble(t, func(t *testing.T) {
+		s := &service{answers: []answer{unfinished}}
+		created, err := s.client(t, func(c *client.Config) { c.MaxRetries = -1 }).CreateEachTag(t.Context(), names)
+		require.NoError(t, err)
+		require.NoError(t, created[0].Err)
+		require.ErrorIs(t, created[1].Err, client.Unavailable)
+	})
+}

@@ -39,6 +39,9 @@ const (
 	ArticleNotFound    = Code(errcode.ArticleNotFound)
 	UnknownTags        = Code(errcode.UnknownTags)
 	SlugTaken          = Code(errcode.SlugTaken)
+	TooManyScheduled   = Code(errcode.TooManyScheduled)
+	FileNotFound       = Code(errcode.FileNotFound)
+	FileInUse          = Code(errcode.FileInUse)
 )
 
 // Errors of a Client that are not of the type *Error.

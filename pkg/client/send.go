@@ -23,6 +23,12 @@ type call struct {
 	// repeatable reports that the request may be sent again whatever became of it.
 	repeatable   bool
 	withoutToken bool
+	// timeout, if not 0, is the minimum of that of a try.
+	timeout time.Duration
+	// to, if not nil, gets the content of a successful response, of which written bytes have
+	// been written.
+	to      io.Writer
+	written int64
 	// uncertain reports that an earlier try was answered with 503, after which a write may
 	// have been done or not.
 	uncertain bool
@@ -141,7 +147,7 @@ func (c *Client) try(ctx context.Context, request *call, into *envelope) (http.H
 }
 
 func (c *Client) once(ctx context.Context, r *call, token string, into *envelope) (http.Header, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, max(c.config.Timeout, r.timeout))
 	defer cancel()
 	target := r.base + r.path
 	if len(r.query) > 0 {
@@ -154,6 +160,9 @@ func (c *Client) once(ctx context.Context, r *call, token string, into *envelope
 	request.Header = r.header.Clone()
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("Locale", c.config.Language)
+	if r.to != nil {
+		r.resume(request.Header)
+	}
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -162,6 +171,9 @@ func (c *Client) once(ctx context.Context, r *call, token string, into *envelope
 		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
+	if r.to != nil && (response.StatusCode == http.StatusOK || response.StatusCode == http.StatusPartialContent) {
+		return response.Header, r.download(response)
+	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, c.config.MaxResponse+1))
 	switch {
 	case err != nil:

@@ -135,12 +135,17 @@ func create[T any](ctx context.Context, c *Client, base, path string, body any, 
 	if err != nil {
 		return none, err
 	}
-	request := newCall(http.MethodPost, base, path, encoded, options...)
+	return object[T](ctx, c, newCreation(base, path, encoded, options))
+}
+
+// newCreation returns a POST with a key.
+func newCreation(base, path string, body []byte, options []Option) *call {
+	request := newCall(http.MethodPost, base, path, body, options...)
 	if request.header.Get(keyHeader) == "" {
 		request.header.Set(keyHeader, newKey())
 	}
 	request.repeatable = true
-	return object[T](ctx, c, request)
+	return request
 }
 
 func patch[T any](ctx context.Context, c *Client, base, path string, body any, options []Option) (T, error) {
@@ -157,7 +162,7 @@ func patch[T any](ctx context.Context, c *Client, base, path string, body any, o
 // remove deletes an object. If an earlier try may have deleted it, it need not exist.
 func (c *Client) remove(ctx context.Context, request *call) error {
 	_, err := c.do(ctx, request, &envelope{})
-	if request.uncertain && (errors.Is(err, TagNotFound) || errors.Is(err, ArticleNotFound)) {
+	if request.uncertain && (errors.Is(err, TagNotFound) || errors.Is(err, ArticleNotFound) || errors.Is(err, FileNotFound)) {
 		return nil
 	}
 	return err

@@ -257,6 +257,24 @@ func (db *DB) Snapshot(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	})
 }
 
+// LongSnapshot is like Snapshot, for many short queries between which the caller does something
+// else, such as writing to a client that may be slow. limit is its timeout; each query is still
+// limited to Config.Timeout. While it runs, the server keeps all former versions of rows that
+// change.
+func (db *DB) LongSnapshot(ctx context.Context, limit time.Duration, fn func(tx *gorm.DB) error) error {
+	return db.WithTimeout(limit).run(ctx, "long snapshot", func(ctx context.Context) error {
+		return db.Gorm(ctx).Connection(func(conn *gorm.DB) error {
+			if db.Dialect() == MySQL {
+				if err := conn.Exec(idleTransactions(limit)).Error; err != nil {
+					return err
+				}
+				defer resetIdleTransactions(ctx, conn)
+			}
+			return conn.Transaction(fn, &sql.TxOptions{ReadOnly: true})
+		})
+	})
+}
+
 // InTx runs fn in a transaction that writes, and commits it unless fn returns an
 // error. Timeout and errors are those of Read. After a deadlock or another conflict
 // with a concurrent transaction, also one that fn reports by ErrRetry, it rolls back and

@@ -190,6 +190,50 @@ func TestSnapshotIsConsistent(t *testing.T) {
 	})
 }
 
+func TestLongSnapshot(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		withNotes(t, cfg)
+		cfg.MaxOpenConns, cfg.MaxIdleConns = 1, 1
+		db, other := dbtest.Open(t, cfg), dbtest.Open(t, cfg)
+		idle := func(tx *gorm.DB) string {
+			var found []struct{ Name, Value string }
+			if db.Dialect() == database.MySQL { // MariaDB; MySQL has no such variable
+				require.NoError(t, tx.Raw("SHOW VARIABLES LIKE 'idle_transaction_timeout'").Scan(&found).Error)
+			}
+			return fmt.Sprint(found)
+		}
+		before := idle(db.Gorm(t.Context()))
+		ctx, cancel := context.WithCancel(t.Context())
+		for name, end := range map[string]func() error{
+			"done":     func() error { return nil },
+			"failed":   func() error { return errors.New("failed") },
+			"canceled": func() error { cancel(); return ctx.Err() },
+		} {
+			err := db.LongSnapshot(ctx, 77*time.Second, func(tx *gorm.DB) error {
+				var before, after int64
+				require.NoError(t, tx.Model(&note{}).Count(&before).Error)
+				require.NoError(t, insert(t.Context(), other, name), "readers do not block writers")
+				require.NoError(t, tx.Model(&note{}).Count(&after).Error)
+				require.Equal(t, before, after)
+				if db.Dialect() == database.MySQL && idle(tx) != "[]" {
+					require.Contains(t, idle(tx), "77")
+				}
+				return end()
+			})
+			require.Equal(t, name == "done", err == nil, "%v", err)
+			require.Equal(t, before, idle(db.Gorm(t.Context())), name)
+			if name == "canceled" {
+				ctx, cancel = context.WithCancel(t.Context())
+			}
+		}
+		cancel()
+		requireUnavailable(t, db.LongSnapshot(t.Context(), 50*time.Millisecond, func(tx *gorm.DB) error {
+			<-tx.Statement.Context.Done()
+			return tx.Statement.Context.Err()
+		}))
+	})
+}
+
 func TestTimeoutOfStatements(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short leaves out what takes seconds")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"go.uber.org/zap"
+	"gorm.io/gorm"
 
 	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/tlsfiles"
@@ -171,8 +172,29 @@ const variables = "SET NAMES utf8mb4 COLLATE utf8mb4_bin, time_zone = '+00:00', 
 func servingSession(timeout time.Duration) session {
 	return session{timeout: timeout, pool: &generation{}, statement: variables + fmt.Sprintf(
 		", innodb_lock_wait_timeout = %d, lock_wait_timeout = %[1]d, wait_timeout = 90"+
-			" /*M!100300 , idle_transaction_timeout = 5, max_statement_time = %.3[2]f */ /*!80000 , max_execution_time = %[3]d */ /*M!110602 , innodb_snapshot_isolation = OFF */",
-		max(1, int(timeout/time.Second)), timeout.Seconds(), timeout.Milliseconds())}
+			" /*M!100300 , idle_transaction_timeout = %[4]d, max_statement_time = %.3[2]f */ /*!80000 , max_execution_time = %[3]d */ /*M!110602 , innodb_snapshot_isolation = OFF */",
+		max(1, int(timeout/time.Second)), timeout.Seconds(), timeout.Milliseconds(), int(maxIdleTransaction/time.Second))}
+}
+
+// maxIdleTransaction is the time after which MariaDB ends a transaction whose client sends nothing.
+const maxIdleTransaction = 5 * time.Second
+
+// idleTransactions returns the statement that sets this time for a session.
+func idleTransactions(limit time.Duration) string {
+	return fmt.Sprintf("SET @idle_transactions = 0 /*M!100300 , idle_transaction_timeout = %d */", max(1, int(limit.Round(time.Second)/time.Second)))
+}
+
+// resetIdleTransactions sets the time of a session to maxIdleTransaction, or closes its
+// connection if that fails.
+func resetIdleTransactions(ctx context.Context, conn *gorm.DB) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if conn.WithContext(ctx).Exec(idleTransactions(maxIdleTransaction)).Error == nil {
+		return
+	}
+	if raw, ok := conn.Statement.ConnPool.(*sql.Conn); ok {
+		_ = raw.Raw(func(any) error { return driver.ErrBadConn })
+	}
 }
 
 // migrationSession doesn't limit statements. The server ends the session, and with it

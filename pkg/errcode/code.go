@@ -61,11 +61,24 @@ const (
 	ArticleNotFound     Code = 20020006
 	UnknownTags         Code = 20020007
 	SlugTaken           Code = 20020008
+	TooManyScheduled    Code = 20020009
 )
 
 // Codes of the upload module.
 const (
-	UploadFailed Code = 20030001
+	UploadFailed        Code = 20030001
+	DownloadFailed      Code = 20030002
+	ListFilesFailed     Code = 20030003
+	DeleteFileFailed    Code = 20030004
+	FileNotFound        Code = 20030005
+	FileTypeRefused     Code = 20030006
+	FileTooLarge        Code = 20030007
+	TooManyPixels       Code = 20030008
+	FileQuotaExceeded   Code = 20030009
+	FileInUse           Code = 20030010
+	UnknownFile         Code = 20030011
+	FilesNotConfigured  Code = 20030012
+	RangeNotSatisfiable Code = 20030013
 )
 
 type definition struct {
@@ -117,8 +130,21 @@ var definitions = map[Code]definition{
 	ArticleNotFound:     {http.StatusNotFound, Text{"文章不存在", "no such article", "文章不存在"}},
 	UnknownTags:         {http.StatusBadRequest, Text{"标签不存在", "unknown tags", "標籤不存在"}},
 	SlugTaken:           {http.StatusConflict, Text{"slug 已被其他文章使用", "another article has this slug", "slug 已被其他文章使用"}},
+	TooManyScheduled:    {http.StatusConflict, Text{"定时发布的文章过多，请待其中一些发布后再试", "too many articles are scheduled: try again when some of them are published", "定時發布的文章過多，請待其中一些發布後再試"}},
 
-	UploadFailed: {http.StatusInternalServerError, Text{"上传文件失败", "upload failed", "上傳檔案失敗"}},
+	UploadFailed:        {http.StatusInternalServerError, Text{"上传文件失败", "upload failed", "上傳檔案失敗"}},
+	DownloadFailed:      {http.StatusInternalServerError, Text{"下载文件失败", "download failed", "下載檔案失敗"}},
+	ListFilesFailed:     {http.StatusInternalServerError, Text{"获取文件列表失败", "listing files failed", "取得檔案列表失敗"}},
+	DeleteFileFailed:    {http.StatusInternalServerError, Text{"删除文件失败", "deleting the file failed", "刪除檔案失敗"}},
+	FileNotFound:        {http.StatusNotFound, Text{"文件不存在", "no such file", "檔案不存在"}},
+	FileTypeRefused:     {http.StatusUnsupportedMediaType, Text{"不接受此类型的文件", "files of this type are not accepted", "不接受此類型的檔案"}},
+	FileTooLarge:        {http.StatusRequestEntityTooLarge, Text{"文件过大", "the file is too large", "檔案過大"}},
+	TooManyPixels:       {http.StatusUnprocessableEntity, Text{"图片像素过多", "the image has too many pixels", "圖片像素過多"}},
+	FileQuotaExceeded:   {http.StatusConflict, Text{"文件存储配额已用完", "the quota for files is used up", "檔案儲存配額已用完"}},
+	FileInUse:           {http.StatusConflict, Text{"文件正被文章使用", "articles use the file", "檔案正被文章使用"}},
+	UnknownFile:         {http.StatusBadRequest, Text{"引用的文件不存在", "unknown file", "引用的檔案不存在"}},
+	FilesNotConfigured:  {http.StatusNotImplemented, Text{"未配置文件存储", "no storage of files is configured", "未設定檔案儲存"}},
+	RangeNotSatisfiable: {http.StatusRequestedRangeNotSatisfiable, Text{"文件没有此范围", "the file has no such range", "檔案沒有此範圍"}},
 }
 
 // All returns all codes in ascending order.

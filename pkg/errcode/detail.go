@@ -15,6 +15,16 @@ func Invalid(field string, reason Reason, text Text) Detail {
 	return Detail{Text: text, Field: field, Reason: reason}
 }
 
+// Within returns the detail of a part of a request: path names the part, such as
+// "articles[3]".
+func (d Detail) Within(path string) Detail {
+	field := path
+	if d.Field != "" {
+		field += "." + d.Field
+	}
+	return Detail{Text{path + ": " + d.ZH, path + ": " + d.EN, path + ": " + d.ZHHantTW}, field, d.Reason}
+}
+
 // Reason says why a field is invalid. The meaning of a published reason never changes.
 type Reason string
 

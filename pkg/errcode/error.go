@@ -38,6 +38,16 @@ func NewUnavailable(cause error, texts ...Text) *Error {
 	return err
 }
 
+// Within returns the error of a part of a request; see Detail.Within.
+func (e *Error) Within(path string) *Error {
+	within := *e
+	within.Details = make([]Detail, 0, len(e.Details))
+	for _, d := range e.Details {
+		within.Details = append(within.Details, d.Within(path))
+	}
+	return &within
+}
+
 // Error returns the text for the log, in English.
 func (e *Error) Error() string {
 	text := fmt.Sprintf("%d %s", int(e.Code), e.Code.Message("en"))

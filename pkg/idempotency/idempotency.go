@@ -34,8 +34,8 @@ type Key struct {
 }
 
 // NewKey returns the key of a request to a route. body is a struct with what the
-// request's body means: fields of strings, integers and slices of them, or pointers to
-// these, without those that have their default. A value that is empty, too long or not
+// request's body means: fields of strings, integers, booleans and slices of them, slices
+// of such structs, or pointers to these, without those that have their default. A value that is empty, too long or not
 // printable ASCII is an errcode.InvalidParams error.
 func NewKey(client, value, method, route string, body any) (Key, error) {
 	unprintable := func(r rune) bool { return r < ' ' || r > '~' }
@@ -52,6 +52,15 @@ func (k Key) IsZero() bool { return k.Value == "" }
 // ID returns the SHA-256 of client and value. A value contains no NUL, so
 // distinct pairs have distinct ids.
 func (k Key) ID() [sha256.Size]byte { return sha256.Sum256([]byte(k.Client + "\x00" + k.Value)) }
+
+// Item returns the key of an item of a batch: the zero Key if k is zero, and otherwise one
+// that no request and no other item has.
+func (k Key) Item(index int) Key {
+	if !k.IsZero() {
+		k.Value += fmt.Sprintf("\x00%d", index)
+	}
+	return k
+}
 
 // ErrInvalid returns the error for a header that doesn't hold exactly one valid key.
 func ErrInvalid() error {
@@ -72,14 +81,29 @@ func fingerprint(method, route string, body any) (sum [sha256.Size]byte, err err
 	if request.Kind() != reflect.Struct {
 		return sum, fmt.Errorf("fingerprint of a request to %s %s: %T is not a struct", method, route, body)
 	}
+	writeStruct(hash, request)
+	return [sha256.Size]byte(hash.Sum(nil)), nil
+}
+
+// writeStruct writes the fields of a struct, by their names.
+func writeStruct(hash io.Writer, s reflect.Value) {
 	fields := map[string]reflect.Value{}
-	for i := range request.NumField() {
-		name, _, _ := strings.Cut(request.Type().Field(i).Tag.Get("json"), ",")
-		if field := reflect.Indirect(request.Field(i)); field.IsValid() {
+	for i := range s.NumField() {
+		name, _, _ := strings.Cut(s.Type().Field(i).Tag.Get("json"), ",")
+		if field := reflect.Indirect(s.Field(i)); field.IsValid() {
 			fields[name] = field
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if field := fields[name]; field.Kind() == reflect.Slice && field.Type().Elem().Kind() == reflect.Struct {
+			_, _ = fmt.Fprintf(hash, " %q [%d]", name, field.Len())
+			for i := range field.Len() {
+				_, _ = io.WriteString(hash, " {")
+				writeStruct(hash, field.Index(i))
+				_, _ = io.WriteString(hash, " }")
+			}
+			continue
+		}
 		text := fields[name].String() // without a copy: contents are large
 		if fields[name].Kind() != reflect.String {
 			text = fmt.Sprint(fields[name])
@@ -87,5 +111,4 @@ func fingerprint(method, route string, body any) (sum [sha256.Size]byte, err err
 		_, _ = fmt.Fprintf(hash, " %q %d ", name, len(text))
 		_, _ = io.WriteString(hash, text)
 	}
-	return [sha256.Size]byte(hash.Sum(nil)), nil
 }

@@ -90,3 +90,42 @@ func requireCode(t *testing.T, code errcode.Code, err error) *errcode.Error {
 	require.Equal(t, code, coded.Code)
 	return coded
 }
+
+type list struct {
+	Atomic *bool  `json:"atomic"`
+	Notes  []body `json:"notes"`
+}
+
+// The fingerprint of a batch is that of what its items mean, in their order.
+func TestFingerprintOfBatch(t *testing.T) {
+	seen := map[[32]byte]string{}
+	for _, text := range []string{
+		`{"notes":[{"name":"a"},{"name":"b"}]}`, `{"notes":[{"name":"b"},{"name":"a"}]}`, `{"notes":[{"name":"a"}]}`, `{"notes":[{"name":"a"},{}]}`, `{"notes":[{},{"name":"a"}]}`,
+		`{"notes":[{"name":"a","state":1}]}`, `{"notes":[{"name":"a"},{"state":1}]}`, `{"notes":[]}`, `{"atomic":true,"notes":[{"name":"a"}]}`, `{"notes":[{"name":"a } { \"name\" 1 b"}]}`,
+	} {
+		fingerprint := func() [32]byte { // at other addresses
+			var batch list
+			require.NoError(t, json.Unmarshal([]byte(text), &batch))
+			key, err := idempotency.NewKey("app", "k", http.MethodPost, "/notes/batch", batch)
+			require.NoError(t, err)
+			return key.Fingerprint
+		}
+		require.Equal(t, fingerprint(), fingerprint())
+		require.Empty(t, seen[fingerprint()], text)
+		seen[fingerprint()] = text
+	}
+}
+
+// The keys of items are those of no request and of no other item.
+func TestKeysOfItems(t *testing.T) {
+	key := idempotency.Key{Client: "app", Value: "k", Fingerprint: [32]byte{1}}
+	ids := map[[32]byte]bool{key.ID(): true, idempotency.Key{Client: "app", Value: "k1"}.ID(): true}
+	for i := range 100 {
+		item := key.Item(i)
+		require.Equal(t, key.Fingerprint, item.Fingerprint)
+		ids[item.ID()] = true
+	}
+	ids[idempotency.Key{Client: "app", Value: "k1"}.Item(0).ID()] = true
+	require.Len(t, ids, 103)
+	require.True(t, idempotency.Key{}.Item(7).IsZero())
+}

@@ -48,6 +48,21 @@ func (q quota) take(fullAt, now time.Duration) (decision, time.Duration) {
 	return q.allowed(after - now), after
 }
 
+// takeAll decides on n more requests at the time now, which are allowed together unless the
+// client has exceeded its burst already. They may exceed it. It returns the new fullAt of the
+// client.
+func (q quota) takeAll(n int, fullAt, now time.Duration) (decision, time.Duration) {
+	if early := fullAt - now - q.window(); early > 0 {
+		return decision{next: early + q.interval()}, fullAt
+	}
+	after := max(fullAt, now) + time.Duration(n)*q.interval()
+	decided := q.allowed(after - now)
+	if over := after - now - q.window(); over > 0 {
+		decided.next += over
+	}
+	return decided, after
+}
+
 // allowed returns the decision on an allowed request after which the burst is fully
 // available in untilFull.
 func (q quota) allowed(untilFull time.Duration) decision {

@@ -43,6 +43,16 @@ func newLocal(size int) *local {
 // take decides on a request that counts against these budgets, maxBudgets at most. It
 // returns the tightest decision. A rejected request counts against none of them.
 func (l *local) take(budgets ...budget) decision {
+	return l.decide(1, quota.take, budgets)
+}
+
+// takeAll decides on n more requests, as quota.takeAll does. They count against these budgets.
+func (l *local) takeAll(n int, budgets ...budget) decision {
+	return l.decide(n, func(q quota, fullAt, now time.Duration) (decision, time.Duration) { return q.takeAll(n, fullAt, now) }, budgets)
+}
+
+// decide decides on n requests by a method of quota.
+func (l *local) decide(n int, by func(q quota, fullAt, now time.Duration) (decision, time.Duration), budgets []budget) decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Since(l.begin)
@@ -55,19 +65,19 @@ func (l *local) take(budgets ...budget) decision {
 			former = clients[i].fullAt
 		}
 		var decided decision
-		decided, fullAt[i] = b.take(former, now)
+		decided, fullAt[i] = by(b.quota, former, now)
 		if tightest = tighter(tightest, decided); !tightest.allowed {
 			return tightest
 		}
 	}
 	for i, b := range budgets {
-		l.spend(clients[i], b, fullAt[i], now)
+		l.spend(clients[i], b, n, fullAt[i], now)
 	}
 	return tightest
 }
 
-// spend sets the new fullAt of a client, which is nil if it is new.
-func (l *local) spend(c *client, b budget, fullAt, now time.Duration) {
+// spend sets the new fullAt of a client, which is nil if it is new, after n requests.
+func (l *local) spend(c *client, b budget, n int, fullAt, now time.Duration) {
 	urgent := c == nil
 	if c == nil {
 		c = &client{key: b.key, fullAt: fullAt}
@@ -85,7 +95,7 @@ func (l *local) spend(c *client, b budget, fullAt, now time.Duration) {
 		}
 		l.spent = append(l.spent, c)
 	}
-	c.unreported += b.interval()
+	c.unreported += time.Duration(n) * b.interval()
 	l.report(urgent || c.unreported >= b.window()/urgentShare)
 }
 

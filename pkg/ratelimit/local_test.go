@@ -134,3 +134,37 @@ func TestMemory(t *testing.T) {
 	runtime.KeepAlive(l)
 	t.Logf("%d bytes for each of %d clients", used/maxClients, maxClients)
 }
+
+// Requests that count as several may exceed the burst once, and their client waits until that
+// is made up for. They need no more than that nothing is exceeded already.
+func TestSeveralAtOnce(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		l, q := newLocal(10), quota{20, time.Second, 40}
+		b := budget{key{client: "a"}, q}
+		require.Equal(t, decision{true, 39, q.interval()}, l.take(b))
+		require.Equal(t, decision{true, 10, q.interval()}, l.takeAll(29, b))
+		require.Equal(t, decision{true, 0, 89*q.interval() + q.interval()}, l.takeAll(99, b), "89 more than the burst")
+		require.Equal(t, decision{next: 90 * q.interval()}, l.takeAll(1, b))
+		require.Equal(t, decision{next: 90 * q.interval()}, l.take(b))
+		time.Sleep(89 * q.interval())
+		require.False(t, l.take(b).allowed)
+		time.Sleep(q.interval())
+		require.True(t, l.take(b).allowed)
+		require.Equal(t, 0, l.takeAll(99, b).remaining, "the burst need not be free")
+		require.True(t, l.take(budget{key{client: "b"}, q}).allowed)
+	})
+}
+
+// A burst of one doesn't exclude batches.
+func TestSeveralWithTheSmallestBurst(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		l, q := newLocal(10), quota{1, time.Second, 1}
+		b := budget{key{client: "a"}, q}
+		for range 3 {
+			require.True(t, l.take(b).allowed)
+			require.True(t, l.takeAll(99, b).allowed)
+			require.False(t, l.takeAll(99, b).allowed)
+			time.Sleep(100 * time.Second)
+		}
+	})
+}

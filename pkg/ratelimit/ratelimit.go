@@ -26,6 +26,9 @@
 //
 // # Response headers
 //
+// A request that counts as several, see [Limiter.Batch], may exceed the limit. Then r is 0
+// until that is made up for.
+//
 // Every response of a limited route has the headers of
 // draft-ietf-httpapi-ratelimit-headers-11:
 //
@@ -119,6 +122,19 @@ func (l *Limiter) Search() gin.HandlerFunc {
 	return l.middleware(func(c *gin.Context) { l.limit(c, l.search, l.identify(c)) })
 }
 
+// Batch returns a function that counts n more writes for a request that has been counted as
+// one. It is for handlers. A client that is within its limit may exceed it by these, and must
+// wait afterwards; one that has exceeded it gets a 429. So a batch may have more writes than
+// the burst, but a client gets no more than one of those at a time.
+func (l *Limiter) Batch() func(c *gin.Context, n int) {
+	if !l.cfg.Enabled {
+		return func(*gin.Context, int) {}
+	}
+	return func(c *gin.Context, n int) {
+		l.apply(c, l.write, l.identify(c), func(budgets ...budget) decision { return l.local.takeAll(n, budgets...) })
+	}
+}
+
 // Read limits every request as a read. It is for unknown routes and methods.
 func (l *Limiter) Read() gin.HandlerFunc {
 	return l.middleware(func(c *gin.Context) { l.limit(c, l.read, l.identify(c)) })
@@ -137,8 +153,13 @@ func (l *Limiter) middleware(limit gin.HandlerFunc) gin.HandlerFunc {
 }
 
 func (l *Limiter) limit(c *gin.Context, class *class, from identity) {
+	l.apply(c, class, from, l.local.take)
+}
+
+// apply answers 429 unless take allows the request.
+func (l *Limiter) apply(c *gin.Context, class *class, from identity, take func(...budget) decision) {
 	budgets, n := class.budgets(from)
-	decision := l.local.take(budgets[:n]...)
+	decision := take(budgets[:n]...)
 	header := c.Writer.Header()
 	header["Ratelimit-Policy"] = class.policy // the canonical names
 	header["Ratelimit"] = []string{class.state(decision)}

@@ -85,8 +85,24 @@ func (b *Binder) Query(c *gin.Context, dst any) error {
 	return b.validate(c, d)
 }
 
+// Check normalizes and validates the struct that dst points to, as if a client had sent its values.
+func (b *Binder) Check(dst any) error {
+	d := newDestination(dst)
+	d.normalizeText()
+	d.parse()
+	return b.rules.check(d.dst, d.invalid)
+}
+
 func (b *Binder) validate(c *gin.Context, d *destination) error {
 	d.reportIgnored(c)
+	return b.check(d)
+}
+
+// check normalizes and validates what was decoded.
+func (b *Binder) check(d *destination) error {
+	if d.failed != nil {
+		return d.failed
+	}
 	d.normalizeText()
 	d.parse()
 	return b.rules.check(d.dst, d.invalid)

@@ -12,10 +12,11 @@ import (
 )
 
 // destination is a struct that a request is decoded into. Its fields are pointers to,
-// or values of, strings, integers and slices of integers. Their tags are:
+// or values of, strings, integers, booleans and slices of integers, or, of a batch, a slice
+// of such structs. Their tags are:
 //
 //	json:"name"    the name
-//	null:"clear"   the JSON null empties the field; without the tag it is invalid
+//	null:"clear"   the JSON null empties the field, which is 0 for an integer; without the tag it is invalid
 //	element:"id"   the slice is an array of objects in JSON, of which only the
 //	               member id counts; forms lack the field
 //	text:"…"       see normalizeText
@@ -27,6 +28,10 @@ type destination struct {
 	invalid map[string]errcode.Detail
 	// ignored has the names that mean nothing, at most maxIgnored and one more.
 	ignored []string
+	// items has the destination of each object of a batch.
+	items []*destination
+	// failed, if not nil, says why an object of a batch was not decoded.
+	failed error
 }
 
 func newDestination(dst any) *destination {
@@ -46,11 +51,17 @@ func (d *destination) reject(name string, problem errcode.Detail) {
 // replaced, data behind the object and fields that are given twice are errors. Beside
 // the fields it builds nothing, so it needs no more memory than the body has.
 func (d *destination) decodeJSON(body []byte) error {
-	if err := checkJSON(body); err != nil {
+	if err := checkJSON(body, maxValues); err != nil {
 		return err
 	}
+	d.decodeMembers(bytes.TrimLeft(body, " \t\r\n"))
+	return nil
+}
+
+// decodeMembers decodes the members of an object, in valid JSON.
+func (d *destination) decodeMembers(object []byte) {
 	seen := map[string]bool{}
-	for name, value := range members(bytes.TrimLeft(body, " \t\r\n")) {
+	for name, value := range members(object) {
 		field, ok := d.field(name)
 		switch {
 		case !ok:
@@ -61,7 +72,6 @@ func (d *destination) decodeJSON(body []byte) error {
 			d.decodeMember(field, value)
 		}
 	}
-	return nil
 }
 
 func (d *destination) decodeMember(field reflect.StructField, value []byte) {
@@ -71,13 +81,26 @@ func (d *destination) decodeMember(field reflect.StructField, value []byte) {
 			d.reject(name, notNull(name))
 			return
 		}
-		value = []byte(`""`)
-		if isList(field) {
-			value = []byte("[]")
-		}
+		value = emptyValue(field)
+	}
+	if isObjects(field) {
+		d.decodeObjects(name, value, to)
+		return
 	}
 	if problem, ok := decodeValue(name, value, to, field.Tag.Get("element")); !ok {
 		d.reject(name, problem)
+	}
+}
+
+// emptyValue returns the JSON that empties a field.
+func emptyValue(field reflect.StructField) []byte {
+	switch {
+	case isList(field):
+		return []byte("[]")
+	case pointedTo(field.Type).Kind() == reflect.String:
+		return []byte(`""`)
+	default:
+		return []byte("0")
 	}
 }
 
@@ -94,7 +117,10 @@ func decodeValue(name string, value []byte, to reflect.Value, element string) (p
 	case kind == reflect.String && value[0] == '"':
 		to.SetString(unquote(value))
 		return errcode.Detail{}, true
-	case kind == reflect.Slice || kind == reflect.String:
+	case kind == reflect.Bool && (string(value) == "true" || string(value) == "false"):
+		to.SetBool(value[0] == 't')
+		return errcode.Detail{}, true
+	case kind == reflect.Slice || kind == reflect.String || kind == reflect.Bool:
 		return wrongType(name, to.Type()), false
 	default:
 		return setInteger(name, string(value), to)
@@ -145,7 +171,7 @@ func memberOf(value []byte, wanted string) (found []byte, twice bool) {
 func (d *destination) decodeForm(encoded []byte) error {
 	d.form = true
 	if bytes.Count(encoded, []byte("&")) >= maxValues {
-		return errcode.New(errcode.InvalidParams, tooManyValues)
+		return errcode.New(errcode.InvalidParams, tooManyValues(maxValues))
 	}
 	lists := map[string][]string{}
 	seen := map[string]bool{}

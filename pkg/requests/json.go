@@ -22,16 +22,16 @@ const (
 	maxDepth = 32
 )
 
-// checkJSON returns an error unless the body is one JSON object within the bounds,
-// in UTF-8. It reads the body without building anything of it.
-func checkJSON(body []byte) error {
+// checkJSON returns an error unless the body is one JSON object within the bounds, with at
+// most so many values, in UTF-8. It reads the body without building anything of it.
+func checkJSON(body []byte, most int) error {
 	if !utf8.Valid(body) {
 		return errcode.New(errcode.InvalidParams, notUTF8)
 	}
 	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
 		return errcode.New(errcode.InvalidParams, notAnObject)
 	}
-	if err := checkBounds(body); err != nil {
+	if err := checkBounds(body, most); err != nil {
 		return err
 	}
 	if !json.Valid(body) {
@@ -44,7 +44,7 @@ func checkJSON(body []byte) error {
 }
 
 // checkBounds returns an error if the JSON, valid or not, exceeds the bounds.
-func checkBounds(body []byte) error {
+func checkBounds(body []byte, most int) error {
 	depth, values := 0, 0
 	for i := 0; i < len(body); i++ {
 		switch body[i] {
@@ -57,8 +57,8 @@ func checkBounds(body []byte) error {
 		case ',':
 			values++
 		}
-		if values >= maxValues {
-			return errcode.New(errcode.InvalidParams, tooManyValues)
+		if values >= most {
+			return errcode.New(errcode.InvalidParams, tooManyValues(most))
 		}
 		if depth > maxDepth {
 			return errcode.New(errcode.InvalidParams, tooDeep)

@@ -11,24 +11,25 @@ var (
 	bodyUnreadable = errcode.Text{ZH: "无法读取请求体", EN: "the body could not be read", ZHHantTW: "無法讀取請求內容"}
 	malformedJSON  = errcode.Text{ZH: "请求体不是合法的 JSON", EN: "the body is not valid JSON", ZHHantTW: "請求內容不是合法的 JSON"}
 	notAnObject    = errcode.Text{ZH: "请求体必须是一个 JSON 对象", EN: "the body must be a JSON object", ZHHantTW: "請求內容必須是一個 JSON 物件"}
+	itemNoObject   = errcode.Text{ZH: "必须是一个 JSON 对象", EN: "it must be a JSON object", ZHHantTW: "必須是一個 JSON 物件"}
 	otherMediaType = errcode.Text{
 		ZH:       "Content-Type 必须是 application/json 或 application/x-www-form-urlencoded, 字符集为 UTF-8",
 		EN:       "Content-Type must be application/json or application/x-www-form-urlencoded, in UTF-8",
 		ZHHantTW: "Content-Type 必須是 application/json 或 application/x-www-form-urlencoded, 字元集為 UTF-8",
+	}
+	onlyJSON = errcode.Text{
+		ZH:       "Content-Type 必须是 application/json, 字符集为 UTF-8",
+		EN:       "Content-Type must be application/json, in UTF-8",
+		ZHHantTW: "Content-Type 必須是 application/json, 字元集為 UTF-8",
 	}
 	noMergePatch = errcode.Text{
 		ZH:       "Content-Type 必须是 application/merge-patch+json 或 application/json, 字符集为 UTF-8",
 		EN:       "Content-Type must be application/merge-patch+json or application/json, in UTF-8",
 		ZHHantTW: "Content-Type 必須是 application/merge-patch+json 或 application/json, 字元集為 UTF-8",
 	}
-	compressed    = errcode.Text{ZH: "不支持压缩的请求体 (Content-Encoding)", EN: "a compressed body (Content-Encoding) is not supported", ZHHantTW: "不支援壓縮的請求內容 (Content-Encoding)"}
-	notUTF8       = errcode.Text{ZH: "内容必须是 UTF-8 编码", EN: "the content must be UTF-8", ZHHantTW: "內容必須是 UTF-8 編碼"}
-	tooManyValues = errcode.Text{
-		ZH:       fmt.Sprintf("内容最多只能包含%d个值", maxValues),
-		EN:       fmt.Sprintf("the content must have at most %d values", maxValues),
-		ZHHantTW: fmt.Sprintf("內容最多只能包含%d個值", maxValues),
-	}
-	tooDeep = errcode.Text{
+	compressed = errcode.Text{ZH: "不支持压缩的请求体 (Content-Encoding)", EN: "a compressed body (Content-Encoding) is not supported", ZHHantTW: "不支援壓縮的請求內容 (Content-Encoding)"}
+	notUTF8    = errcode.Text{ZH: "内容必须是 UTF-8 编码", EN: "the content must be UTF-8", ZHHantTW: "內容必須是 UTF-8 編碼"}
+	tooDeep    = errcode.Text{
 		ZH:       fmt.Sprintf("JSON 最多只能嵌套%d层", maxDepth),
 		EN:       fmt.Sprintf("the JSON must be nested at most %d levels deep", maxDepth),
 		ZHHantTW: fmt.Sprintf("JSON 最多只能巢狀%d層", maxDepth),
@@ -39,6 +40,14 @@ var (
 		ZHHantTW: "同時上傳的大型請求內容過多",
 	}
 )
+
+func tooManyValues(most int) errcode.Text {
+	return errcode.Text{
+		ZH:       fmt.Sprintf("内容最多只能包含%d个值", most),
+		EN:       fmt.Sprintf("the content must have at most %d values", most),
+		ZHHantTW: fmt.Sprintf("內容最多只能包含%d個值", most),
+	}
+}
 
 // TooLarge returns the error of a body that exceeds a limit in bytes.
 func TooLarge(limit int64) error {
@@ -115,6 +124,8 @@ func kindName(k reflect.Kind) errcode.Text {
 	switch k {
 	case reflect.String:
 		return errcode.Text{ZH: "字符串", EN: "a string", ZHHantTW: "字串"}
+	case reflect.Bool:
+		return errcode.Text{ZH: "true 或 false", EN: "true or false", ZHHantTW: "true 或 false"}
 	case reflect.Slice:
 		return errcode.Text{ZH: "数组", EN: "an array", ZHHantTW: "陣列"}
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:

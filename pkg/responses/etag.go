@@ -175,6 +175,16 @@ func Precondition(c *gin.Context) func(version string) error {
 	}
 }
 
+// RequireMatch returns an errcode.PreconditionFailed error if the header If-Match of a request
+// doesn't name the entity tag of the object, which can't change.
+func RequireMatch(c *gin.Context, tag string) error {
+	wanted, all := entityTags(c.Request.Header, "If-Match")
+	if wanted == nil || all || slices.ContainsFunc(wanted, func(one string) bool { return original(one) == tag }) {
+		return nil
+	}
+	return errcode.New(errcode.PreconditionFailed, changedMeanwhile)
+}
+
 // digest returns a short name for data; the probability that two share it is
 // negligible.
 func digest(data []byte) string {

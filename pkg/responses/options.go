@@ -1,6 +1,7 @@
 package responses
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -12,6 +13,7 @@ type responseOptions struct {
 	scheme  string // "" if no proxy has named it
 	host    string // "" if no proxy has named it
 	caching string
+	shared  time.Duration // for which caching lets shared caches keep the response
 	until   time.Time
 }
 
@@ -39,8 +41,36 @@ func SetAddress(c *gin.Context, scheme, host string) {
 	set.scheme, set.host = scheme, host
 }
 
-// AllowCaching sets the Cache-Control of the responses of Object and List.
-func AllowCaching(c *gin.Context, policy string) { optionsOf(c).caching = policy }
+// PathPrefix returns what a proxy has removed from the front of the path; see SetPathPrefix.
+func PathPrefix(c *gin.Context) string { return optionsOf(c).prefix }
+
+// AllowCaching sets the Cache-Control of the responses of Object and List. shared is the time for
+// which it lets shared caches keep them, 0 for none.
+func AllowCaching(c *gin.Context, policy string, shared time.Duration) {
+	set := optionsOf(c)
+	set.caching, set.shared = policy, shared
+}
+
+// CacheUntil makes shared caches keep the response no longer than until a time at which it is known
+// to change, unless that is the zero time.
+func CacheUntil(c *gin.Context, t time.Time) {
+	if t.IsZero() {
+		return
+	}
+	set := optionsOf(c)
+	if left := max(0, time.Until(t)); left < set.shared {
+		AllowCaching(c, SharedCaching(left), left)
+	}
+}
+
+// SharedCaching returns the Cache-Control of responses that shared caches, such as a CDN, may keep
+// for a time, of which whole seconds count.
+func SharedCaching(d time.Duration) string {
+	if seconds := int(d.Seconds()); seconds > 0 {
+		return fmt.Sprintf("public, max-age=0, s-maxage=%d", seconds)
+	}
+	return "public, no-cache"
+}
 
 // WriteUntil sets the time until which the response may be written.
 func WriteUntil(c *gin.Context, deadline time.Time) { optionsOf(c).until = deadline }

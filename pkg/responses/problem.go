@@ -78,7 +78,7 @@ func ErrorOr(c *gin.Context, err error, fallback errcode.Code) {
 func WriteError(w http.ResponseWriter, r *http.Request, err *errcode.Error) {
 	header := w.Header()
 	if err.RetryAfter > 0 {
-		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(err.RetryAfter.Seconds()))))
+		header.Set("Retry-After", strconv.Itoa(retrySeconds(err)))
 	}
 	problem := newProblem(err, locale.FromContext(r.Context()))
 	header.Add("Vary", "Accept")
@@ -92,6 +92,9 @@ func WriteError(w http.ResponseWriter, r *http.Request, err *errcode.Error) {
 	w.WriteHeader(err.Code.Status())
 	_, _ = w.Write(body)
 }
+
+// retrySeconds returns the RetryAfter of an error in whole seconds.
+func retrySeconds(err *errcode.Error) int { return int(math.Ceil(err.RetryAfter.Seconds())) }
 
 func newProblem(err *errcode.Error, language string) Problem {
 	problem := Problem{Code: int(err.Code), Msg: err.Code.Message(language), Details: []string{}, Errors: []FieldError{}, Next: err.Next}

@@ -79,6 +79,17 @@ func Created[T any](c *gin.Context, location string, etag ETag, data T, replayed
 	write(c, http.StatusCreated, envelope(c, data), reserved)
 }
 
+// CreatedAt answers 201 with data that names what was created, without an entity tag: it is
+// small, and not an object of its own. location is the address of the first of these. See
+// Created for replayed.
+func CreatedAt[T any](c *gin.Context, location string, data T, replayed bool) {
+	c.Header("Location", optionsOf(c).prefix+location)
+	if replayed {
+		c.Header("Idempotency-Replayed", "true")
+	}
+	write(c, http.StatusCreated, envelope(c, data), nil)
+}
+
 // ContentLocation sets the header field Content-Location (RFC 9110, 8.7): the address of the
 // object in the response, if it is not that of the request.
 func ContentLocation(c *gin.Context, location string) {

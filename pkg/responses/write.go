@@ -67,8 +67,9 @@ func (w responseWriter) Write(part []byte) (int, error) { return w.body.Write(pa
 // deadlineWriter writes a response in parts, each with its own deadline.
 type deadlineWriter struct {
 	to       http.ResponseWriter
-	reserved *Reservation // nil for none
-	last     time.Time    // of the whole response; zero for none
+	reserved *Reservation     // nil for none
+	last     time.Time        // of the whole response; zero for none
+	until    func() time.Time // if it isn't nil, instead of last
 	began    time.Time
 	written  int
 	err      error
@@ -105,8 +106,12 @@ func (w *deadlineWriter) deadline(now time.Time) time.Time {
 	if rate := w.began.Add(stallTimeout + time.Duration(w.written)*time.Second/minRate); rate.Before(deadline) {
 		deadline = rate
 	}
-	if !w.last.IsZero() && w.last.Before(deadline) {
-		deadline = w.last
+	last := w.last
+	if w.until != nil {
+		last = w.until()
+	}
+	if !last.IsZero() && last.Before(deadline) {
+		deadline = last
 	}
 	return deadline
 }

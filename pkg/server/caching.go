@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"net/http"
 	"time"
 
@@ -15,18 +14,15 @@ import (
 // credentials, even empty or invalid ones, may only be kept by the client, which must
 // revalidate them.
 func caching(shared time.Duration) gin.HandlerFunc {
-	public := "public, no-cache"
-	if seconds := int(shared.Seconds()); seconds > 0 {
-		public = fmt.Sprintf("public, max-age=0, s-maxage=%d", seconds)
-	}
+	public := responses.SharedCaching(shared)
 	return func(c *gin.Context) {
 		if c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead {
 			return
 		}
 		if hasCredentials(c.Request.Header) {
-			responses.AllowCaching(c, "private, no-cache")
+			responses.AllowCaching(c, "private, no-cache", 0)
 		} else {
-			responses.AllowCaching(c, public)
+			responses.AllowCaching(c, public, shared)
 		}
 	}
 }

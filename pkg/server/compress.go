@@ -70,7 +70,7 @@ func (c *compressors) put(encoder compressor) {
 
 // compress compresses responses with zstd or gzip, as the client accepts it. Responses
 // without a body or below 1 KB, responses that are encoded already, and those with
-// types that don't shrink are sent as they are. The entity tag stays: it names the
+// types that don't shrink, or with Cache-Control: no-transform, are sent as they are. The entity tag stays: it names the
 // version of the object, and there are no ranges.
 func compress() gin.HandlerFunc {
 	methods := []*compressors{ // the preferred one first
@@ -192,13 +192,13 @@ func (w *compressingWriter) Flush() {
 func (w *compressingWriter) compressible() bool {
 	header, status := w.Header(), w.Status()
 	if w.ResponseWriter.Written() || header.Get("Content-Encoding") != "" || header.Get("Content-Range") != "" ||
-		status < http.StatusOK || status == http.StatusNoContent || status == http.StatusPartialContent || status == http.StatusNotModified {
+		strings.Contains(header.Get("Cache-Control"), "no-transform") || status < http.StatusOK || status == http.StatusNoContent || status == http.StatusPartialContent || status == http.StatusNotModified {
 		return false
 	}
 	kind, _, _ := strings.Cut(header.Get("Content-Type"), ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
 	return strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "+json") || strings.HasSuffix(kind, "+xml") ||
-		slices.Contains([]string{"application/json", "application/javascript", "application/yaml", "application/xml"}, kind)
+		slices.Contains([]string{"application/json", "application/javascript", "application/yaml", "application/xml", "application/x-ndjson"}, kind)
 }
 
 // decide sends what was held back, compressed if it may be and an encoder is free.

@@ -77,11 +77,11 @@ func Default() Config {
 		ShutdownTimeout:   20 * time.Second,
 		CORSAllowedHeaders: []string{
 			"Accept", "Accept-Language", "Authorization", "baggage", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match",
-			"Locale", "Token", "traceparent", "tracestate", "X-Request-ID", "X-Requested-With",
+			"If-Range", "Locale", "Range", "Token", "traceparent", "tracestate", "X-Request-ID", "X-Requested-With",
 		},
 		CORSExposedHeaders: []string{
-			"Content-Language", "ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After",
-			"WWW-Authenticate", "X-Ignored-Fields", "X-Request-ID",
+			"Accept-Ranges", "Content-Disposition", "Content-Language", "Content-Range", "ETag", "Idempotency-Replayed", "Link", "Location",
+			"RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Ignored-Fields", "X-Request-ID",
 		},
 		TrustedHops:  1,
 		SharedMaxAge: 10 * time.Second,

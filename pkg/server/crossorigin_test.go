@@ -104,11 +104,11 @@ func TestCORSHeaders(t *testing.T) {
 	f := start(t, cfg, twoRoutes)
 	preflight := f.do("OPTIONS", "/api/v1/tags", "", "Origin", "https://blog.example", "Access-Control-Request-Method", "PUT")
 	allowed := strings.ToLower(preflight.Header.Get("Access-Control-Allow-Headers"))
-	for _, name := range []string{"traceparent", "tracestate", "baggage", "x-requested-with", "idempotency-key", "if-match", "token", "locale"} {
+	for _, name := range []string{"traceparent", "tracestate", "baggage", "x-requested-with", "idempotency-key", "if-match", "token", "locale", "range", "if-range"} {
 		require.Contains(t, strings.Split(allowed, ","), name)
 	}
 	exposed := strings.ToLower(f.do("GET", "/api/v1/tags", "", "Origin", "https://blog.example").Header.Get("Access-Control-Expose-Headers"))
-	for _, name := range []string{"etag", "link", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id", "x-ignored-fields", "location"} {
+	for _, name := range []string{"etag", "link", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id", "x-ignored-fields", "location", "accept-ranges", "content-disposition", "content-range"} {
 		require.Contains(t, strings.Split(exposed, ","), name)
 	}
 

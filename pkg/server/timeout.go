@@ -17,6 +17,7 @@ import (
 func requestTimeout(limit, write time.Duration) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		responses.WriteUntil(c, time.Now().Add(write))
+		c.Set(untimed{}, c.Request.Context())
 		ctx, cancel := context.WithTimeout(c.Request.Context(), limit)
 		defer cancel()
 		c.Request = c.Request.WithContext(ctx)
@@ -26,5 +27,32 @@ func requestTimeout(limit, write time.Duration) gin.HandlerFunc {
 		if !answered && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			responses.Error(c, ctx.Err())
 		}
+	}
+}
+
+// untimed is the key of the request's context without the deadline.
+type untimed struct{}
+
+// TransferMargin is how long the response to a request with Transfer may take after its
+// timeout.
+const TransferMargin = 3 * time.Second
+
+// Transfer gives requests that send or receive a file another timeout than
+// Config.RequestTimeout, also for reading the body. It must run after the middleware of
+// NewEngine.
+func Transfer(limit time.Duration) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), limit)
+		defer cancel()
+		if parent, ok := c.Get(untimed{}); ok {
+			defer context.AfterFunc(parent.(context.Context), cancel)() // the client has gone
+		}
+		c.Request = c.Request.WithContext(ctx)
+		end := time.Now().Add(limit)
+		connection := http.NewResponseController(c.Writer)
+		_ = connection.SetReadDeadline(end)
+		_ = connection.SetWriteDeadline(end.Add(TransferMargin))
+		responses.WriteUntil(c, end.Add(TransferMargin))
+		c.Next()
 	}
 }

@@ -160,8 +160,8 @@ func (s *system) seed(t *testing.T, large, others int) {
 func (s *system) seedRows(t *testing.T, cfg database.Config, count int) {
 	t.Helper()
 	db := dbtest.Open(t, cfg)
-	require.NoError(t, db.Gorm(t.Context()).Exec("INSERT INTO blog_article (title, `desc`, cover_image_url, content, state, created_at, updated_at) "+
-		fmt.Sprintf("SELECT REPEAT(CONCAT('title ', seq), 8), '', '', REPEAT('text ', 300), 1, NOW(3), NOW(3) FROM seq_1_to_%d", count)).Error)
+	require.NoError(t, db.Gorm(t.Context()).Exec("INSERT INTO blog_article (title, `desc`, cover_image_url, content, state, created_at, updated_at, published_at) "+
+		fmt.Sprintf("SELECT REPEAT(CONCAT('title ', seq), 8), '', '', REPEAT('text ', 300), 1, NOW(3), NOW(3), NOW(3) FROM seq_1_to_%d", count)).Error)
 }
 
 // attack runs crowds of clients for a while.

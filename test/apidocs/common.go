@@ -43,8 +43,19 @@ func (o operation) takesToken() bool {
 // hasVersion reports whether the operation answers with an ETag, for If-Match and
 // If-None-Match.
 func (o operation) hasVersion() bool {
-	return o.takes("If-None-Match") || o.takes("Idempotency-Key") || o.takes("If-Match") && o.method != http.MethodDelete
+	return !o.uploads() && (o.takes("If-None-Match") || o.takes("Idempotency-Key") && !o.isBatch() || o.takes("If-Match") && o.method != http.MethodDelete)
 }
+
+// isBatch reports whether the operation creates several objects.
+func (o operation) isBatch() bool { return strings.HasSuffix(o.path, "/batch") }
+
+// uploads reports whether the operation takes files.
+func (o operation) uploads() bool {
+	return o.takesBody() && o.RequestBody.Value.Content.Get("multipart/form-data") != nil
+}
+
+// downloads reports whether the operation answers with a file.
+func (o operation) downloads() bool { return o.Responses.Status(http.StatusPartialContent) != nil }
 
 // commonAnswers returns the descriptions of the answers that operations share, by
 // status, so that the annotations need only have the others.
@@ -127,6 +138,10 @@ func (o operation) invalid() (field, message string) {
 	switch {
 	case strings.Contains(o.path, "{id}"):
 		return "id", "id must be a positive integer: x"
+	case strings.Contains(o.path, "{file_id}"):
+		return "id", "id must be a positive integer: x"
+	case o.uploads():
+		return "file", "file is a required field"
 	case strings.Contains(o.path, "{slug}"):
 		return "slug", "slug must be at most 100 lower-case letters a-z, digits and single hyphens between them, such as rolling-restarts"
 	case o.takesBody():
@@ -178,6 +193,7 @@ func commonHeaders() []header {
 	success := func(status int) bool { return status < 300 }
 	limited := func(o operation, status int) bool { return !o.internal() || status == 401 || status == 429 }
 	created := func(_ operation, status int) bool { return status == http.StatusCreated }
+	sent := func(o operation, status int) bool { return o.downloads() && success(status) }
 	versioned := func(o operation, status int) bool {
 		return o.hasVersion() && (success(status) || status == http.StatusNotModified)
 	}
@@ -187,7 +203,7 @@ func commonHeaders() []header {
 		{"RateLimit-Policy", "what the client may ask: burst q, whole again after w seconds (draft-ietf-httpapi-ratelimit-headers); absent where limits are off", false, limited},
 		{"RateLimit", "what is left of it: r requests, one more after t seconds", false, limited},
 		{"Retry-After", "seconds until another try makes sense", false, func(o operation, status int) bool {
-			return status == 429 || status == 503 || status == 504 || status == 409 && o.takes("Idempotency-Key")
+			return status == 429 || status == 503 || status == 504 || status == 409 && o.takes("Idempotency-Key") || status == 200 && o.isBatch()
 		}},
 		{"WWW-Authenticate", "what the token lacks (RFC 6750, 3)", true,
 			func(_ operation, status int) bool { return status == 401 || status == 403 }},
@@ -205,8 +221,39 @@ func commonHeaders() []header {
 			func(o operation, status int) bool {
 				return o.lists() && (success(status) || status == http.StatusNotModified)
 			}},
-		{"Location", "address of the new object", true, created},
+		{"Location", "address of the new object", true, func(o operation, status int) bool { return created(o, status) && !o.isBatch() }},
+		{"Content-Disposition", "whether browsers show or save the file, and its name (RFC 6266)", true, sent},
+		{"Accept-Ranges", "bytes: ranges can be asked for", true, sent},
+		{"Content-Range", "the range that is sent, if it is one; of an error, the size of the file", false, func(o operation, status int) bool {
+			return o.downloads() && (status == http.StatusPartialContent || status == http.StatusRequestedRangeNotSatisfiable)
+		}},
+		{"Cross-Origin-Resource-Policy", "cross-origin: other sites may show it", true, sent},
 		{"Idempotency-Replayed", "true where it is the first answer, again", false, created},
+	}
+}
+
+// anyType is the media type of files.
+const anyType = "*/*"
+
+// describeFiles describes the bodies that are files: an upload may have several, and a
+// download is of any type.
+func describeFiles(o operation) {
+	if o.uploads() {
+		file := o.RequestBody.Value.Content.Get("multipart/form-data").Schema.Value.Properties["file"]
+		one := openapi3.NewStringSchema().WithFormat("binary")
+		list := openapi3.NewArraySchema().WithItems(one).WithMinItems(1)
+		list.Description = file.Value.Description
+		file.Value = list
+	}
+	if !o.downloads() {
+		return
+	}
+	for _, status := range []int{http.StatusOK, http.StatusPartialContent} {
+		content := o.Responses.Status(status).Value.Content
+		for kind, body := range content {
+			delete(content, kind)
+			content[anyType] = body
+		}
 	}
 }
 
@@ -249,6 +296,7 @@ func addCommon(description *openapi3.T) error {
 		for method, described := range item.Operations() {
 			o := operation{path, method, described}
 			addParameters(o)
+			describeFiles(o)
 			if err := addAnswers(o, problem, details); err != nil {
 				return err
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/swaggo/swag"
 
+	"github.com/achilles-blog/achilles/pkg/batch"
 	"github.com/achilles-blog/achilles/test/services"
 )
 
@@ -108,7 +109,8 @@ func refine(description *openapi3.T) error {
 	for name, schema := range description.Components.Schemas {
 		addFormats(schema.Value)
 		if strings.HasSuffix(name, "Request") {
-			schema.Value.Example = example(schema.Value)
+			completeBatch(schema.Value)
+			schema.Value.Example = example(description.Components.Schemas, schema.Value)
 		} else {
 			completeAnswer(name, schema.Value)
 		}
@@ -165,29 +167,50 @@ func addFormats(schema *openapi3.Schema) {
 	}
 }
 
+// completeBatch adds the bounds of the objects of a batch.
+func completeBatch(request *openapi3.Schema) {
+	for _, property := range request.Properties {
+		if items := property.Value.Items; items != nil && items.Ref != "" {
+			property.Value.WithMinItems(1).WithMaxItems(batch.MaxItems)
+		}
+	}
+}
+
 // example returns a request that works on an empty system: it has only the fields
 // with an example, because Swagger UI would make up ids for the others.
-func example(request *openapi3.Schema) map[string]any {
+func example(schemas openapi3.Schemas, request *openapi3.Schema) map[string]any {
 	fields := map[string]any{}
 	for name, property := range request.Properties {
-		if property.Value.Example != nil {
+		items := property.Value.Items
+		switch {
+		case items != nil && items.Ref != "":
+			fields[name] = []any{example(schemas, schemas[path.Base(items.Ref)].Value)}
+		case property.Value.Example != nil:
 			fields[name] = property.Value.Example
 		}
 	}
 	return fields
 }
 
-// optional are the fields that an answer may lack, by schema.
+// optional are the fields that an answer may lack, by schema; batchResult for all of that
+// ending, as TagBatchResult.
 var optional = map[string][]string{
-	"Article": {"content", "content_omitted"}, // in lists only, where content was asked for
-	"Change":  {"article"},
-	"Pager":   {"page", "next"},
-	"Problem": {"next"},
+	"Article":   {"content", "content_omitted"}, // in lists only, where content was asked for
+	"Change":    {"article"},
+	"File":      {"width", "height"}, // of images
+	batchResult: {"details", "errors", "replayed", "data"},
+	"Pager":     {"page", "next"},
+	"Problem":   {"next"},
 }
+
+const batchResult = "BatchResult"
 
 // completeAnswer marks all fields of an answer as required, so that tests notice an
 // answer that lacks one.
 func completeAnswer(schema string, answer *openapi3.Schema) {
+	if strings.HasSuffix(schema, batchResult) {
+		schema = batchResult
+	}
 	for name := range answer.Properties {
 		if !slices.Contains(optional[schema], name) {
 			answer.Required = append(answer.Required, name)

@@ -220,8 +220,52 @@ func TestCodes(t *testing.T) {
 	for _, code := range []client.Code{
 		client.InvalidParams, client.UnknownClient, client.InvalidToken, client.ExpiredToken, client.TooManyRequests, client.Conflict, client.PreconditionFailed,
 		client.TooLarge, client.Forbidden, client.Unavailable, client.Timeout, client.ChangesTrimmed, client.KeyReused, client.RequestInProgress,
-		client.TagNotFound, client.TagNameExists, client.ArticleNotFound, client.UnknownTags, client.SlugTaken,
+		client.TagNotFound, client.TagNameExists, client.ArticleNotFound, client.UnknownTags, client.SlugTaken, client.TooManyScheduled,
 	} {
 		require.Contains(t, errcode.All(), errcode.Code(code))
 	}
+}
+
+// Batches create all objects or none, or say what became of each.
+func TestBatches(t *testing.T) {
+	b := start(t, process.Settings{"Limits.WriteBurst": "1", "Limits.WritePerSecond": "1000"})
+	c := b.client(t, func(config *client.Config) { config.MaxRetries = 20 })
+	var names []client.NewTag
+	for n := range client.MaxBatch {
+		names = append(names, client.NewTag{Name: fmt.Sprint("tag ", n)})
+	}
+	tags, err := c.CreateTags(t.Context(), names, client.IdempotencyKey("tags"))
+	require.NoError(t, err)
+	require.Len(t, tags, client.MaxBatch)
+	again, err := c.CreateTags(t.Context(), names, client.IdempotencyKey("tags"))
+	require.NoError(t, err)
+	require.Equal(t, tags, again)
+	_, err = c.CreateTags(t.Context(), []client.NewTag{{Name: "new"}, {Name: "tag 7"}})
+	require.ErrorIs(t, err, client.TagNameExists)
+	var failure *client.Error
+	require.ErrorAs(t, err, &failure)
+	require.Equal(t, "tags[1].name", failure.Fields[0].Field)
+	results, err := c.CreateEachTag(t.Context(), []client.NewTag{{Name: "new"}, {Name: "tag 7"}})
+	require.NoError(t, err)
+	require.NoError(t, results[0].Err)
+	require.Equal(t, "new", results[0].Created.Name)
+	require.ErrorIs(t, results[1].Err, client.TagNameExists)
+
+	article := client.NewArticle{Title: "a", Content: "text", TagIDs: []uint64{tags[0].ID, tags[99].ID}}
+	articles, err := c.CreateArticles(t.Context(), []client.NewArticle{article, article})
+	require.NoError(t, err)
+	require.Len(t, articles[1].Tags, 2)
+	require.Equal(t, "a", articles[0].Slug)
+	invalid := article
+	invalid.Title = ""
+	created, err := c.CreateEachArticle(t.Context(), []client.NewArticle{article, invalid}, client.IdempotencyKey("articles"))
+	require.NoError(t, err)
+	require.NoError(t, created[0].Err)
+	require.ErrorIs(t, created[1].Err, client.InvalidParams)
+	repeated, err := c.CreateEachArticle(t.Context(), []client.NewArticle{article, invalid}, client.IdempotencyKey("articles"))
+	require.NoError(t, err)
+	require.True(t, repeated[0].Replayed)
+	require.Equal(t, created[0].Created, repeated[0].Created)
+	_, err = c.CreateEachArticle(t.Context(), []client.NewArticle{article}, client.IdempotencyKey("articles"))
+	require.ErrorIs(t, err, client.KeyReused)
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"io"
 	"maps"
 	"slices"
@@ -147,6 +149,45 @@ func exampleChanges(ctx context.Context, out io.Writer, config client.Config) er
 	return err
 }
 
+// exampleFiles uploads an image, shows it as the cover of an article, and reads it.
+func exampleFiles(ctx context.Context, out io.Writer, config client.Config) error {
+	blog, err := client.New(config)
+	if err != nil {
+		return err
+	}
+	defer blog.Close()
+	var encoded bytes.Buffer
+	if err := png.Encode(&encoded, image.NewGray(image.Rect(0, 0, 1200, 630))); err != nil {
+		return err
+	}
+	uploaded, err := blog.UploadFiles(ctx, []client.NewFile{{Name: "cover.png", Content: encoded.Bytes()}})
+	if err != nil {
+		return err
+	}
+	cover := uploaded[0]
+	article, err := blog.CreateArticle(ctx, client.NewArticle{Title: "Restarts", CoverFileID: cover.ID})
+	if err != nil {
+		return err
+	}
+	var content bytes.Buffer
+	if err := blog.DownloadFile(ctx, *article.CoverFileID, &content); err != nil {
+		return err
+	}
+	for file, err := range blog.Files(ctx, client.FileFilter{CreatedBy: "demo"}) {
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintln(out, file.Name, file.Type, file.Width, file.Height, bytes.Equal(content.Bytes(), encoded.Bytes()))
+	}
+	if err := blog.DeleteFile(ctx, cover.ID); errors.Is(err, client.FileInUse) {
+		_, _ = fmt.Fprintln(out, "it is in use")
+	}
+	if err := blog.DeleteArticle(ctx, article.ID); err != nil {
+		return err
+	}
+	return blog.DeleteFile(ctx, cover.ID)
+}
+
 func TestExamples(t *testing.T) {
 	for name, example := range map[string]struct {
 		run  func(context.Context, io.Writer, client.Config) error
@@ -155,6 +196,7 @@ func TestExamples(t *testing.T) {
 		"create":             {exampleCreate, "Restarts is about Operations\n"},
 		"list":               {exampleList, "Gopher\nGolang\nGo\n"},
 		"conditional update": {exampleConditionalUpdate, "changed meanwhile: Mine\n"},
+		"files":              {exampleFiles, "cover.png image/png 1200 630 true\nit is in use\n"},
 		"changes":            {exampleChanges, "[Upgrades]\n"},
 		"errors":             {exampleErrors, "no such article\n400 name required: name must not be blank\n"},
 	} {

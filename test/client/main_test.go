@@ -24,6 +24,7 @@ func start(t *testing.T, more process.Settings) *blog {
 	t.Helper()
 	b := &blog{tag: process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)).With(more))}
 	program, settings := process.Service(t, "article"), process.Follow(dbtest.SQLite(t), b.tag.Addr(t)).With(more)
+	settings = settings.With(process.Settings{"Files.URL": "file://" + t.TempDir(), "Files.Timeout": "30s"}) // shorter than a shutdown
 	b.article = process.Ready(t, program, settings)
 	added := process.Command(t, program, settings, "client", "add", "demo", "--secret-file=-")
 	added.Stdin = strings.NewReader(secret)

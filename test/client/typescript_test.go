@@ -32,5 +32,5 @@ func TestTypeScriptClient(t *testing.T) {
 	run(filepath.Join(modules, ".bin", "openapi-typescript"), b.tag.URL(t, "/swagger/tag/openapi.json"), "-o", "tag.d.ts")
 	run(filepath.Join(modules, ".bin", "openapi-typescript"), b.article.URL(t, "/swagger/article/openapi.json"), "-o", "article.d.ts")
 	run(filepath.Join(modules, ".bin", "tsc"), "-p", ".")
-	require.Equal(t, "created TypeScript again true\ntitles e d c b a\nchanged TS then 10000009\nerror 400 10000001 name required\n", run("node", "program.js"))
+	require.Equal(t, "created TypeScript again true\nbatch 1 JavaScript 20010008\ntitles e d c b a\nchanged TS then 10000009\nerror 400 10000001 name required\n", run("node", "program.js"))
 }

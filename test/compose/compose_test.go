@@ -134,14 +134,20 @@ func sourceOf(s types.ServiceConfig, name string) string {
 
 // A service that is stopped too early loses requests.
 func TestTheGracePeriodsFitTheDrain(t *testing.T) {
-	windows := server.Default().Lifecycle()
+	defaults := server.Default().Lifecycle()
 	project := load(t)
+	var longest time.Duration
 	for _, name := range names(t) {
 		s := service(t, project, name)
-		for variable := range s.Environment {
-			require.NotRegexp(t, `DRAINDELAY|SHUTDOWNTIMEOUT`, variable, "this test compares with the defaults")
+		require.NotContains(t, s.Environment, "ACHILLES_SERVER_DRAINDELAY", "this test compares with the default")
+		timeout := defaults.ShutdownTimeout
+		if own := s.Environment["ACHILLES_SERVER_SHUTDOWNTIMEOUT"]; own != nil {
+			var err error
+			timeout, err = time.ParseDuration(*own)
+			require.NoError(t, err)
 		}
-		require.GreaterOrEqual(t, time.Duration(*s.StopGracePeriod), windows.DrainDelay+windows.ShutdownTimeout+18*time.Second, name)
+		longest = max(longest, timeout)
+		require.GreaterOrEqual(t, time.Duration(*s.StopGracePeriod), defaults.DrainDelay+timeout+18*time.Second, name)
 		require.Empty(t, s.StopSignal, "%s drains on SIGTERM", name)
 		require.GreaterOrEqual(t, s.GetScale(), 2, "one replica cannot be restarted without a gap")
 	}
@@ -150,6 +156,7 @@ func TestTheGracePeriodsFitTheDrain(t *testing.T) {
 	seconds, err := strconv.Atoi(stop[1])
 	require.NoError(t, err)
 	proxy := service(t, project, "proxy")
+	require.Greater(t, time.Duration(seconds)*time.Second, longest, "the proxy finishes what the services finish")
 	require.Greater(t, time.Duration(*proxy.StopGracePeriod), time.Duration(seconds)*time.Second)
 	require.Equal(t, "SIGUSR1", proxy.StopSignal)
 }
@@ -186,6 +193,21 @@ func TestImages(t *testing.T) {
 		require.Contains(t, read(t, filepath.Join(s.Build.Context, s.Build.Dockerfile)), "\nENTRYPOINT [\"/service\"]\n")
 		require.Equal(t, "/service", s.HealthCheck.Test[1])
 	}
+}
+
+// Uploaded files are on a volume that all replicas share. It is mounted at a directory of the
+// image, whose mode a new volume takes over.
+func TestFilesAreOnAVolume(t *testing.T) {
+	project := load(t)
+	article := service(t, project, "article")
+	require.Len(t, article.Volumes, 1)
+	volume := article.Volumes[0]
+	require.Equal(t, types.VolumeTypeVolume, volume.Type)
+	require.Contains(t, project.Volumes, volume.Source)
+	require.False(t, volume.ReadOnly)
+	require.Equal(t, "file://"+volume.Target+"/files", *article.Environment["ACHILLES_FILES_URL"])
+	require.Equal(t, volume.Target, *article.Environment["ACHILLES_FILES_SPOOLDIR"], "the root is read-only, and a tmpfs is memory")
+	require.Regexp(t, `install -d -m 1777 .*/image`+volume.Target+` `, read(t, root+"/services/Dockerfile"))
 }
 
 // An update runs twice as many replicas for a while.

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -35,7 +36,9 @@ type gateway struct {
 	trusts bool
 }
 
-func newGateway(t *testing.T) *gateway {
+// newGateway starts a gateway. replace are further texts of its configuration, each followed by
+// what is to be there instead.
+func newGateway(t *testing.T, replace ...string) *gateway {
 	t.Helper()
 	program := process.Installed(t, "haproxy")
 	version := regexp.MustCompile(`version (\d+)\.(\d+)`).FindStringSubmatch(process.Tool(t, ".", nil, "haproxy", "-v"))
@@ -47,11 +50,11 @@ func newGateway(t *testing.T) *gateway {
 		ports:  map[string]int{},
 		trusts: version[1] < "3" || version[1] == "3" && version[2] == "0",
 	}
-	replace := []string{
+	replace = append(replace,
 		"127.0.0.11:53", g.LocalAddr().String(), "bind :8080", "bind fd@3", "bind 127.0.0.1:8404", "bind fd@4",
-		"\nglobal\n", "\nglobal\n  stats socket " + g.socket + "\n",
+		"\nglobal\n", "\nglobal\n  stats socket "+g.socket+"\n",
 		"timeout check 1s", "timeout check 30s", // on a busy machine a slow replica is not dead
-	}
+	)
 	for _, name := range names(t) {
 		g.ports[name] = reservePort(t)
 		replace = append(replace, " "+name+":8080", fmt.Sprintf(" %s:%d", name, g.ports[name]))
@@ -270,4 +273,40 @@ func TestGatewayFinishesRequestsInProgress(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, http.StatusCreated, answer.Status)
 	require.Zero(t, g.Exit(t))
+}
+
+// A file of 10 MiB gets through, and so do a client and a service that are slow, as long as
+// they don't stop: here for several times the timeouts.
+func TestGatewayPassesOnFiles(t *testing.T) {
+	const size, pieces = 10 << 20, 40
+	pause := 100 * time.Millisecond
+	g := newGateway(t, "timeout client 30s", "timeout client 1s", "timeout server 70s", "timeout server 1s", "timeout http-request 10s", "timeout http-request 1s")
+	g.fake(t, "article", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			for range pieces {
+				_, _ = w.Write(make([]byte, size/pieces))
+				_ = http.NewResponseController(w).Flush()
+				time.Sleep(pause)
+			}
+			return
+		}
+		got, err := io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprint(w, got, err)
+	})
+	g.awaitOpen(t, "/auth")
+	conn, err := process.Dial(g.addr)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	require.NoError(t, conn.Send("POST", "/api/v1/file/upload", nil, size))
+	for range pieces {
+		_, err := conn.Write(make([]byte, size/pieces))
+		require.NoError(t, err)
+		time.Sleep(pause)
+	}
+	answer, err := conn.Receive(http.MethodPost)
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprint(size, nil), string(answer.Body))
+	answer, err = conn.Ask("GET", "/api/v1/file/download/1", nil)
+	require.NoError(t, err)
+	require.Len(t, answer.Body, size)
 }

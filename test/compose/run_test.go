@@ -62,7 +62,9 @@ func TestTheServicesRunOnTheseSettings(t *testing.T) {
 	require.Equal(t, "0.0.0.0", configured(t, service(t, project, "tag"), secrets, nil)["SERVER.ADMINHOST"], "Prometheus reads it")
 	onTag := configured(t, service(t, project, "tag"), secrets, own)
 	tag := serve(t, project, "tag", onTag)
-	onArticle := configured(t, service(t, project, "article"), secrets, own.With(process.Settings{"FEED.URL": "http://" + tag.Addr(t)}))
+	onArticle := configured(t, service(t, project, "article"), secrets, own.With(process.Settings{
+		"FEED.URL": "http://" + tag.Addr(t), "FILES.URL": "file://" + t.TempDir() + "/files", "FILES.SPOOLDIR": t.TempDir(),
+	}))
 	article := serve(t, project, "article", onArticle)
 	for name, p := range map[string]*process.Process{"tag": tag, "article": article} {
 		check := service(t, project, name).HealthCheck.Test

@@ -152,6 +152,13 @@ func (s *system) addServices(all []services.Service, bin string, shared ...strin
 		if feed := listed.Feed(); feed != "" {
 			svc.settings = append(svc.settings, "ACHILLES_FEED_URL="+s.service(feed).url.String())
 		}
+		if listed.Name == "article" {
+			storage, err := fileSettings(s.data)
+			if err != nil {
+				return err
+			}
+			svc.settings = append(svc.settings, storage...)
+		}
 		s.services = append(s.services, svc)
 	}
 	return nil

@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/achilles-blog/achilles/test/devserver/claim"
 )
 
 // fixedSettings are the settings that make run sets for a service, as
@@ -24,6 +28,17 @@ func fixedSettings(database string, port, adminPort int) []string {
 		"ACHILLES_DATABASE_PASSWORDFILE=", "ACHILLES_DATABASE_TLS=",
 		"ACHILLES_FEED_TOKENFILE=",
 	}
+}
+
+// fileSettings are those of the storage of files, which is in the data directory. A transfer
+// has time to finish when make run is stopped.
+func fileSettings(data *claim.Data) ([]string, error) {
+	dir, err := filepath.Abs(data.Path("files"))
+	if err != nil {
+		return nil, err
+	}
+	address := url.URL{Scheme: "file", Path: dir}
+	return []string{"ACHILLES_FILES_URL=" + address.String(), "ACHILLES_FILES_TIMEOUT=15s"}, nil
 }
 
 // defaultSettings are those that make run sets unless the environment does: rate

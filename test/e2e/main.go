@@ -32,6 +32,8 @@ The cluster is started by --local, or described by these variables:
   E2E_IMAGES                           prefix of image names in manifests; default: E2E_REGISTRY
   E2E_MYSQL_ADDR, _USER, _PASSWORD     MySQL or MariaDB, reachable from pods and from here; the account must be allowed to create databases
   E2E_REDIS_ADDR                       Redis without a password, reachable from pods
+  E2E_S3_URL, _ACCESS_KEY, _SECRET_KEY optional: an empty bucket as in the setting Files.URL, reachable from pods; without it no files are stored
+  E2E_S3_LISTEN                        instead: HOST:PORT at which to start an S3 server that pods can reach
   E2E_CRASH_MYSQL, E2E_CRASH_REDIS     optional shell commands that kill -9 and restart these servers
 
 Exit code: 0 if the test passed, 1 if it failed, 2 if it could not run.

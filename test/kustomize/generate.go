@@ -43,6 +43,11 @@ ingress: {enabled: true}
 gateway: {enabled: true, parentRefs: [{name: public}]}
 monitoring: {podMonitor: {enabled: true}}
 `
+	// The claim of pods that share it.
+	claimValues = baseValues + `
+files: {storage: claim, claim: {accessModes: [ReadWriteMany]}}
+rollout: {shutdownSeconds: 63}
+`
 	serverValues = `
 mariadb: {existingSecret: achilles-database}
 redis: {existingSecret: achilles-redis}
@@ -55,7 +60,7 @@ func Generate(root string) (map[string][]byte, error) {
 	for _, part := range []struct {
 		values string
 		file   func(o object) string // path below dir; "" for the objects of other parts
-	}{{baseValues, baseFile}, {componentValues, componentFile}, {serverValues, serverFile}} {
+	}{{baseValues, baseFile}, {componentValues, componentFile}, {claimValues, claimFile}, {serverValues, serverFile}} {
 		objects, err := render(filepath.Join(root, chartDir), part.values)
 		if err != nil {
 			return nil, err
@@ -109,6 +114,13 @@ func componentFile(o object) string {
 		"NetworkPolicy":           "components/network-policy/networkpolicy.yaml",
 		"PodMonitor":              "components/monitoring/podmonitor.yaml",
 	}[o.kind()]
+}
+
+func claimFile(o object) string {
+	if o.kind() == "PersistentVolumeClaim" {
+		return "components/files-claim/persistentvolumeclaim.yaml"
+	}
+	return ""
 }
 
 func serverFile(o object) string {

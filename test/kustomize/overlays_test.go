@@ -1,6 +1,8 @@
 package kustomize
 
 import (
+	"cmp"
+	"fmt"
 	"maps"
 	"os"
 	"path"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -110,6 +113,9 @@ func volumeNeeds(volume corev1.VolumeSource, need func(kind, name, key string)) 
 	if volume.Secret != nil {
 		need("Secret", volume.Secret.SecretName, "")
 	}
+	if volume.PersistentVolumeClaim != nil {
+		need("PersistentVolumeClaim", volume.PersistentVolumeClaim.ClaimName, "")
+	}
 	if volume.Projected != nil {
 		for _, source := range volume.Projected.Sources {
 			for _, item := range source.Secret.Items {
@@ -126,6 +132,11 @@ func containerNeeds(pod corev1.PodSpec, container corev1.Container, need func(ki
 	files := slices.Clone(container.Args)
 	for _, variable := range container.Env {
 		files = append(files, variable.Value)
+	}
+	for _, variable := range container.Env {
+		if variable.ValueFrom != nil && variable.ValueFrom.SecretKeyRef != nil {
+			need("Secret", variable.ValueFrom.SecretKeyRef.Name, variable.ValueFrom.SecretKeyRef.Key)
+		}
 	}
 	for _, mount := range container.VolumeMounts {
 		for _, volume := range pod.Volumes {
@@ -284,9 +295,10 @@ func TestComponents(t *testing.T) {
 		name := filepath.Base(dir)
 		t.Run(name, func(t *testing.T) {
 			more := "components: [DEPLOY/components/" + name + "]\n"
-			if name == "redis" {
-				more += "configMapGenerator: [{name: achilles-redis, literals: [ACHILLES_REDIS_ADDRESSES=redis:6379]}]"
-			}
+			more += map[string]string{
+				"redis":    "configMapGenerator: [{name: achilles-redis, literals: [ACHILLES_REDIS_ADDRESSES=redis:6379]}]",
+				"files-s3": "configMapGenerator: [{name: achilles-files, literals: [ACHILLES_FILES_URL=s3://files]}]",
+			}[name]
 			all := kustomize(t, overlayOf(t, "base", more))
 			for _, r := range missing(all) {
 				require.Equal(t, "Secret", r.kind, "%s %s doesn't exist, or has no %q", r.kind, r.name, r.key)
@@ -306,4 +318,60 @@ func TestRouteEqualsTheChart(t *testing.T) {
 	want.SetLabels(nil)
 	got.SetLabels(nil)
 	require.Equal(t, want, got)
+}
+
+// No overlay stores files. With redis before or after, the article service has the settings, the volumes and the network policy
+// of the chart.
+func TestFilesEqualTheChart(t *testing.T) {
+	const url = "s3://files?region=eu-central-1"
+	for name, c := range map[string]struct{ components, values, more string }{
+		"s3": {
+			"redis, network-policy, files-s3", "storage: s3, s3: {url: '" + url + "', existingSecret: achilles-files}", "\n  - {name: achilles-files, literals: ['ACHILLES_FILES_URL=" + url + "']}",
+		},
+		"s3 before redis": {
+			"network-policy, files-s3, redis", "storage: s3, s3: {url: '" + url + "', existingSecret: achilles-files}", "\n  - {name: achilles-files, literals: ['ACHILLES_FILES_URL=" + url + "']}",
+		},
+		"claim": {"network-policy, files-claim, redis", "storage: claim, claim: {accessModes: [ReadWriteMany]}", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			components := "DEPLOY/components/" + strings.ReplaceAll(c.components, ", ", ", DEPLOY/components/")
+			got := kustomize(t, overlayOf(t, "base", "namespace: blog\ncomponents: ["+components+`]
+configMapGenerator:
+  - {name: achilles-environment, behavior: merge, literals: ["ACHILLES_DATABASE_HOST=mysql.databases.svc:3306"]}
+  - {name: achilles-redis, literals: ["ACHILLES_REDIS_ADDRESSES=redis.databases.svc:6379", ACHILLES_REDIS_TLS=false]}`+c.more))
+			want := chart(t, root, "blog", fmt.Sprintf(external, false)+"\nrollout: {shutdownSeconds: 63}\nfiles: {"+c.values+"}")
+			require.Equal(t, settings(t, want, "article"), settings(t, got, "article"))
+			alike(t, want)
+			alike(t, got)
+			for _, key := range []string{"Deployment achilles-article", "NetworkPolicy achilles-article", "PersistentVolumeClaim achilles-files"} {
+				for _, object := range []metav1.Object{want[key], got[key]} {
+					if object != nil {
+						object.SetLabels(nil)
+						object.SetAnnotations(nil) // Helm's policy
+						alikeOrder(object)
+					}
+				}
+				if difference := gocmp.Diff(want[key], got[key]); difference != "" {
+					t.Errorf("%s (- chart, + components):\n%s", key, difference)
+				}
+			}
+		})
+	}
+}
+
+// alikeOrder sorts what may have any order.
+func alikeOrder(object metav1.Object) {
+	switch object := object.(type) {
+	case *appsv1.Deployment:
+		pod := &object.Spec.Template.Spec
+		slices.SortFunc(pod.Volumes, func(a, b corev1.Volume) int { return cmp.Compare(a.Name, b.Name) })
+		for _, container := range slices.Concat(pod.InitContainers, pod.Containers) { // which share their slices with the pod
+			slices.SortFunc(container.Env, func(a, b corev1.EnvVar) int { return cmp.Compare(a.Name, b.Name) })
+			slices.SortFunc(container.VolumeMounts, func(a, b corev1.VolumeMount) int { return cmp.Compare(a.Name, b.Name) })
+		}
+	case *networkingv1.NetworkPolicy:
+		slices.SortFunc(object.Spec.Egress, func(a, b networkingv1.NetworkPolicyEgressRule) int {
+			return cmp.Compare(a.String(), b.String())
+		})
+	}
 }

@@ -44,6 +44,7 @@ func Service(program, name string, platform v1.Platform, build Build) (v1.Image,
 	return image([]file{
 		{path: "etc/ssl/certs/ca-certificates.crt", mode: 0o644, body: certificates()},
 		{path: "tmp", mode: fs.ModeDir | fs.ModeSticky | 0o777},
+		{path: "var/lib/achilles", mode: fs.ModeDir | fs.ModeSticky | 0o777},
 		{path: name, mode: 0o755, body: body},
 		{path: "service", mode: fs.ModeSymlink | 0o777, body: []byte(name)},
 	}, platform, v1.Config{

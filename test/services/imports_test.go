@@ -69,7 +69,9 @@ func TestHTTPPackagesDependOnNoDatabase(t *testing.T) {
 		internal := "./services/" + s.Name + "/internal/"
 		packages = append(packages, internal+"api", internal+s.Name)
 	}
-	databases := []string{"gorm.io/", "github.com/go-sql-driver/", "github.com/pressly/goose", "github.com/glebarez/", "modernc.org/sqlite", module + "pkg/database"}
+	packages = append(packages, "./services/article/internal/file")
+	databases := []string{"gorm.io/", "github.com/go-sql-driver/", "github.com/pressly/goose", "github.com/glebarez/", "modernc.org/sqlite", module + "pkg/database",
+		"gocloud.dev", "github.com/aws/"} // the storage of files
 	output := list(t, `{{.ImportPath}} {{join .Deps " "}}`, packages...)
 	require.Equal(t, len(packages), strings.Count(output, "\n"))
 	for line := range strings.Lines(output) {

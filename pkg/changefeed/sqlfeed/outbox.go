@@ -3,6 +3,7 @@ package sqlfeed
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -49,9 +50,15 @@ func NewOutbox(feed Feed, config OutboxConfig) *Outbox {
 	return o
 }
 
-// Add adds a change in the transaction of its write.
+// Add adds changes in the transaction of their writes. values has one value for each of
+// Columns, change after change.
 func (o *Outbox) Add(tx *gorm.DB, values ...any) error {
-	_, err := o.feed.DB.Insert(tx, o.config.Table, append([]string{"created_at"}, o.config.Columns...), append([]any{tx.NowFunc()}, values...)...)
+	columns := append([]string{"created_at"}, o.config.Columns...)
+	var rows []any
+	for change := range slices.Chunk(values, len(o.config.Columns)) {
+		rows = append(append(rows, tx.NowFunc()), change...)
+	}
+	_, err := o.feed.DB.Insert(tx, o.config.Table, columns, rows...)
 	return err
 }
 

@@ -10,6 +10,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -66,13 +69,14 @@ func (f Feed) ErrNoRow() error {
 	return fmt.Errorf("the table %s has no row with id 1: restore it from a backup, with a new epoch", f.Sequence)
 }
 
-// Append numbers a change and appends it, with values of columns. It also changes the
-// sequence's row by the assignments in also, which follow a comma. The lock of that row must
-// be the last that a write takes. It is held until the commit, so the next write gets its
-// number only after that. Hence numbers are committed in order, and a rollback leaves no gap.
-func (f Feed) Append(tx *gorm.DB, also string, alsoValues []any, columns string, values ...any) error {
-	sequence := f.DB.Table(f.Sequence)
-	done, err := f.DB.Exec(tx, "UPDATE "+sequence+" SET "+f.Last+" = "+f.Last+" + 1"+also+" WHERE id = 1", alsoValues...)
+// Append numbers changes and appends them, with values of columns, change after change. It also
+// changes the sequence's row by the assignments in also, which follow a comma. The lock of that
+// row must be the last that a write takes. It is held until the commit, so the next write gets
+// its numbers only after that. Hence numbers are committed in order, and a rollback leaves no
+// gap.
+func (f Feed) Append(tx *gorm.DB, also string, alsoValues []any, columns []string, values ...any) error {
+	sequence, n := f.DB.Table(f.Sequence), len(values)/len(columns)
+	done, err := f.DB.Exec(tx, "UPDATE "+sequence+" SET "+f.Last+" = "+f.Last+" + "+strconv.Itoa(n)+also+" WHERE id = 1", alsoValues...)
 	if err != nil {
 		return err
 	}
@@ -83,8 +87,15 @@ func (f Feed) Append(tx *gorm.DB, also string, alsoValues []any, columns string,
 		return f.ErrNoRow()
 	}
 	// One statement, because other writes wait for each round trip.
-	_, err = f.DB.Exec(tx, "INSERT INTO "+f.DB.Table(f.Changes)+" ("+f.Number+", created_at, "+columns+") SELECT "+f.Last+", ?"+
-		marks(len(values))+" FROM "+sequence+" WHERE id = 1", append([]any{tx.NowFunc()}, values...)...)
+	var rows []string
+	var all []any
+	for change := range slices.Chunk(values, len(columns)) {
+		before := strconv.Itoa(n - 1 - len(rows))
+		rows = append(rows, "SELECT "+f.Last+" - "+before+", ?"+marks(len(columns))+" FROM "+sequence+" WHERE id = 1")
+		all = append(append(all, tx.NowFunc()), change...)
+	}
+	_, err = f.DB.Exec(tx, "INSERT INTO "+f.DB.Table(f.Changes)+" ("+f.Number+", created_at, "+strings.Join(columns, ", ")+") "+
+		strings.Join(rows, " UNION ALL "), all...)
 	return err
 }
 

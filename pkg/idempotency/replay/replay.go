@@ -83,6 +83,19 @@ func Create[T any](ctx context.Context, db *database.DB, key idempotency.Key, re
 	return *new(T), false, err
 }
 
+// Claim claims a key for the given retention, unless the same request has claimed it. Its
+// errors are those of Create. It is for requests that do several writes, each under a key of
+// its own: another request with the key does none of them. Claim does nothing for the zero
+// key.
+func Claim(ctx context.Context, db *database.DB, key idempotency.Key, retention time.Duration) error {
+	if key.IsZero() {
+		return nil
+	}
+	_, _, err := Create(ctx, db, key, retention,
+		func(*gorm.DB) (bool, error) { return true, nil }, func(*gorm.DB, bool) error { return nil })
+	return err
+}
+
 // claimed reports whether a row for the key exists, committed or not. If so, the
 // transaction waited for the key and not for a database that hangs.
 func claimed(ctx context.Context, db *database.DB, key idempotency.Key) bool {

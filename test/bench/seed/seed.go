@@ -28,8 +28,8 @@ const (
 )
 
 var (
-	articleColumns = []string{"id", "title", "desc", "cover_image_url", "content", "state", "created_at", "created_by", "updated_at", "updated_by"}
-	tagColumns     = []string{"article_id", "tag_id", "article_state", "created_at", "updated_at"}
+	articleColumns = []string{"id", "title", "desc", "cover_image_url", "content", "state", "created_at", "created_by", "updated_at", "updated_by", "published_at"}
+	tagColumns     = []string{"article_id", "tag_id", "article_state", "created_at", "updated_at", "published_at"}
 )
 
 // Articles inserts the articles 1 to n, whose tags must be there. What the service counts
@@ -65,9 +65,9 @@ func load(ctx context.Context, db *sql.DB, articles, tags insert, first, last in
 	for id := first; id <= last; id++ {
 		a := corpus.New(uint64(id)) // #nosec G115 -- positive
 		at := time.Date(2026, 1, 1, 0, 0, id, 0, time.UTC)
-		articleRows = append(articleRows, a.ID, a.Title, a.Desc, a.CoverImage, a.Content, 1, at, "bench", at, "bench")
+		articleRows = append(articleRows, a.ID, a.Title, a.Desc, a.CoverImage, a.Content, 1, at, "bench", at, "bench", at)
 		for _, tag := range a.TagIDs {
-			tagRows = append(tagRows, a.ID, tag, 1, at, at)
+			tagRows = append(tagRows, a.ID, tag, 1, at, at, at)
 		}
 	}
 	tx, err := db.BeginTx(ctx, nil)

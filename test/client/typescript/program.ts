@@ -22,6 +22,11 @@ for (const title of ["a", "b", "c", "d", "e"]) {
   await articles.POST("/api/v1/articles", { headers, body: { title, content: title, tag_ids: [tag.id] } });
 }
 
+// A batch: all or none, or a result for each.
+const batch = await tags.POST("/api/v1/tags/batch", { headers, body: { tags: [{ name: "JavaScript" }, { name: "TypeScript" }] } });
+const outcome = batch.data!.data;
+if ("results" in outcome) console.log("batch", outcome.failed, outcome.results.map((result) => result.data?.name ?? result.code).join(" "));
+
 // List: each page by the cursor of the page before.
 const titles: string[] = [];
 let after: string | undefined;

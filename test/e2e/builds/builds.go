@@ -62,6 +62,22 @@ func (b Build) Compile(ctx context.Context, root, folder string) (string, error)
 	return program, nil
 }
 
+// S3 builds an S3 server for the storage of files into a folder and returns its program.
+func S3(ctx context.Context, root, folder string) (string, error) {
+	folder, err := filepath.Abs(folder)
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(folder, "versitygw")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/versity/versitygw/cmd/versitygw") // #nosec G204 -- constant
+	cmd.Dir = filepath.Join(root, "test", "s3")
+	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the S3 server: %w: %s", err, output)
+	}
+	return program, nil
+}
+
 // overlay writes the migration and the list of files that the toolchain is to
 // see, and returns the path of the list.
 func (b Build) overlay(root, folder string) (string, error) {

@@ -25,6 +25,8 @@ type Cluster struct {
 	// MySQL and Redis are reachable from pods and from this program.
 	MySQL Server
 	Redis string
+	// S3 is the storage of files.
+	S3 S3
 	// CrashMySQL and CrashRedis are shell commands that kill the server with
 	// SIGKILL and restart it. If empty, the crash is omitted.
 	CrashMySQL, CrashRedis string
@@ -32,6 +34,14 @@ type Cluster struct {
 
 // Server is a database server. Its account may create databases.
 type Server struct{ Addr, User, Password string }
+
+// S3 is an S3 server: one that is there, or where to start one.
+type S3 struct {
+	// URL is the bucket in the form of the setting Files.URL. It is reachable from pods.
+	URL, AccessKey, SecretKey string
+	// Listen is the address at which to start a server that pods can reach.
+	Listen string
+}
 
 // FromEnvironment reads the description of a cluster from environment variables.
 // kubectl and helm read KUBECONFIG themselves.
@@ -41,6 +51,7 @@ func FromEnvironment() (*Cluster, error) {
 		Insecure:   os.Getenv("E2E_REGISTRY_INSECURE") != "",
 		MySQL:      Server{os.Getenv("E2E_MYSQL_ADDR"), os.Getenv("E2E_MYSQL_USER"), os.Getenv("E2E_MYSQL_PASSWORD")},
 		Redis:      os.Getenv("E2E_REDIS_ADDR"),
+		S3:         S3{os.Getenv("E2E_S3_URL"), os.Getenv("E2E_S3_ACCESS_KEY"), os.Getenv("E2E_S3_SECRET_KEY"), os.Getenv("E2E_S3_LISTEN")},
 		CrashMySQL: os.Getenv("E2E_CRASH_MYSQL"), CrashRedis: os.Getenv("E2E_CRASH_REDIS"),
 	}
 	if c.Images == "" {

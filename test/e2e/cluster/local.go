@@ -73,6 +73,7 @@ func describe(variables map[string]string) []string {
 		"E2E_REGISTRY="+net.JoinHostPort(control, "5000")+"/achilles-blog", "E2E_REGISTRY_INSECURE=1", "E2E_IMAGES=achilles-blog",
 		"E2E_MYSQL_ADDR="+variables["CLUSTER_MYSQL_ADDR"], "E2E_MYSQL_USER="+variables["CLUSTER_MYSQL_USER"],
 		"E2E_MYSQL_PASSWORD="+variables["CLUSTER_MYSQL_PASSWORD"], "E2E_REDIS_ADDR="+variables["CLUSTER_REDIS_ADDR"],
+		"E2E_S3_LISTEN="+net.JoinHostPort(control, "7070"),
 		"E2E_CRASH_MYSQL="+self+" crash "+filepath.Join(state, "mariadb.pid"),
 		// Redis overwrites its command line, so it must be given.
 		"E2E_CRASH_REDIS="+self+" crash "+filepath.Join(state, "redis.pid")+

@@ -26,13 +26,14 @@ func ParseName(name string) (run, source, worker string, seq int, ok bool) {
 // Revision returns the description of an article after its n-th edit.
 func Revision(n int) string { return "revision " + strconv.Itoa(n) }
 
-// Writer is the ledger of a worker. The elements of Tags and Articles are the
+// Writer is the ledger of a worker. The elements of Tags, Articles and Files are the
 // acknowledged ids by sequence number. They are 0 for writes that were sent but not
 // acknowledged.
 type Writer struct {
 	mu       sync.Mutex
 	Tags     []uint64
 	Articles []uint64
+	Files    []uint64
 	// Tagged is the number of tags of each article.
 	Tagged []int
 	// Edits are the revisions that an article may have, by the id of the article.
@@ -82,4 +83,17 @@ func (w *Writer) ackEdit(id uint64, revision int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.Edits[id] = Edits{Acknowledged: revision, Sent: revision}
+}
+
+func (w *Writer) beginFile() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Files = append(w.Files, 0)
+	return len(w.Files) - 1
+}
+
+func (w *Writer) ackFile(seq int, id uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Files[seq] = id
 }

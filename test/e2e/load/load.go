@@ -59,6 +59,8 @@ type Mix struct {
 	// Slow workers send bodies in up to two seconds. Slowest workers take most of
 	// MaxDuration, and begin after every Nudge.
 	Slow, Slowest int
+	// Files workers upload files and download them again, both slowly.
+	Files int
 	// Busy workers read their tag on one connection without pauses.
 	Busy int
 	// H2C workers use cleartext HTTP/2, one request at a time per connection.
@@ -92,6 +94,7 @@ func Start(config Config) *Load {
 	l.spawnSilent(ctx, mix.Silent)
 	l.spawn(ctx, mix.Slow, "slow", (*worker).slow)
 	l.spawn(ctx, mix.Slowest, "slowest", (*worker).slowest)
+	l.spawn(ctx, mix.Files, "files", (*worker).files)
 	l.spawn(ctx, mix.Busy, "busy", (*worker).busy)
 	l.spawnH2C(ctx, mix)
 	return l

@@ -2,6 +2,7 @@ package load_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ type backend struct {
 	mu       sync.Mutex
 	next     uint64
 	objects  map[string]map[string]any // by path
+	files    map[string][]byte         // by the path of their download
 	arrived  map[string]int            // creations by path and name
 	requests int
 	// fault is called for each request, with its number, and reports whether it has
@@ -41,6 +43,7 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.requests++
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	var sent map[string]any
 	_ = json.Unmarshal(body, &sent)
 	name, _ := sent["name"].(string)
@@ -69,6 +72,10 @@ func (b *backend) lock() (unlock func()) {
 
 func (b *backend) answer(w http.ResponseWriter, r *http.Request, sent map[string]any) {
 	path := r.URL.Path
+	if strings.HasPrefix(path, "/api/v1/file/") {
+		b.answerFile(w, r)
+		return
+	}
 	switch r.Method {
 	case http.MethodPost:
 		b.next++
@@ -93,6 +100,25 @@ func (b *backend) answer(w http.ResponseWriter, r *http.Request, sent map[string
 	_ = json.NewEncoder(w).Encode(map[string]any{"data": b.objects[path]})
 }
 
+// answerFile stores the file of an upload, or sends it.
+func (b *backend) answerFile(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(b.files[r.URL.Path])
+		return
+	}
+	sent, header, err := r.FormFile("file")
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	content, _ := io.ReadAll(sent)
+	b.next++
+	b.files["/api/v1/file/download/"+jsonText(b.next)] = content
+	b.objects["/files/"+jsonText(b.next)] = map[string]any{"name": header.Filename}
+	w.WriteHeader(http.StatusCreated)
+	_ = json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{"files": []any{map[string]any{"file_id": b.next}}}})
+}
+
 // list returns the articles that a search for all words of a title finds.
 func (b *backend) list(q string) []any {
 	found := []any{}
@@ -110,7 +136,7 @@ func jsonText(n uint64) string {
 }
 
 func serve(t *testing.T, fault func(n int, w http.ResponseWriter) bool) (*backend, load.Endpoint) {
-	b := &backend{objects: map[string]map[string]any{}, arrived: map[string]int{}, fault: fault}
+	b := &backend{objects: map[string]map[string]any{}, files: map[string][]byte{}, arrived: map[string]int{}, fault: fault}
 	server := httptest.NewUnstartedServer(b)
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetHTTP1(true)
@@ -138,14 +164,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // With a healthy backend no request fails, and the ledger contains every write.
 func TestHealthyBackend(t *testing.T) {
 	b, at := serve(t, nil)
-	mix := load.Mix{Reused: 3, Fresh: 2, Idle: 2, Silent: 2, Slow: 1, Slowest: 1, H2C: 2, H2CShared: 4}
+	mix := load.Mix{Reused: 3, Fresh: 2, Idle: 2, Silent: 2, Slow: 1, Slowest: 1, Files: 1, H2C: 2, H2CShared: 4}
+	stored := func() int { defer b.lock()(); return len(b.files) }
 	result := run(at, mix, func(l *load.Load) {
-		until(t, l, func(c load.Count) bool { return c.Requests > 1500 })
+		until(t, l, func(c load.Count) bool { return c.Requests > 1500 && stored() > 2 })
 	})
 	defer b.lock()()
 	require.Zero(t, result.Failed, result.Failures)
 	require.Greater(t, 2*result.Posts, result.Requests)
-	require.Len(t, result.Writers, 17)
+	require.Len(t, result.Writers, 18)
 	require.Equal(t, map[string]int{"pod-1": result.Requests}, totals(result.Pods))
 	acknowledged := 0
 	for worker, w := range result.Writers {
@@ -157,9 +184,29 @@ func TestHealthyBackend(t *testing.T) {
 			require.Equal(t, load.Name("r", "s", worker, seq), article["title"])
 			require.Equal(t, load.Revision(w.Edits[id].Acknowledged), article["desc"])
 		}
-		acknowledged += len(w.Tags) + len(w.Articles)
+		for seq, id := range w.Files {
+			name := load.Name("r", "s", worker, seq)
+			require.Equal(t, load.FileName(name)+".txt", b.objects["/files/"+jsonText(id)]["name"])
+			require.Equal(t, load.FileContent(name), b.files["/api/v1/file/download/"+jsonText(id)])
+		}
+		acknowledged += len(w.Tags) + len(w.Articles) + len(w.Files)
 	}
 	require.Equal(t, result.Posts, acknowledged)
+}
+
+// A file that comes back with other bytes is a failure.
+func TestFileWithOtherBytes(t *testing.T) {
+	b, at := serve(t, nil)
+	l := load.Start(load.Config{Run: "r", Source: "s", Tags: at, Articles: at, Mix: load.Mix{Files: 1}, MaxDuration: time.Second / 10, Think: time.Millisecond})
+	until(t, l, func(load.Count) bool {
+		defer b.lock()()
+		for path := range b.files {
+			b.files[path] = []byte("other bytes")
+		}
+		return l.Count().Failed > 0
+	})
+	result := l.Stop()
+	require.Equal(t, map[string]int{"wrong content": result.Failed}, result.Kinds)
 }
 
 // Loaded articles are read, and a response with other content is a failure.
@@ -461,7 +508,7 @@ func answerOnce(b *backend, conn net.Conn, answered chan<- *net.TCPConn) {
 // Connections that are opened ahead of their requests fail if the server's timeout for a
 // header begins before the header, as net/http's does.
 func TestSilentConnections(t *testing.T) {
-	b := &backend{objects: map[string]map[string]any{}, arrived: map[string]int{}}
+	b := &backend{objects: map[string]map[string]any{}, files: map[string][]byte{}, arrived: map[string]int{}}
 	server := httptest.NewUnstartedServer(b)
 	server.Config.ReadHeaderTimeout = headerTimeout
 	server.Start()

@@ -3,6 +3,7 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,13 +29,14 @@ const (
 type request struct {
 	method, path string
 	body         []byte
+	contentType  string // of the body; empty for JSON
 	// token is the bearer token, if any.
 	token string
 	// key is the Idempotency-Key. again reports whether the request is a repetition.
 	key   string
 	again bool
-	// uploadTime is the time to send the body.
-	uploadTime time.Duration
+	// uploadTime is the time to send the body, downloadTime that to read the response's.
+	uploadTime, downloadTime time.Duration
 	// last closes the connection after the response.
 	last bool
 }
@@ -176,7 +178,7 @@ func replayed(response *http.Response) bool {
 }
 
 func (w *wire) exchange(host string, r request) (*http.Response, []byte, error) {
-	if err := w.SetDeadline(time.Now().Add(requestTimeout + r.uploadTime)); err != nil {
+	if err := w.SetDeadline(time.Now().Add(requestTimeout + r.uploadTime + r.downloadTime)); err != nil {
 		return nil, nil, err
 	}
 	// The server may respond early and close the connection while the body is being
@@ -186,7 +188,7 @@ func (w *wire) exchange(host string, r request) (*http.Response, []byte, error) 
 	if err != nil {
 		return nil, nil, errors.Join(writeErr, err)
 	}
-	body, err := io.ReadAll(response.Body)
+	body, err := readSlowly(response.Body, response.ContentLength, r.downloadTime)
 	_ = response.Body.Close()
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errTruncated, err)
@@ -194,11 +196,24 @@ func (w *wire) exchange(host string, r request) (*http.Response, []byte, error) 
 	return response, body, nil
 }
 
+// readSlowly reads a body in a time, at once if the time is 0.
+func readSlowly(body io.Reader, size int64, takes time.Duration) ([]byte, error) {
+	var read bytes.Buffer
+	for began, n := time.Now(), int64(0); takes > 0 && n < chunks; n++ {
+		time.Sleep(time.Until(began.Add(takes * time.Duration(n) / chunks)))
+		if _, err := io.CopyN(&read, body, size/chunks); err != nil {
+			return read.Bytes(), err
+		}
+	}
+	_, err := read.ReadFrom(body)
+	return read.Bytes(), err
+}
+
 func (w *wire) write(host string, r request) error {
 	var head bytes.Buffer
 	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.method, r.path, host)
 	if r.body != nil {
-		fmt.Fprintf(&head, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(r.body))
+		fmt.Fprintf(&head, "Content-Type: %s\r\nContent-Length: %d\r\n", cmp.Or(r.contentType, "application/json"), len(r.body))
 	}
 	if r.token != "" {
 		fmt.Fprintf(&head, "Authorization: Bearer %s\r\n", r.token)

@@ -245,17 +245,7 @@ func (w *worker) listArticles(ctx context.Context) {
 // create creates an object and returns what was acknowledged. The name is also the
 // Idempotency-Key.
 func (w *worker) create(ctx context.Context, to Endpoint, path, name string, body map[string]any) (object, bool) {
-	sent := request{method: http.MethodPost, path: path, body: w.encode(body), uploadTime: w.uploadTime}
-	if w.load.config.Repeat {
-		sent.key = name
-	}
-	began := time.Now()
-	got, ok := w.exchange(ctx, to, sent, http.StatusCreated)
-	for !ok && sent.key != "" && repeatable(got.status) && (ctx.Err() == nil || time.Since(began) < minRepeatTime) {
-		time.Sleep(repeatPause/2 + rand.N(repeatPause))
-		sent.again = true
-		got, ok = w.exchange(ctx, to, sent, http.StatusCreated)
-	}
+	got, ok := w.post(ctx, to, request{method: http.MethodPost, path: path, body: w.encode(body), uploadTime: w.uploadTime}, name)
 	if !ok {
 		return object{}, false
 	}
@@ -270,6 +260,22 @@ func (w *worker) create(ctx context.Context, to Endpoint, path, name string, bod
 		return object{}, false
 	}
 	return object{id: envelope.Data.ID, name: name, slug: envelope.Data.Slug}, true
+}
+
+// post sends a request that creates something, with a key if requests are repeated, and
+// repeats it then. ok reports whether the creation was acknowledged.
+func (w *worker) post(ctx context.Context, to Endpoint, sent request, key string) (got answer, ok bool) {
+	if w.load.config.Repeat {
+		sent.key = key
+	}
+	began := time.Now()
+	got, ok = w.exchange(ctx, to, sent, http.StatusCreated)
+	for !ok && sent.key != "" && repeatable(got.status) && (ctx.Err() == nil || time.Since(began) < minRepeatTime) {
+		time.Sleep(repeatPause/2 + rand.N(repeatPause))
+		sent.again = true
+		got, ok = w.exchange(ctx, to, sent, http.StatusCreated)
+	}
+	return got, ok
 }
 
 // repeatable reports whether a request with this status, 0 for none, may succeed if it

@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"fmt"
 	"strconv"
@@ -48,6 +50,9 @@ func (c *comparison) compare(ctx context.Context, tags, articles querier) (repor
 		return c.result, err
 	}
 	if err := c.readArticles(ctx, articles); err != nil {
+		return c.result, err
+	}
+	if err := c.readFiles(ctx, articles); err != nil {
 		return c.result, err
 	}
 	c.countWrites()
@@ -102,6 +107,25 @@ func (c *comparison) readArticles(ctx context.Context, db querier) error {
 	})
 }
 
+// readFiles compares the files with those that were uploaded. Their bytes are compared by the
+// digest; the load compares those that are downloaded.
+func (c *comparison) readFiles(ctx context.Context, db querier) error {
+	return each(ctx, db, "SELECT id, name, sha256 FROM blog_file", func(rows *sql.Rows) error {
+		var id uint64
+		var file string
+		var digest []byte
+		if err := rows.Scan(&id, &file, &digest); err != nil {
+			return err
+		}
+		name := load.ParseFileName(strings.TrimSuffix(file, ".txt"))
+		w, _ := c.find("file", id, name, func(w *load.Writer) []uint64 { return w.Files })
+		if want := sha256.Sum256(load.FileContent(name)); w != nil && !bytes.Equal(digest, want[:]) {
+			c.altered("file %d %q has other bytes than were sent", id, file)
+		}
+		return nil
+	})
+}
+
 // find returns the ledger and the sequence number of a row. It returns nil if the row is
 // in no ledger or is a duplicate.
 func (c *comparison) find(kind string, id uint64, name string, ids func(*load.Writer) []uint64) (*load.Writer, int) {
@@ -139,6 +163,7 @@ func (c *comparison) countWrites() {
 	for worker, w := range c.writers {
 		c.countTable("tag", worker, w.Tags)
 		c.countTable("article", worker, w.Articles)
+		c.countTable("file", worker, w.Files)
 	}
 }
 

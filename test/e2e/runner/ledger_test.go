@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -43,7 +44,8 @@ func (l *ledgers) run(t *testing.T, repeat bool) {
 	}
 	tagDatabase, articleDatabase := dbtest.MySQL(t), dbtest.MySQL(t)
 	tags := process.Ready(t, process.Service(t, "tag"), process.On(tagDatabase))
-	articles := process.Ready(t, process.Service(t, "article"), process.Follow(articleDatabase, tags.Addr(t)))
+	storage := process.Settings{"Files.URL": "file://" + filepath.Join(t.TempDir(), "files"), "Files.Timeout": "10s"}
+	articles := process.Ready(t, process.Service(t, "article"), process.Follow(articleDatabase, tags.Addr(t)).With(storage))
 	l.tags, l.articles = open(t, tagDatabase), open(t, articleDatabase)
 	if l.before.articles > 0 {
 		require.NoError(t, newAPIClient("http://"+tags.Addr(t), "tags").createTags(t.Context(), process.Token()))
@@ -53,11 +55,15 @@ func (l *ledgers) run(t *testing.T, repeat bool) {
 		require.Zero(t, exit)
 	}
 	written := load.Start(load.Config{
-		Run: "run", Source: "here", Loaded: l.before.articles, Mix: load.Mix{Reused: 2, Fresh: 1, H2C: 1}, MaxDuration: time.Second, Think: time.Millisecond, Token: process.Token(), Repeat: repeat,
+		Run: "run", Source: "here", Loaded: l.before.articles, Mix: load.Mix{Reused: 2, Fresh: 1, Files: 1, H2C: 1}, MaxDuration: time.Second / 10, Think: time.Millisecond, Token: process.Token(), Repeat: repeat,
 		Tags:     load.Endpoint{Addr: tags.Addr(t), Host: "tags"},
 		Articles: load.Endpoint{Addr: articles.Addr(t), Host: "articles"},
 	})
-	process.Await(t, "200 requests", func() bool { return written.Count().Requests >= 200 })
+	process.Await(t, "200 requests and two files", func() bool {
+		var files int
+		require.NoError(t, l.articles.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM blog_file").Scan(&files))
+		return files >= 2 && written.Count().Requests >= 200
+	})
 	result := written.Stop()
 	require.Zero(t, result.Failed, result.Failures)
 	l.results = map[string][]load.Result{"run": {result}}
@@ -118,15 +124,18 @@ func TestLedger(t *testing.T) {
 	}{
 		{"lost article", "", "DELETE FROM blog_article" + some, func(l *report.Ledger) { l.Lost++ }},
 		{"deleted article", "", "UPDATE blog_article SET is_deleted = 1" + some, func(l *report.Ledger) { l.Lost++ }},
-		{"duplicated article", "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at) SELECT title, `desc`, content, created_at, updated_at FROM blog_article" + some,
+		{"duplicated article", "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at, published_at) SELECT title, `desc`, content, created_at, updated_at, published_at FROM blog_article" + some,
 			func(l *report.Ledger) { l.Duplicated++ }},
-		{"unexpected article", "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at) VALUES ('run/here/reused0/1000000', '', '', NOW(), NOW())", func(l *report.Ledger) { l.Unexpected++ }},
+		{"unexpected article", "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at, published_at) VALUES ('run/here/reused0/1000000', '', '', NOW(), NOW(), NOW())", func(l *report.Ledger) { l.Unexpected++ }},
 		{"renamed article", "", "UPDATE blog_article SET title = 'by hand'" + some, func(l *report.Ledger) { l.Unexpected++; l.Lost++ }},
 		{"unexpected edit", "", "UPDATE blog_article SET `desc` = 'revision 1000'" + some, func(l *report.Ledger) { l.Altered++ }},
 		{"article without one of its tags", "", "DELETE FROM blog_article_tag ORDER BY article_id LIMIT 1", func(l *report.Ledger) { l.Altered++ }},
 		{"disabled tag", "UPDATE blog_tag SET state = 0" + some, "", func(l *report.Ledger) { l.Altered++; l.ReadModelDiffers++ }},
 		{"tag that differs in the read model", "", "UPDATE blog_tag_projection SET name = 'other' ORDER BY id LIMIT 1", func(l *report.Ledger) { l.ReadModelDiffers++ }},
 		{"tag that is only in the read model", "", "INSERT INTO blog_tag_projection (id, name, state) VALUES (1000000, 'more', 1)", func(l *report.Ledger) { l.ReadModelDiffers++ }},
+		{"lost file", "", "DELETE FROM blog_file ORDER BY id LIMIT 1", func(l *report.Ledger) { l.Lost++ }},
+		{"file with the bytes of another one", "", "UPDATE blog_file SET sha256 = (SELECT MAX(sha256) FROM blog_blob) WHERE sha256 < (SELECT MAX(sha256) FROM blog_blob) ORDER BY id LIMIT 1",
+			func(l *report.Ledger) { l.Altered++ }},
 		{"wrong counter", "", "UPDATE blog_article_count SET value = value + 1 ORDER BY tag_id LIMIT 1", func(l *report.Ledger) { l.CountersDiffer++ }},
 		{"missing change", "", "DELETE FROM blog_article_change WHERE article_id = (SELECT MIN(id) FROM blog_article WHERE is_deleted = 0) ORDER BY sequence LIMIT 1",
 			func(l *report.Ledger) { l.FeedDiffers += 2 }}, // of the article, and of all
@@ -168,6 +177,9 @@ func TestUnacknowledgedWrites(t *testing.T) {
 	exact := l.compare(t, l.tags, l.articles)
 	unacknowledged := ""
 	for name, w := range l.results["run"][0].Writers {
+		if len(w.Tags) < 1 || len(w.Articles) < 1 {
+			continue // it writes files
+		}
 		unacknowledged = load.Name("run", "here", name, 0)
 		w.Articles[0] = 0                 // exists, unacknowledged
 		w.Tags = append(w.Tags, 0)        // does not exist
@@ -181,8 +193,8 @@ func TestUnacknowledgedWrites(t *testing.T) {
 	require.Equal(t, 1, found.Altered)
 	require.Zero(t, found.Lost+found.Duplicated+found.Unexpected)
 
-	twice := l.with(t, "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at) "+
-		"SELECT title, `desc`, content, created_at, updated_at FROM blog_article WHERE title = '"+unacknowledged+"'")
+	twice := l.with(t, "", "INSERT INTO blog_article (title, `desc`, content, created_at, updated_at, published_at) "+
+		"SELECT title, `desc`, content, created_at, updated_at, published_at FROM blog_article WHERE title = '"+unacknowledged+"'")
 	require.Equal(t, 1, twice.Duplicated, "an unacknowledged write exists twice")
 
 	later, err := newComparison("later", l.results, loaded{}).compare(t.Context(), l.tags, l.articles)

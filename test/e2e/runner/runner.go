@@ -102,6 +102,11 @@ func (r *Runner) run(ctx context.Context) error {
 		return err
 	}
 	defer r.agents.stop()
+	stopS3, err := r.storeFiles(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopS3()
 	s := newSystem(r.cluster, r.chart, r.folder, namespace, current)
 	for _, part := range []struct {
 		title  string

@@ -78,6 +78,7 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 		"database":      map[string]any{"host": host, "port": number(port), "username": s.cluster.MySQL.User, "existingSecret": "database", "passwordKey": "password"},
 		"redis":         map[string]any{"enabled": false},
 		"externalRedis": map[string]any{"host": redisHost, "port": number(redisPort)},
+		"files":         s.files(),
 		"ingress":       map[string]any{"enabled": true, "hosts": []string{s.host}},
 		// The load's clients name clients of their own, like a second proxy.
 		"trustedProxies": []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7"},
@@ -164,6 +165,10 @@ func (s *system) install(ctx context.Context) error {
 	}
 	if err := s.cluster.Apply(ctx, fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"database","namespace":%q},"stringData":{"password":%q}}`,
 		s.namespace, s.cluster.MySQL.Password)); err != nil {
+		return err
+	}
+	if err := s.cluster.Apply(ctx, fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":%q,"namespace":%q},"stringData":{"access-key":%q,"secret-key":%q}}`,
+		filesSecret, s.namespace, s.cluster.S3.AccessKey, s.cluster.S3.SecretKey)); err != nil {
 		return err
 	}
 	return s.helm(ctx, "install", nil)

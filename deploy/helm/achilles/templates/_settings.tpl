@@ -94,6 +94,18 @@ and service.
 {{- .Values.feed.existingSecret | default (printf "%s-feed" (include "achilles.fullname" .)) -}}
 {{- end -}}
 
+{{/* Whether a service stores files: "true" or empty. Takes root and service. */}}
+{{- define "achilles.storesFiles" -}}
+{{- if and (eq .service.name "article") (ne .root.Values.files.storage "none") -}}true{{- end -}}
+{{- end -}}
+
+{{/* The port of the S3 storage. */}}
+{{- define "achilles.filesPort" -}}
+{{- $endpoint := regexReplaceAll "^.endpoint=" (regexFind "[?&]endpoint=[^&]+" .Values.files.s3.url | replace "%3A" ":" | replace "%2F" "/") "" -}}
+{{- $host := regexReplaceAll "^[a-z]+://([^/]*).*$" $endpoint "${1}" -}}
+{{- regexFind ":[0-9]+$" $host | trimPrefix ":" | default (hasPrefix "http:" $endpoint | ternary "80" "443") -}}
+{{- end -}}
+
 {{/* The settings that the chart derives from other values, as YAML. Takes root and service. */}}
 {{- define "achilles.derivedSettings" -}}
 {{- $rollout := .root.Values.rollout -}}
@@ -149,6 +161,12 @@ Redis:
   SentinelPasswordFile: {{ $secrets }}/sentinel-password
   {{- end }}
   TLS: {{ .tls }}
+{{- end }}
+{{- if include "achilles.storesFiles" . }}
+Files:
+  URL: {{ ternary "file:///var/lib/achilles/files" .root.Values.files.s3.url (eq .root.Values.files.storage "claim") | quote }}
+  SpoolDir: /var/spool/achilles
+  Timeout: {{ int .root.Values.files.transferSeconds }}s
 {{- end }}
 {{- with .root.Values.tracing.endpoint }}
 Tracing:

@@ -5,7 +5,7 @@ the previous revision keep serving while a service rejects its settings.
 */}}
 {{- define "achilles.validate" -}}
 {{- $problems := list -}}
-{{- range list "names" "rollout" "servers" "services" "gateway" -}}
+{{- range list "names" "rollout" "servers" "services" "files" "gateway" -}}
 {{- $problems = include (printf "achilles.validate.%s" .) $ | splitList "\n" | concat $problems -}}
 {{- end -}}
 {{- with without $problems "" | uniq -}}
@@ -112,6 +112,28 @@ the previous revision keep serving while a service rejects its settings.
 - {{ printf "services.%s.config.Auth.%s is %q, but services.%s.config.Auth.%s is %q, so that one service would reject the tokens of the other: set serviceDefaults.config.Auth.%s instead" (first $services).name $key $first $service.name $key $own $key }}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "achilles.validate.files" -}}
+{{- $files := .Values.files -}}
+{{- $need := add $files.transferSeconds 3 -}}
+{{- if and (ne $files.storage "none") (lt (int .Values.rollout.shutdownSeconds) (int $need)) }}
+- {{ printf "files.transferSeconds is %v, but running requests get only %v s to finish (rollout.shutdownSeconds), and a rollout would cut off uploads and downloads: set rollout.shutdownSeconds=%v" $files.transferSeconds .Values.rollout.shutdownSeconds $need }}
+{{- end -}}
+{{- range $service := include "achilles.services" . | fromYamlArray -}}
+{{- if and (eq .name "article") (eq $files.storage "claim") (not (has "ReadWriteMany" $files.claim.accessModes)) (or .autoscaling.enabled (gt (int .replicas) 1)) }}
+- files.storage=claim, but several pods of the article service would each see their own files with files.claim.accessModes={{ $files.claim.accessModes | join "," }}: use a claim that pods can share and set files.claim.accessModes={ReadWriteMany}, or files.storage=s3, or services.article.replicas=1 without autoscaling
+{{- end -}}
+{{- end -}}
+{{- if and (eq $files.storage "s3") (not $files.s3.url) }}
+- files.storage=s3 requires files.s3.url, such as s3://blog-files?region=eu-central-1
+{{- end -}}
+{{- if and (ne $files.storage "s3") (or $files.s3.url $files.s3.existingSecret) }}
+- {{ printf "files.s3 is set, but files.storage is %s: set files.storage=s3, or remove files.s3" $files.storage }}
+{{- end -}}
+{{- if and (ne $files.storage "claim") $files.claim.existingClaim }}
+- {{ printf "files.claim.existingClaim is set, but files.storage is %s: set files.storage=claim, or remove it" $files.storage }}
 {{- end -}}
 {{- end -}}
 

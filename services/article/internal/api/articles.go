@@ -24,7 +24,7 @@ import (
 //	@Param		article			body		CreateRequest				true	"the article"
 //	@Success	201				{object}	responses.Envelope[Article]	"created"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
-//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008), another article has the slug (20020008)"
+//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008), another article has the slug (20020008), too many articles are scheduled (20020009)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles [post]
 func (a *API) createArticle(c *gin.Context) {
@@ -59,7 +59,7 @@ func location(id uint64) string { return fmt.Sprintf("/api/v1/articles/%d", id) 
 
 // listArticles lists articles.
 //
-//	@Summary	List articles, newest first unless order_by says otherwise
+//	@Summary	List articles, published last first unless order_by says otherwise
 //	@ID	listArticles
 //	@Tags		articles
 //	@Produce	json
@@ -73,7 +73,9 @@ func location(id uint64) string { return fmt.Sprintf("/api/v1/articles/%d", id) 
 //	@Param		created_to		query	string							false	"created before this time"
 //	@Param		updated_from	query	string							false	"changed last at this time or later"
 //	@Param		updated_to		query	string							false	"changed last before this time"
-//	@Param		order_by	query		string							false	"the order, with - descending; what is equal is ordered by id, in the same direction"	Enums(id, -id, created_at, -created_at, updated_at, -updated_at, title, -title)	default(-id)
+//	@Param		published_from	query	string							false	"published at this time or later; with a token also to be published"
+//	@Param		published_to	query	string							false	"published before this time"
+//	@Param		order_by	query		string							false	"the order, with - descending; what is equal is ordered by id, in the same direction"	Enums(id, -id, created_at, -created_at, updated_at, -updated_at, published_at, -published_at, title, -title)	default(-published_at)
 //	@Param		fields		query		[]string						false	"the only fields that the articles have; content costs what include=content costs"	collectionFormat(csv)
 //	@Param		include		query		string							false	"with their content"		Enums(content)
 //	@Success	200			{object}	responses.ListEnvelope[Article]	"a page; the pager echoes what was used"
@@ -97,7 +99,7 @@ func (a *API) listArticles(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	if request.expensive(wanted) {
+	if request.expensive(viewer(c), wanted) {
 		if a.LimitSearch(c); c.IsAborted() {
 			return
 		}
@@ -117,6 +119,7 @@ func (a *API) listArticles(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.ListArticlesFailed)
 		return
 	}
+	responses.CacheUntil(c, found.Until)
 	pager := request.pager(page, found)
 	if request.withContent() {
 		reserved.Resize(sizeOf(found.Articles))
@@ -254,7 +257,7 @@ func respondWithoutContent[K any](c *gin.Context, key K, get read[K], shown sele
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
-//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008), another article has the slug (20020008)"
+//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008), another article has the slug (20020008), too many articles are scheduled (20020009)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles/{id} [put]
 func (a *API) updateArticle(c *gin.Context) {
@@ -274,7 +277,7 @@ func (a *API) updateArticle(c *gin.Context) {
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001), unknown tags (20020007)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
-//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008), another article has the slug (20020008)"
+//	@Failure	409	{object}	responses.Problem	"a tag changed meanwhile (10000008), another article has the slug (20020008), too many articles are scheduled (20020009)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles/{id} [patch]
 func (a *API) patchArticle(c *gin.Context) {
@@ -294,7 +297,7 @@ func (a *API) patchArticle(c *gin.Context) {
 //	@Success	200				{object}	responses.Envelope[Article]	"the article as it is now"
 //	@Failure	400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure	404	{object}	responses.Problem	"no such article (20020006)"
-//	@Failure	409	{object}	responses.Problem	"conflict (10000008)"
+//	@Failure	409	{object}	responses.Problem	"conflict (10000008), too many articles are scheduled (20020009)"
 //	@Security	AppToken
 //	@Router		/api/v1/articles/{id}/state [patch]
 func (a *API) setState(c *gin.Context) {

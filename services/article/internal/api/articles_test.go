@@ -69,7 +69,7 @@ func TestCreate(t *testing.T) {
 					require.Equal(t, created, s.get(t, created.ID), "the response is the stored article")
 
 					want := c.want
-					want.ID, want.Slug, want.CreatedAt, want.UpdatedAt = created.ID, created.Slug, created.CreatedAt, created.UpdatedAt
+					want.ID, want.Slug, want.CreatedAt, want.UpdatedAt, want.PublishAt = created.ID, created.Slug, created.CreatedAt, created.UpdatedAt, created.CreatedAt
 					want.CreatedBy, want.UpdatedBy = "test", "test"
 					if want.Tags == nil {
 						want.Tags = []api.Tag{}
@@ -147,7 +147,7 @@ func TestUpdateReplacesSentFields(t *testing.T) {
 					updated := s.expect(t, http.StatusOK, encode(apitest.Case{Method: http.MethodPut, Path: at(created.ID), Invalid: true}, c.send))
 					require.Equal(t, updated, s.get(t, created.ID), "the response is the stored article")
 					want := c.want
-					want.ID, want.Slug, want.CreatedAt, want.UpdatedAt = created.ID, created.Slug, created.CreatedAt, updated.UpdatedAt
+					want.ID, want.Slug, want.PublishAt, want.CreatedAt, want.UpdatedAt = created.ID, created.Slug, created.CreatedAt, created.CreatedAt, updated.UpdatedAt
 					want.CreatedBy, want.UpdatedBy = "test", "test"
 					require.Equal(t, want, updated)
 					require.False(t, updated.UpdatedAt.Before(created.UpdatedAt))

@@ -45,8 +45,8 @@ func TestSearchesLeaveRoom(t *testing.T) {
 	cfg := dbtest.MySQL(t)
 	cfg.MaxOpenConns, cfg.MaxIdleConns = 10, 10
 	s := start(t, cfg)
-	require.NoError(t, s.db.Gorm(t.Context()).Exec("INSERT INTO blog_article (title, `desc`, cover_image_url, content, state, created_at, updated_at) "+
-		"SELECT 'abcd bcde', '', '', '', 1, NOW(3), NOW(3) FROM seq_1_to_20000").Error)
+	require.NoError(t, s.db.Gorm(t.Context()).Exec("INSERT INTO blog_article (title, `desc`, cover_image_url, content, state, created_at, updated_at, published_at) "+
+		"SELECT 'abcd bcde', '', '', '', 1, NOW(3), NOW(3), NOW(3) FROM seq_1_to_20000").Error)
 	_, _, err := s.store.Reindex(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, s.db.Gorm(t.Context()).Exec("INSERT INTO blog_article_word (word, article_id, weight) SELECT CASE WHEN id % 2 = 0 THEN 'left' ELSE 'right' END, id, 1 FROM blog_article").Error)

@@ -18,11 +18,14 @@ import (
 func TestEveryFieldIsStored(t *testing.T) {
 	values := func(n int) fields {
 		return fields{
-			"title": fmt.Sprint("title ", n), "slug": fmt.Sprint("slug-", n), "desc": fmt.Sprint("desc ", n), "cover_image_url": fmt.Sprint("https://example.org/", n),
-			"content": fmt.Sprint("content ", n), "state": n % 2, "tag_ids": []int{n, n + 1}, "tag_id": n + 2, "tags": []fields{{"id": n + 3}},
+			"title": fmt.Sprint("title ", n), "slug": fmt.Sprint("slug-", n), "desc": fmt.Sprint("desc ", n), "cover_image_url": fmt.Sprint("https://example.org/", n), "cover_file_id": n,
+			"content": fmt.Sprint("content ", n), "state": n % 2, "publish_at": fmt.Sprintf("2026-01-02T03:04:05.00%dZ", n), "tag_ids": []int{n, n + 1}, "tag_id": n + 2, "tags": []fields{{"id": n + 3}},
 		}
 	}
 	each(t, func(t *testing.T, s *service) {
+		for range 4 { // with the ids 1 to 4
+			s.upload(t, one("a.txt", "a"))
+		}
 		created := s.create(t, apitest.EveryField[api.CreateRequest](t, values(1)))
 		s.requireFields(t, created.ID, values(1))
 		s.put(t, created.ID, apitest.EveryField[api.UpdateRequest](t, values(2)))

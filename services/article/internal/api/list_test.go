@@ -212,8 +212,8 @@ func TestTotalRelation(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		insert := func(n int) {
 			t.Helper()
-			require.NoError(t, s.db.Gorm(t.Context()).Exec("INSERT INTO blog_article (created_at, updated_at, title, content) "+
-				"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT '2026-01-02 03:04:05', '2026-01-02 03:04:05', 'found', '' FROM n", n).Error)
+			require.NoError(t, s.db.Gorm(t.Context()).Exec("INSERT INTO blog_article (created_at, updated_at, published_at, title, content) "+
+				"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT '2026-01-02 03:04:05', '2026-01-02 03:04:05', '2026-01-02 03:04:05', 'found', '' FROM n", n).Error)
 			_, err := s.store.Recount(t.Context())
 			require.NoError(t, err)
 			_, _, err = s.store.Reindex(t.Context())

@@ -14,20 +14,22 @@ import (
 
 // ListFilter selects the articles of a list, and their order.
 type ListFilter struct {
-	TagID       *string `json:"tag_id"`
-	TagAll      *string `json:"tag_all"`
-	Tag         *string `json:"tag" validate:"omitempty,notblank,max=100" text:"nfc,trim"`
-	Title       *string `json:"title" validate:"omitempty,max=100" text:"nfc"`
-	Q           *string `json:"q" validate:"omitempty,max=100" text:"nfc,trim"`
-	State       *int    `json:"state" validate:"omitempty,oneof=0 1"`
-	CreatedFrom *string `json:"created_from"`
-	CreatedTo   *string `json:"created_to"`
-	UpdatedFrom *string `json:"updated_from"`
-	UpdatedTo   *string `json:"updated_to"`
-	OrderBy     *string `json:"order_by" validate:"omitempty,oneof=id -id created_at -created_at updated_at -updated_at title -title"`
-	Fields      *string `json:"fields"`
-	Include     *string `json:"include" validate:"omitempty,oneof=content"`
-	After       *string `json:"after"`
+	TagID         *string `json:"tag_id"`
+	TagAll        *string `json:"tag_all"`
+	Tag           *string `json:"tag" validate:"omitempty,notblank,max=100" text:"nfc,trim"`
+	Title         *string `json:"title" validate:"omitempty,max=100" text:"nfc"`
+	Q             *string `json:"q" validate:"omitempty,max=100" text:"nfc,trim"`
+	State         *int    `json:"state" validate:"omitempty,oneof=0 1"`
+	CreatedFrom   *string `json:"created_from"`
+	CreatedTo     *string `json:"created_to"`
+	UpdatedFrom   *string `json:"updated_from"`
+	UpdatedTo     *string `json:"updated_to"`
+	PublishedFrom *string `json:"published_from"`
+	PublishedTo   *string `json:"published_to"`
+	OrderBy       *string `json:"order_by" validate:"omitempty,oneof=id -id created_at -created_at updated_at -updated_at published_at -published_at title -title"`
+	Fields        *string `json:"fields"`
+	Include       *string `json:"include" validate:"omitempty,oneof=content"`
+	After         *string `json:"after"`
 	// any text, see requests.Paging
 	Page     string `json:"page"`
 	PageSize string `json:"page_size"`
@@ -44,6 +46,7 @@ func (f *ListFilter) Parse(reject func(string, errcode.Detail)) {
 	f.filter.AllTags = parseTags("tag_all", f.TagAll, reject)
 	f.filter.Created = parseInterval("created_from", f.CreatedFrom, "created_to", f.CreatedTo, reject)
 	f.filter.Updated = parseInterval("updated_from", f.UpdatedFrom, "updated_to", f.UpdatedTo, reject)
+	f.filter.Published = parseInterval("published_from", f.PublishedFrom, "published_to", f.PublishedTo, reject)
 	f.shown = parseFields(f.Fields, reject)
 	if f.Include != nil {
 		f.shown = f.shown.with(contentField)
@@ -81,9 +84,9 @@ func parseTime(name string, text *string, reject func(string, errcode.Detail)) *
 	return &at
 }
 
-// expensive reports whether a page of the list costs much more than others.
-func (f *ListFilter) expensive(page article.Page) bool {
-	return f.Title != nil || f.Q != nil || f.withContent() || f.filter.Expensive(page)
+// expensive reports whether a page of the list costs much more for a viewer than others.
+func (f *ListFilter) expensive(viewer article.Viewer, page article.Page) bool {
+	return f.Title != nil || f.Q != nil || f.withContent() || f.filter.For(viewer).Expensive(page)
 }
 
 // withContent reports whether the articles of the response have their content.
@@ -93,15 +96,8 @@ func (f *ListFilter) withContent() bool {
 
 // cursors returns the list that the cursors of the request belong to.
 func (f *ListFilter) cursors() cursor.List {
-	order := "-id"
-	switch {
-	case f.OrderBy != nil:
-		order = *f.OrderBy
-	case len(f.filter.Words) > 0:
-		order = "rank"
-	}
 	filters := requests.Filters(f, "order_by", "fields", "include", "after", "page", "page_size")
-	return cursor.List{Route: "/api/v1/articles", Order: order, Filters: filters}
+	return cursor.List{Route: "/api/v1/articles", Order: f.orderName(), Filters: filters}
 }
 
 // page returns the page of the list that a request asks for.
@@ -113,7 +109,7 @@ func (f *ListFilter) page(page requests.Page) (article.Page, error) {
 	wanted.After = &article.Position{ID: page.After.ID}
 	var err error
 	switch wanted.Order.By {
-	case article.ByCreated, article.ByUpdated:
+	case article.ByCreated, article.ByUpdated, article.ByPublished:
 		wanted.After.Time, err = page.After.Time()
 	case article.ByTitle:
 		wanted.After.Title = page.After.Key
@@ -139,16 +135,27 @@ func (f *ListFilter) pager(page requests.Page, found *article.List) responses.Pa
 	return pager
 }
 
-// order returns the order of the list.
-func (f *ListFilter) order() article.Order {
+// orderName returns the order of the list as order_by names it. Words are ordered by rank. A search
+// for a title goes on for as many pages as there are only in the order of ids.
+func (f *ListFilter) orderName() string {
 	switch {
 	case f.OrderBy != nil:
+		return *f.OrderBy
 	case len(f.filter.Words) > 0:
-		return article.Order{By: article.ByRank}
+		return "-rank"
+	case f.Title != nil && *f.Title != "":
+		return "-id"
 	default:
-		return article.Order{}
+		return "-published_at"
 	}
-	by := map[string]article.OrderBy{"id": article.ByID, "created_at": article.ByCreated, "updated_at": article.ByUpdated, "title": article.ByTitle}
-	name, descending := strings.CutPrefix(*f.OrderBy, "-")
+}
+
+// order returns the order of the list.
+func (f *ListFilter) order() article.Order {
+	by := map[string]article.OrderBy{
+		"id": article.ByID, "created_at": article.ByCreated, "updated_at": article.ByUpdated, "published_at": article.ByPublished,
+		"title": article.ByTitle, "rank": article.ByRank,
+	}
+	name, descending := strings.CutPrefix(f.orderName(), "-")
 	return article.Order{By: by[name], Ascending: !descending}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,6 +35,9 @@ import (
 	"github.com/achilles-blog/achilles/services/article/docs"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
+	"github.com/achilles-blog/achilles/services/article/internal/blobs/blobstest"
+	"github.com/achilles-blog/achilles/services/article/internal/file"
+	"github.com/achilles-blog/achilles/services/article/internal/media"
 	"github.com/achilles-blog/achilles/services/article/internal/store"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 	"github.com/achilles-blog/achilles/services/article/internal/webfeed"
@@ -61,6 +66,11 @@ type service struct {
 	logs            *observer.ObservedLogs
 	feed            *article.Feed
 	memory          *memory.Budget // of responses
+	url             string
+	spool           *memory.Budget // of uploads
+	spoolDir        string
+	storageDir      string // empty for another storage
+	requestBytes    int64  // of an upload
 	// catchUp stands for the feed. If nil, the feed has no new changes.
 	catchUp func(context.Context) error
 	// caughtUp counts the calls of catchUp.
@@ -83,6 +93,13 @@ type options struct {
 	memory          int64 // of responses
 	maxBodyBytes    int64
 	webFeeds        api.WebFeeds
+	exports         api.ExportConfig
+	storage         string // of files; empty for none
+	fileBytes       int64
+	requestFiles    int
+	transfers       int
+	quota           file.Quota
+	removePosition  bool
 }
 
 func start(t *testing.T, cfg database.Config, change ...func(*options)) *service {
@@ -96,7 +113,9 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 // serve returns a service on an existing database, as another replica does.
 func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	t.Helper()
-	o := options{server: server.Default(), limits: unlimited(), maxContentBytes: mebibyte, memory: 40 * mebibyte, maxBodyBytes: 7 * mebibyte, webFeeds: api.WebFeeds{Site: webfeed.Site{Title: "Achilles", Language: "zh-CN"}, Size: 20}}
+	o := options{server: server.Default(), limits: unlimited(), maxContentBytes: mebibyte, memory: 40 * mebibyte, maxBodyBytes: 7 * mebibyte, webFeeds: api.WebFeeds{Site: webfeed.Site{Title: "Achilles", Language: "zh-CN"}, Size: 20},
+		exports: api.ExportConfig{Max: 2, Timeout: patience, Memory: 3 * mebibyte, Grace: time.Second},
+		storage: blobstest.Directory(t), fileBytes: mebibyte, requestFiles: 10, transfers: 64, quota: file.Quota{Files: 1000, Bytes: 1 << 30}}
 	o.server.RequestTimeout = patience
 	for _, c := range change {
 		c(&o)
@@ -123,14 +142,48 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 		Memory: responses.NewMemory(s.memory, limits.Client),
 
 		LimitSearch: limits.Search(),
+		LimitBatch:  limits.Batch(),
+		Exports:     api.NewExports(o.exports),
 		WebFeeds:    o.webFeeds,
 	}).Register(engine)
+	s.serveFiles(t, engine, o, limits, binder)
 	s.handler = engine
-	s.anonymous = apitest.New(t, engine, docs.OpenAPI)
+	server := httptest.NewServer(engine)
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	s.anonymous = apitest.NewAt(t, server.URL, docs.OpenAPI)
 	header := apitest.Token(t, s.keySet, "test", auth.ScopeWrite)
 	s.token = header.Get("Authorization")
 	s.Client = s.anonymous.With(header)
 	return s
+}
+
+// serveFiles adds the routes of files.
+func (s *service) serveFiles(t *testing.T, engine *gin.Engine, o options, limits *ratelimit.Limiter, binder *requests.Binder) {
+	t.Helper()
+	s.spoolDir, s.requestBytes = t.TempDir(), api.UploadBytes(int64(o.requestFiles)*o.fileBytes, o.requestFiles)
+	s.spool = memory.New(memory.Config{Use: "files", Total: 4 * s.requestBytes})
+	files := &api.Files{
+		Access: []gin.HandlerFunc{server.LimitReads(o.server), auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
+		Binder: binder, Paging: requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000}, Memory: responses.NewMemory(s.memory, limits.Client),
+		Client: limits.Client, Spool: s.spool, RequestBytes: s.requestBytes, RequestFiles: o.requestFiles, Timeout: patience, Transfers: o.transfers,
+	}
+	if o.storage != "" {
+		s.storageDir = strings.TrimPrefix(o.storage, "file://")
+		files.Service = file.NewService(store.NewFiles(s.db, time.Hour), blobstest.Open(t, o.storage), media.Inspector{}, file.Limits{
+			SpoolDir: s.spoolDir, FileBytes: o.fileBytes, Pixels: 50_000_000, Quota: o.quota, Timeout: patience, RemovePosition: o.removePosition,
+			Types: []string{"image/jpeg", "image/png", "image/gif", "image/webp", "application/pdf", "text/plain"},
+		})
+	}
+	files.Register(engine)
+}
+
+// host returns the address of the service.
+func (s *service) host(t *testing.T) string {
+	t.Helper()
+	parsed, err := url.Parse(s.url)
+	require.NoError(t, err)
+	return parsed.Host
 }
 
 // reserve takes memory of responses, as the client "test".

@@ -26,10 +26,13 @@ import (
 )
 
 // listen serves the service with the server of production, and returns its address.
-func (s *service) listen(t *testing.T) string {
+func (s *service) listen(t *testing.T, change ...func(*server.Config)) string {
 	t.Helper()
 	cfg := server.Default()
 	cfg.Host, cfg.HTTPPort = "127.0.0.1", 0
+	for _, c := range change {
+		c(&cfg)
+	}
 	listener, err := server.Listen(t.Context(), cfg)
 	require.NoError(t, err)
 	serving := server.NewHTTPServer(cfg, s.handler, zap.NewNop())

@@ -122,9 +122,9 @@ func TestDisabledTagsFindNothing(t *testing.T) {
 
 func TestInvalidListParameters(t *testing.T) {
 	s := embedded(t)
-	const order = "order_by必须是[id -id created_at -created_at updated_at -updated_at title -title]中的一个"
+	const order = "order_by必须是[id -id created_at -created_at updated_at -updated_at published_at -published_at title -title]中的一个"
 	const aTime = "必须是日期 (2026-01-02) 或 RFC 3339 时间 (2026-01-02T03:04:05Z)"
-	const known = ", 只能是: id, title, desc, cover_image_url, slug, content, state, tags, created_at, created_by, updated_at, updated_by"
+	const known = ", 只能是: id, title, desc, cover_image_url, cover_file_id, slug, content, state, tags, publish_at, created_at, created_by, updated_at, updated_by"
 	many := make([]string, 0, 21)
 	for n := range 21 {
 		many = append(many, fmt.Sprint(n+1))

@@ -4,10 +4,12 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/batch"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
@@ -19,6 +21,8 @@ import (
 // Articles is the part of article.Service that the handlers use.
 type Articles interface {
 	Create(ctx context.Context, draft article.Draft, key idempotency.Key) (created article.Article, replayed bool, err error)
+	CreateAll(ctx context.Context, drafts []article.Draft, key idempotency.Key) (created []article.Article, replayed bool, err error)
+	CreateEach(ctx context.Context, items []batch.Item[article.Draft], key idempotency.Key) ([]batch.Result[article.Article], error)
 	Get(ctx context.Context, viewer article.Viewer, id uint64) (*article.View, error)
 	GetWithoutContent(ctx context.Context, viewer article.Viewer, id uint64) (*article.View, error)
 	GetBySlug(ctx context.Context, viewer article.Viewer, slug string) (*article.View, error)
@@ -29,6 +33,7 @@ type Articles interface {
 	ContentSizes(ctx context.Context, articles []article.Article) (map[uint64]int64, error)
 	ContentSizeForUpdate(ctx context.Context, id uint64) (int64, error)
 	Contents(ctx context.Context, articles []article.Article) (map[uint64]string, error)
+	Export(ctx context.Context, viewer article.Viewer, after uint64, limit time.Duration, use func(article.Article) error) error
 	Update(ctx context.Context, id uint64, draft article.Draft, precondition article.Precondition) (article.Article, error)
 	Delete(ctx context.Context, id uint64, actor string, precondition article.Precondition) error
 }
@@ -45,9 +50,12 @@ type API struct {
 	Access []gin.HandlerFunc
 	// LimitSearch limits lists that are expensive.
 	LimitSearch gin.HandlerFunc
+	// LimitBatch limits a batch of n more objects than one.
+	LimitBatch func(c *gin.Context, n int)
 	// Feed is the feed of changes. Client identifies the client of a request.
-	Feed   Feed
-	Client func(*gin.Context) string
+	Feed    Feed
+	Client  func(*gin.Context) string
+	Exports *Exports
 	// WebFeeds is how the web feeds describe the site.
 	WebFeeds WebFeeds
 }
@@ -67,12 +75,15 @@ func (a *API) Register(routes gin.IRouter) {
 	articles := routes.Group("/api/v1/articles", a.Access...)
 	write := articles.Group("", auth.RequireScope(auth.ScopeWrite))
 	write.POST("", a.Bodies.Large, a.createArticle)
+	write.POST("/batch", a.Bodies.Large, a.createArticles)
 	articles.GET("", a.listArticles)
 	articles.HEAD("", a.listArticles)
 	articles.GET("/tags", a.listTags)
 	articles.HEAD("/tags", a.listTags)
 	articles.GET("/changes", a.listChanges)
 	articles.HEAD("/changes", a.listChanges)
+	articles.GET("/export", a.exportArticles)
+	articles.HEAD("/export", a.exportArticles)
 	articles.GET("/:id", a.getArticle)
 	articles.HEAD("/:id", a.getArticle)
 	articles.GET("/slug/:slug", a.getArticleBySlug)

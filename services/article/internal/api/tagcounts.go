@@ -18,7 +18,7 @@ type TagCount struct {
 	ID    uint64 `json:"id" example:"1"`
 	Name  string `json:"name" example:"Kubernetes"`
 	State int    `json:"state" example:"1" enums:"0,1"`
-	// number of articles with the tag, without a token only of those that are enabled
+	// number of articles with the tag, without a token only of those that everybody sees
 	Count int64 `json:"count" example:"42"`
 }
 
@@ -125,6 +125,7 @@ func (a *API) listTags(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.ListTagsFailed)
 		return
 	}
+	responses.CacheUntil(c, found.Until)
 	pager := responses.Pager{Page: page.Number, PageSize: page.Size, TotalRows: found.Total.Rows, TotalRelation: responses.RelationOf(found.Total.AtLeast)}
 	if found.Next != nil {
 		pager.Next = request.cursors().New(cursor.Position{ID: found.Next.ID, Key: request.key(*found.Next)})

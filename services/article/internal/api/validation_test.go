@@ -333,7 +333,7 @@ func TestInvalidFilters(t *testing.T) {
 		"tag=":                              {"tag不能为空白"},
 		"tag_id=1,":                         {"tag_id[1]必须是正整数"},
 		"tag_all=1,x":                       {"tag_all[1]必须是正整数"},
-		"order_by=":                         {"order_by必须是[id -id created_at -created_at updated_at -updated_at title -title]中的一个"},
+		"order_by=":                         {"order_by必须是[id -id created_at -created_at updated_at -updated_at published_at -published_at title -title]中的一个"},
 		"created_from=2026-02-30":           {"created_from必须是日期 (2026-01-02) 或 RFC 3339 时间 (2026-01-02T03:04:05Z)"},
 		"updated_from=2026-01-02&updated_to=2026-01-01": {"updated_from不能晚于updated_to"},
 		"title[]=x":                             {`没有字段"title[]", 是否指title`},

@@ -110,6 +110,7 @@ func (a *API) getWebFeed(c *gin.Context, path string, format webfeed.Format) {
 		responses.ErrorOr(c, err, errcode.ListArticlesFailed)
 		return
 	}
+	responses.CacheUntil(c, found.Until)
 	feed := a.newWebFeed(c, path, request, found)
 	tag := responses.PageETag(shape, responses.Pager{}, []string{found.Version(), fmt.Sprintf("%q", feed.Site), feed.Self})
 	responses.Document(c, tag, format.MediaType, feed.Language, reserved, func() ([]byte, error) {
@@ -123,6 +124,7 @@ func (a *API) getWebFeed(c *gin.Context, path string, format webfeed.Format) {
 func (a *API) newWebFeed(c *gin.Context, path string, request WebFeedRequest, found *article.List) webfeed.Feed {
 	address := responses.Address(c)
 	feed := webfeed.Feed{Site: a.WebFeeds.Site, Self: address, API: strings.TrimSuffix(address, "/"+path), Articles: found.Articles}
+	feed.Download = strings.TrimSuffix(feed.API, "/api/v1/articles") + downloadPath
 	if request.Tag != nil {
 		feed.Tag = *request.Tag
 		feed.Self += "?tag=" + url.QueryEscape(feed.Tag)

@@ -250,3 +250,22 @@ func TestFeedsOfUnmigratedDatabase(t *testing.T) {
 		require.Equal(t, "zh", result.Header.Get("Content-Language"))
 	})
 }
+
+// A cover that is a file has its address, unless there is another one.
+func TestWebFeedCovers(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		digest := make([]byte, 32)
+		for _, insert := range []string{
+			"INSERT INTO blog_blob (sha256, size) VALUES (?, 1)",
+			"INSERT INTO blog_file (id, created_at, name, size, type, sha256) VALUES (7, '2026-01-02 03:04:05', 'a.png', 1, 'image/png', ?)",
+		} {
+			_, err := s.db.SQL().ExecContext(t.Context(), insert, digest)
+			require.NoError(t, err)
+		}
+		s.create(t, fields{"title": "file", "cover_file_id": 7})
+		s.create(t, fields{"title": "both", "cover_file_id": 7, "cover_image_url": "https://example.org/a.png"})
+		read := s.webFeed(t, s.anonymous, articlesPath+"/feed.json")
+		require.Equal(t, "https://example.org/a.png", read.Items[0].Image.URL)
+		require.Regexp(t, `^http://127\.0\.0\.1:\d+/api/v1/file/download/7$`, read.Items[1].Image.URL)
+	})
+}

@@ -169,8 +169,8 @@ func TestInvalidWords(t *testing.T) {
 func TestTotalOfWords(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	insert := func(n int) {
-		require.NoError(t, s.db.Gorm(t.Context()).Exec("INSERT INTO blog_article (created_at, updated_at, title, content) "+
-			"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT '2026-01-02 03:04:05', '2026-01-02 03:04:05', 'x', 'found' FROM n", n).Error)
+		require.NoError(t, s.db.Gorm(t.Context()).Exec("INSERT INTO blog_article (created_at, updated_at, published_at, title, content) "+
+			"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT '2026-01-02 03:04:05', '2026-01-02 03:04:05', '2026-01-02 03:04:05', 'x', 'found' FROM n", n).Error)
 		require.NoError(t, s.db.Gorm(t.Context()).Exec("INSERT OR IGNORE INTO blog_article_word SELECT CAST('found' AS BLOB), id, 1 FROM blog_article").Error)
 	}
 	requirePager := func(query string, total int64, relation responses.TotalRelation) {

@@ -21,7 +21,14 @@ import (
 const (
 	Disabled State = 0
 	Enabled  State = 1
+	// Scheduled is the state of an enabled article before its PublishedAt. To clients it is
+	// Enabled.
+	Scheduled State = 2
 )
+
+// MaxScheduled is the number of articles that may be scheduled at a time. Writes at the same
+// time may exceed it by their number.
+const MaxScheduled = 10_000
 
 // MaxTags is the maximum number of tags of an article.
 const MaxTags = 20
@@ -36,11 +43,21 @@ const MaxSharedContent = 32 << 10
 // State says whether an article is published.
 type State uint8
 
+// Of returns the state of an article that clients gave the state s, and that is published
+// later or not.
+func (s State) Of(later bool) State {
+	if s != Disabled && later {
+		return Scheduled
+	}
+	return min(s, Enabled)
+}
+
 // Viewer says what a client may see.
 type Viewer uint8
 
 const (
-	// Anonymous sees enabled articles with their enabled tags.
+	// Anonymous sees enabled articles, from the time on at which they are published, with their
+	// enabled tags.
 	Anonymous Viewer = iota
 	// Authenticated sees all articles and tags.
 	Authenticated
@@ -57,17 +74,20 @@ type Article struct {
 	Slug          string // see Draft
 	Desc          string
 	CoverImageURL string
+	CoverFileID   uint64 // the file that is the cover, 0 for none
 	// Content is empty in what GetWithoutContent and List return; see Contents.
 	Content string
 	State   State
 	Tags    []Tag
 	// Revision counts the changes of the article, from 1. Changes of its tags don't
 	// count.
-	Revision  uint64
-	CreatedAt time.Time
-	CreatedBy string // app key
-	UpdatedAt time.Time
-	UpdatedBy string // app key
+	Revision uint64
+	// PublishedAt is the time from which on everybody sees the article, unless it is disabled.
+	PublishedAt time.Time
+	CreatedAt   time.Time
+	CreatedBy   string // app key
+	UpdatedAt   time.Time
+	UpdatedBy   string // app key
 }
 
 // Version identifies what clients see of the article: its revision and its tags.
@@ -115,8 +135,13 @@ type Draft struct {
 	Slug          *string
 	Desc          *string
 	CoverImageURL *string
-	Content       *string
-	State         *State
+	// CoverFileID is the id of the file that is the cover, 0 for none.
+	CoverFileID *uint64
+	Content     *string
+	State       *State // Disabled or Enabled
+	// PublishedAt is the time at which the article is published, in milliseconds. The zero time,
+	// or nil for a new article, is that of its creation.
+	PublishedAt *time.Time
 	// TagIDs is the set of the article's tags.
 	TagIDs *[]uint64
 	// Actor is the app key of the client.
@@ -142,12 +167,18 @@ type Content struct {
 
 // Store stores articles. Its errors are those of the context or the Precondition, an
 // *UnknownTagsError, or an errcode.Error with ArticleNotFound, Unavailable, for Create
-// and Update SlugTaken, and for Create KeyReused or RequestInProgress.
+// and Update SlugTaken, UnknownFile or TooManyScheduled, and for Create KeyReused or RequestInProgress.
 type Store interface {
 	// Create inserts an article with its tags, all or nothing. If a request with the
 	// same key has created an article before, Create returns that article, as it was
 	// then, and replayed.
 	Create(ctx context.Context, draft Draft, key idempotency.Key) (created Article, replayed bool, err error)
+	// CreateAll is like Create for several drafts, all or none of them. The articles lack their
+	// contents. The error of a single draft is a batch.Errors.
+	CreateAll(ctx context.Context, drafts []Draft, key idempotency.Key) (created []Article, replayed bool, err error)
+	// Claim claims the key of a request that creates articles one by one. Its errors are
+	// those of the key.
+	Claim(ctx context.Context, key idempotency.Key) error
 	// Get returns the article, unless it is deleted. A content of more than
 	// MaxSharedContent bytes is omitted.
 	Get(ctx context.Context, id uint64) (*Shared, error)
@@ -171,6 +202,10 @@ type Store interface {
 	ContentSizeForUpdate(ctx context.Context, id uint64) (int64, error)
 	// Contents returns the contents of articles that are not deleted.
 	Contents(ctx context.Context, ids []uint64) (map[uint64]Content, error)
+	// Export calls use for each article behind an id that the viewer may see, with its content
+	// and all of its tags, in the order of the ids. All are read from one snapshot. It returns the
+	// first error of use, and errcode.Unavailable if it takes longer than limit.
+	Export(ctx context.Context, viewer Viewer, after uint64, limit time.Duration, use func(Article) error) error
 	// Update replaces the fields that the draft has, all or nothing. If none has another
 	// value, the article stays as it is, also its revision and time. The precondition
 	// is checked while nobody else can change the article.
@@ -212,6 +247,17 @@ func SlugTaken(slug string) error {
 			ZH:       "slug已被其他文章使用: " + slug,
 			EN:       "another article has the slug " + slug,
 			ZHHantTW: "slug已被其他文章使用: " + slug,
+		}),
+	}}
+}
+
+// UnknownFile returns the error of a cover that is no file.
+func UnknownFile(id uint64) error {
+	return &errcode.Error{Code: errcode.UnknownFile, Details: []errcode.Detail{
+		errcode.Invalid("cover_file_id", errcode.Unknown, errcode.Text{
+			ZH:       fmt.Sprintf("cover_file_id不是已存在的文件: %d", id),
+			EN:       fmt.Sprintf("cover_file_id is not a file that exists: %d", id),
+			ZHHantTW: fmt.Sprintf("cover_file_id不是已存在的檔案: %d", id),
 		}),
 	}}
 }

@@ -84,6 +84,13 @@ func (f *Feed) LastChange(ctx context.Context, viewer Viewer) (changefeed.Offset
 	return f.store.LastChange(ctx, viewer)
 }
 
+// Changed wakes the readers of the feed.
+func (f *Feed) Changed() {
+	for _, w := range f.watchers {
+		w.Changed()
+	}
+}
+
 // Announcing returns a Store that wakes the readers of the feed after each write.
 func (f *Feed) Announcing(store Store) Store { return announcing{store, f} }
 
@@ -94,6 +101,11 @@ type announcing struct {
 
 func (a announcing) Create(ctx context.Context, draft Draft, key idempotency.Key) (Article, bool, error) {
 	created, replayed, err := a.Store.Create(ctx, draft, key)
+	return created, replayed, a.announce(err)
+}
+
+func (a announcing) CreateAll(ctx context.Context, drafts []Draft, key idempotency.Key) ([]Article, bool, error) {
+	created, replayed, err := a.Store.CreateAll(ctx, drafts, key)
 	return created, replayed, a.announce(err)
 }
 
@@ -108,9 +120,7 @@ func (a announcing) Delete(ctx context.Context, id uint64, actor string, precond
 
 func (a announcing) announce(err error) error {
 	if err == nil {
-		for _, w := range a.feed.watchers {
-			w.Changed()
-		}
+		a.feed.Changed()
 	}
 	return err
 }

@@ -23,18 +23,29 @@ type Filter struct {
 	Title *string
 	// Words are words that the articles have, see search.QueryWords.
 	Words []string
+	// State is Disabled, or Enabled, which includes articles that are scheduled.
 	State *State
-	// Created and Updated contain the times of the articles.
-	Created, Updated Interval
+	// Public, together with Enabled, leaves out articles that are scheduled.
+	Public bool
+	// Created, Updated and Published contain the times of the articles.
+	Created, Updated, Published Interval
 	// TagEnabled requires the tags of the other fields to be enabled.
 	TagEnabled bool
+}
+
+// For returns the filter for the articles that the viewer may see.
+func (f Filter) For(viewer Viewer) Filter {
+	if viewer == Anonymous {
+		f.State, f.Public, f.TagEnabled = new(Enabled), true, true
+	}
+	return f
 }
 
 // Interval contains the times from From until before To. Without From it has no
 // beginning, without To no end.
 type Interval struct{ From, To *time.Time }
 
-// Order is the order of a list. The zero Order has the newest articles first. Articles that
+// Order is the order of a list. The zero Order is by id, descending. Articles that
 // are equal in it are ordered by their ids, in the same direction.
 type Order struct {
 	By        OrderBy
@@ -50,6 +61,7 @@ const (
 	ByCreated
 	ByUpdated
 	ByTitle
+	ByPublished
 	ByRank // of a search for words
 )
 
@@ -77,6 +89,8 @@ func (o Order) PositionOf(a Article) Position {
 		return Position{ID: a.ID, Time: a.CreatedAt}
 	case ByUpdated:
 		return Position{ID: a.ID, Time: a.UpdatedAt}
+	case ByPublished:
+		return Position{ID: a.ID, Time: a.PublishedAt}
 	case ByTitle:
 		return Position{ID: a.ID, Title: a.Title}
 	default:
@@ -89,7 +103,7 @@ func (o Order) PositionOf(a Article) Position {
 func (o Order) Compare(a, b Position) int {
 	order := 0
 	switch o.By {
-	case ByCreated, ByUpdated:
+	case ByCreated, ByUpdated, ByPublished:
 		order = a.Time.Compare(b.Time)
 	case ByTitle:
 		order = strings.Compare(a.Title, b.Title)
@@ -125,11 +139,11 @@ func (f Filter) Scans(o Order) bool {
 	if f.Tag != nil {
 		tags++
 	}
-	bounded := f.Created.bounded() && o.By != ByCreated || f.Updated.bounded() && o.By != ByUpdated
+	published := f.Published.bounded() && o.By != ByPublished
 	if tags == 0 {
-		return bounded
+		return published || f.Created.bounded() && o.By != ByCreated || f.Updated.bounded() && o.By != ByUpdated
 	}
-	return tags > 1 || o.By != ByID || f.Created.bounded() || f.Updated.bounded()
+	return tags > 1 || o.By != ByID && o.By != ByPublished || published || f.Created.bounded() || f.Updated.bounded()
 }
 
 func (i Interval) bounded() bool { return i.From != nil || i.To != nil }

@@ -3,6 +3,7 @@ package article
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
@@ -24,9 +25,7 @@ func NewService(store Store, catchUp func(context.Context) error, maxContentByte
 // Create creates an article, enabled unless the draft has another state. See
 // Store.Create for key and replayed.
 func (s *Service) Create(ctx context.Context, draft Draft, key idempotency.Key) (created Article, replayed bool, err error) {
-	if draft.State == nil {
-		draft.State = new(Enabled)
-	}
+	draft.setDefaults()
 	err = s.write(ctx, draft, func(draft Draft) (err error) {
 		created, replayed, err = s.store.Create(ctx, draft, key)
 		return err
@@ -105,20 +104,17 @@ func ids(articles []Article) []uint64 {
 // List returns a page of the articles that the viewer may see, without their content,
 // and their total number.
 func (s *Service) List(ctx context.Context, viewer Viewer, filter Filter, page Page) (*List, error) {
-	if viewer == Anonymous {
-		if filter.State != nil && *filter.State != Enabled {
-			return nil, ErrUnauthenticated
-		}
-		filter.State, filter.TagEnabled = new(Enabled), true
+	if viewer == Anonymous && filter.State != nil && *filter.State != Enabled {
+		return nil, ErrUnauthenticated
 	}
-	found, err := s.store.List(ctx, filter, page)
+	found, err := s.store.List(ctx, filter.For(viewer), page)
 	if err != nil {
 		return nil, err
 	}
 	return found.View(viewer), nil
 }
 
-// Newest returns the newest articles that everybody may see, at most limit: all, or those
+// Newest returns the articles that were published last, of those that everybody may see, at most limit: all, or those
 // with a tag of the given name. If there is no such tag, or it is disabled, the error is
 // errcode.TagNotFound.
 func (s *Service) Newest(ctx context.Context, tag *string, limit int) (*List, error) {
@@ -133,7 +129,19 @@ func (s *Service) Newest(ctx context.Context, tag *string, limit int) (*List, er
 		}
 		filter.AnyTag = []uint64{found.ID}
 	}
-	return s.List(ctx, Anonymous, filter, Page{Limit: limit})
+	return s.List(ctx, Anonymous, filter, Page{Order: Order{By: ByPublished}, Limit: limit})
+}
+
+// Export calls use for each article behind an id as the viewer sees it, in the order of the
+// ids; see Store.Export.
+func (s *Service) Export(ctx context.Context, viewer Viewer, after uint64, limit time.Duration, use func(Article) error) error {
+	return s.store.Export(ctx, viewer, after, limit, func(a Article) error {
+		seen, ok := a.visible(viewer)
+		if !ok {
+			return nil
+		}
+		return use(seen)
+	})
 }
 
 // Update replaces the fields that the draft has.
@@ -156,16 +164,31 @@ func (s *Service) write(ctx context.Context, draft Draft, try func(Draft) error)
 	if err := draft.normalize(s.maxContentBytes); err != nil {
 		return err
 	}
-	err := try(draft)
+	err := (&tagReader{catchUp: s.catchUp}).write(ctx, func() error { return try(draft) })
 	var unknown *UnknownTagsError
-	if !errors.As(err, &unknown) {
-		return err
-	}
-	if err := s.catchUp(ctx); err != nil {
-		return err
-	}
-	if err = try(draft); errors.As(err, &unknown) {
+	if errors.As(err, &unknown) {
 		return unknown.coded()
 	}
 	return err
+}
+
+// tagReader does writes of one request, for which it updates the read model of the tags at
+// most once.
+type tagReader struct {
+	catchUp func(context.Context) error
+	done    bool
+}
+
+// write calls try, and once more if a tag is unknown until the read model is updated.
+func (r *tagReader) write(ctx context.Context, try func() error) error {
+	err := try()
+	var unknown *UnknownTagsError
+	if r.done || !errors.As(err, &unknown) {
+		return err
+	}
+	if err := r.catchUp(ctx); err != nil {
+		return err
+	}
+	r.done = true
+	return try()
 }

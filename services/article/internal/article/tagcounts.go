@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/achilles-blog/achilles/pkg/coalesce"
 )
@@ -31,6 +32,8 @@ type TagList struct {
 	Total Total
 	// Next is the tag behind which the list goes on, nil if it ends here.
 	Next *TagCount
+	// Until is like List.Until.
+	Until time.Time
 	// Encodings has the responses that are made from it.
 	Encodings coalesce.Memo[string, []byte]
 

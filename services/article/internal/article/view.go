@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/achilles-blog/achilles/pkg/coalesce"
 )
@@ -77,6 +78,13 @@ func NewSharedList(articles []Article, total Total) *SharedList {
 	return s
 }
 
+// UnchangedUntil sets the time at which the page may change without a write, and returns the
+// page.
+func (s *SharedList) UnchangedUntil(t time.Time) *SharedList {
+	s.all.Until, s.public.Until = t, t
+	return s
+}
+
 // WithNext sets the position behind which the list goes on, and returns the page. Without
 // it, the page ends the list.
 func (s *SharedList) WithNext(next Position) *SharedList {
@@ -101,6 +109,9 @@ type List struct {
 	// Next is the position behind which the list goes on, nil if it ends here. A page that
 	// has fewer articles than it could have may have a Next: reading went no further.
 	Next *Position
+	// Until is when an article is published that is scheduled, which may change the page. It is
+	// the zero time if there is none, or the viewer sees such articles.
+	Until time.Time
 	// Encodings has the responses that are made from it.
 	Encodings coalesce.Memo[string, []byte]
 	// WebFeeds has the feeds that are made from it.

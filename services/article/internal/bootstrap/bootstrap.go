@@ -46,7 +46,7 @@ func Command() command.Service[Config] {
 			})
 		},
 		Commands: func(bind command.Bind[Config]) []*cobra.Command {
-			return []*cobra.Command{clientCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind)}
+			return []*cobra.Command{clientCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind), importCommand(bind), exportCommand(bind)}
 		},
 	}
 }
@@ -70,10 +70,15 @@ func register(base *service.Service, config Config) error {
 	bodies := memory.New(memory.Config{Use: "request_bodies", Total: config.App.MaxBodyMemory})
 	base.Metrics.Registry().MustRegister(bodies)
 	(&api.API{
-		Articles: articles, Binder: binder, Paging: config.App.paging(), Memory: base.Responses, Access: base.Access(), LimitSearch: base.Limits.Search(),
-		Feed: feed, Client: base.Limits.Client, WebFeeds: config.Site.webFeeds(),
+		Articles: articles, Binder: binder, Paging: config.App.paging(), Memory: base.Responses, Access: base.Access(), LimitSearch: base.Limits.Search(), LimitBatch: base.Limits.Batch(),
+		Feed: feed, Client: base.Limits.Client, WebFeeds: config.Site.webFeeds(), Exports: api.NewExports(config.exports(base.Process.Draining())),
 		Bodies: requests.NewBodies(bodies, config.App.maxBodyBytes(), base.Limits.Client),
 	}).Register(base.Engine)
+	files, err := newFiles(base, config, binder)
+	if err != nil {
+		return err
+	}
+	files.Register(base.Engine)
 	tokens := &api.Tokens{Clients: access.NewService(store.NewClients(base.DB)), KeySet: base.KeySet, Binder: binder}
 	tokens.Register(base.Engine.Group("", base.Limits.Auth()))
 	return nil
@@ -99,6 +104,7 @@ func newArticles(base *service.Service, config Config) (*article.Service, *artic
 	base.Health.Observe("tag feed", func(ctx context.Context) error { return database.WithReason(follower.Check(ctx)) })
 	base.Process.Go("tag feed", follower.Run)
 	feed := newFeed(base, config, stored)
+	base.Process.Go("publisher of scheduled articles", store.DuePublisher{Store: stored, Published: feed.Changed, Log: base.Log}.Run)
 	return article.NewService(feed.Announcing(withFaults(stored)), follower.CatchUp, config.App.MaxContentBytes), feed, nil
 }
 

@@ -58,6 +58,13 @@ func (b *backend) respond(request string, r *http.Request) (int, string) {
 		return http.StatusOK, `{"data":` + article + `}`
 	case "GET /api/v1/articles?tag_id=3":
 		return http.StatusOK, `{"list":[` + article + `]}`
+	case "POST /api/v1/file/upload":
+		return http.StatusCreated, `{"data":{"files":[{"file_id":9}]}}`
+	case "GET /api/v1/file/download/9":
+		return http.StatusOK, b.mark
+	case "DELETE /api/v1/file/9":
+		b.deleted["/api/v1/file/download/9"] = true
+		return http.StatusOK, `{"data":{}}`
 	case "DELETE /api/v1/tags/3", "DELETE /api/v1/articles/7":
 		b.deleted[r.URL.Path] = true
 		return http.StatusOK, `{"data":{}}`
@@ -87,7 +94,16 @@ func TestCheck(t *testing.T) {
 	b := &backend{}
 	exit, stdout, stderr := runCheck(t, b)
 	require.Zero(t, exit, stderr)
-	require.Equal(t, 11, strings.Count(stdout, "\n"), "a line for each request:\n%s", stdout)
+	require.Equal(t, 15, strings.Count(stdout, "\n"), "a line for each request:\n%s", stdout)
+	require.Equal(t, map[string]bool{"/api/v1/tags/3": true, "/api/v1/articles/7": true, "/api/v1/file/download/9": true}, b.deleted)
+}
+
+// A service without a storage of files is all right.
+func TestCheckWithoutFiles(t *testing.T) {
+	b := &backend{broken: "POST /api/v1/file/upload", status: http.StatusNotImplemented, body: `{"code":20030012}`}
+	exit, stdout, stderr := runCheck(t, b)
+	require.Zero(t, exit, stderr)
+	require.Contains(t, stdout, "no storage of files (Files.URL)")
 	require.Equal(t, map[string]bool{"/api/v1/tags/3": true, "/api/v1/articles/7": true}, b.deleted)
 }
 
@@ -107,6 +123,10 @@ func TestCheckFails(t *testing.T) {
 		{"no tags", "GET /api/v1/articles?tag_id=3", 200, `{"list":[]}`, "the articles of the new tag", 2},
 		{"two articles", "GET /api/v1/articles?tag_id=3", 200, `{"list":[{"id":7},{"id":8}]}`, "the articles of the new tag", 2},
 		{"not JSON", "GET /api/v1/tags/3", 200, `<html>`, "invalid character", 2},
+		{"files, unwritable storage", "POST /api/v1/file/upload", 503, `{"msg":"unavailable"}`, "no file was stored", 2},
+		{"files, advice", "POST /api/v1/file/upload", 503, `{}`, "check that the storage of files (Files.URL)", 2},
+		{"files, lost file", "GET /api/v1/file/download/9", 503, `{}`, "the file can't be read", 3},
+		{"files, other content", "GET /api/v1/file/download/9", 200, `x`, `the file is "x"`, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := &backend{broken: c.broken, status: c.status, body: c.body}

@@ -21,6 +21,7 @@ type Config struct {
 	App            APIConfig
 	Site           SiteConfig
 	Feed           FeedConfig
+	Files          FilesConfig
 	Idempotency    replay.Config
 }
 
@@ -31,10 +32,14 @@ func (c Config) Validate() error {
 		err = errors.Join(err, settings.Invalid("Feed.Timeout", c.Feed.Timeout.String(),
 			"less than Server.RequestTimeout ("+c.Server.RequestTimeout.String()+")"))
 	}
+	if n := c.App.MaxExports; n > 1 && n > c.Database.MaxOpenConns/4 {
+		err = errors.Join(err, settings.Invalid("App.MaxExports", fmt.Sprint(n), fmt.Sprintf("at most a quarter of Database.MaxOpenConns (%d)", c.Database.MaxOpenConns)))
+	}
 	return errors.Join(err,
+		c.Files.checkDrain(c.Server),
 		c.Server.CheckResponse("App.MaxContentBytes", c.App.MaxContentBytes, api.WriteMemory(int64(c.App.MaxContentBytes))),
 		c.Server.CheckResponse("Site.FeedSize", c.Site.FeedSize, api.WebFeedMemory(c.Site.FeedSize)),
-		c.Server.CheckResponse("App.MaxPageSize", c.App.MaxPageSize, api.PageMemory(c.App.MaxPageSize)))
+		c.Server.CheckResponse("App.MaxPageSize", c.App.MaxPageSize, max(api.PageMemory(c.App.MaxPageSize), api.FilePageMemory(c.App.MaxPageSize))))
 }
 
 func shared(c Config) service.Config { return c.Config }
@@ -48,6 +53,8 @@ type APIConfig struct {
 	// content.
 	MaxContentBytes int           `mapstructure:"MaxContentBytes" usage:"maximum size of an article's content, in bytes" validate:"min=1,max=7340032" allowed:"1 to 7340032 (7 MiB): the database takes no larger statement"`
 	MaxBodyMemory   int64         `mapstructure:"MaxBodyMemory" usage:"memory in bytes that the bodies of all requests may take at once, 3.5 times the size of each above 8 KiB; what exceeds it waits for up to 3 s and then gets 503" validate:"min=1048576" allowed:"1048576 (1 MiB) or more"`
+	MaxExports      int           `mapstructure:"MaxExports" usage:"number of exports that run at once, one of each client; each takes a database connection, and those beyond get 503; 0: exports are off" validate:"min=0,max=100" allowed:"0 to 100, and if it is more than 1 at most a quarter of Database.MaxOpenConns"`
+	ExportTimeout   time.Duration `mapstructure:"ExportTimeout" usage:"maximum duration of an export, during which the database keeps former versions of rows; a client goes on with another one" validate:"min=1s,max=1h" allowed:"1s to 1h"`
 	PurgeAfter      time.Duration `mapstructure:"PurgeAfter" usage:"time after which the rows of deleted articles are removed for good, 0 for never" validate:"eq=0|min=1m" allowed:"0 for never, or at least 1m"`
 }
 
@@ -69,6 +76,15 @@ func (c APIConfig) paging() requests.Paging {
 // of the content as six (\u0000), and the other fields are small.
 func (c APIConfig) maxBodyBytes() int64 {
 	return 6*int64(c.MaxContentBytes) + 64<<10
+}
+
+// exports returns the configuration of exports. When the service begins to stop, they end within
+// half of the time that requests have to finish.
+func (c Config) exports(draining <-chan struct{}) api.ExportConfig {
+	return api.ExportConfig{
+		Max: c.App.MaxExports, Timeout: c.App.ExportTimeout, Memory: api.ExportMemory(c.App.MaxContentBytes),
+		Draining: draining, Grace: c.Server.ShutdownTimeout / 2,
+	}
 }
 
 // FeedConfig is the section Feed: how the service follows the feed of changes of the tag
@@ -95,9 +111,10 @@ func (c FeedConfig) Validate() error {
 func defaults() Config {
 	config := Config{
 		Config:      service.Default(),
-		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxOffset: 10_000, MaxContentBytes: 1 << 20, MaxBodyMemory: 50 << 20},
+		App:         APIConfig{DefaultPageSize: 10, MaxPageSize: 100, MaxOffset: 10_000, MaxContentBytes: 1 << 20, MaxBodyMemory: 50 << 20, MaxExports: 1, ExportTimeout: 2 * time.Minute},
 		Idempotency: replay.Default(),
 		Site:        SiteConfig{Title: "Achilles", Language: "zh-CN", FeedSize: 20},
+		Files:       defaultFiles(),
 		Feed:        FeedConfig{URL: "http://127.0.0.1:8081", Wait: 10 * time.Second, Timeout: 1500 * time.Millisecond, Config: changefeed.Default()},
 	}
 	config.Database.DBType, config.Database.DBName = database.SQLite, "achilles_article"

@@ -94,6 +94,20 @@ func TestInvalidSettings(t *testing.T) {
 		{"FEED_TIMEOUT=50ms", "Feed.Timeout"},
 		{"FEED_TIMEOUT=-1s", "Feed.Timeout"},
 		{"FEED_NONSENSE=1", "NONSENSE"},
+		{"FILES_URL=/data/files", "Files.URL"},
+		{"FILES_URL=s3://key:secret@bucket", "Files.URL"},
+		{"FILES_MAXFILEBYTES=0", "Files.MaxFileBytes"},
+		{"FILES_MAXREQUESTBYTES=10485759", "Files.MaxRequestBytes"},
+		{"FILES_MAXCLIENTBYTES=10485759", "Files.MaxClientBytes"},
+		{"FILES_MAXREQUESTFILES=0", "Files.MaxRequestFiles"},
+		{"FILES_SPOOLBYTES=104857600", "Files.SpoolBytes"},
+		{"FILES_MAXPIXELS=0", "Files.MaxPixels"},
+		{"FILES_TYPES=png", "Files.Types"},
+		{"FILES_TYPES=image/*", "Files.Types"},
+		{"FILES_TIMEOUT=0s", "Files.Timeout"},
+		{"FILES_MAXTRANSFERS=0", "Files.MaxTransfers"},
+		{"FILES_COLLECTAFTER=239s", "Files.CollectAfter"},
+		{"FILES_COLLECTINTERVAL=0s", "Files.CollectInterval"},
 		{"SERVER_HTTPPORT=70000", "Server.HttpPort"},
 		{"DATABASE_TIMEOUT=1ms", "Database.Timeout"},
 	} {
@@ -120,6 +134,7 @@ func TestIncompatibleLimits(t *testing.T) {
 			"Server.MaxResponseMemory: 41943040 is not allowed; it must be at least 81920000: a client may hold half of it, and one response with App.MaxPageSize (10000) takes up to 40960000"},
 		{[]string{"ACHILLES_SERVER_MAXRESPONSEMEMORY=1000000"}, "Server.MaxResponseMemory: 1000000 is not allowed; it must be 33554432 (32 MiB) or more"},
 		{[]string{"ACHILLES_SERVER_MAXBODYBYTES=1000000"}, "MAXBODYBYTES"},
+		{[]string{"ACHILLES_FILES_URL=file:///data/files"}, "Server.ShutdownTimeout: 20s is not allowed; it must be at least 1m3s: a file that is being sent or received takes up to Files.Timeout (1m0s)"},
 	} {
 		_, err := load(t, "", append(c.environ, token)...)
 		require.ErrorContains(t, err, c.message)

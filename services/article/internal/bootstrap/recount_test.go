@@ -34,7 +34,7 @@ func TestRecount(t *testing.T) {
 		"index of words: added 0 missing entries, removed 2 wrong ones\n", c.succeed("recount"))
 	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
 
-	exec("INSERT INTO blog_article (created_at, updated_at, title, content) VALUES ('2026-01-02', '2026-01-02', '😀', '')")
+	exec("INSERT INTO blog_article (created_at, updated_at, published_at, title, content) VALUES ('2026-01-02', '2026-01-02', '2026-01-02', '😀', '')")
 	require.Contains(t, c.succeed("recount"), "slugs: made 1 missing ones\n")
 	exec("DELETE FROM blog_article")
 	require.NotContains(t, c.succeed("recount"), "slugs")

@@ -29,17 +29,26 @@ func (s *Store) associationsOf(tx *gorm.DB, articleID uint64) (associations, err
 	return found, err
 }
 
-// associate inserts associations of an article.
-func (s *Store) associate(tx *gorm.DB, a articleRow, tagIDs []uint64) error {
-	if len(tagIDs) == 0 {
+// newAssociations returns the rows that associate an article with tags.
+func newAssociations(a articleRow, tagIDs []uint64) (rows []articleTagRow) {
+	for _, id := range tagIDs {
+		rows = append(rows, articleTagRow{ArticleID: a.ID, TagID: id, ArticleState: a.State, PublishedAt: a.PublishedAt})
+	}
+	return rows
+}
+
+// associate inserts associations. Their tags are locked in the order of the ids.
+func (s *Store) associate(tx *gorm.DB, rows []articleTagRow) error {
+	if len(rows) == 0 {
 		return nil
 	}
+	slices.SortStableFunc(rows, func(a, b articleTagRow) int { return cmp.Compare(a.TagID, b.TagID) })
 	now := tx.NowFunc()
-	values := make([]any, 0, 5*len(tagIDs))
-	for _, id := range tagIDs {
-		values = append(values, now, now, a.ID, id, a.State)
+	values := make([]any, 0, 6*len(rows))
+	for _, row := range rows {
+		values = append(values, now, now, row.ArticleID, row.TagID, row.ArticleState, row.PublishedAt)
 	}
-	_, err := s.db.Insert(tx, "article_tag", []string{"created_at", "updated_at", "article_id", "tag_id", "article_state"}, values...)
+	_, err := s.db.Insert(tx, "article_tag", []string{"created_at", "updated_at", "article_id", "tag_id", "article_state", "published_at"}, values...)
 	return err
 }
 
@@ -82,12 +91,13 @@ func (a associations) remove(tx *gorm.DB) error {
 	return a.all(tx.Delete(&articleTagRow{}, a.rowIDs()))
 }
 
-// setState sets the state of the article in the rows. Its errors are those of remove.
-func (a associations) setState(tx *gorm.DB, state article.State) error {
+// setPublication sets the state of the article in the rows, and the time at which it is
+// published. Its errors are those of remove.
+func (a associations) setPublication(tx *gorm.DB, row articleRow) error {
 	if len(a) == 0 {
 		return nil
 	}
-	return a.all(tx.Model(&articleTagRow{}).Where("id IN ?", a.rowIDs()).Update("article_state", state))
+	return a.all(tx.Model(&articleTagRow{}).Where("id IN ?", a.rowIDs()).Updates(map[string]any{"article_state": row.State, "published_at": row.PublishedAt}))
 }
 
 // all returns an error unless a statement has found all rows.

@@ -25,7 +25,7 @@ type feed struct {
 	// after.
 	all, public sqlfeed.Feed
 	outbox      *sqlfeed.Outbox
-	add         func(tx *gorm.DB, values ...any) error // a change, in the transaction of its write
+	add         func(tx *gorm.DB, values ...any) error // changes, in the transaction of their writes
 	reads       *coalesce.Group[feedKey, article.Changes]
 }
 
@@ -58,10 +58,15 @@ func (f *feed) of(viewer article.Viewer) sqlfeed.Feed {
 	return f.public
 }
 
-// addChange adds the change of an article from one state to another to the outbox. A state of
-// an article that doesn't exist is article.Disabled. The article must be locked.
+// addChange adds the change of an article from one state to another to the outbox. Everybody sees
+// it in the state article.Enabled only. A state of an article that doesn't exist is article.Disabled. The article must be locked.
 func (s *Store) addChange(tx *gorm.DB, id uint64, before, after article.State) error {
-	return s.feed.add(tx, id, before == article.Enabled, after == article.Enabled)
+	return s.feed.add(tx, change(id, before, after)...)
+}
+
+// change returns the values of a change in the outbox; see addChange.
+func change(id uint64, before, after article.State) []any {
+	return []any{id, before == article.Enabled, after == article.Enabled}
 }
 
 // Changes implements article.FeedStore. Calls that wait at the same time share a read.
@@ -105,7 +110,7 @@ func (s *Store) fillIn(tx *gorm.DB, changes []article.Change) error {
 		ids = append(ids, c.ID)
 	}
 	slices.Sort(ids)
-	found, err := s.readPage(tx, slices.Compact(ids), article.Order{})
+	found, err := s.readPage(tx, slices.Compact(ids), s.now(), article.Order{})
 	byID := make(map[uint64]*article.Article, len(found.articles))
 	for i := range found.articles {
 		byID[found.articles[i].ID] = &found.articles[i]

@@ -20,18 +20,24 @@ type listKey struct {
 	words           string // separated by spaces, "" for no condition
 	state           article.State
 	anyState        bool // state is no condition
+	public          bool // see article.Filter.Public
 	created,
-	updated interval
+	updated,
+	published interval
 	order         article.Order
 	after         position
 	offset, limit int
 	scans         bool // see article.Filter.Scans
+
+	// These are set when the list is read.
+	now    string // a SQL expression of the time
+	merged bool   // see mustMerge
 }
 
 func keyOf(filter article.Filter, page article.Page) listKey {
 	key := listKey{
 		anyTag: newIDList(filter.AnyTag), allTags: newIDList(filter.AllTags), tagEnabled: filter.TagEnabled,
-		anyState: filter.State == nil, created: newInterval(filter.Created), updated: newInterval(filter.Updated),
+		anyState: filter.State == nil, public: filter.Public, created: newInterval(filter.Created), updated: newInterval(filter.Updated), published: newInterval(filter.Published),
 		order: page.Order, offset: page.Offset, limit: page.Limit,
 	}
 	if filter.Tag != nil {
@@ -56,7 +62,38 @@ func (key listKey) tagged() bool { return key.anyTag != "" || key.allTags != "" 
 // matches reports whether the conditions of the list hold for an article that is not
 // deleted, except that on its title.
 func (key listKey) matches(a article.Article) bool {
-	return (key.anyState || a.State == key.state) && key.created.contains(a.CreatedAt) && key.updated.contains(a.UpdatedAt) && key.matchesTags(a.Tags)
+	return key.matchesState(a.State) && key.created.contains(a.CreatedAt) && key.updated.contains(a.UpdatedAt) &&
+		key.published.contains(a.PublishedAt) && key.matchesTags(a.Tags)
+}
+
+func (key listKey) matchesState(state article.State) bool {
+	return key.anyState || state == key.state || state == article.Scheduled && key.enabled() && !key.public
+}
+
+// states returns the states of the rows of the list.
+func (key listKey) states() []article.State {
+	switch {
+	case key.anyState:
+		return []article.State{article.Disabled, article.Enabled, article.Scheduled}
+	case key.merged:
+		return []article.State{article.Enabled, article.Scheduled}
+	default:
+		return []article.State{key.state}
+	}
+}
+
+// hasState adds the condition that the rows of an index with the state, and the time of the
+// publication, are of the list, as far as their state is concerned.
+func (key listKey) hasState(stmt *statement, state string, published string) {
+	switch {
+	case key.anyState:
+	case !key.merged:
+		stmt.and(state+" = ?", key.state)
+	case key.public:
+		stmt.and("("+state+" = ? OR "+state+" = ? AND "+published+" <= "+key.now+")", article.Enabled, article.Scheduled)
+	default:
+		stmt.and(state+" IN (?, ?)", article.Enabled, article.Scheduled)
+	}
 }
 
 func (key listKey) matchesTags(tags []article.Tag) bool {
@@ -76,11 +113,10 @@ func (key listKey) matchesTags(tags []article.Tag) bool {
 // its title. articles is the alias of its table. The caller selects the conditions as a column:
 // for conditions in a WHERE, a planner might begin with all articles of a tag.
 func (s *Store) filtered(stmt *statement, key listKey, articles string) {
-	if !key.anyState {
-		stmt.and(articles+".state = ?", key.state)
-	}
+	key.hasState(stmt, articles+".state", articles+".published_at")
 	key.created.conditions(stmt, articles+".created_at")
 	key.updated.conditions(stmt, articles+".updated_at")
+	key.published.conditions(stmt, articles+".published_at")
 	own := " FROM " + s.db.Table("article_tag") + " AS own"
 	if key.tagEnabled || key.tagName != "" {
 		own += " JOIN " + s.db.Table("tag_projection") + " AS tag ON tag.id = own.tag_id"

@@ -81,21 +81,51 @@ func TestListsReadTheirPageOnly(t *testing.T) {
 			"most used tag": {AnyTag: most}, "most used tag, enabled": {AnyTag: most, State: &enabled},
 			"most used tag, disabled": {AnyTag: most, State: &disabled}, "most used tag, anonymous": {AnyTag: most, State: &enabled, TagEnabled: true},
 			"rare tag": {AnyTag: rare}, "rare tag, enabled": {AnyTag: rare, State: &enabled}, "rare tag, anonymous": {AnyTag: rare, State: &enabled, TagEnabled: true},
-			"no tag": {AnyTag: []uint64{9}, State: &enabled},
+			"no tag": {AnyTag: []uint64{9}, State: &enabled}, "public": public(), "public, most used tag": public(most...), "public, rare tag": public(rare...),
 		} {
-			for _, page := range []article.Page{{Limit: 10}, {Limit: 100}, {Offset: 10_000, Limit: 10}} {
-				var found []article.Article
-				var total article.Total
-				read := rowsRead(t, s.db, func() {
-					var err error
-					found, total, err = s.List(t.Context(), filter, page)
-					require.NoError(t, err)
-				})
-				require.Len(t, found, max(0, min(page.Limit, int(total.Rows)-page.Offset)), name)
-				assert.LessOrEqual(t, read, page.Offset+100+10*page.Limit, "%s: %+v", name, page)
-			}
+			s.readsPageOnly(t, name, filter)
+		}
+		s.scheduleMany(t)
+		for name, filter := range map[string]article.Filter{"public": public(), "public, most used tag": public(most...), "public, rare tag": public(rare...), "public, no tag": public(9)} {
+			s.readsPageOnly(t, name+", many scheduled", filter)
 		}
 	})
+}
+
+// public returns the filter of what everybody sees.
+func public(tags ...uint64) article.Filter {
+	return article.Filter{AnyTag: tags, State: new(article.Enabled), Public: true, TagEnabled: true}
+}
+
+// readsPageOnly requires that a list reads the rows of its page and those before only.
+func (f fixture) readsPageOnly(t *testing.T, name string, filter article.Filter) {
+	t.Helper()
+	for _, page := range []article.Page{{Limit: 10}, {Limit: 100}, {Offset: 10_000, Limit: 10}} {
+		for _, by := range []article.OrderBy{article.ByID, article.ByPublished} {
+			if by == article.ByPublished && filter.State == nil {
+				continue // merges the lists of the states
+			}
+			page.Order.By = by
+			var found []article.Article
+			var total article.Total
+			read := rowsRead(t, f.db, func() {
+				var err error
+				found, total, err = f.List(t.Context(), filter, page)
+				require.NoError(t, err)
+			})
+			require.Len(t, found, max(0, min(page.Limit, int(total.Rows)-page.Offset)), name)
+			assert.LessOrEqual(t, read, page.Offset+100+10*page.Limit, "%s: %+v", name, page)
+		}
+	}
+}
+
+// scheduleMany schedules as many articles of fillFast as may be.
+func (f fixture) scheduleMany(t *testing.T) {
+	t.Helper()
+	f.exec(t, "UPDATE blog_article SET state = 2, published_at = ? WHERE state = 1 AND id <= ?", never, article.MaxScheduled)
+	f.exec(t, "UPDATE blog_article_tag SET article_state = 2, published_at = ? WHERE article_state = 1 AND article_id <= ?", never, article.MaxScheduled)
+	_, err := f.Recount(t.Context())
+	require.NoError(t, err)
 }
 
 // Lists read their index forward, also those with an offset: backward takes InnoDB twice
@@ -115,8 +145,9 @@ func TestListsReadForward(t *testing.T) {
 	enabled := article.Enabled
 	for name, filter := range map[string]article.Filter{
 		"all": {}, "state": {State: &enabled}, "tag": {AnyTag: []uint64{1}}, "tag and state": {AnyTag: []uint64{1}, State: &enabled},
+		"public": public(), "public tag": public(1),
 	} {
-		for _, order := range []article.Order{{}, {By: article.ByCreated}, {By: article.ByUpdated}, {By: article.ByTitle, Ascending: true}} {
+		for _, order := range []article.Order{{}, {By: article.ByPublished}, {By: article.ByCreated}, {By: article.ByUpdated}, {By: article.ByTitle, Ascending: true}} {
 			before := handlerReads(t, s.db, "Handler_read_prev")
 			found, _, err := s.List(t.Context(), filter, article.Page{Order: order, Offset: 500, Limit: 10})
 			require.NoError(t, err)
@@ -188,7 +219,7 @@ func (f fixture) fillFast(t *testing.T, n int) {
 	}
 	f.exec(t, begin)
 	// Entries in random order are inserted slowly, and sorted fast.
-	indexes := []string{"created (is_deleted, state, created_at DESC, id DESC)", "updated (is_deleted, state, updated_at DESC, id DESC)", "by_title (is_deleted, state, title, id)"}
+	indexes := []string{"created (is_deleted, state, created_at DESC, id DESC)", "published (is_deleted, state, published_at DESC, id DESC)", "updated (is_deleted, state, updated_at DESC, id DESC)", "by_title (is_deleted, state, title, id)"}
 	for _, index := range indexes {
 		name, _, _ := strings.Cut(index, " ")
 		if f.db.Dialect() == database.MySQL {
@@ -196,13 +227,13 @@ func (f fixture) fillFast(t *testing.T, n int) {
 		}
 	}
 	for first := 0; first < n; first += step {
-		f.exec(t, fmt.Sprintf("INSERT INTO blog_article (id, created_at, updated_at, is_deleted, title, content, state) "+
+		f.exec(t, fmt.Sprintf("INSERT INTO blog_article (id, created_at, published_at, updated_at, is_deleted, title, content, state) "+
 			"WITH RECURSIVE ones(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM ones WHERE i < 1000), "+
 			"thousands(k) AS (SELECT %d UNION ALL SELECT k + 1 FROM thousands WHERE k < %d) ", first/1000, (first+step)/1000-1)+
-			"SELECT 1000 * k + i, "+created+", '2026-01-02 03:04:05', CASE WHEN i % 100 = 0 THEN 1 ELSE 0 END, SUBSTR(CONCAT(10000 + i, CASE WHEN i % 2 = 0 THEN '滚动' ELSE '动滚' END), 2), 'x', "+
+			"SELECT 1000 * k + i, "+created+", "+created+", '2026-01-02 03:04:05', CASE WHEN i % 100 = 0 THEN 1 ELSE 0 END, SUBSTR(CONCAT(10000 + i, CASE WHEN i % 2 = 0 THEN '滚动' ELSE '动滚' END), 2), 'x', "+
 			"CASE WHEN i % 3 = 0 THEN 0 ELSE 1 END FROM thousands CROSS JOIN ones")
 		these := fmt.Sprintf(" FROM blog_article WHERE id > %d AND id <= %d AND ", first, first+step)
-		const associate = "INSERT INTO blog_article_tag (created_at, updated_at, article_id, tag_id, article_state) SELECT created_at, updated_at, id, "
+		const associate = "INSERT INTO blog_article_tag (created_at, updated_at, published_at, article_id, tag_id, article_state) SELECT created_at, updated_at, published_at, id, "
 		f.exec(t, associate+"1, state"+these+"is_deleted = 0 AND id % 2 = 1")
 		f.exec(t, associate+"3, state"+these+"is_deleted = 0 AND id % 20 = 1")
 		f.exec(t, associate+"4, state"+these+"is_deleted = 0 AND id % 20 = 2")

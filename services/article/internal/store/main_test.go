@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -19,7 +20,13 @@ import (
 	"github.com/achilles-blog/achilles/services/article/migrations"
 )
 
-func TestMain(m *testing.M) { dbtest.Main(m) }
+func TestMain(m *testing.M) {
+	if point := os.Getenv(envFiles); point != "" {
+		useFilesUntilKilled(point)
+		return
+	}
+	dbtest.Main(m)
+}
 
 const epoch = "epoch"
 
@@ -39,7 +46,9 @@ func (f fixture) List(ctx context.Context, filter article.Filter, page article.P
 	return seen.Articles, seen.Total, nil
 }
 
-func open(t *testing.T, cfg database.Config) fixture {
+func open(t *testing.T, cfg database.Config) fixture { return openFor(t, cfg) }
+
+func openFor(t testing.TB, cfg database.Config) fixture {
 	t.Helper()
 	db := dbtest.Open(t, cfg)
 	_, _, err := database.Migrate(t.Context(), db, migrations.All())
@@ -182,12 +191,12 @@ func (f fixture) fill(t *testing.T, n int, tags ...string) {
 	require.Zero(t, n%1000)
 	numbers := "WITH RECURSIVE ones(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM ones WHERE i < 1000), " +
 		fmt.Sprintf("thousands(k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM thousands WHERE k < %d) ", n/1000-1)
-	f.exec(t, "INSERT INTO blog_article (id, created_at, updated_at, is_deleted, title, content, state) "+numbers+
-		"SELECT 1000 * k + i, '2026-01-02 03:04:05', '2026-01-02 03:04:05', CASE WHEN i % 10 = 0 THEN 1 ELSE 0 END, i % 97, "+
+	f.exec(t, "INSERT INTO blog_article (id, created_at, published_at, updated_at, is_deleted, title, content, state) "+numbers+
+		"SELECT 1000 * k + i, '2026-01-02 03:04:05', '2026-01-02 03:04:05', '2026-01-02 03:04:05', CASE WHEN i % 10 = 0 THEN 1 ELSE 0 END, i % 97, "+
 		"'"+fmt.Sprintf("%0500d", 7)+"', CASE WHEN i % 7 = 0 THEN 0 ELSE 1 END FROM ones CROSS JOIN thousands")
 	for _, tag := range tags {
-		f.exec(t, "INSERT INTO blog_article_tag (created_at, updated_at, article_id, tag_id, article_state) "+
-			"SELECT created_at, updated_at, id, "+tag+", state FROM blog_article WHERE is_deleted = 0")
+		f.exec(t, "INSERT INTO blog_article_tag (created_at, updated_at, published_at, article_id, tag_id, article_state) "+
+			"SELECT created_at, updated_at, published_at, id, "+tag+", state FROM blog_article WHERE is_deleted = 0")
 	}
 	_, err := f.Recount(t.Context())
 	require.NoError(t, err)

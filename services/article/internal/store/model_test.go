@@ -30,6 +30,8 @@ func (m model) list(filter article.Filter, order article.Order) (found []article
 			c = a.CreatedAt.Compare(b.CreatedAt)
 		case article.ByUpdated:
 			c = a.UpdatedAt.Compare(b.UpdatedAt)
+		case article.ByPublished:
+			c = a.PublishedAt.Compare(b.PublishedAt)
 		case article.ByTitle:
 			c = slices.Compare([]rune(a.Title), []rune(b.Title))
 		}
@@ -62,10 +64,14 @@ func modelMatches(filter article.Filter, a article.Article) bool {
 	within := func(i article.Interval, t time.Time) bool {
 		return (i.From == nil || !t.Before(*i.From)) && (i.To == nil || t.Before(*i.To))
 	}
-	return (filter.State == nil || *filter.State == a.State) &&
+	state := a.State
+	if !filter.Public && state == article.Scheduled {
+		state = article.Enabled
+	}
+	return (filter.State == nil || *filter.State == state) &&
 		(filter.AnyTag == nil || slices.ContainsFunc(filter.AnyTag, hasOne)) &&
 		(filter.Tag == nil || has(func(t article.Tag) bool { return t.Name == *filter.Tag })) &&
-		within(filter.Created, a.CreatedAt) && within(filter.Updated, a.UpdatedAt)
+		within(filter.Created, a.CreatedAt) && within(filter.Updated, a.UpdatedAt) && within(filter.Published, a.PublishedAt)
 }
 
 var begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -73,7 +79,8 @@ var begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // anyTime returns one of few times, so that many are equal.
 func anyTime() time.Time { return begin.Add(time.Duration(rand.N(40)) * 250 * time.Millisecond) }
 
-// fillModel stores n random articles with the tags 1 to 5, of which 3 is disabled.
+// fillModel stores n random articles with the tags 1 to 5, of which 3 is disabled. Some articles are
+// scheduled, some of them are due.
 func (f fixture) fillModel(t *testing.T, n int) (m model) {
 	t.Helper()
 	f.replace(t, snapshot(1, 1, 2, 3, 4, 5))
@@ -98,11 +105,30 @@ func (f fixture) fillModel(t *testing.T, n int) (m model) {
 			require.NoError(t, f.Delete(t.Context(), one.ID, "", nil))
 			continue
 		}
+		at, due := anyTime(), rand.N(6) == 0
+		if rand.N(5) == 0 {
+			at, due = at.AddDate(300, 0, 0), false
+		}
+		_, err := f.Update(t.Context(), one.ID, article.Draft{PublishedAt: &at}, nil)
+		require.NoError(t, err)
+		f.exec(t, "UPDATE blog_article SET updated_at = ? WHERE id = ?", anyTime(), one.ID)
+		if due {
+			f.unsettle(t, one.ID)
+		}
 		stored, err := f.get(t.Context(), one.ID)
 		require.NoError(t, err)
 		m.articles = append(m.articles, stored)
 	}
+	_, err := f.Recount(t.Context())
+	require.NoError(t, err)
 	return m
+}
+
+// unsettle makes an article that is enabled one whose time has come, but whose row doesn't say so.
+func (f fixture) unsettle(t *testing.T, id uint64) {
+	t.Helper()
+	f.exec(t, "UPDATE blog_article SET state = 2 WHERE state = 1 AND id = ?", id)
+	f.exec(t, "UPDATE blog_article_tag SET article_state = 2 WHERE article_state = 1 AND article_id = ?", id)
 }
 
 func anyFilter() (filter article.Filter) {
@@ -132,12 +158,16 @@ func anyFilter() (filter article.Filter) {
 	}
 	if rand.N(2) == 0 {
 		filter.State = new(article.State(rand.N(2)))
+		filter.Public = *filter.State == article.Enabled && rand.N(3) > 0
 	}
 	if rand.N(3) == 0 {
 		filter.Created = interval()
 	}
 	if rand.N(3) == 0 {
 		filter.Updated = interval()
+	}
+	if rand.N(3) == 0 {
+		filter.Published = interval()
 	}
 	filter.TagEnabled = rand.N(2) == 0
 	return filter
@@ -160,7 +190,7 @@ func TestListsAgreeWithModel(t *testing.T) {
 			if n >= repeats(400) { // so that the lists read few entries at a time, and sort few
 				s.LimitScans(20_000, rand.N(100), 1+rand.N(10), 30)
 			}
-			filter, order := anyFilter(), article.Order{By: article.OrderBy(rand.N(4)), Ascending: rand.N(2) == 0}
+			filter, order := anyFilter(), article.Order{By: article.OrderBy(rand.N(5)), Ascending: rand.N(2) == 0}
 			description := fmt.Sprintf("%s %+v", describe(filter), order)
 			want := m.list(filter, order)
 			page := article.Page{Order: order, Offset: rand.N(30), Limit: 1 + rand.N(50)}
@@ -183,7 +213,7 @@ func TestScansEndEarly(t *testing.T) {
 		early := 0
 		for range repeats(200) {
 			s.LimitScans(10+rand.N(100), rand.N(10), 1+rand.N(10), 30)
-			filter, order := anyFilter(), article.Order{By: article.OrderBy(rand.N(4)), Ascending: rand.N(2) == 0}
+			filter, order := anyFilter(), article.Order{By: article.OrderBy(rand.N(5)), Ascending: rand.N(2) == 0}
 			description := fmt.Sprintf("%s %+v", describe(filter), order)
 			want := ids(m.list(filter, order))
 			page := article.Page{Order: order, Limit: 1 + rand.N(20)}
@@ -235,9 +265,9 @@ func describe(filter article.Filter) string {
 		text += " name " + *filter.Tag
 	}
 	if filter.State != nil {
-		text += fmt.Sprint(" state ", *filter.State)
+		text += fmt.Sprint(" state ", *filter.State, " public ", filter.Public)
 	}
-	for name, i := range map[string]article.Interval{" created": filter.Created, " updated": filter.Updated} {
+	for name, i := range map[string]article.Interval{" created": filter.Created, " updated": filter.Updated, " published": filter.Published} {
 		if i.From != nil {
 			text += name + " from " + i.From.String()
 		}

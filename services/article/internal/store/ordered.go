@@ -58,6 +58,8 @@ func orderColumn(by article.OrderBy) (column, index string) {
 		return "updated_at", "article_updated"
 	case article.ByTitle:
 		return "title", "article_by_title"
+	case article.ByPublished:
+		return "published_at", "article_published"
 	default:
 		return "", ""
 	}
@@ -75,20 +77,49 @@ func (key listKey) only() uint64 {
 
 // counts reports whether the total of a list is counted up to maxCounted, because no
 // counter has it.
-func (key listKey) counts() bool { return key.created != always() || key.updated != always() }
+func (key listKey) counts() bool {
+	return key.created != always() || key.updated != always() || key.published != always()
+}
 
 // counted returns the query of the total of a list that doesn't scan.
 func (s *Store) counted(key listKey) statement {
 	if key.counts() {
-		all := s.ordered(key, nil, nil, 0, maxCounted+1)
+		all := s.ordered(key, key.tags(), nil, 0, maxCounted+1)
 		return statement{"SELECT COUNT(*) AS total FROM (" + all.text + ") AS counted", all.values}
 	}
 	stmt := statement{"SELECT COALESCE(SUM(value), 0) AS total FROM " + s.db.Table("article_count") + " WHERE tag_id = ?", []any{key.only()}}
-	if !key.anyState {
+	switch {
+	case key.anyState:
+	case key.merged && !key.public:
+		stmt.and("state IN (?, ?)", article.Enabled, article.Scheduled)
+	default:
 		stmt.and("state = ?", key.state)
 	}
 	s.enabled(&stmt, key)
+	if key.merged && key.public {
+		due := s.countedDue(key)
+		stmt = statement{"SELECT (" + stmt.text + ") + (" + due.text + ") AS total", append(stmt.values, due.values...)}
+	}
 	return stmt
+}
+
+// countedDue returns the query of the number of articles of a public list that are due.
+func (s *Store) countedDue(key listKey) statement {
+	stmt := statement{"SELECT COUNT(*) FROM " + s.db.Indexed("article", "article_published") + " WHERE is_deleted = 0 AND state = ?", []any{article.Scheduled}}
+	if tag := key.only(); tag != 0 {
+		stmt = statement{"SELECT COUNT(*) FROM " + s.db.Indexed("article_tag", "article_tag_published") + " WHERE tag_id = ? AND article_state = ?", []any{tag, article.Scheduled}}
+	}
+	stmt.and("published_at <= " + key.now)
+	s.enabled(&stmt, key)
+	return stmt
+}
+
+// tags returns the only tag that the articles of a list must have, if there is one.
+func (key listKey) tags() []uint64 {
+	if tag := key.only(); tag != 0 {
+		return []uint64{tag}
+	}
+	return nil
 }
 
 // enabled adds the condition that the only tag of a list is enabled, if it has to be.
@@ -101,21 +132,17 @@ func (s *Store) enabled(stmt *statement, key listKey) {
 // idsOf returns the query of the ids on a page of a list that doesn't scan, and of the next
 // ones: their number is more.
 func (s *Store) idsOf(key listKey, more int) statement {
-	var tags []uint64
-	if tag := key.only(); tag != 0 {
-		tags = []uint64{tag}
-	}
 	var after *entry
 	if key.after.set {
 		after = new(key.after.entry(key.order.By))
 	}
-	return s.ordered(key, tags, after, key.offset, key.limit+more)
+	return s.ordered(key, key.tags(), after, key.offset, key.limit+more)
 }
 
 // ordered returns the query of entries of a list, in its order: the first after an entry and an
 // offset. It applies the conditions on the state, and on the time by which the list is
 // ordered. With tags, it returns only articles that have at least one of them, and the list
-// must be ordered by id.
+// must be ordered by id, or by the time of the publication.
 func (s *Store) ordered(key listKey, tags []uint64, after *entry, offset, limit int) statement {
 	parts, idColumn := s.parts(key, tags)
 	column, _ := orderColumn(key.order.By)
@@ -142,9 +169,12 @@ func (s *Store) ordered(key listKey, tags []uint64, after *entry, offset, limit 
 		texts = append(texts, fmt.Sprintf("SELECT * FROM (%s LIMIT ?) AS part%d", part.text, i))
 		values = append(append(values, part.values...), limit+offset)
 	}
-	name, union := "k", " UNION ALL "
-	if column == "" {
-		name, union = "", " UNION " // an article may have several of the tags
+	name, union := "", " UNION ALL "
+	if column != "" {
+		name = "k"
+	}
+	if len(tags) > 1 {
+		union = " UNION " // an article may have several of the tags
 	}
 	return statement{strings.Join(texts, union) + orderBy(name, "id") + " LIMIT ? OFFSET ?", append(values, limit, offset)}
 }
@@ -152,37 +182,66 @@ func (s *Store) ordered(key listKey, tags []uint64, after *entry, offset, limit 
 // parts returns the queries whose union has the entries of a list, and the name of their
 // column of ids. Each query reads a range of an index in the order of the list.
 func (s *Store) parts(key listKey, tags []uint64) (parts []statement, id string) {
-	tagIndex := "article_tag_state"
-	if key.anyState {
-		tagIndex = "article_tag_tag"
-	}
-	for _, tag := range tags {
-		part := statement{"SELECT article_id AS id FROM " + s.db.Indexed("article_tag", tagIndex) + " WHERE tag_id = ?", []any{tag}}
-		if !key.anyState {
-			part.and("article_state = ?", key.state)
-		}
-		s.enabled(&part, key)
-		parts = append(parts, part)
-	}
 	column, index := orderColumn(key.order.By)
+	k := ""
+	if column != "" {
+		k = ", " + column + " AS k"
+	}
 	switch {
 	case len(tags) > 0:
+		for _, tag := range tags {
+			parts = append(parts, s.partsOfTag(key, tag, column, k)...)
+		}
 		return parts, "article_id"
 	case column == "" && key.anyState:
 		return []statement{{text: "SELECT id FROM " + s.db.Indexed("article", "article_is_deleted") + " WHERE is_deleted = 0"}}, "id"
 	case column == "":
-		return []statement{{"SELECT id FROM " + s.db.Indexed("article", "article_is_deleted_state") + " WHERE is_deleted = 0 AND state = ?", []any{key.state}}}, "id"
+		index = "article_is_deleted_state"
 	}
-	states := []article.State{key.state}
-	if key.anyState {
-		states = []article.State{article.Disabled, article.Enabled}
-	}
-	for _, state := range states {
-		part := statement{"SELECT id, " + column + " AS k FROM " + s.db.Indexed("article", index) + " WHERE is_deleted = 0 AND state = ?", []any{state}}
-		key.interval().conditions(&part, column)
-		parts = append(parts, part)
+	for _, state := range key.states() {
+		part := statement{"SELECT id" + k + " FROM " + s.db.Indexed("article", key.indexOf(state, index, "article_published")) + " WHERE is_deleted = 0 AND state = ?", []any{state}}
+		parts = append(parts, key.within(part, state, column))
 	}
 	return parts, "id"
+}
+
+// partsOfTag is like parts, for the articles with a tag.
+func (s *Store) partsOfTag(key listKey, tag uint64, column, k string) (parts []statement) {
+	const published = "article_tag_published"
+	index, states := "article_tag_state", key.states()
+	switch {
+	case column != "":
+		index = published
+	case key.anyState:
+		index, states = "article_tag_tag", states[:1]
+	}
+	for _, state := range states {
+		part := statement{"SELECT article_id AS id" + k + " FROM " + s.db.Indexed("article_tag", key.indexOf(state, index, published)) + " WHERE tag_id = ?", []any{tag}}
+		if index != "article_tag_tag" {
+			part.and("article_state = ?", state)
+		}
+		s.enabled(&part, key)
+		parts = append(parts, key.within(part, state, column))
+	}
+	return parts
+}
+
+// indexOf returns the index in which the rows with a state are read: those that are due are the
+// beginning of the index published, in which there are few others.
+func (key listKey) indexOf(state article.State, index, published string) string {
+	if state == article.Scheduled && key.public {
+		return published
+	}
+	return index
+}
+
+// within returns the query of rows with a state whose times are those of the list.
+func (key listKey) within(part statement, state article.State, column string) statement {
+	if state == article.Scheduled && key.public {
+		part.and("published_at <= " + key.now)
+	}
+	key.interval().conditions(&part, column)
+	return part
 }
 
 // interval returns the interval of the time by which the list is ordered.
@@ -192,6 +251,8 @@ func (key listKey) interval() interval {
 		return key.created
 	case article.ByUpdated:
 		return key.updated
+	case article.ByPublished:
+		return key.published
 	default:
 		return always()
 	}

@@ -15,12 +15,12 @@ import (
 // insertArticles inserts rows that were last changed at the given time.
 func (f fixture) insertArticles(t *testing.T, rows int, deleted bool, changed time.Time) {
 	t.Helper()
-	const row = "(?, ?, ?, 'title', 'content')"
+	const row = "(?, ?, ?, ?, 'title', 'content')"
 	var values []any
 	for range rows {
-		values = append(values, changed, changed, deleted)
+		values = append(values, changed, changed, changed, deleted)
 	}
-	require.NoError(t, f.db.Gorm(t.Context()).Exec("INSERT INTO blog_article (created_at, updated_at, is_deleted, title, content) VALUES "+
+	require.NoError(t, f.db.Gorm(t.Context()).Exec("INSERT INTO blog_article (created_at, updated_at, published_at, is_deleted, title, content) VALUES "+
 		strings.TrimSuffix(strings.Repeat(row+",", rows), ","), values...).Error)
 }
 

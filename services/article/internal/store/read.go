@@ -63,7 +63,7 @@ func (s *Store) shared(content string) *coalesce.Group[uint64, *article.Shared] 
 // that they agree with each other.
 func (s *Store) read(ctx context.Context, content string, ids []uint64) (map[uint64]*article.Shared, error) {
 	marks, values := database.In(ids)
-	query := "SELECT " + readColumns + content + ", " + s.tagsOf("a") +
+	query := "SELECT " + s.readColumns(s.now()) + content + ", " + s.tagsOf("a") +
 		" FROM " + s.db.Table("article") + " AS a WHERE id IN (" + marks + ") AND is_deleted = 0"
 	articles := make(map[uint64]*article.Shared, len(ids))
 	var row readRow // of each article in turn
@@ -78,8 +78,10 @@ func (s *Store) read(ctx context.Context, content string, ids []uint64) (map[uin
 	})
 }
 
-// readColumns are the first columns of an article that is read.
-const readColumns = "a.id, a.revision, a.state, a.title, a.slug, a.`desc`, a.cover_image_url, a.created_at, a.created_by, a.updated_at, a.updated_by, "
+// readColumns returns the first columns of an article that is read, as it is at a time.
+func (s *Store) readColumns(now string) string {
+	return "a.id, a.revision, " + currentState("a", now) + ", a.title, a.slug, a.`desc`, a.cover_image_url, a.cover_file_id, a.published_at, a.created_at, a.created_by, a.updated_at, a.updated_by, "
+}
 
 // readRow is an article that is read, with a content, which is NULL if it is omitted, and
 // with a value of tagsOf.
@@ -91,8 +93,8 @@ type readRow struct {
 // columns returns the destinations of readColumns, the content and the tags.
 func (r *readRow) columns() []any {
 	return []any{
-		&r.ID, &r.Revision, &r.State, &r.Title, &r.Slug, &r.Desc, &r.CoverImageURL,
-		&r.CreatedAt, &r.CreatedBy, &r.UpdatedAt, &r.UpdatedBy, &r.text, &r.tags,
+		&r.ID, &r.Revision, &r.State, &r.Title, &r.Slug, &r.Desc, &r.CoverImageURL, &r.CoverFileID,
+		&r.PublishedAt, &r.CreatedAt, &r.CreatedBy, &r.UpdatedAt, &r.UpdatedBy, &r.text, &r.tags,
 	}
 }
 

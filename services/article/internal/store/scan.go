@@ -38,18 +38,22 @@ func (s *Store) scannedList(ctx context.Context, key listKey) (found list, err e
 }
 
 func (s *Store) scanPage(tx *gorm.DB, key listKey) (list, error) {
+	key, scheduled, err := s.at(tx, key)
+	if err != nil {
+		return list{}, err
+	}
 	resolved, tags, ok, err := s.resolve(tx, key)
 	if err != nil || !ok {
-		return list{}, err
+		return list{scheduled: scheduled}, err
 	}
 	r := &scanner{Store: s, tx: tx, key: resolved, left: s.scans.entries}
 	page, err := r.page(tags)
 	if err != nil || len(page.ids) == 0 {
-		return list{total: page.total, next: page.next}, err
+		return list{total: page.total, next: page.next, scheduled: scheduled}, err
 	}
-	found, err := s.readPage(tx, page.ids, key.order)
+	found, err := s.readPage(tx, page.ids, key.now, key.order)
 	found.articles = slices.DeleteFunc(found.articles, func(a article.Article) bool { return !key.matches(a) })
-	found.total, found.next = page.total, page.next
+	found.total, found.next, found.scheduled = page.total, page.next, scheduled
 	return found, err
 }
 
@@ -115,8 +119,9 @@ func (s *Store) sizes(tx *gorm.DB, key listKey) (sizes map[uint64]int64, named [
 	size := "SELECT id, (SELECT COALESCE(SUM(value), 0) FROM " + s.db.Table("article_count") + " AS c WHERE c.tag_id = t.id"
 	var values []any
 	if !key.anyState {
-		size += " AND c.state = ?"
-		values = append(values, key.state)
+		marks, states := database.In(key.states())
+		size += " AND c.state IN (" + marks + ")"
+		values = append(values, states...)
 	}
 	size += "), t.name FROM " + s.db.Table("tag_projection") + " AS t WHERE "
 	if key.tagEnabled {
@@ -168,17 +173,17 @@ type idPage struct {
 }
 
 // page reads the list in one of two ways. If a condition leaves few articles, all of these are
-// read and sorted, unless they are those of tags in the order of ids, which an index has.
+// read and sorted, unless they are those of tags in an order that an index has.
 // Otherwise an index in the order of the list is scanned.
 func (r *scanner) page(tags tagSet) (idPage, error) {
-	byID := r.key.order.By == article.ByID
+	byTag := r.key.order.By == article.ByID || r.key.order.By == article.ByPublished
 	if len(tags.ids) > 0 && tags.size <= int64(r.scans.sorted) {
-		if byID {
+		if byTag {
 			return r.scanned(tags.ids)
 		}
 		return r.sorted(r.withTags(tags.ids))
 	}
-	for _, by := range []article.OrderBy{article.ByCreated, article.ByUpdated} {
+	for _, by := range []article.OrderBy{article.ByCreated, article.ByUpdated, article.ByPublished} {
 		in := r.key
 		in.order.By = by
 		if by == r.key.order.By || in.interval() == always() {
@@ -192,7 +197,7 @@ func (r *scanner) page(tags tagSet) (idPage, error) {
 			return r.sorted(r.ordered(in, nil, nil, 0, r.scans.sorted))
 		}
 	}
-	if byID {
+	if byTag {
 		return r.scanned(tags.ids)
 	}
 	return r.scanned(nil)
@@ -215,7 +220,8 @@ func (r *scanner) withTags(tags []uint64) statement {
 	marks, values := database.In(tags)
 	stmt := statement{"SELECT DISTINCT article_id AS id FROM " + r.db.Table("article_tag") + " WHERE tag_id IN (" + marks + ")", values}
 	if !r.key.anyState {
-		stmt.and("article_state = ?", r.key.state)
+		states, values := database.In(r.key.states())
+		stmt.and("article_state IN ("+states+")", values...)
 	}
 	stmt.text += " LIMIT ?"
 	stmt.values = append(stmt.values, r.scans.entries)
@@ -238,7 +244,7 @@ func (r *scanner) join(ids statement) statement {
 // sorted returns the page of a list by reading all articles of a query, which include those of
 // the list, and sorting them.
 func (r *scanner) sorted(set statement) (idPage, error) {
-	stmt := statement{text: "SELECT a.id, a.title, a.created_at, a.updated_at, (1 = 1"}
+	stmt := statement{text: "SELECT a.id, a.title, a.created_at, a.updated_at, a.published_at, (1 = 1"}
 	r.filtered(&stmt, r.key, "a")
 	from := r.join(set)
 	stmt = statement{stmt.text + ")" + from.text, append(stmt.values, from.values...)}
@@ -246,7 +252,7 @@ func (r *scanner) sorted(set statement) (idPage, error) {
 	err := r.db.QueryIn(r.tx, stmt.text, stmt.values, func(rows *sql.Rows) error {
 		var a article.Article
 		var matches bool
-		err := rows.Scan(&a.ID, &a.Title, &a.CreatedAt, &a.UpdatedAt, &matches)
+		err := rows.Scan(&a.ID, &a.Title, &a.CreatedAt, &a.UpdatedAt, &a.PublishedAt, &matches)
 		if matches {
 			found = append(found, a)
 		}
@@ -382,7 +388,7 @@ func (r *scanner) chunk(tags []uint64, after *entry, size int) statement {
 	rest := r.rest(tags)
 	from := statement{" FROM (" + entries.text + ") AS c", entries.values}
 	alias, orderBy := "c", " ORDER BY c.id"
-	if rest.created != always() || rest.updated != always() {
+	if rest.counts() {
 		from, alias = r.join(entries), "a"
 	}
 	stmt := statement{text: "SELECT c.id, (1 = 1"}
@@ -405,6 +411,8 @@ func (r *scanner) rest(tags []uint64) listKey {
 		rest.created = always()
 	case article.ByUpdated:
 		rest.updated = always()
+	case article.ByPublished:
+		rest.published = always()
 	}
 	if len(tags) > 1 {
 		rest.anyTag = ""

@@ -57,12 +57,16 @@ func (key listKey) searches() bool { return key.title != "" || key.words != "" }
 // of key.words. All of it is read from one snapshot, so an article is found as it is shown.
 func (s *Store) search(ctx context.Context, key listKey) (found list, err error) {
 	err = s.db.Expensive().Snapshot(ctx, func(tx *gorm.DB) error {
-		resolved, _, ok, err := s.resolve(tx, key)
-		if err != nil || !ok {
+		key, scheduled, err := s.at(tx, key)
+		if err != nil {
 			return err
 		}
-		r := &searcher{Store: s, tx: tx, key: resolved, title: search.NewQuery(key.title), words: strings.Fields(key.words)}
-		found, err = r.page()
+		resolved, _, ok, err := s.resolve(tx, key)
+		if err == nil && ok {
+			r := &searcher{Store: s, tx: tx, key: resolved, title: search.NewQuery(key.title), words: strings.Fields(key.words)}
+			found, err = r.page()
+		}
+		found.scheduled = scheduled
 		return err
 	})
 	return found, err
@@ -168,7 +172,7 @@ func (r *searcher) rows(matches []match, total article.Total, next *article.Posi
 		ids = append(ids, m.ID)
 		at[m.ID] = i
 	}
-	found, err := r.readPage(r.tx, ids, article.Order{})
+	found, err := r.readPage(r.tx, ids, r.key.now, article.Order{})
 	slices.SortFunc(found.articles, func(a, b article.Article) int { return cmp.Compare(at[a.ID], at[b.ID]) })
 	found.total, found.next = total, next
 	return found, err
@@ -340,11 +344,11 @@ func (r *searcher) readWindow(w *window, found *searchResult) error {
 		n := 0
 		err := r.db.QueryIn(r.tx, stmt.text, append(stmt.values, limit), func(rows *sql.Rows) error {
 			var m match
-			var created, updated sql.NullTime
+			var published, created, updated sql.NullTime
 			var matches bool
 			n++
-			err := rows.Scan(&m.ID, &m.Title, &created, &updated, &m.rank, &matches)
-			m.CreatedAt, m.UpdatedAt = created.Time, updated.Time
+			err := rows.Scan(&m.ID, &m.Title, &published, &created, &updated, &m.rank, &matches)
+			m.PublishedAt, m.CreatedAt, m.UpdatedAt = published.Time, created.Time, updated.Time
 			if w.last = m.ID; err == nil && matches && (r.key.title == "" || r.title.Matches(m.Title)) {
 				found.matches = append(found.matches, m)
 			}
@@ -371,7 +375,7 @@ func (r *searcher) matching(w window) statement {
 		joins.values = append(joins.values, []byte(word))
 	}
 	articles, times := r.titles("a"), "NULL, NULL"
-	if r.key.counts() || r.key.order.By == article.ByCreated || r.key.order.By == article.ByUpdated {
+	if r.key.created != always() || r.key.updated != always() || r.key.order.By == article.ByCreated || r.key.order.By == article.ByUpdated {
 		articles, times = r.db.Table("article")+" AS a", "a.created_at, a.updated_at"
 	}
 	joins.text += join + articles + " ON a.is_deleted = 0 AND a.id = " + r.from.id + " WHERE " + r.from.key.text
@@ -380,7 +384,7 @@ func (r *searcher) matching(w window) statement {
 	if w.ends {
 		joins.and(r.from.id+w.within+"?", w.end)
 	}
-	stmt := statement{text: "SELECT a.id, a.title, " + times + ", " + rank + ", (1 = 1"}
+	stmt := statement{text: "SELECT a.id, a.title, a.published_at, " + times + ", " + rank + ", (1 = 1"}
 	r.filtered(&stmt, r.key, "a")
 	return statement{stmt.text + ")" + joins.text + " ORDER BY " + r.from.id + w.orderBy + " LIMIT ?", append(stmt.values, joins.values...)}
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
 	"gorm.io/gorm"
 
+	"github.com/achilles-blog/achilles/pkg/batch"
 	"github.com/achilles-blog/achilles/pkg/coalesce"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
@@ -36,7 +39,7 @@ func (s *Store) sharedBySlug(content string) *coalesce.Group[string, *article.Sh
 // readBySlug is like read, for current and former slugs.
 func (s *Store) readBySlug(ctx context.Context, content string, slugs []string) (map[string]*article.Shared, error) {
 	marks, values := database.In(slugs)
-	query := "SELECT s.slug, " + readColumns + content + ", " + s.tagsOf("a") + " FROM " + s.db.Table("article_slug") + " AS s JOIN " +
+	query := "SELECT s.slug, " + s.readColumns(s.now()) + content + ", " + s.tagsOf("a") + " FROM " + s.db.Table("article_slug") + " AS s JOIN " +
 		s.db.Table("article") + " AS a ON a.id = s.article_id WHERE s.slug IN (" + marks + ") AND a.is_deleted = 0"
 	articles := make(map[string]*article.Shared, len(slugs))
 	var row readRow // of each article in turn
@@ -61,19 +64,83 @@ func firstSlug(draft article.Draft) string {
 	return slug.Make(*draft.Title)
 }
 
-// nameNew claims the slug row.Slug with which an article was just inserted. If it was not sent
-// by a client, and is taken, the article gets another one.
-func (s *Store) nameNew(tx *gorm.DB, row *articleRow, sent *string) error {
-	if sent != nil && *sent != "" {
-		return s.take(tx, row.ID, *sent)
-	}
-	name, err := s.claimMade(tx, row.ID, row.Slug, "")
-	if err != nil || name == row.Slug {
+// nameNew claims the slugs with which articles were just inserted. An article whose slug was
+// not sent by a client, and is taken, gets another one.
+func (s *Store) nameNew(tx *gorm.DB, rows []articleRow, drafts []article.Draft) error {
+	claimed, err := s.claimAll(tx, rows)
+	if err != nil {
 		return err
 	}
-	row.Slug = name
-	_, err = s.db.Exec(tx, "UPDATE "+s.db.Table("article")+" SET slug = ? WHERE id = ?", name, row.ID)
+	for i := range rows {
+		if claimed[rows[i].ID] {
+			continue
+		}
+		if err := s.nameOther(tx, &rows[i], drafts[i].Slug); err != nil {
+			return batch.Errors{{Index: i, Err: err}}
+		}
+	}
+	return nil
+}
+
+// nameOther is nameNew for an article whose slug leads to another one, or is "".
+func (s *Store) nameOther(tx *gorm.DB, row *articleRow, sent *string) (err error) {
+	if sent != nil && *sent != "" {
+		return s.takeFormer(tx, row.ID, *sent)
+	}
+	names := madeSlugs(row.ID, row.Slug)
+	if row.Slug != "" {
+		names = names[1:]
+	}
+	if row.Slug, err = s.claimFirst(tx, row.ID, names, ""); err != nil {
+		return err
+	}
+	_, err = s.db.Exec(tx, "UPDATE "+s.db.Table("article")+" SET slug = ? WHERE id = ?", row.Slug, row.ID)
 	return err
+}
+
+// claimAll claims the slugs of new articles, as far as they lead to no article, and returns
+// the ids of the articles that have theirs. It locks slugs in their order, which prevents
+// deadlocks.
+func (s *Store) claimAll(tx *gorm.DB, rows []articleRow) (claimed map[uint64]bool, err error) {
+	owners := map[string]uint64{}
+	for _, row := range rows {
+		if _, twice := owners[row.Slug]; row.Slug != "" && !twice {
+			owners[row.Slug] = row.ID
+		}
+	}
+	if len(owners) == 0 {
+		return nil, nil
+	}
+	var values []any
+	names := slices.Sorted(maps.Keys(owners))
+	for _, name := range names {
+		values = append(values, name, owners[name])
+	}
+	done, err := s.db.Exec(tx, s.insertIgnore()+s.db.Table("article_slug")+" (slug, article_id) VALUES (?, ?)"+strings.Repeat(", (?, ?)", len(names)-1), values...)
+	if err != nil {
+		return nil, err
+	}
+	n, err := done.RowsAffected()
+	if err != nil {
+		return nil, err
+	}
+	claimed = make(map[uint64]bool, len(rows))
+	switch {
+	case n == int64(len(names)):
+		for _, id := range owners {
+			claimed[id] = true
+		}
+	case n > 0:
+		marks, values := database.In(names)
+		err = s.db.QueryIn(tx, "SELECT slug, article_id FROM "+s.db.Table("article_slug")+" WHERE slug IN ("+marks+")", values, func(rows *sql.Rows) error {
+			var name string
+			var id uint64
+			err := rows.Scan(&name, &id)
+			claimed[id] = claimed[id] || owners[name] == id
+			return err
+		})
+	}
+	return claimed, err
 }
 
 // rename gives an article the slug that a client has sent, or if that is "", one that is
@@ -95,16 +162,28 @@ func (s *Store) rename(tx *gorm.DB, row *articleRow, sent *string) (columns []st
 	return []string{"slug"}, s.retire(tx, row, former)
 }
 
-// claimMade claims a slug for an article that has the slug current, and returns it: title,
-// which is the slug of its title, or that with the article's id if it leads to another article,
-// also as a former slug. title is "" if the title has no letters. A client that guessed the id
-// may have taken the slug with the id; then a random word follows.
+// claimMade claims a slug that is made for an article that has the slug current, and returns
+// it; see madeSlugs.
 func (s *Store) claimMade(tx *gorm.DB, id uint64, title, current string) (string, error) {
+	return s.claimFirst(tx, id, madeSlugs(id, title), current)
+}
+
+// madeSlugs returns the slugs that an article may get, the best first: title, which is the
+// slug of its title, and that with the article's id if it leads to another article, also as a
+// former slug. title is "" if the title has no letters. A client that guessed the id may have
+// taken the slug with the id; then a random word follows.
+func madeSlugs(id uint64, title string) []string {
 	number := strconv.FormatUint(id, 10)
-	names := []string{title, slug.WithSuffix(title, number), slug.WithSuffix(title, number+"-"+strings.ToLower(rand.Text()[:12]))}
+	random := number + "-" + strings.ToLower(rand.Text()[:12])
 	if title == "" {
-		names = []string{"article-" + number, "article-" + number + "-" + strings.ToLower(rand.Text()[:12])}
+		return []string{"article-" + number, "article-" + random}
 	}
+	return []string{title, slug.WithSuffix(title, number), slug.WithSuffix(title, random)}
+}
+
+// claimFirst claims the first of the slugs that leads to no other article, for an article
+// that has the slug current, and returns it.
+func (s *Store) claimFirst(tx *gorm.DB, id uint64, names []string, current string) (string, error) {
 	for _, name := range names {
 		if name == current {
 			return name, nil
@@ -122,10 +201,15 @@ func (s *Store) claimMade(tx *gorm.DB, id uint64, title, current string) (string
 
 // take claims the slug that a client has sent, also from an article that had it formerly.
 func (s *Store) take(tx *gorm.DB, id uint64, name string) error {
-	done, err := s.claim(tx, id, name)
-	if err == nil && !done {
-		done, err = s.reuse(tx, id, name, "")
+	if done, err := s.claim(tx, id, name); err != nil || done {
+		return err
 	}
+	return s.takeFormer(tx, id, name)
+}
+
+// takeFormer claims a slug from an article that had it formerly.
+func (s *Store) takeFormer(tx *gorm.DB, id uint64, name string) error {
+	done, err := s.reuse(tx, id, name, "")
 	if err == nil && !done {
 		err = article.SlugTaken(name)
 	}

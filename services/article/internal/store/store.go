@@ -16,8 +16,6 @@ import (
 	"github.com/achilles-blog/achilles/pkg/coalesce"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
-	"github.com/achilles-blog/achilles/pkg/idempotency"
-	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
@@ -34,6 +32,7 @@ type Store struct {
 	tagLists        *coalesce.Group[tagsKey, *article.TagList]
 	limits          searchLimits
 	reindex         reindexLimits
+	maxScheduled    int
 
 	articles, withoutContent     *coalesce.Group[uint64, *article.Shared]
 	bySlug, bySlugWithoutContent *coalesce.Group[string, *article.Shared]
@@ -47,7 +46,10 @@ var _ article.Store = (*Store)(nil)
 // New returns a Store on a database with the current schema. A POST under an
 // Idempotency-Key can be repeated for the given retention.
 func New(db *database.DB, retention time.Duration) *Store {
-	s := &Store{db: db, retention: retention, scans: defaultScanLimits(), limits: defaultSearchLimits(), reindex: defaultReindexLimits()}
+	s := &Store{
+		db: db, retention: retention, maxScheduled: article.MaxScheduled,
+		scans: defaultScanLimits(), limits: defaultSearchLimits(), reindex: defaultReindexLimits(),
+	}
 	s.articles, s.withoutContent = s.shared(sharedContent()), s.shared(noContent)
 	s.lists, s.searches, s.tagLists = newLists(s), newSearches(s), newTagLists(s)
 	s.feed = newFeed(s)
@@ -56,110 +58,87 @@ func New(db *database.DB, retention time.Duration) *Store {
 	return s
 }
 
-// Create implements article.Store.
-func (s *Store) Create(ctx context.Context, draft article.Draft, key idempotency.Key) (created article.Article, replayed bool, err error) {
-	var ids []uint64
-	if draft.TagIDs != nil {
-		ids = *draft.TagIDs
-	}
-	created, replayed, err = replay.Create(ctx, s.db, key, s.retention, func(tx *gorm.DB) (article.Article, error) {
-		row := articleRow{CreatedBy: draft.Actor}
-		row.apply(draft)
-		row.Slug = firstSlug(draft)
-		row.touch(draft.Actor)
-		tags, err := s.existingTags(tx, ids)
-		if err != nil {
-			return article.Article{}, err
-		}
-		if err := s.insert(tx, &row); err != nil {
-			return article.Article{}, err
-		}
-		if err := s.associate(tx, row, ids); err != nil {
-			return article.Article{}, err
-		}
-		if err := s.index(tx, row.ID, articleRow{}, row); err != nil {
-			return article.Article{}, err
-		}
-		if err := s.nameNew(tx, &row, draft.Slug); err != nil {
-			return article.Article{}, err
-		}
-		return row.article(tags), nil
-	}, func(tx *gorm.DB, created article.Article) error {
-		if err := s.addChange(tx, created.ID, article.Disabled, created.State); err != nil {
-			return err
-		}
-		changes := counts{}
-		changes.add(1, created.State, ids)
-		return s.count(tx, changes)
-	})
-	return created, replayed, s.unknownTags(ctx, draft, err)
-}
-
-// insert inserts an article, and sets its id and times.
+// insert inserts an article, and sets its id and the time of its last change.
 func (s *Store) insert(tx *gorm.DB, row *articleRow) (err error) {
-	row.CreatedAt = tx.NowFunc()
 	row.UpdatedAt = row.CreatedAt
 	row.ID, err = s.db.Insert(tx, "article",
-		[]string{"created_at", "created_by", "updated_at", "updated_by", "title", "slug", "desc", "cover_image_url", "content", "state", "revision"},
-		row.CreatedAt, row.CreatedBy, row.UpdatedAt, row.UpdatedBy, row.Title, row.Slug, row.Desc, row.CoverImageURL, row.Content, row.State, row.Revision)
+		[]string{"created_at", "created_by", "updated_at", "updated_by", "published_at", "title", "slug", "desc", "cover_image_url", "cover_file_id", "content", "state", "revision"},
+		row.CreatedAt, row.CreatedBy, row.UpdatedAt, row.UpdatedBy, row.PublishedAt, row.Title, row.Slug, row.Desc, row.CoverImageURL, row.CoverFileID, row.Content, row.State, row.Revision)
 	return err
 }
 
 // Update implements article.Store.
 func (s *Store) Update(ctx context.Context, id uint64, draft article.Draft, precondition article.Precondition) (updated article.Article, err error) {
-	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
-		row, have, err := s.locked(tx, id, precondition)
-		if err != nil {
-			return err
-		}
-		before := row
-		changed := row.apply(draft)
-		renamed, err := s.rename(tx, &row, draft.Slug)
-		if err != nil {
-			return err
-		}
-		changed = append(changed, renamed...)
-		kept, gone := have, associations(nil)
-		var added []uint64
-		if draft.TagIDs != nil {
-			kept, gone = have.split(*draft.TagIDs)
-			added = without(*draft.TagIDs, have.tagIDs())
-		}
-		tags, err := s.existingTags(tx, added)
-		if err != nil {
-			return err
-		}
-		updated = row.article(kept.tags(tags))
-		if len(changed)+len(gone)+len(added) == 0 {
-			return nil
-		}
-		if err := gone.remove(tx); err != nil {
-			return err
-		}
-		if row.State != before.State {
-			if err := kept.setState(tx, row.State); err != nil {
-				return err
-			}
-		}
-		if err := s.associate(tx, row, added); err != nil {
-			return err
-		}
-		if err := tx.Select(append(changed, row.touch(draft.Actor)...)).Updates(&row).Error; err != nil {
-			return err
-		}
-		if err := s.index(tx, id, before, row); err != nil {
-			return err
-		}
-		updated = row.article(updated.Tags)
-		if err := s.addChange(tx, id, before.State, row.State); err != nil {
-			return err
-		}
-		changes := counts{}
-		changes.add(-1, before.State, have.tagIDs())
-		changes.add(1, row.State, append(kept.tagIDs(), added...))
-		return s.count(tx, changes)
+	err = s.db.InTx(ctx, func(tx *gorm.DB) (err error) {
+		updated, err = s.updateIn(tx, id, draft, precondition)
+		return err
 	})
-	return updated, s.unknownTags(ctx, draft, err)
+	return updated, s.unknownTags(ctx, tagIDs(draft), err)
+}
+
+// updateIn is Update in a transaction.
+func (s *Store) updateIn(tx *gorm.DB, id uint64, draft article.Draft, precondition article.Precondition) (article.Article, error) {
+	row, have, err := s.locked(tx, id, precondition)
+	if err != nil {
+		return article.Article{}, err
+	}
+	changes, err := s.publishIfDue(tx, &row, have)
+	if err != nil {
+		return article.Article{}, err
+	}
+	before := row
+	changed := row.apply(draft)
+	published, err := s.setPublication(tx, &row, draft)
+	if err != nil {
+		return article.Article{}, err
+	}
+	changed = append(changed, published...)
+	renamed, err := s.rename(tx, &row, draft.Slug)
+	if err != nil {
+		return article.Article{}, err
+	}
+	changed = append(changed, renamed...)
+	kept, gone := have, associations(nil)
+	var added []uint64
+	if draft.TagIDs != nil {
+		kept, gone = have.split(*draft.TagIDs)
+		added = without(*draft.TagIDs, have.tagIDs())
+	}
+	tags, err := s.existingTags(tx, added)
+	if err == nil {
+		err = s.keepCover(tx, draft.CoverFileID)
+	}
+	if err != nil {
+		return article.Article{}, err
+	}
+	updated := row.article(kept.tags(tags))
+	if len(changed)+len(gone)+len(added) == 0 {
+		return updated, s.count(tx, changes)
+	}
+	if err := gone.remove(tx); err != nil {
+		return article.Article{}, err
+	}
+	if len(published) > 0 {
+		if err := kept.setPublication(tx, row); err != nil {
+			return article.Article{}, err
+		}
+	}
+	if err := s.associate(tx, newAssociations(row, added)); err != nil {
+		return article.Article{}, err
+	}
+	if err := tx.Select(append(changed, row.touch(draft.Actor)...)).Updates(&row).Error; err != nil {
+		return article.Article{}, err
+	}
+	if err := s.index(tx, id, before, row); err != nil {
+		return article.Article{}, err
+	}
+	updated = row.article(updated.Tags)
+	if err := s.addChange(tx, id, before.State, row.State); err != nil {
+		return article.Article{}, err
+	}
+	changes.add(-1, before.State, have.tagIDs())
+	changes.add(1, row.State, append(kept.tagIDs(), added...))
+	return updated, s.count(tx, changes)
 }
 
 // locked returns the article's row, if the precondition allows it, and locks it until
@@ -206,13 +185,13 @@ func (s *Store) existingTags(tx *gorm.DB, ids []uint64) (tags []article.Tag, err
 	return tags, nil
 }
 
-// unknownTags converts the error of a foreign key to an UnknownTagsError: a tag of
-// the draft was deleted during the write. If the tag exists again, it is Conflict.
-func (s *Store) unknownTags(ctx context.Context, draft article.Draft, err error) error {
+// unknownTags converts the error of a foreign key to an UnknownTagsError: a tag with one of
+// the ids was deleted during the write. If the tags exist again, it is Conflict.
+func (s *Store) unknownTags(ctx context.Context, ids []uint64, err error) error {
 	if !errors.Is(err, database.ErrForeignKey) {
 		return err
 	}
-	unknown := s.db.ForWrites().Read(ctx, func(db *gorm.DB) error { _, err := s.existingTags(db, *draft.TagIDs); return err })
+	unknown := s.db.ForWrites().Read(ctx, func(db *gorm.DB) error { _, err := s.existingTags(db, ids); return err })
 	if unknown == nil {
 		return &errcode.Error{Code: errcode.Conflict, Cause: err}
 	}
@@ -284,6 +263,10 @@ func (s *Store) Delete(ctx context.Context, id uint64, actor string, preconditio
 		if err != nil {
 			return err
 		}
+		changes, err := s.publishIfDue(tx, &row, have)
+		if err != nil {
+			return err
+		}
 		if err := have.remove(tx); err != nil {
 			return err
 		}
@@ -296,7 +279,6 @@ func (s *Store) Delete(ctx context.Context, id uint64, actor string, preconditio
 		if err := s.releaseAll(tx, id); err != nil {
 			return err
 		}
-		changes := counts{}
 		if err := s.addChange(tx, id, row.State, article.Disabled); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/achilles-blog/achilles/pkg/coalesce"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
@@ -19,6 +20,8 @@ type tagsKey struct {
 	byName, ascending bool
 	after             tagPosition
 	offset, limit     int
+
+	now string // a SQL expression of the time, set when the list is read
 }
 
 // tagPosition is the position of a tag in a list. The zero position is before every list.
@@ -48,6 +51,8 @@ func (s *Store) Tags(ctx context.Context, viewer article.Viewer, page article.Ta
 
 // tagList reads a page of tags, by one statement.
 func (s *Store) tagList(ctx context.Context, key tagsKey) (*article.TagList, error) {
+	scheduled := schedule{began: time.Now()}
+	key.now = s.now()
 	stmt, most, db := s.rankedTags(key), maxRanked, s.db.Expensive()
 	if key.byName {
 		stmt, most, db = s.tagsByName(key), maxCounted, s.db
@@ -60,7 +65,7 @@ func (s *Store) tagList(ctx context.Context, key tagsKey) (*article.TagList, err
 			state sql.Null[article.State]
 			count sql.NullInt64
 		}
-		err := rows.Scan(&list.Total.Rows, &t.id, &t.name, &t.state, &t.count)
+		err := rows.Scan(&list.Total.Rows, &scheduled.now, &scheduled.next, &t.id, &t.name, &t.state, &t.count)
 		if t.id.Valid {
 			list.Tags = append(list.Tags, article.TagCount{Tag: article.Tag{ID: t.id.V, Name: t.name.String, State: t.state.V}, Count: t.count.Int64})
 		}
@@ -69,6 +74,7 @@ func (s *Store) tagList(ctx context.Context, key tagsKey) (*article.TagList, err
 	if err != nil {
 		return nil, err
 	}
+	list.Until = scheduled.until()
 	if list.Total.Rows > int64(most) {
 		list.Total = article.Total{Rows: int64(most), AtLeast: true}
 	}
@@ -99,21 +105,47 @@ func (key tagsKey) visible() statement {
 // that the viewer sees. It joins the counters: MariaDB fails to execute a prepared statement again
 // that has a subquery for each row here.
 func (s *Store) tagCounts(key tagsKey, tags statement) statement {
-	stmt := statement{"SELECT t.id, t.name, t.state, COALESCE(SUM(c.value), 0) AS n FROM (" + tags.text + ") AS t LEFT JOIN " +
-		s.db.Table("article_count") + " AS c ON c.tag_id = t.id", tags.values}
+	stmt := statement{"SELECT t.id, t.name, t.state, COALESCE(SUM(c.value), 0)", nil}
 	if key.viewer == article.Anonymous {
+		stmt.text += " + COALESCE(MAX(due.articles), 0)"
+	}
+	stmt.text += " AS n FROM (" + tags.text + ") AS t LEFT JOIN " + s.db.Table("article_count") + " AS c ON c.tag_id = t.id"
+	stmt.values = tags.values
+	if key.viewer == article.Anonymous {
+		due := s.dueByTag(key)
 		stmt.and("c.state = ?", article.Enabled)
+		stmt.text += " LEFT JOIN (" + due.text + ") AS due ON due.tag_id = t.id"
+		stmt.values = append(stmt.values, due.values...)
 	}
 	stmt.text += " GROUP BY t.id, t.name, t.state"
 	return stmt
 }
 
-// withTotal returns the query of a page and a total. Without a tag there is one row, with the
-// total.
-func withTotal(total, page statement, orderBy string) statement {
+// dueByTag returns the query of the numbers of articles with each tag that are due. Except for
+// moments it has no rows.
+func (s *Store) dueByTag(key tagsKey) statement {
 	return statement{
-		"SELECT (" + total.text + ") AS total, page.* FROM (SELECT 1) AS one LEFT JOIN (" + page.text + ") AS page ON 1 = 1" + orderBy,
-		append(total.values, page.values...),
+		"SELECT own.tag_id, COUNT(*) AS articles FROM " + s.db.Indexed("article AS a", "article_published") + s.orderedJoin() + s.db.Table("article_tag") +
+			" AS own ON own.article_id = a.id WHERE a.is_deleted = 0 AND a.state = ? AND a.published_at <= " + key.now + " GROUP BY own.tag_id",
+		[]any{article.Scheduled},
+	}
+}
+
+// withTotal returns the query of a page, a total and a schedule; see withColumns.
+func (s *Store) withTotal(key tagsKey, total, page statement, orderBy string) statement {
+	scheduled := noSchedule
+	if key.viewer == article.Anonymous {
+		scheduled = s.scheduleColumns(key.now)
+	}
+	return withColumns(statement{"(" + total.text + ") AS total, " + scheduled, total.values}, page, orderBy)
+}
+
+// withColumns returns the query of a page with columns in front. If the page has no row, there is
+// one with these columns.
+func withColumns(columns, page statement, orderBy string) statement {
+	return statement{
+		"SELECT " + columns.text + ", page.* FROM (SELECT 1) AS one LEFT JOIN (" + page.text + ") AS page ON 1 = 1" + orderBy,
+		append(columns.values, page.values...),
 	}
 }
 
@@ -139,7 +171,7 @@ func (s *Store) tagsByName(key tagsKey) statement {
 	}
 	page.text = "SELECT id, name, state FROM " + s.db.Indexed("tag_projection", index) + " WHERE " + page.text + orderBy + " LIMIT ? OFFSET ?"
 	page.values = append(page.values, key.limit+1, key.offset)
-	return withTotal(s.visibleTags(key, maxCounted+1), s.tagCounts(key, page), orderBy)
+	return s.withTotal(key, s.visibleTags(key, maxCounted+1), s.tagCounts(key, page), orderBy)
 }
 
 // rankedTags returns the query of tags in the order of their numbers of articles.
@@ -158,5 +190,5 @@ func (s *Store) rankedTags(key tagsKey) statement {
 	orderBy := key.order("n")
 	page.text += orderBy + " LIMIT ? OFFSET ?"
 	page.values = append(page.values, key.limit+1, key.offset)
-	return withTotal(s.visibleTags(key, maxRanked+1), page, orderBy)
+	return s.withTotal(key, s.visibleTags(key, maxRanked+1), page, orderBy)
 }

@@ -51,6 +51,24 @@ func (s *Store) insertIgnore() string {
 	return "INSERT IGNORE INTO "
 }
 
+// updateIgnore is like insertIgnore, for UPDATE: it leaves rows as they are that would get the
+// key of another one.
+func (s *Store) updateIgnore() string {
+	if s.db.Dialect() == database.SQLite {
+		return "UPDATE OR IGNORE "
+	}
+	return "UPDATE IGNORE "
+}
+
+// forUpdate returns the end of a query that locks the rows it reads until its transaction ends.
+// On SQLite, a transaction that writes locks all.
+func (s *Store) forUpdate() string {
+	if s.db.Dialect() == database.SQLite {
+		return ""
+	}
+	return " FOR UPDATE"
+}
+
 // addEntries inserts those of the entries that don't exist, and returns their number.
 func (s *Store) addEntries(tx *gorm.DB, entries []titleEntry) (added int64, err error) {
 	for chunk := range slices.Chunk(entries, chunkSize) {

@@ -31,14 +31,16 @@ type Site struct {
 	ArticleURL string
 }
 
-// Feed is a feed of articles, the newest first.
+// Feed is a feed of articles, those that were published last first.
 type Feed struct {
 	Site
 	// Tag is the name of the tag that all articles have, or "".
 	Tag string
 	// Self is the address of the feed, and API that of the list of articles in the API.
 	Self, API string
-	Articles  []article.Article
+	// Download is the beginning of the addresses of files, before their ids.
+	Download string
+	Articles []article.Article
 }
 
 // Format is a format of feeds.
@@ -70,6 +72,14 @@ func (f Feed) title() string {
 // home returns the address of the site's home page.
 func (f Feed) home() string { return cmp.Or(f.URL, f.API) }
 
+// cover returns the address of the cover of an article, "" if it has none.
+func (f Feed) cover(a article.Article) string {
+	if a.CoverImageURL == "" && a.CoverFileID > 0 {
+		return f.Download + strconv.FormatUint(a.CoverFileID, 10)
+	}
+	return a.CoverImageURL
+}
+
 // link returns the address of an article.
 func (f Feed) link(a article.Article) string {
 	id := strconv.FormatUint(a.ID, 10)
@@ -93,13 +103,22 @@ func (f Feed) id(a article.Article) string {
 	return fmt.Sprintf("tag:%s,%s:article/%d", f.authority(), a.CreatedAt.Format(time.DateOnly), a.ID)
 }
 
+// changed returns the time of the last change of an article that readers have seen: a change before
+// it was published is none.
+func changed(a article.Article) time.Time {
+	if a.PublishedAt.After(a.UpdatedAt) {
+		return a.PublishedAt
+	}
+	return a.UpdatedAt
+}
+
 // updated returns the time of the last change of an article, or the zero of Unix time
 // if there is none.
 func (f Feed) updated() time.Time {
 	last := time.Unix(0, 0).UTC()
 	for _, a := range f.Articles {
-		if a.UpdatedAt.After(last) {
-			last = a.UpdatedAt
+		if changed(a).After(last) {
+			last = changed(a)
 		}
 	}
 	return last
@@ -143,7 +162,7 @@ func rss(f Feed) ([]byte, error) {
 		channel.Items = append(channel.Items, rssItem{
 			RssItem: &feeds.RssItem{
 				Title: a.Title, Link: f.link(a), Description: html.EscapeString(a.Desc), // readers take it for HTML
-				Guid: &feeds.RssGuid{Id: f.id(a), IsPermaLink: "false"}, PubDate: a.CreatedAt.Format(time.RFC1123Z),
+				Guid: &feeds.RssGuid{Id: f.id(a), IsPermaLink: "false"}, PubDate: a.PublishedAt.Format(time.RFC1123Z),
 			},
 			Categories: names(a.Tags),
 		})
@@ -184,7 +203,7 @@ func atom(f Feed) ([]byte, error) {
 	}
 	for _, a := range f.Articles {
 		entry := atomEntry{AtomEntry: &feeds.AtomEntry{
-			Title: a.Title, Id: f.id(a), Published: a.CreatedAt.Format(time.RFC3339Nano), Updated: a.UpdatedAt.Format(time.RFC3339Nano),
+			Title: a.Title, Id: f.id(a), Published: a.PublishedAt.Format(time.RFC3339Nano), Updated: changed(a).Format(time.RFC3339Nano),
 			Links: []feeds.AtomLink{{Href: f.link(a), Rel: "alternate"}},
 		}}
 		if a.Desc != "" {
@@ -221,8 +240,8 @@ func jsonFeed(f Feed) ([]byte, error) {
 	for _, a := range f.Articles {
 		feed.Items = append(feed.Items, jsonItem{
 			JSONItem: &feeds.JSONItem{
-				Id: f.id(a), Url: f.link(a), Title: a.Title, Summary: a.Desc, Image: a.CoverImageURL,
-				PublishedDate: &a.CreatedAt, ModifiedDate: &a.UpdatedAt, Tags: names(a.Tags),
+				Id: f.id(a), Url: f.link(a), Title: a.Title, Summary: a.Desc, Image: f.cover(a),
+				PublishedDate: &a.PublishedAt, ModifiedDate: new(changed(a)), Tags: names(a.Tags),
 			},
 			ContentText: a.Desc,
 		})

@@ -57,11 +57,11 @@ func example() webfeed.Feed {
 		Site: webfeed.Site{
 			Title: "Ops & <more>", Description: "What we do", Language: "zh-CN", URL: "https://blog.example/", ArticleURL: "https://blog.example/posts/{slug}?id={id}",
 		},
-		Self: "https://api.example/api/v1/articles/feed", API: "https://api.example/api/v1/articles",
+		Self: "https://api.example/api/v1/articles/feed", API: "https://api.example/api/v1/articles", Download: "https://api.example/api/v1/file/download/",
 		Articles: []article.Article{
-			{ID: 7, Title: "滚动 <&]]> \"restarts\" 🚀", Slug: "gun-dong", Desc: "a <b> & c", CoverImageURL: "https://blog.example/a.png?b=1&c=2", CreatedAt: created, UpdatedAt: created.Add(time.Hour),
+			{ID: 7, Title: "滚动 <&]]> \"restarts\" 🚀", Slug: "gun-dong", Desc: "a <b> & c", CoverImageURL: "https://blog.example/a.png?b=1&c=2", PublishedAt: created.Add(30 * time.Minute), CreatedAt: created, UpdatedAt: created.Add(time.Hour),
 				Tags: []article.Tag{{ID: 1, Name: "Go & <more>"}, {ID: 2, Name: "运维"}}},
-			{ID: 6, Title: "plain", CreatedAt: created.Add(-time.Hour), UpdatedAt: created.Add(-time.Hour)},
+			{ID: 6, Title: "plain", CoverFileID: 12, PublishedAt: created, CreatedAt: created.Add(-2 * time.Hour), UpdatedAt: created.Add(-time.Hour)},
 		},
 	}
 }
@@ -80,18 +80,20 @@ func TestFeeds(t *testing.T) {
 		require.Equal(t, "https://blog.example/posts/gun-dong?id=7", one.Link)
 		require.Equal(t, "tag:blog.example,2026-01-02:article/7", one.GUID)
 		require.Equal(t, []string{"Go & <more>", "运维"}, one.Categories)
-		want := feed.Articles[0].CreatedAt
+		want := feed.Articles[0].PublishedAt
 		if format == "rss" {
 			want = want.Truncate(time.Second)
 			require.Equal(t, "a &lt;b&gt; &amp; c", one.Description, "it is HTML")
 		} else {
 			require.Equal(t, "a <b> & c", one.Description)
 			require.True(t, feed.Articles[0].UpdatedAt.Equal(*one.UpdatedParsed))
+			require.True(t, feed.Articles[1].PublishedAt.Equal(*read.Items[1].UpdatedParsed), "its change was before")
 		}
 		require.True(t, want.Equal(*one.PublishedParsed), one.Published)
 		require.Equal(t, "https://blog.example/posts/6?id=6", read.Items[1].Link, "without a slug")
 		if format == "json" {
 			require.Equal(t, feed.Articles[0].CoverImageURL, one.Image.URL)
+			require.Equal(t, "https://api.example/api/v1/file/download/12", read.Items[1].Image.URL)
 		}
 	})
 	feed.Tag = "运维 & <more>"
@@ -152,7 +154,7 @@ func TestElements(t *testing.T) {
 	require.NoError(t, err)
 	for _, part := range []string{
 		`<feed xmlns="http://www.w3.org/2005/Atom" xml:lang="zh-CN">`, `<id>tag:blog.example,2026:articles</id>`, `<updated>2026-01-02T04:04:05.678Z</updated>`,
-		`<author><name>`, `rel="self"`, `<category term="运维"></category>`, `<published>2026-01-02T03:04:05.678Z</published>`,
+		`<author><name>`, `rel="self"`, `<category term="运维"></category>`, `<published>2026-01-02T03:34:05.678Z</published>`,
 	} {
 		require.Contains(t, string(text), part)
 	}

@@ -91,7 +91,7 @@ func TestFeedHasEveryChange(t *testing.T) {
 
 		first := s.create(t, fields{"name": "first"})
 		second := s.create(t, fields{"name": "🦄", "state": 0})
-		s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "first"}}, errcode.TagNameExists)
+		s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "first"}}, errcode.TagNameExists, "name已被其他标签使用")
 		s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{}, Invalid: true}, errcode.InvalidParams, "name为必填字段")
 		s.expectTag(t, http.StatusOK, apitest.Case{Method: http.MethodPut, Path: at(first.ID), JSON: fields{"name": "renamed"}})
 		s.requireError(t, apitest.Case{Method: http.MethodPut, Path: at(99), JSON: fields{"name": "x"}}, errcode.TagNotFound)

@@ -115,7 +115,8 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 		Binder:    binder,
 		Paging:    requests.Paging{DefaultSize: o.config.App.DefaultPageSize, MaxSize: o.config.App.MaxPageSize, MaxOffset: o.config.App.MaxOffset},
 		Memory:    responses.NewMemory(s.memory, limits.Client),
-		FeedToken: o.config.Feed.Token, LimitGuesses: limits.Auth(), LimitSearch: limits.Search(),
+		FeedToken: o.config.Feed.Token, LimitGuesses: limits.Auth(), LimitSearch: limits.Search(), LimitBatch: limits.Batch(),
+		Bodies: requests.NewBodies(memory.New(memory.Config{Use: "request_bodies", Total: api.MaxBatchMemory}), api.MaxBatchBytes, limits.Client),
 	}).Register(engine)
 	s.handler = engine
 	s.anonymous = apitest.New(t, engine, docs.OpenAPI)

@@ -34,7 +34,7 @@ func TestPatch(t *testing.T) {
 		require.Equal(t, [2]any{"two", 0}, [2]any{renamed.Name, renamed.State})
 		require.Equal(t, renamed, s.get(t, was.ID))
 
-		s.requireError(t, patch(was.ID, mergePatch, `{"name":"taken"}`), errcode.TagNameExists)
+		s.requireError(t, patch(was.ID, mergePatch, `{"name":"taken"}`), errcode.TagNameExists, "name已被其他标签使用")
 		s.requireError(t, patch(99, mergePatch, `{"name":"x"}`), errcode.TagNotFound)
 		stale := patch(was.ID, mergePatch, `{"name":"x"}`)
 		stale.Header = http.Header{"If-Match": {`"1.x.en"`}}

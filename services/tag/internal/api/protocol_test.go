@@ -210,7 +210,7 @@ func TestAccessLogHasNoSecrets(t *testing.T) {
 	s := start(t, dbtest.SQLite(t))
 	const secret = "hunter2"
 	s.create(t, fields{"name": secret})
-	s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": secret}}, errcode.TagNameExists)
+	s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": secret}}, errcode.TagNameExists, "name已被其他标签使用")
 	s.list(t, "name="+secret)
 	s.Do(t, apitest.Case{Path: tagsPath + "/" + secret, Invalid: true})
 	s.Do(t, apitest.Case{Path: "/internal/v1/tag-changes", Header: http.Header{"Authorization": {"Bearer " + token}}})

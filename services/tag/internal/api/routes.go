@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/batch"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
@@ -21,6 +22,8 @@ import (
 // Tags is the part of tag.Service that the handlers use.
 type Tags interface {
 	Create(ctx context.Context, draft tag.Draft, key idempotency.Key) (created tag.Tag, replayed bool, err error)
+	CreateAll(ctx context.Context, drafts []tag.Draft, key idempotency.Key) (created []tag.Tag, replayed bool, err error)
+	CreateEach(ctx context.Context, items []batch.Item[tag.Draft], key idempotency.Key) ([]batch.Result[tag.Tag], error)
 	Get(ctx context.Context, viewer tag.Viewer, id uint64) (*tag.Shared, error)
 	List(ctx context.Context, viewer tag.Viewer, filter tag.Filter, page tag.Page) (*tag.List, error)
 	Update(ctx context.Context, id uint64, draft tag.Draft, precondition tag.Precondition) (tag.Tag, error)
@@ -40,6 +43,10 @@ type API struct {
 	Access []gin.HandlerFunc
 	// LimitSearch limits lists with a prefix.
 	LimitSearch gin.HandlerFunc
+	// LimitBatch limits a batch of n more objects than one.
+	LimitBatch func(c *gin.Context, n int)
+	// Bodies are those of batches.
+	Bodies *requests.Bodies
 	// FeedToken is the token of readers of the feed; if empty, nobody may read it.
 	FeedToken settings.Secret
 	// LimitGuesses limits requests with a wrong token of the feed.
@@ -65,6 +72,7 @@ func (a *API) Register(routes gin.IRouter) {
 	tags := routes.Group("/api/v1/tags", a.Access...)
 	write := tags.Group("", auth.RequireScope(auth.ScopeWrite))
 	write.POST("", a.createTag)
+	write.POST("/batch", a.Bodies.Large, a.createTags)
 	tags.GET("", a.listTags)
 	tags.HEAD("", a.listTags)
 	tags.GET("/:id", a.getTag)

@@ -97,7 +97,7 @@ func TestUpdate(t *testing.T) {
 					again := s.expectTag(t, http.StatusOK, put(fields{"name": "after", "state": 1 - state}))
 					require.Equal(t, switched.Name, again.Name, "a PUT that changes nothing succeeds")
 
-					s.requireError(t, put(fields{"name": "other"}), errcode.TagNameExists)
+					s.requireError(t, put(fields{"name": "other"}), errcode.TagNameExists, "name已被其他标签使用")
 					require.Equal(t, "after", s.get(t, created.ID).Name)
 					require.Equal(t, other, s.get(t, other.ID))
 					s.delete(t, created.ID)
@@ -146,9 +146,9 @@ func TestNameOfDeletedTagIsFree(t *testing.T) {
 			created := s.create(t, fields{"name": "phoenix"})
 			require.Greater(t, created.ID, last, "an id is never reused")
 			last = created.ID
-			s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "phoenix"}}, errcode.TagNameExists)
+			s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "phoenix"}}, errcode.TagNameExists, "name已被其他标签使用")
 			// Names are compared after their white space is trimmed.
-			s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": " phoenix "}}, errcode.TagNameExists)
+			s.requireError(t, apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": " phoenix "}}, errcode.TagNameExists, "name已被其他标签使用")
 			require.Equal(t, []string{"phoenix"}, names(s.list(t, "name=phoenix").List))
 			s.delete(t, created.ID)
 			require.Empty(t, s.list(t, "name=phoenix").List)

@@ -209,7 +209,9 @@ func TestLanguages(t *testing.T) {
 			requireProblem(t, do(apitest.Case{Path: at(99)}), errcode.TagNotFound,
 				map[string]string{"zh": "标签不存在", "en": "no such tag", "zh_Hant_TW": "標籤不存在"}[c.want], nil)
 			requireProblem(t, do(apitest.Case{Method: http.MethodPost, Path: tagsPath, JSON: fields{"name": "taken"}}), errcode.TagNameExists,
-				map[string]string{"zh": "标签名称已存在", "en": "a tag with this name already exists", "zh_Hant_TW": "標籤名稱已存在"}[c.want], nil)
+				map[string]string{"zh": "标签名称已存在", "en": "a tag with this name already exists", "zh_Hant_TW": "標籤名稱已存在"}[c.want], []string{
+					map[string]string{"zh": "name已被其他标签使用", "en": "another tag has this name", "zh_Hant_TW": "name已被其他標籤使用"}[c.want],
+				})
 			requireProblem(t, do(apitest.Case{Path: tagsPath + "/x"}), errcode.InvalidParams, errcode.InvalidParams.Message(c.want), []string{
 				map[string]string{"zh": `id 必须是正整数: "x"`, "en": `id must be a positive integer: "x"`, "zh_Hant_TW": `id 必須是正整數: "x"`}[c.want],
 			})

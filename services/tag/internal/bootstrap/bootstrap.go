@@ -9,6 +9,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
+	"github.com/achilles-blog/achilles/pkg/memory"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/services/tag/internal/api"
@@ -42,9 +43,12 @@ func register(base *service.Service, config Config) error {
 	if err != nil {
 		return err
 	}
+	bodies := memory.New(memory.Config{Use: "request_bodies", Total: api.MaxBatchMemory})
+	base.Metrics.Registry().MustRegister(bodies)
 	(&api.API{
 		Tags: newTags(base, config), Binder: binder, Paging: config.App.paging(), Memory: base.Responses,
-		Access: base.Access(), FeedToken: config.Feed.Token, LimitGuesses: base.Limits.Auth(), LimitSearch: base.Limits.Search(),
+		Access: base.Access(), FeedToken: config.Feed.Token, LimitGuesses: base.Limits.Auth(), LimitSearch: base.Limits.Search(), LimitBatch: base.Limits.Batch(),
+		Bodies: requests.NewBodies(bodies, api.MaxBatchBytes, base.Limits.Client),
 	}).Register(base.Engine)
 	return nil
 }

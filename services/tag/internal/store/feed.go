@@ -18,11 +18,15 @@ func newFeed(db *database.DB) sqlfeed.Feed {
 	return sqlfeed.Feed{DB: db, Changes: "tag_change", Number: "sequence", Sequence: "tag_sequence", Last: "value"}
 }
 
-// appendChange appends a change to the feed, and changes the counters. It must be called
-// last; see sqlfeed.Feed.Append.
-func (s *Store) appendChange(tx *gorm.DB, kind changefeed.Kind, row tagRow, more counts) error {
+// appendChanges appends changes of tags to the feed, and changes the counters. It must be
+// called last; see sqlfeed.Feed.Append.
+func (s *Store) appendChanges(tx *gorm.DB, kind changefeed.Kind, more counts, tags ...tag.Tag) error {
+	values := make([]any, 0, 4*len(tags))
+	for _, t := range tags {
+		values = append(values, t.ID, kind, t.Name, t.State)
+	}
 	return s.feed.Append(tx, ", enabled_tags = enabled_tags + ?, disabled_tags = disabled_tags + ?", []any{more.EnabledTags, more.DisabledTags},
-		"tag_id, kind, name, state", row.ID, kind, row.Name, row.State)
+		[]string{"tag_id", "kind", "name", "state"}, values...)
 }
 
 // Changes implements tag.Store.

@@ -15,8 +15,6 @@ import (
 	"github.com/achilles-blog/achilles/pkg/coalesce"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
-	"github.com/achilles-blog/achilles/pkg/idempotency"
-	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
@@ -38,22 +36,6 @@ func New(db *database.DB, retention time.Duration) *Store {
 	s.tags = coalesce.New(coalesce.Config{Timeout: db.Timeout()}, s.read)
 	s.lists, s.searches = newLists(s), newSearches(s)
 	return s
-}
-
-// Create implements tag.Store.
-func (s *Store) Create(ctx context.Context, draft tag.Draft, key idempotency.Key) (created tag.Tag, replayed bool, err error) {
-	var row tagRow
-	return replay.Create(ctx, s.db, key, s.retention, func(tx *gorm.DB) (tag.Tag, error) {
-		row = tagRow{CreatedBy: draft.Actor}
-		row.apply(draft)
-		row.touch(draft.Actor)
-		if err := s.insert(tx, &row); err != nil {
-			return tag.Tag{}, mapNameExists(err)
-		}
-		return row.tag(), nil
-	}, func(tx *gorm.DB, _ tag.Tag) error {
-		return s.appendChange(tx, changefeed.Put, row, counts{}.plus(row.State, 1))
-	})
 }
 
 // insert inserts a tag, and sets its id and times.
@@ -81,7 +63,7 @@ func (s *Store) Update(ctx context.Context, id uint64, draft tag.Draft, precondi
 		if err := tx.Select(append(changed, row.touch(draft.Actor)...)).Updates(&row).Error; err != nil {
 			return mapNameExists(err)
 		}
-		return s.appendChange(tx, changefeed.Put, row, counts{}.plus(before, -1).plus(row.State, 1))
+		return s.appendChanges(tx, changefeed.Put, counts{}.plus(before, -1).plus(row.State, 1), row.tag())
 	})
 	return row.tag(), err
 }
@@ -97,7 +79,7 @@ func (s *Store) Delete(ctx context.Context, id uint64, actor string, preconditio
 		if err := tx.Model(&row).Updates(map[string]any{"is_deleted": 1, "updated_at": now, "updated_by": actor}).Error; err != nil {
 			return err
 		}
-		return s.appendChange(tx, changefeed.Delete, row, counts{}.plus(row.State, -1))
+		return s.appendChanges(tx, changefeed.Delete, counts{}.plus(row.State, -1), row.tag())
 	})
 }
 
@@ -121,7 +103,7 @@ func mapNotFound(err error) error {
 
 func mapNameExists(err error) error {
 	if err = database.Classify(err); errors.Is(err, database.ErrDuplicate) {
-		return errcode.Wrap(errcode.TagNameExists, err)
+		return tag.NameExists(err)
 	}
 	return err
 }

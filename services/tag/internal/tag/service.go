@@ -23,9 +23,7 @@ func NewService(store Store, feed *changefeed.Watcher) *Service {
 // Create creates a tag, enabled unless the draft has another state. See
 // Store.Create for key and replayed.
 func (s *Service) Create(ctx context.Context, draft Draft, key idempotency.Key) (created Tag, replayed bool, err error) {
-	if draft.State == nil {
-		draft.State = new(Enabled)
-	}
+	draft.setDefaults()
 	created, replayed, err = s.store.Create(ctx, draft, key)
 	return created, replayed, s.notify(err)
 }

@@ -87,6 +87,12 @@ type Store interface {
 	// with the same key has created a tag before, Create returns that tag, as it was
 	// then, and replayed.
 	Create(ctx context.Context, draft Draft, key idempotency.Key) (created Tag, replayed bool, err error)
+	// CreateAll is like Create for several drafts, all or none of them. The error of a single
+	// draft is a batch.Errors.
+	CreateAll(ctx context.Context, drafts []Draft, key idempotency.Key) (created []Tag, replayed bool, err error)
+	// Claim claims the key of a request that creates tags one by one. Its errors are those of
+	// the key.
+	Claim(ctx context.Context, key idempotency.Key) error
 	// Get returns the tag, unless it is deleted.
 	Get(ctx context.Context, id uint64) (*Shared, error)
 	// List returns a page of the tags and the total number. A prefix in another order than

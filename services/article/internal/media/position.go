@@ -1,0 +1,277 @@
+package media
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+
+	"github.com/achilles-blog/achilles/services/article/internal/file"
+)
+
+const (
+	// maxMetadata is the maximum size in bytes of metadata that is edited. Metadata that is
+	// larger is overwritten as a whole.
+	maxMetadata = 1 << 20
+	// maxParts is the number of parts of a file that are looked at.
+	maxParts = 10_000
+
+	tagGPS    = 0x8825
+	entrySize = 12
+)
+
+// The beginnings of metadata in a JPEG and a PNG.
+const (
+	jpegEXIF = "Exif\x00\x00"
+	jpegXMP  = "http://ns.adobe.com/xap/1.0/\x00"
+	pngXMP   = "XML:com.adobe.xmp\x00"
+)
+
+// RemovePosition implements file.Inspector for JPEG, PNG and WebP. It overwrites the position
+// in EXIF, and XMP that has one, in place: pixels, size and orientation stay as they are.
+func (Inspector) RemovePosition(content file.Content, size int64, mediaType string) error {
+	switch mediaType {
+	case "image/jpeg":
+		return editJPEG(content, size)
+	case "image/png":
+		return editPNG(content, size)
+	case "image/webp":
+		return editWebP(content, size)
+	default:
+		return nil
+	}
+}
+
+// edit lets change modify a part of the content, at most maxMetadata of it; what is larger
+// gets zero. It reports whether the part has changed, and returns it.
+func edit(content file.Content, at, length int64, change func([]byte) bool) (part []byte, changed bool, err error) {
+	if length > maxMetadata {
+		change = func(part []byte) bool { clear(part); return true }
+	}
+	for done := int64(0); done < length; done += maxMetadata {
+		part = make([]byte, min(maxMetadata, length-done))
+		if _, err := content.ReadAt(part, at+done); err != nil {
+			return nil, false, err
+		}
+		if !change(part) {
+			continue
+		}
+		changed = true
+		if _, err := content.WriteAt(part, at+done); err != nil {
+			return nil, false, err
+		}
+	}
+	return part, changed, nil
+}
+
+// editJPEG edits the segments before the pixels.
+func editJPEG(content file.Content, size int64) error {
+	var head [4]byte
+	at := int64(2)
+	for range maxParts {
+		if at+int64(len(head)) > size {
+			return nil
+		}
+		if _, err := content.ReadAt(head[:], at); err != nil {
+			return err
+		}
+		marker, length := head[1], int64(binary.BigEndian.Uint16(head[2:]))
+		switch {
+		case head[0] != 0xFF || marker == 0xDA || marker == 0xD9:
+			return nil
+		case marker == 0xFF: // a fill byte
+			at++
+			continue
+		case marker >= 0xD0 && marker <= 0xD8 || marker == 0x01: // without a length
+			at += 2
+			continue
+		case length < 2 || at+2+length > size:
+			return nil
+		}
+		if marker == 0xE1 {
+			if _, _, err := edit(content, at+4, length-2, removeFromSegment); err != nil {
+				return err
+			}
+		}
+		at += 2 + length
+	}
+	return nil
+}
+
+func removeFromSegment(segment []byte) bool {
+	if tiff, ok := bytes.CutPrefix(segment, []byte(jpegEXIF)); ok {
+		return removeFromTIFF(tiff)
+	}
+	if xmp, ok := bytes.CutPrefix(segment, []byte(jpegXMP)); ok {
+		return removeFromXMP(xmp)
+	}
+	return false
+}
+
+// editPNG edits the chunks of metadata, and corrects their checksums.
+func editPNG(content file.Content, size int64) error {
+	var head [8]byte
+	at := int64(8)
+	for range maxParts {
+		if at+int64(len(head)) > size {
+			return nil
+		}
+		if _, err := content.ReadAt(head[:], at); err != nil {
+			return err
+		}
+		kind, length := string(head[4:]), int64(binary.BigEndian.Uint32(head[:]))
+		if at+12+length > size {
+			return nil
+		}
+		if err := editChunk(content, kind, at+8, length); err != nil {
+			return err
+		}
+		at += 12 + length
+	}
+	return nil
+}
+
+func editChunk(content file.Content, kind string, at, length int64) error {
+	change := removeFromTIFF
+	switch kind {
+	case "eXIf":
+	case "iTXt":
+		change = removeFromText
+	default:
+		return nil
+	}
+	_, changed, err := edit(content, at, length, change)
+	if err != nil || !changed {
+		return err
+	}
+	sum := crc32.NewIEEE()
+	if _, err := io.Copy(sum, io.NewSectionReader(content, at-4, length+4)); err != nil {
+		return err
+	}
+	_, err = content.WriteAt(sum.Sum(nil), at+length)
+	return err
+}
+
+// removeFromText empties a text of a PNG that is XMP with a position, or may be: if it is
+// compressed.
+func removeFromText(text []byte) bool {
+	xmp, ok := bytes.CutPrefix(text, []byte(pngXMP))
+	if !ok || len(xmp) < 4 {
+		return false
+	}
+	if compressed := xmp[0] != 0; !compressed {
+		return removeFromXMP(xmp[4:])
+	}
+	xmp[0] = 0
+	fill(xmp[4:])
+	return true
+}
+
+// editWebP edits the chunks of metadata.
+func editWebP(content file.Content, size int64) error {
+	var head [8]byte
+	at := int64(12)
+	for range maxParts {
+		if at+int64(len(head)) > size {
+			return nil
+		}
+		if _, err := content.ReadAt(head[:], at); err != nil {
+			return err
+		}
+		length := int64(binary.LittleEndian.Uint32(head[4:]))
+		if at+8+length > size {
+			return nil
+		}
+		change := func([]byte) bool { return false }
+		switch string(head[:4]) {
+		case "EXIF":
+			change = func(exif []byte) bool { return removeFromTIFF(bytes.TrimPrefix(exif, []byte(jpegEXIF))) }
+		case "XMP ":
+			change = removeFromXMP
+		}
+		if _, _, err := edit(content, at+8, length, change); err != nil {
+			return err
+		}
+		at += 8 + length + length%2
+	}
+	return nil
+}
+
+// removeFromXMP empties XMP that mentions a position.
+func removeFromXMP(xmp []byte) bool {
+	if !bytes.Contains(xmp, []byte("GPS")) {
+		return false
+	}
+	fill(xmp)
+	return true
+}
+
+func fill(text []byte) {
+	for i := range text {
+		text[i] = ' '
+	}
+}
+
+// removeFromTIFF empties the directory of the position. It reports whether there was one.
+func removeFromTIFF(tiff []byte) bool {
+	t := directory{data: tiff, order: binary.LittleEndian}
+	if len(tiff) < 8 {
+		return false
+	}
+	if tiff[0] == 'M' {
+		t.order = binary.BigEndian
+	}
+	found := false
+	for entry := range t.entries(t.order.Uint32(tiff[4:])) {
+		if t.order.Uint16(entry) == tagGPS {
+			t.empty(t.order.Uint32(entry[8:]))
+			found = true
+		}
+	}
+	return found
+}
+
+// directory reads the directories of a TIFF.
+type directory struct {
+	data  []byte
+	order binary.ByteOrder
+}
+
+// slice returns a part of the data, nil if it isn't there.
+func (d directory) slice(at, length uint64) []byte {
+	if at+length < at || at+length > uint64(len(d.data)) {
+		return nil
+	}
+	return d.data[at : at+length]
+}
+
+// entries yields the entries of a directory.
+func (d directory) entries(at uint32) func(yield func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		count := d.slice(uint64(at), 2)
+		if count == nil {
+			return
+		}
+		for i := range uint64(d.order.Uint16(count)) {
+			entry := d.slice(uint64(at)+2+i*entrySize, entrySize)
+			if entry == nil || !yield(entry) {
+				return
+			}
+		}
+	}
+}
+
+// empty overwrites a directory with its values.
+func (d directory) empty(at uint32) {
+	sizes := []uint64{0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8}
+	for entry := range d.entries(at) {
+		if kind := int(d.order.Uint16(entry[2:])); kind < len(sizes) {
+			length := sizes[kind] * uint64(d.order.Uint32(entry[4:]))
+			if length > 4 {
+				clear(d.slice(uint64(d.order.Uint32(entry[8:])), length))
+			}
+		}
+		clear(entry)
+	}
+	clear(d.slice(uint64(at), 2))
+}

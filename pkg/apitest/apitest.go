@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,16 +78,11 @@ func New(t testing.TB, handler http.Handler, openapi []byte) *Client {
 // NewAt returns a client of the server at baseURL.
 func NewAt(t testing.TB, baseURL string, openapi []byte) *Client {
 	t.Helper()
-	doc, err := openapi3.NewLoader().LoadFromData(openapi)
-	require.NoError(t, err)
-	doc.Servers = nil // otherwise the router requires their URLs
-	router, err := legacy.NewRouter(doc)
-	require.NoError(t, err)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &Client{
 		baseURL: strings.TrimSuffix(baseURL, "/"),
-		router:  router,
+		router:  router(t, openapi),
 		http: &http.Client{
 			Transport:     transport,
 			Timeout:       timeout,
@@ -100,6 +96,26 @@ func NewAt(t testing.TB, baseURL string, openapi []byte) *Client {
 			AuthenticationFunc:                openapi3filter.NoopAuthenticationFunc,
 		},
 	}
+}
+
+// described holds the routers of the descriptions that were read. It must be a package
+// variable because it outlives a test: reading a description takes half a second with
+// the race detector.
+var described sync.Map
+
+// router returns the router of an API description.
+func router(t testing.TB, openapi []byte) routers.Router {
+	t.Helper()
+	if known, ok := described.Load(string(openapi)); ok {
+		return known.(routers.Router)
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(openapi)
+	require.NoError(t, err)
+	doc.Servers = nil // otherwise the router requires their URLs
+	router, err := legacy.NewRouter(doc)
+	require.NoError(t, err)
+	described.Store(string(openapi), router)
+	return router
 }
 
 // With returns a client that adds the headers to every request, unless the request

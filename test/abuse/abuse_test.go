@@ -100,6 +100,12 @@ type system struct {
 // start starts both services, each with a database of its own.
 func start(t *testing.T, newDatabase func(testing.TB) database.Config) *system {
 	t.Helper()
+	return startWith(t, newDatabase, nil)
+}
+
+// startWith is like start, with more settings of the article service.
+func startWith(t *testing.T, newDatabase func(testing.TB) database.Config, more process.Settings) *system {
+	t.Helper()
 	s := &system{hostile: authorization(t, "attacker")}
 	settings := defaults(newDatabase(t))
 	program := process.Release(t, "tag")
@@ -107,7 +113,7 @@ func start(t *testing.T, newDatabase func(testing.TB) database.Config) *system {
 	s.tag = confined(t, program, settings, "serve")
 	s.tag.AwaitReady(t)
 	s.tagAddr = s.tag.Addr(t)
-	settings = defaults(newDatabase(t)).With(process.Settings{"Feed.URL": "http://" + s.tagAddr})
+	settings = defaults(newDatabase(t)).With(process.Settings{"Feed.URL": "http://" + s.tagAddr}).With(more)
 	program = process.Release(t, "article")
 	process.Migrate(t, program, settings)
 	s.article = confined(t, program, settings, "serve")

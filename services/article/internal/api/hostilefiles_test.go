@@ -40,6 +40,8 @@ func TestTypes(t *testing.T) {
 		"%PDF-1.7\n%âãÏÓ\n":                           "application/pdf",
 		"alert(document.cookie)":                      "text/plain",
 		"plain":                                       "text/plain",
+		"one, two\nthree, four\nfive, six\n":          "text/plain", // might be a table
+		"one\ttwo\nthree\tfour\n":                     "text/plain",
 	} {
 		f := s.upload(t, one("page.html", content))[0]
 		require.Equal(t, mediaType, f.Type, "%q", content)

@@ -114,7 +114,7 @@ func start(t *testing.T, cfg database.Config, change ...func(*options)) *service
 func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	t.Helper()
 	o := options{server: server.Default(), limits: unlimited(), maxContentBytes: mebibyte, memory: 40 * mebibyte, maxBodyBytes: 7 * mebibyte, webFeeds: api.WebFeeds{Site: webfeed.Site{Title: "Achilles", Language: "zh-CN"}, Size: 20},
-		exports: api.ExportConfig{Max: 2, Timeout: patience, Memory: 3 * mebibyte, Grace: time.Second},
+		exports: api.ExportConfig{Max: 2, Timeout: 10 * patience, Memory: 3 * mebibyte, Grace: time.Second},
 		storage: blobstest.Directory(t), fileBytes: mebibyte, requestFiles: 10, transfers: 64, quota: file.Quota{Files: 1000, Bytes: 1 << 30}}
 	o.server.RequestTimeout = patience
 	for _, c := range change {

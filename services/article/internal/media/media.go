@@ -32,7 +32,7 @@ func (Inspector) Inspect(content io.ReaderAt, size int64) (file.Media, error) {
 	if _, err := content.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return file.Media{}, err
 	}
-	mediaType, _, _ := strings.Cut(mimetype.Detect(head).String(), ";")
+	mediaType := detect(head)
 	found := file.Media{Type: mediaType}
 	decode := decoder(mediaType)
 	if decode == nil {
@@ -44,6 +44,16 @@ func (Inspector) Inspect(content io.ReaderAt, size int64) (file.Media, error) {
 	}
 	found.Width, found.Height = config.Width, config.Height
 	return found, nil
+}
+
+// detect returns the media type of a content that begins with head. A text whose lines
+// have the same number of commas or tabs is a plain text: a table can't be told from prose.
+func detect(head []byte) string {
+	found, _, _ := strings.Cut(mimetype.Detect(head).String(), ";")
+	if found == "text/csv" || found == "text/tab-separated-values" {
+		return "text/plain"
+	}
+	return found
 }
 
 // decoder returns the function that decodes the header of an image, nil for other types.

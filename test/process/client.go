@@ -122,13 +122,19 @@ func (c *Conn) Read(into []byte) (int, error) {
 
 // Receive reads the response to a request of the given method.
 func (c *Conn) Receive(method string) (Answer, error) {
-	response, err := http.ReadResponse(c.reader, &http.Request{Method: method})
+	response, err := c.Begin(method)
 	if err != nil {
 		return Answer{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	return Answer{Status: response.StatusCode, Header: response.Header, Body: body, Closing: response.Close}, err
+}
+
+// Begin reads the header of the response to a request of the given method. The caller reads
+// its body.
+func (c *Conn) Begin(method string) (*http.Response, error) {
+	return http.ReadResponse(c.reader, &http.Request{Method: method})
 }
 
 // AwaitClose waits until the server closes the connection. It returns an error if the

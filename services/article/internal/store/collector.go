@@ -75,9 +75,11 @@ func (c Collector) unused(ctx context.Context, before time.Time) (unused []file.
 	err = c.DB.Query(ctx, "SELECT sha256 FROM "+c.DB.Table("blob")+" WHERE unused_since < ? ORDER BY unused_since LIMIT ?",
 		[]any{before, collectBatch}, func(rows *sql.Rows) error {
 			var digest []byte
-			err := rows.Scan(&digest)
+			if err := rows.Scan(&digest); err != nil { // the context has ended
+				return err
+			}
 			unused = append(unused, file.Digest(digest))
-			return err
+			return nil
 		})
 	return unused, err
 }

@@ -134,6 +134,27 @@ func TestCollector(t *testing.T) {
 	})
 }
 
+// A collector may be stopped at any moment, and another one goes on.
+func TestInterruptedCollector(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		db := open(t, cfg).db
+		f := newFileSystem(db, blobstest.Open(t, blobstest.Directory(t)), t.TempDir())
+		for i := range 50 {
+			one, err := f.store(t.Context(), fmt.Sprint(i), fmt.Sprint("text ", i))
+			require.NoError(t, err)
+			require.NoError(t, f.Delete(t.Context(), one.ID))
+		}
+		for i := range 200 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*10*time.Microsecond)
+			if _, err := f.collect(ctx, -time.Second); err != nil {
+				require.True(t, busy(err), "%v", err)
+			}
+			cancel()
+		}
+		f.requireNothing(t, "text 0", "text 49")
+	})
+}
+
 // While the same bytes are stored, deleted and collected by several replicas, no file ever
 // lacks them, and in the end all are collected.
 func TestFilesConcurrently(t *testing.T) {

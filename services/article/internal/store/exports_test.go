@@ -88,11 +88,11 @@ func TestExportReadsFewRows(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		cfg.MaxOpenConns, cfg.MaxIdleConns = 1, 1 // the counters of rows are those of a connection
 		s := open(t, cfg)
-		s.fill(t, 10_000)
+		s.fill(t, 2000)
 		s.exec(t, "UPDATE blog_article SET is_deleted = 0, state = 0, published_at = ?", never)
 		s.exec(t, "UPDATE blog_article SET state = 2 WHERE id % 2 = 0")
-		s.exec(t, "UPDATE blog_article SET state = 1 WHERE id % 500 = 1")
-		s.exec(t, "UPDATE blog_article SET state = 2, published_at = ? WHERE id % 500 = 2", time.Unix(0, 0))
+		s.exec(t, "UPDATE blog_article SET state = 1 WHERE id % 100 = 1")
+		s.exec(t, "UPDATE blog_article SET state = 2, published_at = ? WHERE id % 100 = 2", time.Unix(0, 0))
 		dbtest.Analyze(t, s.db, "article")
 		read := rowsRead(t, s.db, func() { require.Len(t, s.exported(t, article.Anonymous, func(article.Article) {}), 40) })
 		require.Less(t, read, 500)

@@ -65,7 +65,7 @@ func TestTypes(t *testing.T) {
 		s.requireError(t, uploading(t, one("a.png", content)), errcode.FileTypeRefused,
 			fmt.Sprintf(`文件"a.png"的内容是%s, 只接受%s`, mediaType, allowed))
 	}
-	require.EqualValues(t, 7, s.listFiles(t, "").Pager.TotalRows)
+	require.EqualValues(t, 9, s.listFiles(t, "").Pager.TotalRows)
 }
 
 func TestPixels(t *testing.T) {

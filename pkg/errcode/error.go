@@ -12,7 +12,9 @@ type Error struct {
 	// RetryAfter, if positive, is sent as the header Retry-After, in whole seconds.
 	RetryAfter time.Duration
 	// Next, if not empty, is the offset from which a reader of a feed can continue.
-	Next  string
+	Next string
+	// Busy says that clients have reached a limit, which is no fault of the service.
+	Busy  bool
 	Cause error
 }
 
@@ -35,6 +37,13 @@ func Wrap(code Code, cause error) *Error {
 func NewUnavailable(cause error, texts ...Text) *Error {
 	err := New(Unavailable, texts...)
 	err.RetryAfter, err.Cause = time.Second, cause
+	return err
+}
+
+// NewBusy is like NewUnavailable, for a limit that clients have reached. Operators need not act.
+func NewBusy(cause error, texts ...Text) *Error {
+	err := NewUnavailable(cause, texts...)
+	err.Busy = true
 	return err
 }
 

@@ -24,7 +24,7 @@ func accessLog(log *zap.Logger) gin.HandlerFunc {
 		begin, returned := time.Now(), false
 		defer func() {
 			status := finalStatus(c, returned)
-			line := log.Check(accessLevel(status), "request")
+			line := log.Check(accessLevel(c, status), "request")
 			if line == nil {
 				return
 			}
@@ -57,11 +57,18 @@ func clientAddress(c *gin.Context) string {
 	return host
 }
 
-func accessLevel(status int) zapcore.Level {
-	if status >= http.StatusInternalServerError {
-		return zapcore.ErrorLevel
+// accessLevel returns the level of a request's line. That of a limit that clients reach is no
+// error of the service, and clients must not be able to fill the log with errors.
+func accessLevel(c *gin.Context, status int) zapcore.Level {
+	if status < http.StatusInternalServerError {
+		return zapcore.InfoLevel
 	}
-	return zapcore.InfoLevel
+	for _, problem := range c.Errors {
+		if coded, ok := errors.AsType[*errcode.Error](problem.Err); ok && coded.Busy {
+			return zapcore.WarnLevel
+		}
+	}
+	return zapcore.ErrorLevel
 }
 
 // errorFields returns the code of the response, why the client did not get all of it,

@@ -58,7 +58,7 @@ func (l *readLimit) enter(ctx context.Context) error {
 	case l.waiting <- struct{}{}:
 		defer func() { <-l.waiting }()
 	default:
-		return errcode.NewUnavailable(errTooManyReads)
+		return errcode.NewBusy(errTooManyReads)
 	}
 	timeout := time.NewTimer(maxReadWait)
 	defer timeout.Stop()
@@ -66,7 +66,7 @@ func (l *readLimit) enter(ctx context.Context) error {
 	case l.running <- struct{}{}:
 		return nil
 	case <-timeout.C:
-		return errcode.NewUnavailable(errTooManyReads)
+		return errcode.NewBusy(errTooManyReads)
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/locale"
 	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/swagger"
 )
 
@@ -40,8 +41,12 @@ type gateway struct {
 }
 
 const (
-	// maxBody is the largest body that the gateway takes in; the services' own limits
-	// are lower.
+	// uploadPath is the route of uploads.
+	uploadPath = "/api/v1/file/upload"
+	// responseTimeout is longer than an export takes.
+	responseTimeout = 3 * time.Minute
+	// maxBody is the largest body that the gateway takes in, except of uploads; the services'
+	// own limits are lower.
 	maxBody = 16 << 20
 	// maxBodies is the maximum size of all bodies that the gateway holds at once.
 	maxBodies = 8 * maxBody
@@ -84,13 +89,17 @@ func (g *gateway) proxy(target *url.URL, transport http.RoundTripper, log *log.L
 			r.Out.Host = r.In.Host
 			// The service rejects an invalid query.
 			r.Out.URL.RawQuery = r.In.URL.RawQuery
-			if r.Out.ContentLength > waitForConsent {
+			if r.Out.ContentLength > waitForConsent || isUpload(r.In) {
 				r.Out.Header.Set("Expect", "100-continue")
 			}
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if errors.Is(err, context.Canceled) {
 				panic(http.ErrAbortHandler) // the client has closed the connection
+			}
+			if _, ok := errors.AsType[bodyError](err); ok {
+				g.bodyProblem(w, r, err)
+				return
 			}
 			log.Print(oneLine(fmt.Sprintf("%s %s: %v", r.Method, r.URL.Path, err)))
 			g.problem(w, r, errcode.Unavailable)
@@ -112,13 +121,59 @@ func oneLine(text string) string {
 	return strconv.Quote(text)
 }
 
+// isUpload reports whether a request may have the body of an upload, which is larger and slower
+// than others.
+func isUpload(r *http.Request) bool {
+	return r.Method == http.MethodPost && r.URL.Path == uploadPath
+}
+
+// uploadBody is the body of an upload. Its errors are of the type bodyError.
+type uploadBody struct{ io.ReadCloser }
+
+// Read implements io.Reader.
+func (b uploadBody) Read(part []byte) (int, error) {
+	n, err := b.ReadCloser.Read(part)
+	if err != nil && err != io.EOF { // never wrapped
+		err = bodyError{err}
+	}
+	return n, err
+}
+
+// bodyError is an error of a body that the client sends.
+type bodyError struct{ error }
+
+// Unwrap returns the cause.
+func (e bodyError) Unwrap() error { return e.error }
+
+// finalWriter leaves 100 Continue to net/http, which sends it to clients that wait for it. That of
+// a service answers the gateway.
+type finalWriter struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w finalWriter) WriteHeader(status int) {
+	if status != http.StatusContinue {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Unwrap is for http.ResponseController.
+func (w finalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // forward passes a request on with its whole body, which it reads first, as proxies do,
-// so that errors of the client and of the service differ.
+// so that errors of the client and of the service differ. An upload is passed on as it comes: the
+// service bounds its size and its time.
 func (g *gateway) forward(w http.ResponseWriter, r *http.Request, handler http.Handler) {
+	w = finalWriter{w}
+	if isUpload(r) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(transferTimeout + server.TransferMargin))
+		r.Body = uploadBody{r.Body}
+		handler.ServeHTTP(w, r)
+		return
+	}
 	size := r.ContentLength
 	switch {
 	case size > maxBody:
-		g.problem(w, r, errcode.TooLarge)
+		g.bodyProblem(w, r, &http.MaxBytesError{Limit: maxBody})
 		return
 	case size < 0: // unknown
 		size = maxBody
@@ -136,22 +191,32 @@ func (g *gateway) forward(w http.ResponseWriter, r *http.Request, handler http.H
 // takeIn reads the body. It reports whether the request can go on.
 func (g *gateway) takeIn(w http.ResponseWriter, r *http.Request) bool {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		g.bodyProblem(w, r, err)
+		return false
+	}
+	r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
+	if len(body) == 0 {
+		r.Body = http.NoBody
+	}
+	return true
+}
+
+// bodyProblem answers that a body can't be read.
+func (g *gateway) bodyProblem(w http.ResponseWriter, r *http.Request, err error) {
 	var tooLarge *http.MaxBytesError
 	switch {
-	case err == nil:
-		r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
-		if len(body) == 0 {
-			r.Body = http.NoBody
-		}
-		return true
 	case errors.As(err, &tooLarge):
-		g.problem(w, r, errcode.TooLarge)
+		g.answer(w, r, http.StatusRequestEntityTooLarge, errcode.TooLarge, errcode.Text{
+			ZH:       fmt.Sprintf("网关最多接受%d字节", tooLarge.Limit),
+			EN:       fmt.Sprintf("the gateway accepts at most %d bytes", tooLarge.Limit),
+			ZHHantTW: fmt.Sprintf("閘道最多接受%d位元組", tooLarge.Limit),
+		})
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		g.problem(w, r, errcode.SlowRequest)
 	default:
 		g.problem(w, r, errcode.InvalidParams)
 	}
-	return false
 }
 
 // ServeHTTP implements http.Handler.
@@ -281,7 +346,7 @@ func newGatewayServer(handler http.Handler, log *log.Logger) *http.Server {
 		Handler: handler, Protocols: protocols, ErrorLog: log,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       25 * time.Second,
-		WriteTimeout:      30 * time.Second,
+		WriteTimeout:      responseTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}

@@ -213,6 +213,7 @@ func TestGatewayTellsWhoseFaultABodyIs(t *testing.T) {
 		if r.ContentLength > 1<<20 {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 		}
+		_, _ = io.Copy(io.Discard, r.Body)
 	}))
 	defer refusing.Close()
 	target, err := url.Parse(refusing.URL)
@@ -229,6 +230,7 @@ func TestGatewayTellsWhoseFaultABodyIs(t *testing.T) {
 		"a service's limit":   {"Content-Length: 4194304\r\n\r\n" + strings.Repeat("x", 4<<20), "413"},
 		"the gateway's limit": {"Content-Length: 1000000000\r\n\r\n", "413"},
 		"a broken chunk":      {"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "400"},
+		"a broken upload":     {"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\nzz\r\n", "400"},
 		"chunks over a limit": {"Transfer-Encoding: chunked\r\n\r\n200000\r\n" + strings.Repeat("x", 2<<20) + "\r\n0\r\n\r\n", "413"},
 	}
 	for name, c := range cases {
@@ -237,7 +239,11 @@ func TestGatewayTellsWhoseFaultABodyIs(t *testing.T) {
 				conn, err := net.Dial("tcp", front.Listener.Addr().String())
 				require.NoError(t, err)
 				// The answer may come, and the connection close, before all is sent.
-				_, _ = io.WriteString(conn, "POST /api/v1/articles HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+c.request)
+				path := "/api/v1/articles"
+				if strings.Contains(name, "upload") {
+					path = uploadPath
+				}
+				_, _ = io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+c.request)
 				answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 				require.NoError(t, err)
 				require.Equal(t, c.status, answer.Status[:3])
@@ -341,4 +347,56 @@ func TestGatewayBoundsBodies(t *testing.T) {
 		require.NoError(t, conn.Close())
 	}
 	require.Eventually(t, func() bool { return post() == http.StatusCreated }, time.Minute, 10*time.Millisecond)
+}
+
+// An upload is passed on while it is being received, and may be larger than other bodies.
+func TestGatewayPassesOnUploads(t *testing.T) {
+	const size = maxBody + 1
+	began, received := make(chan struct{}), make(chan int64, 1)
+	backend := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadFull(r.Body, make([]byte, 1))
+		close(began)
+		n, _ := io.Copy(io.Discard, r.Body)
+		received <- n + 1
+	}))
+	defer backend.Close()
+	target, err := url.Parse(backend.URL)
+	require.NoError(t, err)
+	g := newGateway(listedServices(t, func(string) *url.URL { return target }), log.New(io.Discard, "", 0))
+	g.open()
+	front := httptest.NewServer(g)
+	defer front.Close()
+	body, sender := io.Pipe()
+	go func() {
+		_, _ = sender.Write([]byte("x"))
+		<-began
+		_, _ = sender.Write(make([]byte, size-1))
+		_ = sender.Close()
+	}()
+	request, err := http.NewRequestWithContext(within(t), http.MethodPost, front.URL+uploadPath, body)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.EqualValues(t, size, <-received)
+
+	_, answer := ask(g, http.MethodPost, "/api/v1/articles", strings.Repeat("x", size), http.Header{"Locale": {"en"}})
+	require.Equal(t, []any{"the gateway accepts at most 16777216 bytes"}, answer["details"])
+}
+
+// A client that doesn't wait for 100 Continue gets none.
+func TestGatewaySendsOnlyFinalAnswers(t *testing.T) {
+	front := httptest.NewServer(openGateway(t))
+	defer front.Close()
+	for _, version := range []string{"1.0", "1.1"} {
+		conn, err := net.Dial("tcp", front.Listener.Addr().String())
+		require.NoError(t, err)
+		_, err = fmt.Fprintf(conn, "POST /api/v1/tags HTTP/%s\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", version, 2*waitForConsent, strings.Repeat("x", 2*waitForConsent))
+		require.NoError(t, err)
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		require.NoError(t, err)
+		require.Contains(t, line, " 201 ")
+		require.NoError(t, conn.Close())
+	}
 }

@@ -158,7 +158,7 @@ func standInHandler(name, database string) http.Handler {
 // list is the list of services of the tests.
 const list = `
 - {name: tag, port: 1, adminPort: 2, paths: [/api/v1/tags]}
-- {name: article, port: 3, adminPort: 4, paths: [/api/v1/articles, /auth], follows: [tag]}
+- {name: article, port: 3, adminPort: 4, paths: [/api/v1/articles, /api/v1/file, /auth], follows: [tag]}
 - {name: comment, port: 5, adminPort: 6, paths: [/api/v1/comments], follows: [article]}
 `
 

@@ -26,8 +26,9 @@ import (
 const (
 	// gatewayDrain is long enough for a busy client to see "Connection: close" on
 	// each of its connections, and short enough for a person's Ctrl-C.
-	gatewayDrain    = 500 * time.Millisecond
-	gatewayShutdown = 20 * time.Second
+	gatewayDrain = 500 * time.Millisecond
+	// gatewayShutdown is long enough for a transfer that has just begun.
+	gatewayShutdown = transferTimeout + 5*time.Second
 	// gatewayConnections is the maximum number of connections: the files that a process
 	// may have open are often limited to 1024.
 	gatewayConnections = 500

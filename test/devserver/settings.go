@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/achilles-blog/achilles/test/devserver/claim"
 )
@@ -30,15 +31,17 @@ func fixedSettings(database string, port, adminPort int) []string {
 	}
 }
 
-// fileSettings are those of the storage of files, which is in the data directory. A transfer
-// has time to finish when make run is stopped.
+// transferTimeout is how long an upload or a download may take.
+const transferTimeout = time.Minute
+
+// fileSettings are those of the storage of files, which is in the data directory.
 func fileSettings(data *claim.Data) ([]string, error) {
 	dir, err := filepath.Abs(data.Path("files"))
 	if err != nil {
 		return nil, err
 	}
 	address := url.URL{Scheme: "file", Path: dir}
-	return []string{"ACHILLES_FILES_URL=" + address.String(), "ACHILLES_FILES_TIMEOUT=15s"}, nil
+	return []string{"ACHILLES_FILES_URL=" + address.String(), "ACHILLES_FILES_TIMEOUT=" + transferTimeout.String()}, nil
 }
 
 // defaultSettings are those that make run sets unless the environment does: rate

@@ -52,8 +52,10 @@ func (f *Files) download(c *gin.Context) {
 		responses.ErrorOr(c, err, errcode.DownloadFailed)
 		return
 	}
-	if strings.Count(c.Request.Header.Get("Range"), ",") >= maxRanges {
+	if ranges := parseRanges(c.Request.Header.Get("Range")); ranges == "" {
 		c.Request.Header.Del("Range")
+	} else {
+		c.Request.Header.Set("Range", ranges)
 	}
 	opened := f.Service.Open(c.Request.Context(), found)
 	defer func() { _ = opened.Close() }()
@@ -76,6 +78,49 @@ func (f *Files) download(c *gin.Context) {
 		}
 		header.Set("Cache-Control", "no-store")
 		responses.ErrorOr(c, err, errcode.DownloadFailed)
+	}
+}
+
+// parseRanges returns the ranges of a header Range as http.ServeContent understands them, or "" if
+// they are ignored (RFC 9110, 14.2): those of another unit, and more than maxRanges. Numbers that are
+// too large are those of the end.
+func parseRanges(header string) string {
+	unit, set, ok := strings.Cut(header, "=")
+	specs := strings.Split(set, ",")
+	if !ok || !strings.EqualFold(unit, "bytes") || len(specs) > maxRanges {
+		return ""
+	}
+	for i, spec := range specs {
+		first, last, ok := strings.Cut(strings.TrimSpace(spec), "-")
+		first, last = clampNumber(first), clampNumber(last)
+		if first == "" && last == "0" { // the last 0 bytes, which no file has
+			first, last = largestNumber, ""
+		}
+		if ok { // otherwise it is empty or invalid
+			specs[i] = first + "-" + last
+		}
+	}
+	return "bytes=" + strings.Join(specs, ",")
+}
+
+// largestNumber is a number that no size of a file exceeds.
+const largestNumber = "999999999999999999"
+
+// clampNumber returns a number without zeros before it, and at most largestNumber. It returns what
+// is none as another text that is none.
+func clampNumber(text string) string {
+	digits := strings.TrimLeft(text, "0")
+	switch {
+	case text == "":
+		return ""
+	case strings.Trim(text, "0123456789") != "":
+		return "invalid"
+	case digits == "":
+		return "0"
+	case len(digits) > len(largestNumber):
+		return largestNumber
+	default:
+		return digits
 	}
 }
 

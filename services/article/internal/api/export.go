@@ -3,12 +3,14 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
@@ -19,7 +21,7 @@ import (
 const exportRetryAfter = 10 * time.Second
 
 var (
-	errTooManyExports = errors.New("App.MaxExports exports are running, or one of this client")
+	errTooManyExports = errors.New("too many exports are running")
 	errExportEnded    = errors.New("the export has taken App.ExportTimeout, or the service stops")
 )
 
@@ -28,7 +30,8 @@ func ExportMemory(maxContent int) int64 { return readFactor * int64(max(maxConte
 
 // ExportConfig configures exports.
 type ExportConfig struct {
-	// Max is the number of exports that run at once. A client can have one of them.
+	// Max is the number of exports of clients with a token that run at once, and that of others.
+	// A client can have one of them.
 	Max int
 	// Timeout is the maximum duration of an export. What is left is for another one.
 	Timeout time.Duration
@@ -45,7 +48,7 @@ type Exports struct {
 	config ExportConfig
 
 	mu      sync.Mutex
-	clients map[string]bool // those whose exports run
+	clients map[string]bool // those whose exports run, and whether they are anonymous
 }
 
 // NewExports returns Exports.
@@ -54,18 +57,34 @@ func NewExports(config ExportConfig) *Exports {
 }
 
 // enter begins an export of a client. The caller must call leave, unless there is an error.
-func (e *Exports) enter(client string) (leave func(), err error) {
+func (e *Exports) enter(client string, anonymous bool) (leave func(), err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.clients) >= e.config.Max || e.clients[client] {
-		return nil, &errcode.Error{Code: errcode.Unavailable, RetryAfter: exportRetryAfter, Cause: errTooManyExports}
+	running := 0
+	for _, other := range e.clients {
+		if other == anonymous {
+			running++
+		}
 	}
-	e.clients[client] = true
+	if _, own := e.clients[client]; own || running >= e.config.Max {
+		return nil, tooManyExports(e.config.Max)
+	}
+	e.clients[client] = anonymous
 	return func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		delete(e.clients, client)
 	}, nil
+}
+
+func tooManyExports(most int) error {
+	err := errcode.NewBusy(errTooManyExports, errcode.Text{
+		ZH:       fmt.Sprintf("最多同时进行%d个导出, 每个客户端一个 (设置 App.MaxExports)", most),
+		EN:       fmt.Sprintf("at most %d exports run at once, and one of a client (setting App.MaxExports)", most),
+		ZHHantTW: fmt.Sprintf("最多同時進行%d個匯出, 每個用戶端一個 (設定 App.MaxExports)", most),
+	})
+	err.RetryAfter = exportRetryAfter
+	return err
 }
 
 // context returns the context of an export, which lasts longer than that of its request, but
@@ -151,7 +170,7 @@ func (a *API) exportArticles(c *gin.Context) {
 	if a.LimitSearch(c); c.IsAborted() {
 		return
 	}
-	leave, err := a.Exports.enter(a.Client(c))
+	leave, err := a.Exports.enter(a.Client(c), !auth.PrincipalOf(c).Authenticated())
 	if err != nil {
 		responses.Error(c, err)
 		return

@@ -52,8 +52,8 @@ type Files struct {
 	RequestFiles int
 	// Timeout bounds an upload and a download.
 	Timeout time.Duration
-	// Transfers is the maximum number of uploads and downloads at once.
-	Transfers int
+	// Uploads and Downloads are the maximum numbers of them at once.
+	Uploads, Downloads int
 }
 
 // File is an uploaded file in a response.
@@ -112,11 +112,12 @@ func ParseDownloadPath(path string) (id uint64, ok bool) {
 func (f *Files) Register(routes gin.IRouter) {
 	files := routes.Group(filesPath, f.Access...)
 	files.Use(f.configured)
-	transfers := newTransfers(f.Transfers, f.Client)
+	uploads := newTransfers(f.Uploads, uploadShare, "Files.MaxUploads", f.Client)
+	downloads := newTransfers(f.Downloads, downloadShare, "Files.MaxDownloads", f.Client)
 	write := files.Group("", auth.RequireScope(auth.ScopeWrite))
-	write.POST("/upload", transfers.limit, server.Transfer(f.Timeout), f.upload)
+	write.POST("/upload", uploads.limit, server.Transfer(f.Timeout), f.upload)
 	write.DELETE("/:file_id", f.delete)
-	files.GET("/download/:file_id", transfers.limit, server.Transfer(f.Timeout), f.download)
+	files.GET("/download/:file_id", downloads.limit, server.Transfer(f.Timeout), f.download)
 	files.HEAD("/download/:file_id", f.download)
 	files.GET("/list", f.list)
 	files.HEAD("/list", f.list)
@@ -216,7 +217,11 @@ func (f *Files) reserve(c *gin.Context) (*memory.Reservation, error) {
 	}
 	reserved, err := f.Spool.Reserve(c.Request.Context(), f.Client(c), size, func() {})
 	if errors.Is(err, memory.ErrInUse) {
-		err = errcode.NewUnavailable(err, errcode.Text{ZH: "同时上传的文件过多", EN: "too many files are being uploaded at the same time", ZHHantTW: "同時上傳的檔案過多"})
+		err = errcode.NewBusy(err, errcode.Text{
+			ZH:       "同时上传的文件过多 (设置 Files.SpoolBytes)",
+			EN:       "too many bytes are being uploaded at the same time (setting Files.SpoolBytes)",
+			ZHHantTW: "同時上傳的檔案過多 (設定 Files.SpoolBytes)",
+		})
 	}
 	return reserved, err
 }

@@ -224,6 +224,8 @@ func TestCoverFile(t *testing.T) {
 		for _, id := range []uint64{f.FileID + 1, 1 << 63} {
 			s.requireError(t, apitest.Case{Method: http.MethodPost, Path: articlesPath, JSON: fields{"title": "a", "cover_file_id": id}}, errcode.UnknownFile, unknown(id))
 		}
+		text := s.upload(t, one("a.txt", "text"))[0]
+		s.requireError(t, apitest.Case{Method: http.MethodPost, Path: articlesPath, JSON: fields{"title": "a", "cover_file_id": text.FileID}}, errcode.InvalidParams, fmt.Sprintf("cover_file_id必须是图片, 文件%d是text/plain", text.FileID))
 		a := s.create(t, fields{"title": "a", "cover_file_id": f.FileID})
 		require.Equal(t, f.FileID, *a.CoverFileID)
 		require.Equal(t, f.FileID, *s.get(t, a.ID).CoverFileID)

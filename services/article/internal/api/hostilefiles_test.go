@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/achilles-blog/achilles/pkg/apitest"
 	"github.com/achilles-blog/achilles/pkg/auth"
@@ -121,31 +123,40 @@ func TestBoundsOfUploads(t *testing.T) {
 func TestMalformedUploads(t *testing.T) {
 	s := embedded(t)
 	whole, contentType := body(t, one("a.txt", "text"))
-	malformed := func(text []byte) {
+	const (
+		incomplete = "请求体不是完整的 multipart/form-data, 或与其 boundary 不符"
+		large      = "文件内容之前的部分超过32768字节"
+		head       = `文件部分的标头无效: 需要 Content-Disposition: form-data; name="file"; filename="…", 每个参数一次, 用引号, 不含控制字符`
+	)
+	malformed := func(text []byte, detail string) {
 		t.Helper()
-		s.requireError(t, apitest.Case{Method: http.MethodPost, Path: uploadPath, Body: text, ContentType: contentType, Invalid: true}, errcode.InvalidParams, "请求体不是完整的 multipart/form-data, 或其 boundary 缺失")
+		s.requireError(t, apitest.Case{Method: http.MethodPost, Path: uploadPath, Body: text, ContentType: contentType, Invalid: true}, errcode.InvalidParams, detail)
 	}
 	for end := range whole {
 		if end < len(whole)-2 { // the last line break may be missing
-			malformed(whole[:end])
+			result := s.Do(t, apitest.Case{Method: http.MethodPost, Path: uploadPath, Body: whole[:end], ContentType: contentType, Invalid: true})
+			require.Equal(t, http.StatusBadRequest, result.Status, "%s", result.Body)
 		}
 	}
-	malformed(bytes.Replace(whole, []byte("a.txt"), []byte("a\x00.txt"), 1))
-	malformed(bytes.Repeat([]byte("x"), 1<<20))  // an endless preamble
-	malformed(bytes.Repeat([]byte("\n"), 1<<20)) // of many lines
-	malformed(bytes.Replace(whole, []byte("\r\n\r\n"), []byte("\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n"), 1))
-	malformed(bytes.Replace(whole, []byte("\r\n\r\n"), []byte(strings.Repeat("\r\nX: x", 20_000)+"\r\n\r\n"), 1))
-	malformed(bytes.Replace(whole, []byte("form-data;"), []byte("form-data; ="), 1))
-	for _, contentType := range []string{"multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + strings.Repeat("x", 71), "multipart/form-data; boundary"} {
-		result := s.Do(t, apitest.Case{Method: http.MethodPost, Path: uploadPath, Body: whole, ContentType: contentType, Invalid: true})
-		require.Equal(t, http.StatusBadRequest, result.Status, contentType)
+	malformed(bytes.Replace(whole, []byte("a.txt"), []byte("a\x00.txt"), 1), head)
+	malformed(whole[:len(whole)-20], incomplete)
+	malformed(bytes.Replace(whole, []byte("form-data;"), []byte(`form-data; name="x";`), 1), head)
+	malformed(bytes.Replace(whole, []byte(`"a.txt"`), []byte("文.txt"), 1), head)
+	malformed(bytes.Replace(whole, []byte("Content-Disposition"), []byte("X"), 1), head)
+	malformed(bytes.Repeat([]byte("x"), 1<<20), incomplete) // an endless preamble
+	malformed(bytes.Repeat([]byte("\n"), 1<<20), large)     // of many lines
+	malformed(bytes.Replace(whole, []byte("\r\n\r\n"), []byte("\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n"), 1), large)
+	malformed(bytes.Replace(whole, []byte("\r\n\r\n"), []byte(strings.Repeat("\r\nX: x", 20_000)+"\r\n\r\n"), 1), large)
+	malformed(bytes.Replace(whole, []byte("form-data;"), []byte("form-data; ="), 1), head)
+	for _, contentType := range []string{"multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + strings.Repeat("x", 71), "multipart/form-data; boundary", "multipart/form-data; boundary=a; boundary=b"} {
+		s.requireError(t, apitest.Case{Method: http.MethodPost, Path: uploadPath, Body: whole, ContentType: contentType, Invalid: true}, errcode.InvalidParams, "Content-Type 必须有且仅有一个 1 到 70 个字符的 boundary")
 	}
 	for _, contentType := range []string{"application/json", "text/plain", "multipart/mixed; boundary=x", "application/x-www-form-urlencoded"} {
 		result := s.Do(t, apitest.Case{Method: http.MethodPost, Path: uploadPath, Body: whole, ContentType: contentType, Invalid: true})
 		require.Equal(t, http.StatusUnsupportedMediaType, result.Status, contentType)
 	}
 	noName := bytes.Replace(whole, []byte(`; filename="a.txt"`), nil, 1)
-	s.requireError(t, apitest.Case{Method: http.MethodPost, Path: uploadPath, Body: noName, ContentType: contentType, Invalid: true}, errcode.InvalidParams, "file必须是带文件名的文件")
+	s.requireError(t, apitest.Case{Method: http.MethodPost, Path: uploadPath, Body: noName, ContentType: contentType, Invalid: true}, errcode.InvalidParams, "file必须是带文件名的文件 (filename*须为UTF-8)")
 	none, kind := body(t)
 	s.requireError(t, apitest.Case{Method: http.MethodPost, Path: uploadPath, Body: none, ContentType: kind, Invalid: true}, errcode.InvalidParams, "file为必填字段")
 	require.Zero(t, s.listFiles(t, "").Pager.TotalRows)
@@ -218,7 +229,7 @@ func TestRanges(t *testing.T) {
 		}
 		return s.anonymous.Do(t, c)
 	}
-	for ranges, want := range map[string]string{"bytes=0-9": text[:10], "bytes=990-": text[990:], "bytes=-5": text[995:], "bytes=995-99999999999": text[995:], "bytes=-99999": text} {
+	for ranges, want := range map[string]string{"bytes=0-9": text[:10], "bytes=990-": text[990:], "bytes=-5": text[995:], "bytes=995-99999999999": text[995:], "Bytes=0-9": text[:10], "bytes=995-99999999999999999999999": text[995:], "bytes=-99999999999999999999": text, "bytes=-0, 0-1": text[:2], "bytes=-99999": text} {
 		got := get("Range", ranges)
 		require.Equal(t, http.StatusPartialContent, got.Status, ranges)
 		require.Equal(t, want, string(got.Body), ranges)
@@ -234,12 +245,12 @@ func TestRanges(t *testing.T) {
 	require.Equal(t, http.StatusPartialContent, several.Status)
 	require.Contains(t, several.Header.Get("Content-Type"), "multipart/byteranges")
 	require.Equal(t, http.StatusPartialContent, get("Range", "bytes="+strings.Repeat("0-1,", 7)+"0-1").Status, "exactly")
-	for _, ranges := range []string{"bytes=" + strings.Repeat("0-1,", 8) + "0-1", "bytes=" + strings.Repeat("0-,", 2000) + "0-", "bytes=0-,0-,0-"} {
+	for _, ranges := range []string{"bytes=" + strings.Repeat("0-1,", 8) + "0-1", "bytes=" + strings.Repeat("0-,", 2000) + "0-", "bytes=0-,0-,0-", "lines=0-1", "bytes"} { // the last ones have another unit
 		got := get("Range", ranges)
 		require.Equal(t, http.StatusOK, got.Status)
 		require.Equal(t, text, string(got.Body), "the whole file")
 	}
-	for _, ranges := range []string{"bytes=1000-", "bytes=99999999999999999999-", "bytes=5-1", "bytes=--1", "bytes=a-b", "lines=1-2", "bytes"} {
+	for _, ranges := range []string{"bytes=1000-", "bytes=99999999999999999999-", "bytes=5-1", "bytes=--1", "bytes=a-b", "bytes=-0", "bytes=-00", "bytes=+1-2", "bytes=1", "bytes=-"} {
 		got := get("Range", ranges)
 		requireProblem(t, got, errcode.RangeNotSatisfiable, errcode.RangeNotSatisfiable.Message("zh"), "文件只有1000字节")
 		require.Equal(t, "no-store", got.Header.Get("Cache-Control"))
@@ -267,9 +278,9 @@ func TestInvalidFileIDs(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, s.Do(t, apitest.Case{Path: filePath + "/download/99999999999999999999", Invalid: true}).Status)
 }
 
-// Slow transfers take only so many places, and only a quarter for one client.
+// Slow uploads take only so many places, only a quarter for one client, and none of downloads.
 func TestTooManyTransfers(t *testing.T) {
-	s := embedded(t, func(o *options) { o.transfers = 8 })
+	s := embedded(t, func(o *options) { o.uploads = 8 })
 	f := s.upload(t, one("a.txt", "a"))[0]
 	whole, contentType := body(t, one("a.txt", "text"))
 	var stalled []net.Conn
@@ -284,8 +295,13 @@ func TestTooManyTransfers(t *testing.T) {
 		require.Equal(t, http.StatusContinue, response.StatusCode, "the upload is in progress")
 		stalled = append(stalled, connection)
 	}
-	require.Equal(t, http.StatusServiceUnavailable, s.Do(t, apitest.Case{Path: f.URL}).Status)
-	require.Equal(t, http.StatusOK, s.anonymous.Do(t, apitest.Case{Path: f.URL}).Status, "another client")
+	s.requireError(t, uploading(t, one("a.txt", "a")), errcode.Unavailable, "同时传输的文件过多: 共8个, 每个客户端2个 (设置 Files.MaxUploads)")
+	line := s.logs.FilterMessage("request").FilterField(zap.Int("status", http.StatusServiceUnavailable)).All()
+	require.Len(t, line, 1)
+	require.Equal(t, zapcore.WarnLevel, line[0].Level)
+	other := s.anonymous.With(apitest.Token(t, s.keySet, "other", auth.ScopeWrite))
+	require.Equal(t, http.StatusCreated, other.Do(t, uploading(t, one("a.txt", "a"))).Status, "another client")
+	require.Equal(t, http.StatusOK, s.Do(t, apitest.Case{Path: f.URL}).Status, "a download")
 	require.Equal(t, http.StatusOK, s.Do(t, apitest.Case{Path: listPath}).Status)
 	for _, connection := range stalled { // they go on
 		_, err := connection.Write(whole)
@@ -295,7 +311,7 @@ func TestTooManyTransfers(t *testing.T) {
 		_, _ = io.Copy(io.Discard, response.Body)
 		require.Equal(t, http.StatusCreated, response.StatusCode)
 	}
-	require.Eventually(t, func() bool { return s.Do(t, apitest.Case{Path: f.URL}).Status == http.StatusOK }, patience, time.Millisecond)
+	s.upload(t, one("a.txt", "a")) // it waits until one has ended
 }
 
 func TestNoDiskSpaceForUploads(t *testing.T) {
@@ -311,5 +327,5 @@ func TestNoDiskSpaceForUploads(t *testing.T) {
 	s.upload(t, one("a", "a"))
 	var problem responses.Problem
 	result.JSON(t, &problem)
-	require.Equal(t, []string{"同时上传的文件过多"}, problem.Details)
+	require.Equal(t, []string{"同时上传的文件过多 (设置 Files.SpoolBytes)"}, problem.Details)
 }

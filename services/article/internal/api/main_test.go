@@ -97,7 +97,8 @@ type options struct {
 	storage         string // of files; empty for none
 	fileBytes       int64
 	requestFiles    int
-	transfers       int
+	uploads         int
+	downloads       int
 	quota           file.Quota
 	removePosition  bool
 }
@@ -115,7 +116,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	t.Helper()
 	o := options{server: server.Default(), limits: unlimited(), maxContentBytes: mebibyte, memory: 40 * mebibyte, maxBodyBytes: 7 * mebibyte, webFeeds: api.WebFeeds{Site: webfeed.Site{Title: "Achilles", Language: "zh-CN"}, Size: 20},
 		exports: api.ExportConfig{Max: 2, Timeout: 10 * patience, Memory: 3 * mebibyte, Grace: time.Second},
-		storage: blobstest.Directory(t), fileBytes: mebibyte, requestFiles: 10, transfers: 64, quota: file.Quota{Files: 1000, Bytes: 1 << 30}}
+		storage: blobstest.Directory(t), fileBytes: mebibyte, requestFiles: 10, uploads: 64, downloads: 256, quota: file.Quota{Files: 1000, Bytes: 1 << 30}}
 	o.server.RequestTimeout = patience
 	for _, c := range change {
 		c(&o)
@@ -166,7 +167,7 @@ func (s *service) serveFiles(t *testing.T, engine *gin.Engine, o options, limits
 	files := &api.Files{
 		Access: []gin.HandlerFunc{server.LimitReads(o.server), auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
 		Binder: binder, Paging: requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000}, Memory: responses.NewMemory(s.memory, limits.Client),
-		Client: limits.Client, Spool: s.spool, RequestBytes: s.requestBytes, RequestFiles: o.requestFiles, Timeout: patience, Transfers: o.transfers,
+		Client: limits.Client, Spool: s.spool, RequestBytes: s.requestBytes, RequestFiles: o.requestFiles, Timeout: patience, Uploads: o.uploads, Downloads: o.downloads,
 	}
 	if o.storage != "" {
 		s.storageDir = strings.TrimPrefix(o.storage, "file://")

@@ -8,8 +8,10 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -38,13 +40,17 @@ func UploadBytes(size int64, files int) int64 { return size + partOverhead*int64
 // parts returns the parts of an upload.
 func (f *Files) parts(c *gin.Context) (*parts, error) {
 	kind, params, err := mime.ParseMediaType(c.Request.Header.Get("Content-Type"))
+	if err != nil { // the parameters are invalid
+		kind, _, _ = strings.Cut(c.Request.Header.Get("Content-Type"), ";")
+		kind = strings.ToLower(strings.TrimSpace(kind))
+	}
 	switch encoding := c.Request.Header.Get("Content-Encoding"); {
 	case kind != multipartType, encoding != "" && encoding != "identity":
 		return nil, errcode.New(errcode.UnsupportedMediaType, errcode.Text{
 			ZH: "Content-Type 必须是 multipart/form-data, 且未压缩", EN: "Content-Type must be multipart/form-data, not compressed", ZHHantTW: "Content-Type 必須是 multipart/form-data, 且未壓縮",
 		})
 	case err != nil, params["boundary"] == "", len(params["boundary"]) > 70: // RFC 2046, 5.1.1
-		return nil, malformedParts(err)
+		return nil, invalidBoundary(err)
 	case c.Request.ContentLength > f.RequestBytes:
 		return nil, requests.TooLarge(f.RequestBytes)
 	}
@@ -65,7 +71,10 @@ type parts struct {
 func (p *parts) next() (*multipart.Part, string, error) {
 	p.body.left = maxHead
 	part, err := p.NextRawPart() // the content is as it was sent, also if it is said to be quoted-printable
-	if err != nil {
+	switch {
+	case err != nil && p.body.left == 0:
+		return nil, "", errHead // whatever the parser says of what it has got
+	case err != nil:
 		return nil, "", err
 	}
 	p.body.left = -1
@@ -73,7 +82,7 @@ func (p *parts) next() (*multipart.Part, string, error) {
 	name, isFile := params["filename"]
 	switch {
 	case err != nil:
-		return nil, "", malformedParts(err)
+		return nil, "", invalidHead(err)
 	case params["name"] != file.Field:
 		return nil, "", unknownPart(params["name"])
 	case !isFile:
@@ -164,17 +173,42 @@ func uploadError(err error) error {
 		return requests.TooLarge(over.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errcode.Wrap(errcode.SlowRequest, err)
-	default:
-		return malformedParts(err)
+	case errors.Is(err, errHead), errors.Is(err, multipart.ErrMessageTooLarge):
+		return malformed(err, errcode.Text{
+			ZH:       fmt.Sprintf("文件内容之前的部分超过%d字节", maxHead),
+			EN:       fmt.Sprintf("what precedes the content of a file, such as the header of its part, has more than %d bytes, or too many lines", maxHead),
+			ZHHantTW: fmt.Sprintf("檔案內容之前的部分超過%d位元組", maxHead),
+		})
 	}
+	if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
+		return invalidHead(err)
+	}
+	return malformed(err, errcode.Text{
+		ZH:       "请求体不是完整的 multipart/form-data, 或与其 boundary 不符",
+		EN:       "the body is not a complete multipart/form-data, or has another boundary than Content-Type says",
+		ZHHantTW: "請求內容不是完整的 multipart/form-data, 或與其 boundary 不符",
+	})
 }
 
-func malformedParts(cause error) error {
-	return &errcode.Error{Code: errcode.InvalidParams, Cause: cause, Details: []errcode.Detail{{Text: errcode.Text{
-		ZH:       "请求体不是完整的 multipart/form-data, 或其 boundary 缺失",
-		EN:       "the body is not a complete multipart/form-data, or its boundary is missing",
-		ZHHantTW: "請求內容不是完整的 multipart/form-data, 或其 boundary 缺失",
-	}}}}
+// malformed returns the error of a body, or of its type, that does not follow the rules.
+func malformed(cause error, text errcode.Text) error {
+	return &errcode.Error{Code: errcode.InvalidParams, Cause: cause, Details: []errcode.Detail{{Text: text}}}
+}
+
+func invalidBoundary(cause error) error {
+	return malformed(cause, errcode.Text{
+		ZH:       "Content-Type 必须有且仅有一个 1 到 70 个字符的 boundary",
+		EN:       "Content-Type must have one boundary, of 1 to 70 characters",
+		ZHHantTW: "Content-Type 必須有且僅有一個 1 到 70 個字元的 boundary",
+	})
+}
+
+func invalidHead(cause error) error {
+	return malformed(cause, errcode.Text{
+		ZH:       `文件部分的标头无效: 需要 Content-Disposition: form-data; name="file"; filename="…", 每个参数一次, 用引号, 不含控制字符`,
+		EN:       `the header of a part is invalid: it needs Content-Disposition: form-data; name="file"; filename="…", each parameter once, in quotation marks, without control characters`,
+		ZHHantTW: `檔案部分的標頭無效: 需要 Content-Disposition: form-data; name="file"; filename="…", 每個參數一次, 用引號, 不含控制字元`,
+	})
 }
 
 func unknownPart(name string) error {
@@ -189,7 +223,7 @@ func invalidFile(reason errcode.Reason, text errcode.Text) error {
 }
 
 func notAFile() error {
-	return invalidFile(errcode.InvalidType, errcode.Text{ZH: "file必须是带文件名的文件", EN: "file must be a file, with a filename", ZHHantTW: "file必須是帶檔名的檔案"})
+	return invalidFile(errcode.InvalidType, errcode.Text{ZH: "file必须是带文件名的文件 (filename*须为UTF-8)", EN: "file must be a file, with a filename (filename* in UTF-8)", ZHHantTW: "file必須是帶檔名的檔案 (filename*須為UTF-8)"})
 }
 
 func noFile() error {

@@ -262,6 +262,17 @@ func UnknownFile(id uint64) error {
 	}}
 }
 
+// NoImage returns the error of a draft whose cover is a file of another media type.
+func NoImage(id uint64, mediaType string) error {
+	return &errcode.Error{Code: errcode.InvalidParams, Details: []errcode.Detail{
+		errcode.Invalid("cover_file_id", errcode.NotAllowed, errcode.Text{
+			ZH:       fmt.Sprintf("cover_file_id必须是图片, 文件%d是%s", id, mediaType),
+			EN:       fmt.Sprintf("cover_file_id must be an image; the file %d is %s", id, mediaType),
+			ZHHantTW: fmt.Sprintf("cover_file_id必須是圖片, 檔案%d是%s", id, mediaType),
+		}),
+	}}
+}
+
 // normalize sorts the tags of a draft, removes duplicates, and checks the limits
 // that are settings or concern several fields.
 func (d *Draft) normalize(maxContentBytes int) error {

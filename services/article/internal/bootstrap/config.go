@@ -53,7 +53,7 @@ type APIConfig struct {
 	// content.
 	MaxContentBytes int           `mapstructure:"MaxContentBytes" usage:"maximum size of an article's content, in bytes" validate:"min=1,max=7340032" allowed:"1 to 7340032 (7 MiB): the database takes no larger statement"`
 	MaxBodyMemory   int64         `mapstructure:"MaxBodyMemory" usage:"memory in bytes that the bodies of all requests may take at once, 3.5 times the size of each above 8 KiB; what exceeds it waits for up to 3 s and then gets 503" validate:"min=1048576" allowed:"1048576 (1 MiB) or more"`
-	MaxExports      int           `mapstructure:"MaxExports" usage:"number of exports that run at once, one of each client; each takes a database connection, and those beyond get 503; 0: exports are off" validate:"min=0,max=100" allowed:"0 to 100, and if it is more than 1 at most a quarter of Database.MaxOpenConns"`
+	MaxExports      int           `mapstructure:"MaxExports" usage:"number of exports that run at once, one of each client, and as many more of clients without a token; each takes a database connection, and those beyond get 503; 0: exports are off" validate:"min=0,max=100" allowed:"0 to 100, and if it is more than 1 at most a quarter of Database.MaxOpenConns"`
 	ExportTimeout   time.Duration `mapstructure:"ExportTimeout" usage:"maximum duration of an export, during which the database keeps former versions of rows; a client goes on with another one" validate:"min=1s,max=1h" allowed:"1s to 1h"`
 	PurgeAfter      time.Duration `mapstructure:"PurgeAfter" usage:"time after which the rows of deleted articles are removed for good, 0 for never" validate:"eq=0|min=1m" allowed:"0 for never, or at least 1m"`
 }

@@ -32,11 +32,12 @@ type FilesConfig struct {
 	MaxClientBytes  int64         `mapstructure:"MaxClientBytes" usage:"maximum size of all files of a client together, in bytes"`
 	MaxPixels       int64         `mapstructure:"MaxPixels" usage:"maximum number of pixels of an image, its width times its height" validate:"min=1" allowed:"1 or more"`
 	Types           []string      `mapstructure:"Types" usage:"media types of files that are accepted; the content decides, not the name" validate:"min=1" allowed:"media types such as image/png"`
-	RemovePosition  bool          `mapstructure:"RemovePosition" usage:"whether the position at which a photo was taken is removed from a JPEG, PNG or WebP"`
+	RemovePosition  bool          `mapstructure:"RemovePosition" usage:"whether the position at which a photo was taken is removed from EXIF and XMP of a JPEG, PNG or WebP; extended XMP, raw profiles in texts of a PNG, and what follows the image, such as the video of a motion photo, are removed with it"`
 	SpoolDir        string        `mapstructure:"SpoolDir" usage:"directory of files while they are received; empty: that of the system for temporary files"`
 	SpoolBytes      int64         `mapstructure:"SpoolBytes" usage:"space in bytes that all files may take there at once, half of it for one client; what exceeds it waits for up to 3 s and then gets 503"`
 	Timeout         time.Duration `mapstructure:"Timeout" usage:"how long an upload or a download may take" validate:"min=1s,max=10m" allowed:"1s to 10m"`
-	MaxTransfers    int           `mapstructure:"MaxTransfers" usage:"maximum number of uploads and downloads at once, a quarter of them of one client; more are answered with 503 and Retry-After" validate:"min=1" allowed:"1 or more"`
+	MaxUploads      int           `mapstructure:"MaxUploads" usage:"maximum number of uploads at once, a quarter of them of one client; more wait for up to 1 s and then get 503" validate:"min=1" allowed:"1 or more"`
+	MaxDownloads    int           `mapstructure:"MaxDownloads" usage:"maximum number of downloads at once, an eighth of them of one client, three quarters of all clients without a token; more wait for up to 1 s and then get 503" validate:"min=1" allowed:"1 or more"`
 	CollectAfter    time.Duration `mapstructure:"CollectAfter" usage:"time after which the bytes of deleted files and of interrupted uploads are removed from the storage"`
 	CollectInterval time.Duration `mapstructure:"CollectInterval" usage:"time between two looks for such bytes" validate:"min=1s" allowed:"at least 1s"`
 }
@@ -46,7 +47,7 @@ func defaultFiles() FilesConfig {
 	return FilesConfig{
 		MaxFileBytes: 10 * mebibyte, MaxRequestFiles: 10, MaxRequestBytes: 50 * mebibyte, MaxClientFiles: 10_000, MaxClientBytes: 10 << 30, MaxPixels: 50_000_000,
 		Types:      []string{"image/jpeg", "image/png", "image/gif", "image/webp", "application/pdf", "text/plain"},
-		SpoolBytes: 256 * mebibyte, Timeout: time.Minute, MaxTransfers: 64, CollectAfter: time.Hour, CollectInterval: 10 * time.Minute,
+		SpoolBytes: 256 * mebibyte, Timeout: time.Minute, MaxUploads: 64, MaxDownloads: 256, CollectAfter: time.Hour, CollectInterval: 10 * time.Minute,
 	}
 }
 
@@ -133,7 +134,7 @@ func newFiles(base *service.Service, config Config, binder *requests.Binder) (*a
 	base.Metrics.Registry().MustRegister(spool)
 	handlers := &api.Files{
 		Binder: binder, Paging: config.App.paging(), Memory: base.Responses, Access: base.Access(), Client: base.Limits.Client, Spool: spool,
-		RequestBytes: api.UploadBytes(c.MaxRequestBytes, c.MaxRequestFiles), RequestFiles: c.MaxRequestFiles, Timeout: c.Timeout, Transfers: c.MaxTransfers,
+		RequestBytes: api.UploadBytes(c.MaxRequestBytes, c.MaxRequestFiles), RequestFiles: c.MaxRequestFiles, Timeout: c.Timeout, Uploads: c.MaxUploads, Downloads: c.MaxDownloads,
 	}
 	if c.URL == "" {
 		return handlers, nil

@@ -74,7 +74,8 @@ type Inspector interface {
 	// Inspect returns what the content is. It decodes no pixels. The error of an image whose
 	// header can't be read is ErrMalformed.
 	Inspect(content io.ReaderAt, size int64) (Media, error)
-	// RemovePosition overwrites the position at which a photo was taken, if it has one.
+	// RemovePosition overwrites the position at which a photo was taken, if it has one. The error
+	// of an image in which it can't be looked for is ErrMalformed.
 	RemovePosition(content Content, size int64, mediaType string) error
 }
 

@@ -24,6 +24,17 @@ func (s *Spooled) Close() error { return s.content.Close() }
 // errSpool wraps an error of the directory for files that are being received.
 var errSpool = errors.New("a file could not be written to Files.SpoolDir")
 
+func spoolFailed(err error) error {
+	if !errors.Is(err, errSpool) {
+		err = fmt.Errorf("%w: %w", errSpool, err)
+	}
+	return errcode.NewUnavailable(err, errcode.Text{
+		ZH:       "服务器无法暂存上传的文件, 磁盘可能已满 (设置 Files.SpoolDir)",
+		EN:       "the server can't keep the file while it is received; its disk may be full (setting Files.SpoolDir)",
+		ZHHantTW: "伺服器無法暫存上傳的檔案, 磁碟可能已滿 (設定 Files.SpoolDir)",
+	})
+}
+
 // spoolWriter tells errors of the disk from those of the client.
 type spoolWriter struct{ *os.File }
 
@@ -43,7 +54,7 @@ func (w spoolWriter) Write(part []byte) (int, error) {
 func (s *Service) Spool(_ context.Context, name string, r io.Reader) (_ *Spooled, err error) {
 	content, err := os.CreateTemp(s.limits.SpoolDir, "achilles-file-*")
 	if err != nil {
-		return nil, errcode.NewUnavailable(fmt.Errorf("%w: %w", errSpool, err))
+		return nil, spoolFailed(err)
 	}
 	spooled := &Spooled{File: File{Name: CleanName(name)}, content: content}
 	defer func() {
@@ -52,7 +63,7 @@ func (s *Service) Spool(_ context.Context, name string, r io.Reader) (_ *Spooled
 		}
 	}()
 	if err := os.Remove(content.Name()); err != nil {
-		return nil, errcode.NewUnavailable(fmt.Errorf("%w: %w", errSpool, err))
+		return nil, spoolFailed(err)
 	}
 	if err := s.receive(spooled, r); err != nil {
 		return nil, err
@@ -66,7 +77,7 @@ func (s *Service) receive(to *Spooled, r io.Reader) (err error) {
 	to.Size, err = io.Copy(io.MultiWriter(spoolWriter{to.content}, hash), io.LimitReader(r, s.limits.FileBytes+1))
 	switch {
 	case errors.Is(err, errSpool):
-		return errcode.NewUnavailable(err)
+		return spoolFailed(err)
 	case err != nil:
 		return err
 	case to.Size > s.limits.FileBytes:
@@ -88,7 +99,7 @@ func (s *Service) judge(to *Spooled) error {
 	case errors.Is(err, ErrMalformed):
 		return malformed(to.Name, media.Type)
 	case err != nil:
-		return errcode.NewUnavailable(fmt.Errorf("%w: %w", errSpool, err))
+		return spoolFailed(err)
 	case int64(media.Width)*int64(media.Height) > s.limits.Pixels:
 		return tooManyPixels(to.File, s.limits.Pixels)
 	case !s.limits.RemovePosition:
@@ -100,13 +111,16 @@ func (s *Service) judge(to *Spooled) error {
 // removePosition removes the position of a photo, and sets its digest anew.
 func (s *Service) removePosition(to *Spooled) error {
 	err := s.inspector.RemovePosition(to.content, to.Size, to.Type)
+	if errors.Is(err, ErrMalformed) {
+		return malformed(to.Name, to.Type)
+	}
 	if err == nil {
 		hash := sha256.New()
 		_, err = io.Copy(hash, io.NewSectionReader(to.content, 0, to.Size))
 		hash.Sum(to.Digest[:0])
 	}
 	if err != nil {
-		return errcode.NewUnavailable(fmt.Errorf("%w: %w", errSpool, err))
+		return spoolFailed(err)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/achilles-blog/achilles/services/article/internal/file"
 	"github.com/achilles-blog/achilles/services/article/internal/media"
 )
 
@@ -93,6 +94,12 @@ func TestRemovePosition(t *testing.T) {
 		"PNG":            {"image/png", withPNG(t, "eXIf", big)},
 		"PNG, XMP":       {"image/png", withPNG(t, "iTXt", append([]byte("XML:com.adobe.xmp\x00\x00\x00\x00\x00"), xmp...))},
 		"PNG, large XMP": {"image/png", withPNG(t, "eXIf", append(bytes.Clone(big), make([]byte, 2<<20)...))},
+		"JPEG, more XMP": {"image/jpeg", withJPEG(t, append([]byte("http://ns.adobe.com/xmp/extension/\x00"), "SECRET"...))},
+		"JPEG, 2 images": {"image/jpeg", append(withJPEG(t), withJPEG(t, exif(big))...)},
+		"PNG, tEXt":      {"image/png", withPNG(t, "tEXt", []byte("Raw profile type exif\x00SECRET"))},
+		"PNG, zTXt":      {"image/png", withPNG(t, "zTXt", []byte("Raw profile type APP1\x00\x00SECRET"))},
+		"PNG, iTXt":      {"image/png", withPNG(t, "iTXt", []byte("Raw profile type xmp\x00\x00\x00\x00\x00SECRET"))},
+		"PNG, 2 images":  {"image/png", append(withPNG(t, "eXIf", nil), withPNG(t, "eXIf", big)...)},
 		"WebP":           {"image/webp", webp("EXIF", little)},
 		"WebP, XMP":      {"image/webp", webp("XMP ", xmp)},
 	} {
@@ -113,6 +120,8 @@ func TestRemovePosition(t *testing.T) {
 			require.Equal(t, c.data, again)
 		})
 	}
+	many := withJPEG(t, make([][]byte, 10_001)...)
+	require.ErrorIs(t, media.Inspector{}.RemovePosition(content{many}, int64(len(many)), "image/jpeg"), file.ErrMalformed)
 	rest := withJPEG(t, exif(big))
 	require.NoError(t, media.Inspector{}.RemovePosition(content{rest}, int64(len(rest)), "image/jpeg"))
 	require.Contains(t, string(rest), string(big[:22]), "the orientation stays")
@@ -140,7 +149,9 @@ func FuzzInspector(f *testing.F) {
 		_, _ = media.Inspector{}.Inspect(bytes.NewReader(data), int64(len(data)))
 		for _, kind := range []string{"image/jpeg", "image/png", "image/webp"} {
 			own := bytes.Clone(data)
-			require.NoError(t, media.Inspector{}.RemovePosition(content{own}, int64(len(own)), kind))
+			if err := (media.Inspector{}).RemovePosition(content{own}, int64(len(own)), kind); err != nil {
+				require.ErrorIs(t, err, file.ErrMalformed)
+			}
 			require.Len(t, own, len(data))
 		}
 	})

@@ -1,10 +1,13 @@
 package media
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"io"
+	"strings"
 
 	"github.com/achilles-blog/achilles/services/article/internal/file"
 )
@@ -24,11 +27,17 @@ const (
 const (
 	jpegEXIF = "Exif\x00\x00"
 	jpegXMP  = "http://ns.adobe.com/xap/1.0/\x00"
+	jpegMore = "http://ns.adobe.com/xmp/extension/\x00"
 	pngXMP   = "XML:com.adobe.xmp\x00"
+	pngRaw   = "raw profile type"
+	pngEmpty = "Comment\x00"
 )
 
 // RemovePosition implements file.Inspector for JPEG, PNG and WebP. It overwrites the position
-// in EXIF, and XMP that has one, in place: pixels, size and orientation stay as they are.
+// in EXIF, and XMP that has one, in place: pixels, size and orientation stay as they are. It
+// overwrites extended XMP, raw profiles in the texts of a PNG, and what follows the image of
+// a JPEG or PNG, such as a second image, whether they have a position or not. The error of a file of too many parts is
+// file.ErrMalformed.
 func (Inspector) RemovePosition(content file.Content, size int64, mediaType string) error {
 	switch mediaType {
 	case "image/jpeg":
@@ -64,7 +73,7 @@ func edit(content file.Content, at, length int64, change func([]byte) bool) (par
 	return part, changed, nil
 }
 
-// editJPEG edits the segments before the pixels.
+// editJPEG edits the segments, and what follows the image.
 func editJPEG(content file.Content, size int64) error {
 	var head [4]byte
 	at := int64(2)
@@ -77,8 +86,10 @@ func editJPEG(content file.Content, size int64) error {
 		}
 		marker, length := head[1], int64(binary.BigEndian.Uint16(head[2:]))
 		switch {
-		case head[0] != 0xFF || marker == 0xDA || marker == 0xD9:
+		case head[0] != 0xFF:
 			return nil
+		case marker == 0xD9:
+			return overwrite(content, at+2, size)
 		case marker == 0xFF: // a fill byte
 			at++
 			continue
@@ -94,6 +105,40 @@ func editJPEG(content file.Content, size int64) error {
 			}
 		}
 		at += 2 + length
+		if marker == 0xDA {
+			var err error
+			if at, err = skipPixels(content, at, size); err != nil {
+				return err
+			}
+		}
+	}
+	return file.ErrMalformed
+}
+
+// skipPixels returns where the first marker behind the pixels of a JPEG is, or its size.
+func skipPixels(content io.ReaderAt, at, size int64) (int64, error) {
+	pixels := bufio.NewReader(io.NewSectionReader(content, at, size-at))
+	for previous := byte(0); ; at++ {
+		b, err := pixels.ReadByte()
+		switch {
+		case errors.Is(err, io.EOF):
+			return size, nil
+		case err != nil:
+			return 0, err
+		case previous == 0xFF && b != 0 && b != 0xFF && (b < 0xD0 || b > 0xD7):
+			return at - 1, nil
+		}
+		previous = b
+	}
+}
+
+// overwrite overwrites the rest of a content with zeros.
+func overwrite(content file.Content, at, size int64) error {
+	zeros := make([]byte, 32<<10)
+	for ; at < size; at += int64(len(zeros)) {
+		if _, err := content.WriteAt(zeros[:min(int64(len(zeros)), size-at)], at); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -104,6 +149,10 @@ func removeFromSegment(segment []byte) bool {
 	}
 	if xmp, ok := bytes.CutPrefix(segment, []byte(jpegXMP)); ok {
 		return removeFromXMP(xmp)
+	}
+	if more, ok := bytes.CutPrefix(segment, []byte(jpegMore)); ok {
+		fill(more) // a part of XMP
+		return true
 	}
 	return false
 }
@@ -127,11 +176,20 @@ func editPNG(content file.Content, size int64) error {
 			return err
 		}
 		at += 12 + length
+		if kind == "IEND" {
+			return overwrite(content, at, size)
+		}
 	}
-	return nil
+	return file.ErrMalformed
 }
 
 func editChunk(content file.Content, kind string, at, length int64) error {
+	switch raw, err := isRawProfile(content, kind, at, length); {
+	case err != nil:
+		return err
+	case raw:
+		return emptyText(content, at, length)
+	}
 	change := removeFromTIFF
 	switch kind {
 	case "eXIf":
@@ -144,11 +202,44 @@ func editChunk(content file.Content, kind string, at, length int64) error {
 	if err != nil || !changed {
 		return err
 	}
+	return correctSum(content, at, length)
+}
+
+// isRawProfile reports whether a chunk is a text with EXIF or XMP, as ImageMagick writes them.
+func isRawProfile(content io.ReaderAt, kind string, at, length int64) (bool, error) {
+	if length < int64(len(pngRaw)) || kind != "tEXt" && kind != "zTXt" && kind != "iTXt" {
+		return false, nil
+	}
+	keyword := make([]byte, len(pngRaw))
+	_, err := content.ReadAt(keyword, at)
+	return strings.EqualFold(string(keyword), pngRaw), err
+}
+
+// emptyText makes a chunk a comment that is empty.
+func emptyText(content file.Content, at, length int64) error {
+	if _, err := content.WriteAt([]byte("tEXt"), at-4); err != nil {
+		return err
+	}
+	for done := int64(0); done < length; done += maxMetadata {
+		text := make([]byte, min(maxMetadata, length-done))
+		fill(text)
+		if done == 0 {
+			copy(text, pngEmpty)
+		}
+		if _, err := content.WriteAt(text, at+done); err != nil {
+			return err
+		}
+	}
+	return correctSum(content, at, length)
+}
+
+// correctSum corrects the checksum of a chunk.
+func correctSum(content file.Content, at, length int64) error {
 	sum := crc32.NewIEEE()
 	if _, err := io.Copy(sum, io.NewSectionReader(content, at-4, length+4)); err != nil {
 		return err
 	}
-	_, err = content.WriteAt(sum.Sum(nil), at+length)
+	_, err := content.WriteAt(sum.Sum(nil), at+length)
 	return err
 }
 
@@ -194,7 +285,7 @@ func editWebP(content file.Content, size int64) error {
 		}
 		at += 8 + length + length%2
 	}
-	return nil
+	return file.ErrMalformed
 }
 
 // removeFromXMP empties XMP that mentions a position.

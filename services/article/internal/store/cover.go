@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"strings"
 
 	"gorm.io/gorm"
 
@@ -11,23 +12,27 @@ import (
 
 // keepCover locks the file that an article gets as its cover, so that it can't be deleted
 // until the transaction ends. Without one, it does nothing. If there is no such file, the
-// error is article.UnknownFile.
+// error is article.UnknownFile, and article.NoImage if it is no image.
 func (s *Store) keepCover(tx *gorm.DB, id *uint64) error {
 	if id == nil || *id == 0 {
 		return nil
 	}
-	found := false
+	mediaType := ""
 	if *id <= largestID {
-		query := "SELECT 1 FROM " + s.db.Table("file") + " WHERE id = ?"
+		query := "SELECT type FROM " + s.db.Table("file") + " WHERE id = ?"
 		if s.db.Dialect() != database.SQLite {
 			query += " LOCK IN SHARE MODE"
 		}
-		if err := s.db.QueryIn(tx, query, []any{*id}, func(*sql.Rows) error { found = true; return nil }); err != nil {
+		if err := s.db.QueryIn(tx, query, []any{*id}, func(rows *sql.Rows) error { return rows.Scan(&mediaType) }); err != nil {
 			return err
 		}
 	}
-	if !found {
+	switch {
+	case mediaType == "":
 		return article.UnknownFile(*id)
+	case !strings.HasPrefix(mediaType, "image/"):
+		return article.NoImage(*id, mediaType)
+	default:
+		return nil
 	}
-	return nil
 }

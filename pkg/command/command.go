@@ -74,7 +74,7 @@ func (s Service[C]) print(err error, stderr io.Writer) {
 		defer close(printed)
 		for line := range strings.Lines(err.Error()) {
 			if line = strings.TrimSpace(line); line != "" {
-				_, _ = fmt.Fprintf(stderr, "%s: %s\n", s.Name, line)
+				_, _ = fmt.Fprintf(stderr, "%s: %s\n", s.Name, Printable(line))
 			}
 		}
 	}()

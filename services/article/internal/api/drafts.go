@@ -29,6 +29,13 @@ func Normalize(binder *requests.Binder, draft article.Draft) (article.Draft, err
 	return request.draft(draft.Actor), nil
 }
 
+// CheckTagName returns an errcode.InvalidParams error unless the tag service accepts the name of a tag.
+func CheckTagName(binder *requests.Binder, name string) error {
+	return binder.Check(&struct {
+		Name *string `json:"name" validate:"required,notblank,max=100" text:"nfc,trim,line"` // as in the tag service
+	}{&name})
+}
+
 func clone[T any](p *T) *T {
 	if p == nil {
 		return nil

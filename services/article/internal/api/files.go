@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -101,11 +102,18 @@ const downloadPath = filesPath + "/download/"
 // DownloadPath returns the path of the content of a file.
 func DownloadPath(id uint64) string { return downloadPath + strconv.FormatUint(id, 10) }
 
-// ParseDownloadPath returns the file whose content has a path; ok is false if it is none of a file.
+// downloadPaths matches paths of contents of files, also behind a prefix.
+var downloadPaths = regexp.MustCompile(`(?:/[\w.~-]+)*` + downloadPath + `\d+`)
+
+// DownloadPaths returns the paths of contents of files that a text has.
+func DownloadPaths(text string) []string { return downloadPaths.FindAllString(text, -1) }
+
+// ParseDownloadPath returns the file whose content has a path, which may have a prefix; ok is false if
+// it is none of a file.
 func ParseDownloadPath(path string) (id uint64, ok bool) {
-	text, ok := strings.CutPrefix(path, downloadPath)
+	text := path[strings.LastIndex(path, "/")+1:]
 	id, err := strconv.ParseUint(text, 10, 64)
-	return id, ok && err == nil && DownloadPath(id) == path
+	return id, err == nil && strings.HasSuffix(path, DownloadPath(id))
 }
 
 // Register adds the routes of files.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"regexp"
 	"strings"
 
@@ -20,8 +19,8 @@ import (
 
 // images are the files of imports and exports.
 type images struct {
-	files  *file.Service
-	client string // whose files those are that are imported
+	files  *file.Service // nil if there is no storage
+	client string        // whose files those are that are imported
 }
 
 var (
@@ -29,10 +28,10 @@ var (
 	_ exporter.Files = (*images)(nil)
 )
 
-// withImages calls use with the files that are configured, nil if there is no storage.
+// withImages calls use with the files that are configured.
 func withImages(ctx context.Context, config Config, db *database.DB, client string, use func(*images) error) (err error) {
 	if config.Files.URL == "" {
-		return use(nil)
+		return use(&images{})
 	}
 	if err := config.Files.checkSpool(); err != nil {
 		return err
@@ -72,16 +71,22 @@ func (i *images) Store(ctx context.Context, name string, content io.Reader) (imp
 // Address implements exporter.Files.
 func (*images) Address(id uint64) string { return api.DownloadPath(id) }
 
+// Addresses implements exporter.Files.
+func (*images) Addresses(text string) []string { return api.DownloadPaths(text) }
+
 // Open implements exporter.Files.
 func (i *images) Open(ctx context.Context, address string) (string, io.ReadCloser, error) {
+	if i.files == nil {
+		return "", nil, fmt.Errorf("Files.URL is not set: %w", exporter.ErrNoFile)
+	}
 	id, ok := api.ParseDownloadPath(address)
 	if !ok {
-		return "", nil, fs.ErrNotExist
+		return "", nil, fmt.Errorf("its id is malformed: %w", exporter.ErrNoFile)
 	}
 	found, err := i.files.Get(ctx, id)
 	var coded *errcode.Error
 	if errors.As(err, &coded) && coded.Code == errcode.FileNotFound {
-		return "", nil, fs.ErrNotExist
+		return "", nil, fmt.Errorf("it doesn't exist, or not any more: %w", exporter.ErrNoFile)
 	}
 	return exportedName(found), i.files.Open(ctx, found), err
 }
@@ -95,7 +100,7 @@ func exportedName(f file.File) string {
 	switch _, subtype, _ := strings.Cut(f.Type, "/"); {
 	case subtype == "jpeg":
 		return name + ".jpg"
-	case subtype == "plain":
+	case subtype == "plain", subtype == "markdown", subtype == "html": // not names of posts
 		return name + ".txt"
 	case simpleSubtype.MatchString(subtype):
 		return name + "." + subtype

@@ -68,7 +68,8 @@ func exportCommand(bind command.Bind[Config]) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export DIR", Short: "Write all articles into the empty or new folder DIR, as Markdown with front matter", Args: arguments("DIR"),
 		Long: "Write all articles into the empty or new folder DIR, as Markdown with front matter, as they are at one moment. The\n" +
-			"command import reads them again. They include disabled articles, and the names of disabled tags.",
+			"command import reads them again. They include disabled articles, and the names of disabled tags. Files that articles\n" +
+			"show or link to are in the folder files.",
 	}
 	return bind(cmd, func(config Config, args []string) error {
 		config.Database.Timeout = movingTimeout
@@ -78,15 +79,13 @@ func exportCommand(bind command.Bind[Config]) *cobra.Command {
 	})
 }
 
-// exportTo writes all articles into a folder, with the images that are in files, unless that is nil.
+// exportTo writes all articles into a folder, with the files that they name.
 func exportTo(cmd *cobra.Command, config Config, db *database.DB, files *images, folder string) error {
 	report := reporting(cmd.ErrOrStderr())
 	e := exporter.Exporter{
-		Articles: article.NewService(store.New(db, 0), nil, config.App.MaxContentBytes), Limit: exportLimit,
+		Articles: article.NewService(store.New(db, 0), nil, config.App.MaxContentBytes), Files: files, Limit: exportLimit,
 		Progress: func(done int) { report(fmt.Sprintf("exported %d articles", done)) },
-	}
-	if files != nil {
-		e.Files = files
+		Note:     func(file, text string) { _, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: note: %s\n", file, text) },
 	}
 	n, err := e.Run(cmd.Context(), folder)
 	if err != nil {
@@ -146,7 +145,7 @@ func (m *mover) importFrom(ctx context.Context, config Config, path string) erro
 		}
 		i.Zone = zone
 		return withImages(ctx, config, db, m.actor, func(files *images) error {
-			if files != nil {
+			if files.files != nil {
 				i.Files = files
 			}
 			return m.summary(i.Run(ctx, folder.FS(), only))
@@ -200,7 +199,7 @@ func (m *mover) importer(config Config, stored *store.Store) (*importer.Importer
 	if err != nil {
 		return nil, err
 	}
-	tags, err := newTags(config, stored, m.tags)
+	tags, err := newTags(config, stored, binder, m.tags)
 	if err != nil {
 		return nil, err
 	}
@@ -213,6 +212,7 @@ func (m *mover) importer(config Config, stored *store.Store) (*importer.Importer
 		Articles:   article.NewImports(article.NewService(stored, tags.catchUp, config.App.MaxContentBytes), stored),
 		Tags:       tags,
 		Normalize:  func(draft article.Draft) (article.Draft, error) { return api.Normalize(binder, draft) },
+		IsAddress:  func(path string) bool { _, ok := api.ParseDownloadPath(path); return ok },
 		MaxContent: config.App.MaxContentBytes, Name: m.name, Actor: m.actor, Force: m.force, DryRun: m.dryRun,
 		Report:   m.print,
 		Progress: func(done, of int) { report(fmt.Sprintf("imported %d of %d files", done, of)) },
@@ -227,15 +227,17 @@ func (m *mover) print(result importer.Result) {
 	if result.Incomplete() {
 		m.incomplete++
 	}
-	out := m.cmd.OutOrStdout()
+	line := func(what, text string) {
+		_, _ = fmt.Fprintln(m.cmd.OutOrStdout(), command.Printable(fmt.Sprintf("%s: %s: %s", result.File, what, text)))
+	}
 	if result.Reason != "" {
-		_, _ = fmt.Fprintf(out, "%s: %s: %s\n", result.File, result.Outcome, result.Reason)
+		line(string(result.Outcome), result.Reason)
 	}
 	for _, text := range result.LeftOut {
-		_, _ = fmt.Fprintf(out, "%s: left out: %s\n", result.File, text)
+		line("left out", text)
 	}
 	for _, text := range result.Notes {
-		_, _ = fmt.Fprintf(out, "%s: note: %s\n", result.File, text)
+		line("note", text)
 	}
 	if m.lines != nil && m.failed == nil {
 		m.failed = json.NewEncoder(m.lines).Encode(result)
@@ -266,6 +268,7 @@ func (m *mover) summary(err error) error {
 // tags finds tags in the read model, and creates missing ones in the tag service.
 type tags struct {
 	store  *store.Store
+	binder *requests.Binder
 	auth   auth.Config
 	url    string
 	missed string // why tags can't be created, "" if they can
@@ -273,8 +276,8 @@ type tags struct {
 	catchUp func(context.Context) error
 }
 
-func newTags(config Config, stored *store.Store, url string) (*tags, error) {
-	t := &tags{store: stored, auth: config.Auth, url: url, catchUp: func(context.Context) error { return nil }}
+func newTags(config Config, stored *store.Store, binder *requests.Binder, url string) (*tags, error) {
+	t := &tags{store: stored, binder: binder, auth: config.Auth, url: url, catchUp: func(context.Context) error { return nil }}
 	if url == "" {
 		t.url = config.Feed.URL
 	}
@@ -308,12 +311,31 @@ func (t *tags) Find(ctx context.Context, name string) (uint64, error) {
 	return found.ID, err
 }
 
-// Create implements importer.Tags. If somebody else creates the tag at the same time, it is that
+// Check implements importer.Tags.
+func (t *tags) Check(name string) error {
+	if t.missed != "" {
+		return fmt.Errorf("%s: %w", t.missed, importer.ErrNoTag)
+	}
+	err := api.CheckTagName(t.binder, name)
+	var coded *errcode.Error
+	if !errors.As(err, &coded) {
+		return err
+	}
+	var details []string
+	for _, one := range coded.Details {
+		details = append(details, one.In("en"))
+	}
+	return noTag(details)
+}
+
+// noTag returns the error of a tag that can't have its name.
+func noTag(details []string) error {
+	return fmt.Errorf("%s: %w", strings.Join(details, "; "), importer.ErrNoTag)
+}
+
+// Create implements importer.Tags, for names that Check accepts. If somebody else creates the tag at the same time, it is that
 // one.
 func (t *tags) Create(ctx context.Context, name string, hidden bool) (uint64, error) {
-	if t.missed != "" {
-		return 0, fmt.Errorf("%s: %w", t.missed, importer.ErrNoTag)
-	}
 	// Signed for each call: an import may last longer than a token.
 	token, err := sign(t.auth, "import", []string{auth.ScopeWrite})
 	if err != nil {
@@ -334,7 +356,7 @@ func (t *tags) Create(ctx context.Context, name string, hidden bool) (uint64, er
 	case errors.Is(err, client.TagNameExists):
 		return existing(ctx, api, name)
 	case errors.As(err, &answer) && answer.Code == client.InvalidParams:
-		return 0, fmt.Errorf("%s: %w", strings.Join(answer.Details, "; "), importer.ErrNoTag)
+		return 0, noTag(answer.Details)
 	case err != nil:
 		return 0, fmt.Errorf("creating the tag %q at %s: %w; check --tags", name, t.url, err)
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -24,25 +23,32 @@ type Articles interface {
 	Export(ctx context.Context, viewer article.Viewer, after uint64, limit time.Duration, use func(article.Article) error) error
 }
 
-// Files are those that articles show.
+// ErrNoFile is wrapped by the error of Files.Open if a file is not there. The export goes on without
+// it.
+var ErrNoFile = errors.New("the file is not exported")
+
+// Files are those that articles name.
 type Files interface {
-	// Open opens the file with an address in contents, and returns the name that it gets: the same
-	// for the same content, and another one for another content. The error of an address that is
-	// none of a file is fs.ErrNotExist.
-	Open(ctx context.Context, address string) (name string, content io.ReadCloser, err error)
-	// Address returns the address of a file.
+	// Address returns the address of a file in contents.
 	Address(id uint64) string
+	// Addresses returns all addresses of files that a text has.
+	Addresses(text string) []string
+	// Open opens the file with an address, and returns the name that it gets: the same for the same
+	// content, and another one for another content.
+	Open(ctx context.Context, address string) (name string, content io.ReadCloser, err error)
 }
 
 // Exporter writes all articles into a folder.
 type Exporter struct {
 	Articles Articles
-	// Files is nil if the images of articles are not exported.
+	// Files is nil if no files are exported.
 	Files Files
 	// Limit is the maximum duration.
 	Limit time.Duration
 	// Progress is called from time to time with the number of articles that are written.
 	Progress func(done int)
+	// Note is called with what the file of an article lacks.
+	Note func(file, text string)
 }
 
 // Run writes a file for each article into a folder, which it creates; if it exists, it must be empty.
@@ -63,11 +69,10 @@ func (e *Exporter) Run(ctx context.Context, folder string) (files int, err error
 		}
 		files++
 		post := Post(a)
-		if e.Files != nil && a.CoverFileID > 0 {
-			post.Cover, post.CoverURL = e.Files.Address(a.CoverFileID), a.CoverImageURL
-		}
-		if err := e.exportImages(ctx, root, &post); err != nil {
-			return err
+		if e.Files != nil {
+			if err := e.exportFiles(ctx, root, a, &post); err != nil {
+				return err
+			}
 		}
 		return write(root, nameOf(a), strings.NewReader(post.Markdown()))
 	})
@@ -108,46 +113,73 @@ func write(root *os.Root, name string, content io.Reader) error {
 	return root.Rename(temporary, name)
 }
 
-// filesFolder is the folder of images.
+// filesFolder is the folder of files that articles name.
 const filesFolder = "files"
 
-// exportImages writes the files that a post shows into filesFolder, and their paths into the post.
-func (e *Exporter) exportImages(ctx context.Context, root *os.Root, post *frontmatter.Post) (err error) {
-	if e.Files == nil {
-		return nil
-	}
-	replace := func(address string) string {
-		name, failed := e.exportImage(ctx, root, address)
-		if failed != nil {
-			if !errors.Is(failed, fs.ErrNotExist) {
-				err = errors.Join(err, fmt.Errorf("the file %s: %w", address, failed))
-			}
-			return address
+// exported are the files that an article names.
+type exported struct {
+	paths    map[string]string // by their addresses
+	problems map[string]string // why the file with an address is not exported
+}
+
+// exportFiles writes the files that an article names into filesFolder, and their paths into its post.
+func (e *Exporter) exportFiles(ctx context.Context, root *os.Root, a article.Article, post *frontmatter.Post) (err error) {
+	done := exported{map[string]string{}, map[string]string{}}
+	export := func(address string) string {
+		if err == nil {
+			err = e.exportFile(ctx, root, address, done)
 		}
-		return name
+		return done.paths[address]
 	}
-	post.Content = frontmatter.ReplaceImages(post.Content, replace)
-	if post.Cover != "" {
-		post.Cover = replace(post.Cover)
+	post.Content = frontmatter.ReplaceReferences(post.Content, func(one frontmatter.Reference) string {
+		if !slices.Equal(e.Files.Addresses(one.Path), []string{one.Path}) {
+			return one.Path
+		}
+		return cmp.Or(export(one.Path), one.Path)
+	})
+	left := e.Files.Addresses(post.Content)
+	if a.CoverFileID > 0 {
+		address := e.Files.Address(a.CoverFileID)
+		if cover := export(address); cover != "" {
+			post.Cover, post.CoverURL = cover, a.CoverImageURL
+		} else {
+			left = append(left, address)
+		}
+	}
+	slices.Sort(left)
+	for _, address := range slices.Compact(left) {
+		problem := cmp.Or(done.problems[address], "its address has a host, or is no link or image in Markdown or HTML")
+		e.Note(nameOf(a), fmt.Sprintf("the file %s is not exported, and its address stays: %s", address, problem))
 	}
 	return err
 }
 
-// exportImage writes a file, unless it is there, and returns its path.
-func (e *Exporter) exportImage(ctx context.Context, root *os.Root, address string) (string, error) {
+// exportFile writes the file with an address, unless it is there.
+func (e *Exporter) exportFile(ctx context.Context, root *os.Root, address string, done exported) error {
+	if done.paths[address] != "" || done.problems[address] != "" {
+		return nil
+	}
 	name, content, err := e.Files.Open(ctx, address)
+	if errors.Is(err, ErrNoFile) {
+		done.problems[address] = strings.TrimSuffix(err.Error(), ": "+ErrNoFile.Error())
+		return nil
+	}
 	if err != nil {
-		return "", err
+		return fmt.Errorf("the file %s: %w", address, err)
 	}
 	defer func() { _ = content.Close() }()
 	name = path.Join(filesFolder, name)
+	done.paths[address] = name
 	if _, err := root.Stat(name); err == nil {
-		return name, nil
+		return nil
 	}
 	if err := root.MkdirAll(filesFolder, 0o750); err != nil {
-		return "", err
+		return err
 	}
-	return name, write(root, name, content)
+	if err := write(root, name, content); err != nil {
+		return fmt.Errorf("the file %s: %w", address, err)
+	}
+	return nil
 }
 
 // Post returns an article as a post. Tags are in the order of their names: their ids differ from

@@ -143,8 +143,8 @@ func (c *converter) yamlField(to fields, key, node *yaml.Node, depth int) error 
 }
 
 func parseTOML(matter string, first int) (fields, error) {
-	var document map[string]any
-	if err := toml.Unmarshal([]byte(matter), &document); err != nil {
+	document, err := unmarshalTOML(matter)
+	if err != nil {
 		line := first
 		var at *toml.DecodeError
 		if errors.As(err, &at) {
@@ -160,6 +160,21 @@ func parseTOML(matter string, first int) (fields, error) {
 		v.fields[name] = one
 	}
 	return v.fields, err
+}
+
+// leapSecond matches a time with a leap second, which TOML has, and its package hasn't.
+var leapSecond = regexp.MustCompile(`(=\s*\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:)60`)
+
+// unmarshalTOML decodes TOML. As in ParseTime, a leap second becomes the one before.
+func unmarshalTOML(matter string) (document map[string]any, err error) {
+	if err = toml.Unmarshal([]byte(matter), &document); err == nil {
+		return document, nil
+	}
+	document = nil
+	if toml.Unmarshal([]byte(leapSecond.ReplaceAllString(matter, "${1}59")), &document) == nil {
+		return document, nil
+	}
+	return nil, err
 }
 
 // lineOfKey returns the line of a field in TOML, from 0; 0 if it is not found.

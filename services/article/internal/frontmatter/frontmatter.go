@@ -68,6 +68,7 @@ const byteOrderMark = "\ufeff"
 
 // Parse reads a post. Times without a zone are in zone. Its errors are of type *Error.
 func Parse(file []byte, zone *time.Location) (Post, error) {
+	file = withLineFeeds(file)
 	if err := checkText(file); err != nil {
 		return Post{}, err
 	}
@@ -88,6 +89,17 @@ func Parse(file []byte, zone *time.Location) (Post, error) {
 		return Post{}, err
 	}
 	return post, (&reader{fields: fields, zone: zone}).read(&post)
+}
+
+// withLineFeeds returns a file whose first line ends with a carriage return alone, as those of old
+// Macs, with line feeds instead. Markdown doesn't tell them apart, and front matter has none.
+func withLineFeeds(file []byte) []byte {
+	end := bytes.IndexAny(file, "\r\n")
+	if end < 0 || file[end] == '\n' || bytes.HasPrefix(file[end:], []byte("\r\n")) {
+		return file
+	}
+	file = bytes.ReplaceAll(file, []byte("\r\n"), []byte("\n"))
+	return bytes.ReplaceAll(file, []byte("\r"), []byte("\n"))
 }
 
 // checkText requires UTF-8.

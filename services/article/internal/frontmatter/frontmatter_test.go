@@ -23,15 +23,22 @@ func TestParse(t *testing.T) {
 		text string
 		want frontmatter.Post
 	}{
-		"none":                  {"# Hello\n\ntext\n", frontmatter.Post{Content: "# Hello\n\ntext\n", Bare: true}},
-		"empty file":            {"", frontmatter.Post{Bare: true}},
-		"a byte order mark":     {"\ufeff---\ntitle: a\n---\ntext", frontmatter.Post{Title: "a", Content: "text"}},
-		"empty lines before":    {"\n \n---\ntitle: a\n---\ntext", frontmatter.Post{Title: "a", Content: "text"}},
-		"empty":                 {"---\n---\ntext", frontmatter.Post{Content: "text"}},
-		"only a comment":        {"---\n# nothing\n---\ntext", frontmatter.Post{Content: "text"}},
-		"no content":            {"---\ntitle: a\n---", frontmatter.Post{Title: "a"}},
-		"one empty line":        {"---\ntitle: a\n---\n\n\ntext", frontmatter.Post{Title: "a", Content: "\ntext"}},
-		"CRLF":                  {"---\r\ntitle: a\r\ntags: [b]\r\n---\r\n\r\ntext\r\n", frontmatter.Post{Title: "a", Tags: []string{"b"}, Content: "text\r\n"}},
+		"none":               {"# Hello\n\ntext\n", frontmatter.Post{Content: "# Hello\n\ntext\n", Bare: true}},
+		"empty file":         {"", frontmatter.Post{Bare: true}},
+		"a byte order mark":  {"\ufeff---\ntitle: a\n---\ntext", frontmatter.Post{Title: "a", Content: "text"}},
+		"empty lines before": {"\n \n---\ntitle: a\n---\ntext", frontmatter.Post{Title: "a", Content: "text"}},
+		"empty":              {"---\n---\ntext", frontmatter.Post{Content: "text"}},
+		"only a comment":     {"---\n# nothing\n---\ntext", frontmatter.Post{Content: "text"}},
+		"no content":         {"---\ntitle: a\n---", frontmatter.Post{Title: "a"}},
+		"one empty line":     {"---\ntitle: a\n---\n\n\ntext", frontmatter.Post{Title: "a", Content: "\ntext"}},
+		"CRLF":               {"---\r\ntitle: a\r\ntags: [b]\r\n---\r\n\r\ntext\r\n", frontmatter.Post{Title: "a", Tags: []string{"b"}, Content: "text\r\n"}},
+		"CR":                 {"\ufeff---\rtitle: a\rtags: [b]\r---\r\rtext\rmore\r", frontmatter.Post{Title: "a", Tags: []string{"b"}, Content: "text\nmore\n"}},
+		"CR and others":      {"---\rtitle: a\r\n---\ntext\r\nmore\r", frontmatter.Post{Title: "a", Content: "text\nmore\n"}},
+		"CR without":         {"text\rmore", frontmatter.Post{Content: "text\nmore", Bare: true}},
+		"CR in the text":     {"---\ntitle: a\n---\ntext\rmore", frontmatter.Post{Title: "a", Content: "text\rmore"}},
+		"a leap second":      {"+++\ntitle = \"= 2016-12-31T23:59:60Z\"\n+++\n", frontmatter.Post{Title: "= 2016-12-31T23:59:60Z"}},
+		"leap seconds": {"+++\ndate = 2016-12-31T23:59:60Z\nlastmod= 2016-12-31 23:59:60.5\n+++\n", frontmatter.Post{
+			Date: time.Date(2016, 12, 31, 23, 59, 59, 0, time.UTC), Updated: time.Date(2016, 12, 31, 23, 59, 59, 5e8, time.UTC)}},
 		"blanks behind ---":     {"--- \ntitle: a\n--- \t\ntext", frontmatter.Post{Title: "a", Content: "text"}},
 		"ends with ...":         {"---\ntitle: a\n...\ntext", frontmatter.Post{Title: "a", Content: "text"}},
 		"longer lines":          {"-----\ntitle: a\n-----\ntext", frontmatter.Post{Title: "a", Content: "text"}},
@@ -222,6 +229,19 @@ text`, frontmatter.Post{
 		Title: `No: "1"`, Slug: "no-1", Date: at, Updated: at, Draft: true, Description: "a\nb",
 		Cover: "https://example.org/a.png", Tags: []string{"a", "1"}, Content: "text",
 	}.Markdown())
+}
+
+// A line with many references takes linear time. In quadratic time, it would take minutes.
+func TestManyReferences(t *testing.T) {
+	const size = 1 << 18
+	began := time.Now()
+	for _, one := range []string{"![](a)", "[](a)", "](a \"](b)", "<img ](b)", "<img src='a'>", "<img src=\"a ", " href='a", "{% asset_img a.b", "[a]: b", "![", "{{< figure src="} {
+		n := 0
+		text := strings.Repeat(one, size/len(one))
+		require.Equal(t, text, frontmatter.ReplaceReferences(text, func(one frontmatter.Reference) string { n++; return one.Path }))
+		require.LessOrEqual(t, n, size/len(one))
+		require.Less(t, time.Since(began), time.Minute)
+	}
 }
 
 func FuzzParse(f *testing.F) {

@@ -128,36 +128,69 @@ type tag struct {
 	problem string // why it is left out
 }
 
-// resolveTags sets the tags of a draft, and creates those that are missing.
-func (r *run) resolveTags(ctx context.Context, file *article.Import, parsed frontmatter.Post, result *Result) error {
+// missingTag is a tag that doesn't exist, and can be created.
+type missingTag struct {
+	name   string
+	hidden bool
+}
+
+// findTags sets the tags of a draft that exist, without duplicates, and returns those that are missing.
+func (r *run) findTags(ctx context.Context, file *article.Import, parsed frontmatter.Post, result *Result) (missing []missingTag, err error) {
 	ids := []uint64{}
 	for _, name := range parsed.Tags {
-		hidden := slices.Contains(parsed.HiddenTags, name)
-		found, err := r.tag(ctx, norm.NFC.String(name), hidden)
+		one := missingTag{norm.NFC.String(name), slices.Contains(parsed.HiddenTags, name)}
+		found, err := r.tag(one.name, func() (id uint64, err error) {
+			if id, err = r.Tags.Find(ctx, one.name); err == nil && id == 0 {
+				err = r.Tags.Check(one.name)
+			}
+			return id, err
+		})
+		switch {
+		case err != nil:
+			return nil, err
+		case found.problem != "":
+			result.leaveOut(one, found)
+		case found.id == 0 && slices.ContainsFunc(missing, func(other missingTag) bool { return other.name == one.name }):
+		case found.id == 0:
+			missing = append(missing, one)
+		case !slices.Contains(ids, found.id):
+			ids = append(ids, found.id)
+		}
+	}
+	slices.Sort(ids)
+	file.Draft.TagIDs = &ids
+	return missing, nil
+}
+
+// createTags creates missing tags, and adds them to a draft.
+func (r *run) createTags(ctx context.Context, file *article.Import, missing []missingTag, result *Result) error {
+	ids := slices.Clone(*file.Draft.TagIDs)
+	for _, one := range missing {
+		found, err := r.tag(one.name, func() (uint64, error) { return r.Tags.Create(ctx, one.name, one.hidden) })
 		switch {
 		case err != nil:
 			return err
 		case found.problem != "":
-			result.LeftOut = append(result.LeftOut, fmt.Sprintf("tag %q: %s", name, found.problem))
-		case found.id == 0: // in a dry run
-			result.Notes = append(result.Notes, fmt.Sprintf("the tag %q would be created", name))
-		default:
+			result.leaveOut(one, found)
+		case !slices.Contains(ids, found.id):
 			ids = append(ids, found.id)
 		}
 	}
+	slices.Sort(ids)
 	file.Draft.TagIDs = &ids
 	return nil
 }
 
-// tag returns the tag with a name. In a dry run, one that doesn't exist has no id.
-func (r *run) tag(ctx context.Context, name string, hidden bool) (found tag, err error) {
-	if known, ok := r.tags[name]; ok {
+func (r *Result) leaveOut(one missingTag, found tag) {
+	r.LeftOut = append(r.LeftOut, fmt.Sprintf("tag %q: %s", one.name, found.problem))
+}
+
+// tag returns the tag with a name, from find unless it is known. It has no id if it doesn't exist yet.
+func (r *run) tag(name string, find func() (uint64, error)) (found tag, err error) {
+	if known := r.tags[name]; known != (tag{}) {
 		return known, nil
 	}
-	found.id, err = r.Tags.Find(ctx, name)
-	if err == nil && found.id == 0 && !r.DryRun {
-		found.id, err = r.Tags.Create(ctx, name, hidden)
-	}
+	found.id, err = find()
 	if errors.Is(err, ErrNoTag) {
 		found.problem, err = strings.TrimSuffix(err.Error(), ": "+ErrNoTag.Error()), nil
 	}
@@ -167,12 +200,15 @@ func (r *run) tag(ctx context.Context, name string, hidden bool) (found tag, err
 	return found, err
 }
 
-// digest returns a text that identifies what is imported.
-func digest(file article.Import, cover string, images []image) string {
+// digest returns a text that identifies what is imported. With missing tags, it is another one than
+// any that was imported.
+func digest(file article.Import, cover string, assets []asset, missing []missingTag) string {
 	d := file.Draft
-	encoded, _ := json.Marshal([]any{ // texts and numbers always have a JSON form
-		d.Title, d.Slug, d.Desc, d.CoverImageURL, d.Content, d.State, d.PublishedAt, d.TagIDs, file.CreatedAt, file.UpdatedAt, cover, images,
-	})
+	all := []any{d.Title, d.Slug, d.Desc, d.CoverImageURL, d.Content, d.State, d.PublishedAt, d.TagIDs, file.CreatedAt, file.UpdatedAt, cover, assets}
+	if len(missing) > 0 {
+		all = append(all, len(missing))
+	}
+	encoded, _ := json.Marshal(all) // texts and numbers always have a JSON form
 	sum := sha256.Sum256(encoded)
 	return hex.EncodeToString(sum[:])
 }

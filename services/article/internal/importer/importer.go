@@ -28,15 +28,17 @@ type Articles interface {
 	SourcesOf(ctx context.Context, digest string) ([]article.Source, error)
 }
 
-// ErrNoTag is wrapped by the error of Tags.Create if a tag can't have its name, or if tags can't be
-// created at all. The import goes on without the tag.
+// ErrNoTag is wrapped by the error of Tags.Check and Create if a tag can't have its name, or if tags
+// can't be created at all. The import goes on without the tag.
 var ErrNoTag = errors.New("the tag is left out")
 
 // Tags are the tags of the blog.
 type Tags interface {
 	// Find returns the id of the tag with a name, 0 if there is none.
 	Find(ctx context.Context, name string) (uint64, error)
-	// Create creates a tag, which readers don't see if it is hidden, and returns its id.
+	// Check returns the error that Create would return, as far as that is known before.
+	Check(name string) error
+	// Create creates a tag whose name Check accepts, which readers don't see if it is hidden, and returns its id.
 	Create(ctx context.Context, name string, hidden bool) (uint64, error)
 }
 
@@ -50,7 +52,7 @@ type Stored struct {
 	Address string // in contents
 }
 
-// Files stores the images of articles.
+// Files stores the files that articles name.
 type Files interface {
 	// Digest returns a text that identifies the content of a file as it would be stored.
 	Digest(ctx context.Context, name string, content io.Reader) (string, error)
@@ -62,8 +64,10 @@ type Files interface {
 type Importer struct {
 	Articles Articles
 	Tags     Tags
-	// Files is nil if images are not imported.
+	// Files is nil if files are not imported.
 	Files Files
+	// IsAddress reports whether a path is that of the content of a file of a blog.
+	IsAddress func(path string) bool
 	// Normalize returns a draft as it is if a client sends it, or an errcode.InvalidParams error.
 	Normalize func(article.Draft) (article.Draft, error)
 	// MaxContent is the maximum size of a content in bytes.
@@ -167,9 +171,16 @@ func (r *run) posts(only string) (posts []post, err error) {
 			return nil, err
 		}
 	}
+	same := map[string][]string{}
+	for _, file := range files {
+		same[r.source(file)] = append(same[r.source(file)], file)
+	}
 	for _, file := range files {
 		r.files[r.source(file)] = true
 		parsed, err := r.parse(file)
+		if names := same[r.source(file)]; len(names) > 1 {
+			err = fmt.Errorf("the names %+q are the same in Unicode's normalization form C: rename all but one", names)
+		}
 		if err != nil {
 			r.Report(Result{File: file, Outcome: Invalid, Reason: err.Error()})
 			continue
@@ -266,35 +277,61 @@ func (r *run) importFile(ctx context.Context, file string) (Result, error) {
 		return result, nil
 	}
 	found := r.draft(file, parsed, &result)
-	if err := r.resolveTags(ctx, &found, parsed, &result); err != nil {
+	missing, err := r.findTags(ctx, &found, parsed, &result)
+	if err != nil {
 		return result, err
+	}
+	if n := len(*found.Draft.TagIDs) + len(missing); n > article.MaxTags {
+		result.Outcome, result.Reason = Invalid, fmt.Sprintf("tags has %d tags, together with hidden_tags and categories, and may have at most %d: remove some", n, article.MaxTags)
+		return result, nil
 	}
 	found.Draft, err = r.normalized(found.Draft)
 	if err != nil {
 		return result.failed(err)
 	}
-	images, err := r.images(ctx, file, *found.Draft.Content, parsed.Cover, &result)
+	assets, err := r.assets(ctx, file, *found.Draft.Content, parsed.Cover, &result)
 	if err != nil {
 		return result, err
 	}
-	found.Digest = digest(found, parsed.Cover, images)
-	former, err := r.former(ctx, found)
+	before, err := r.before(ctx, &found, digest(found, parsed.Cover, assets, missing))
 	if err != nil {
 		return result, err
-	}
-	before := r.known[found.Source]
-	if former != nil {
-		found.Former, before = former.Name, *former
 	}
 	outcome := before.Outcome(found.Digest, r.Force)
-	if writes := outcome == article.Created || outcome == article.Updated; r.DryRun || former == nil && !writes {
+	writes := outcome == article.Created || outcome == article.Updated
+	if r.DryRun && writes {
+		for _, one := range missing {
+			result.Notes = append(result.Notes, fmt.Sprintf("the tag %q would be created", one.name))
+		}
+	}
+	if r.DryRun || found.Former == "" && !writes {
 		result.Outcome, result.ArticleID = outcome, before.ArticleID
 		return result.explained(), nil
 	}
-	if err := r.storeImages(ctx, &found.Draft, parsed.Cover, images); err != nil {
+	if len(missing) > 0 {
+		if err := r.createTags(ctx, &found, missing, &result); err != nil {
+			return result, err
+		}
+		if _, err := r.before(ctx, &found, digest(found, parsed.Cover, assets, nil)); err != nil {
+			return result, err
+		}
+	}
+	if err := r.storeAssets(ctx, &found.Draft, parsed.Cover, assets); err != nil {
 		return result, err
 	}
 	return r.write(ctx, found, result)
+}
+
+// before sets the digest of a file, and the name that it had before if it was renamed. It returns what
+// was imported from it before.
+func (r *run) before(ctx context.Context, file *article.Import, digest string) (article.Source, error) {
+	file.Digest = digest
+	former, err := r.former(ctx, *file)
+	if former != nil {
+		file.Former = former.Name
+		return *former, err
+	}
+	return r.known[file.Source], err
 }
 
 // normalized returns the draft as if a client had sent it.

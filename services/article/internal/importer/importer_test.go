@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +45,7 @@ type blog struct {
 	store   *store.Store
 	results []importer.Result
 	refused string // name of a tag that can't be created
+	noted   []string
 }
 
 func newBlog(t *testing.T, cfg database.Config) *blog {
@@ -59,6 +61,7 @@ func newBlog(t *testing.T, cfg database.Config) *blog {
 	b.Importer = &importer.Importer{
 		Articles: article.NewImports(b.service, b.store), Tags: b, MaxContent: 1 << 20, Zone: time.UTC, Name: "blog", Actor: "importer",
 		Normalize: func(d article.Draft) (article.Draft, error) { return api.Normalize(binder, d) },
+		IsAddress: func(path string) bool { return address.MatchString(path) },
 		Report:    func(r importer.Result) { b.results = append(b.results, r) },
 	}
 	return b
@@ -72,6 +75,14 @@ func (b *blog) Find(ctx context.Context, name string) (uint64, error) {
 		return 0, nil
 	}
 	return found.ID, err
+}
+
+// Check implements importer.Tags.
+func (b *blog) Check(name string) error {
+	if len(name) > 100 {
+		return fmt.Errorf("too long: %w", importer.ErrNoTag)
+	}
+	return nil
 }
 
 // Create implements importer.Tags.
@@ -179,11 +190,16 @@ func (f files) Store(ctx context.Context, name string, content io.Reader) (impor
 // Address implements exporter.Files.
 func (files) Address(uint64) string { return "" }
 
+var address = regexp.MustCompile(`/files/[0-9a-f]{8}`)
+
+// Addresses implements exporter.Files.
+func (files) Addresses(text string) []string { return address.FindAllString(text, -1) }
+
 // Open implements exporter.Files.
 func (f files) Open(_ context.Context, address string) (string, io.ReadCloser, error) {
 	found, ok := f[address]
 	if !ok {
-		return "", nil, fs.ErrNotExist
+		return "", nil, fmt.Errorf("deleted: %w", exporter.ErrNoFile)
 	}
 	return address[len("/files/"):] + path.Ext(found[0]), io.NopCloser(strings.NewReader(found[1])), nil
 }
@@ -236,7 +252,7 @@ func TestJekyll(t *testing.T) {
 		}, outcomes(results))
 		require.Equal(t, "line 2: the YAML is malformed: mapping values are not allowed in this context; put texts into quotation marks that have a colon or # in them, and indent by blanks",
 			results["_posts/2015-02-01-broken.md"].Reason)
-		require.Equal(t, []string{`tag "spring": refused`, "cover /assets/kettle.png: files are not imported, because Files.URL is not set; put it where readers reach it, and write its address"},
+		require.Equal(t, []string{"cover /assets/kettle.png: files are not imported, because Files.URL is not set; put it where readers reach it, and write its address", `tag "spring": refused`},
 			results["_posts/2014-03-01-first-flush.md"].LeftOut)
 		all := b.articles(t)
 		require.Equal(t, []string{"oolong", "rain: light", "tea"}, names(all["first-flush"].Tags))
@@ -352,7 +368,7 @@ func TestInvalid(t *testing.T) {
 	results := b.run(t, tree)
 	for file, want := range map[string]string{
 		"title.md": "title must be a maximum of 100 characters", "line.md": "title must not contain control characters: U+000A", "desc.md": "desc must be a maximum of 255",
-		"tags.md": "tag_ids must contain at most 20 items", "large.md": "content must be at most 1048576 bytes", "very-large.md": "it has more than 1115136 bytes: split it",
+		"tags.md": "tags has 21 tags, together with hidden_tags and categories, and may have at most 20: remove some", "large.md": "content must be at most 1048576 bytes", "very-large.md": "it has more than 1115136 bytes: split it",
 		"bytes.md": "line 1: the byte 0xFF is not UTF-8", "both.md": "line 3: the field \"title\" is there twice, also in line 2", "cover.md": "cover_image_url must be an http or https URL",
 		"date.md": "line 2: date: \"soon\" is no time", "2014-02-30-x.md": "the date in its name: \"2014-02-30\" is no time: the month has fewer days",
 		"README.md": "no front matter", "org.org": "convert it to Markdown", ".hidden.md": "hidden", ".git": "hidden", "public": "no posts", "a/node_modules": "no posts",
@@ -362,6 +378,52 @@ func TestInvalid(t *testing.T) {
 		delete(results, file)
 	}
 	require.Equal(t, map[string]article.Outcome{"good.md": article.Created}, outcomes(results))
+	require.Len(t, b.articles(t), 1)
+}
+
+// A post that is rejected creates no tags, and a dry run says what an import does.
+func TestTags(t *testing.T) {
+	b := embedded(t)
+	long := strings.Repeat("x", 101)
+	tree := fstest.MapFS{
+		"good.md":  md("---\ntags: [b, a, caf\u00e9, cafe\u0301, " + long + "]\n---\n"),
+		"title.md": md("---\ntitle: " + long + "\ntags: [c]\n---\n"), "many.md": md("---\ntags: d0 d1 d2 d3 d4 d5 d6 d7 d8 d9 d10 d11 d12 d13 d14 d15 d16 d17 d18 d19 d20\n---\n"),
+	}
+	b.DryRun = true
+	predicted := b.run(t, tree)
+	require.Equal(t, []string{`the tag "b" would be created`, `the tag "a" would be created`, "the tag \"caf\u00e9\" would be created"}, predicted["good.md"].Notes)
+	b.DryRun = false
+	for file, done := range b.run(t, tree) {
+		require.Equal(t, []any{done.Outcome, done.Reason, done.LeftOut}, []any{predicted[file].Outcome, predicted[file].Reason, predicted[file].LeftOut}, file)
+	}
+	require.Equal(t, []string{`tag "` + long + `": too long`}, predicted["good.md"].LeftOut)
+	require.Equal(t, []string{"a", "b", "caf\u00e9"}, names(b.articles(t)["good"].Tags))
+	offset, err := b.store.Offset(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 3, offset.Sequence, "tags that were created")
+	require.Equal(t, article.Unchanged, b.run(t, tree)["good.md"].Outcome)
+
+	// Nor does one that was changed in the blog.
+	_, err = b.service.Update(t.Context(), b.articles(t)["good"].ID, article.Draft{Title: new("edited"), Actor: "x"}, nil)
+	require.NoError(t, err)
+	tree["good.md"] = md("---\ntags: [e]\n---\n")
+	require.Equal(t, article.Edited, b.run(t, tree)["good.md"].Outcome)
+	found, err := b.Find(t.Context(), "e")
+	require.NoError(t, err)
+	require.Zero(t, found)
+}
+
+// Names that are the same once they are normalized would be one article.
+func TestSameNames(t *testing.T) {
+	b := embedded(t)
+	for file, r := range b.run(t, fstest.MapFS{"caf\u00e9.md": md("one"), "cafe\u0301.md": md("two"), "cafe.md": md("three")}) {
+		if file == "cafe.md" {
+			require.Equal(t, article.Created, r.Outcome)
+			continue
+		}
+		require.Equal(t, importer.Invalid, r.Outcome)
+		require.Equal(t, `the names ["cafe\u0301.md" "caf\u00e9.md"] are the same in Unicode's normalization form C: rename all but one`, r.Reason)
+	}
 	require.Len(t, b.articles(t), 1)
 }
 
@@ -537,7 +599,7 @@ func TestFilesThereAndBack(t *testing.T) {
 		"a/index.md": md("![one](one.png) ![again](./one.png) ![none](none.png) ![no](no.png) <img alt='x' src=\"two.gif\"> `code`\n~~~\n![code](one.png)\n~~~\n"),
 		"a/one.png":  md("1"), "a/two.gif": md("2"), "a/no.png": md("refused"),
 	})
-	require.Equal(t, []string{"image no.png: no image", "image none.png: there is no such file in the folder"}, results["a/index.md"].LeftOut)
+	require.Equal(t, []string{"image none.png: there is no such file in the folder, or it is hidden", "image no.png: no image"}, results["a/index.md"].LeftOut)
 	first := export(t, b)
 	require.Len(t, first, 3)
 	require.Contains(t, first["a.md"], "![one](files/6b86b273.png) ![again](files/6b86b273.png) ![none](none.png) ![no](no.png) <img alt='x' src=\"files/d4735e3a.gif\"> `code`\n~~~\n![code](one.png)\n~~~\n")
@@ -551,6 +613,39 @@ func TestFilesThereAndBack(t *testing.T) {
 	require.Equal(t, article.Unchanged, other.run(t, tree)["a.md"].Outcome)
 }
 
+// Files that a post links to come back, too, and the links lead to them.
+func TestLinkedFilesThereAndBack(t *testing.T) {
+	b, other := embedded(t), embedded(t)
+	stored := files{}
+	b.Files, other.Files = stored, files{}
+	results := b.run(t, fstest.MapFS{
+		"a.md": md("[prices](files/p.pdf) [page](files/p.pdf#page=2 \"P\") [![shown](i.png?x=1)](files/p.pdf?a=b#c)\n\n[def]: files/q.pdf\n" +
+			"<a class=x href=\"/r.pdf\">r</a> <video poster='i.png' src='v.mp4'></video> {% asset_link p.pdf %}\n" +
+			"[b](b.md) [page](page.html) [nothing](nothing.pdf) [no](no.pdf) [hidden](.env) [up](../x.pdf) [^1] [site](https://example.org/p.pdf) [top](#top)\n\n[^1]: p.pdf\n[gone](/files/00000000) `/files/6b86b273`\n"),
+		"b.md": md("text"), "files/p.pdf": md("p"), "files/q.pdf": md("q"), "static/r.pdf": md("r"), "i.png": md("i"), "v.mp4": md("v"), "p.pdf": md("P"),
+		"page.html": md("page"), "no.pdf": md("refused"), ".env": md("secret"),
+	})
+	require.Equal(t, []string{"link no.pdf: no image"}, results["a.md"].LeftOut)
+	require.Contains(t, results["a.md"].Notes, "the link /files/00000000 is the address of a file of a blog: make sure that it is the right one in this blog")
+	require.ElementsMatch(t, []string{"p.pdf", "q.pdf", "r.pdf", "i.png", "v.mp4", "p.pdf"}, stored.names())
+	first := export(t, b)
+	require.Equal(t, []string{
+		"a.md: the file /files/00000000 is not exported, and its address stays: deleted",
+		"a.md: the file /files/6b86b273 is not exported, and its address stays: its address has a host, or is no link or image in Markdown or HTML",
+	}, b.noted)
+	require.Contains(t, first["a.md"], "[prices](files/148de9c5.pdf) [page](files/148de9c5.pdf#page=2 \"P\") [![shown](files/de7d1b72.png?x=1)](files/148de9c5.pdf?a=b#c)\n\n[def]: files/8e35c2cd.pdf\n"+
+		"<a class=x href=\"files/454349e4.pdf\">r</a> <video poster='files/de7d1b72.png' src='files/4c94485e.mp4'></video> {% asset_link files/5c62e091.pdf %}\n"+
+		"[b](b.md) [page](page.html) [nothing](nothing.pdf) [no](no.pdf) [hidden](.env) [up](../x.pdf) [^1] [site](https://example.org/p.pdf) [top](#top)\n\n[^1]: p.pdf\n")
+	require.Len(t, first, 2+6)
+	tree := fstest.MapFS{}
+	for name, text := range first {
+		tree[name] = md(text)
+	}
+	require.Empty(t, other.run(t, tree)["a.md"].LeftOut)
+	require.Equal(t, first, export(t, other))
+	require.Equal(t, article.Unchanged, other.run(t, tree)["a.md"].Outcome)
+}
+
 // export returns the files of an export.
 func export(t *testing.T, b *blog) map[string]string {
 	t.Helper()
@@ -559,6 +654,8 @@ func export(t *testing.T, b *blog) map[string]string {
 	if stored, ok := b.Files.(files); ok {
 		e.Files = stored
 	}
+	b.noted = nil
+	e.Note = func(file, text string) { b.noted = append(b.noted, file+": "+text) }
 	n, err := e.Run(t.Context(), folder)
 	require.NoError(t, err)
 	found, articles := map[string]string{}, 0

@@ -8,8 +8,17 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 )
 
+// Counted returns the configuration of a new database for RoundTrips: on a server of its own,
+// with a single connection, because a second one would be set up by further statements.
+func Counted(t testing.TB) database.Config {
+	t.Helper()
+	cfg := NewMySQL(t).Config(t)
+	cfg.MaxOpenConns, cfg.MaxIdleConns = 1, 1
+	return cfg
+}
+
 // RoundTrips runs work and returns the number of statements that the server got meanwhile.
-// db must be on a server of NewMySQL that nothing else uses.
+// db must be a database of Counted.
 func RoundTrips(t testing.TB, db *database.DB, work func()) int64 {
 	t.Helper()
 	before := questions(t, db)

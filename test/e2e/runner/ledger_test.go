@@ -162,7 +162,7 @@ func TestLedger(t *testing.T) {
 
 // Articles and tags that were loaded before are read and counted, and are in no ledger.
 func TestLoadedBefore(t *testing.T) {
-	l := &ledgers{before: loaded{corpus.Tags, 3000}}
+	l := &ledgers{before: loaded{corpus.Tags, 1200}}
 	l.run(t, false)
 	exact := l.compare(t, l.tags, l.articles)
 	require.True(t, exact.Exact(), exact.Examples)

@@ -24,7 +24,7 @@ func TestEveryFieldIsStored(t *testing.T) {
 	}
 	each(t, func(t *testing.T, s *service) {
 		for range 4 { // with the ids 1 to 4
-			s.upload(t, one("a.txt", "a"))
+			s.upload(t, one("a.png", png(1, 1)))
 		}
 		created := s.create(t, apitest.EveryField[api.CreateRequest](t, values(1)))
 		s.requireFields(t, created.ID, values(1))

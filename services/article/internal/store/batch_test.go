@@ -149,7 +149,7 @@ func TestBatchesAndTagDeletions(t *testing.T) {
 
 // A batch sends two statements for each article, and a few for all of them.
 func TestRoundTripsOfBatches(t *testing.T) {
-	s := open(t, dbtest.NewMySQL(t).Config(t))
+	s := open(t, dbtest.Counted(t))
 	s.replace(t, snapshot(1, 1, 2, 3, 4))
 	trips := func(key string, all []article.Draft) int64 {
 		return dbtest.RoundTrips(t, s.db, func() { require.NoError(t, third(s.CreateAll(t.Context(), all, withKey(key)))) })

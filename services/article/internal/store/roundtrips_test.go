@@ -13,7 +13,7 @@ import (
 // A write sends no more statements than it needs, each in one round trip: its rows, the
 // counters, the change in the outbox, and BEGIN and COMMIT.
 func TestRoundTripsOfWrites(t *testing.T) {
-	s := open(t, dbtest.NewMySQL(t).Config(t))
+	s := open(t, dbtest.Counted(t))
 	s.replace(t, snapshot(1, 1, 2, 3, 4))
 	tagged, plain := s.create(t, "tagged", 1, 2, 3).ID, s.create(t, "plain").ID
 	s.create(t, "taken")

@@ -82,10 +82,10 @@ func TestTagListsReadABoundedNumberOfRows(t *testing.T) {
 			{}, {Ascending: true}, {Offset: 1000}, {After: &article.TagCount{Tag: article.Tag{ID: 5}, Count: 3}},
 		} {
 			page.Limit = 10
-			most := 2300 + page.Offset
+			most := 2300
 			total := int64(1000)
 			if !page.ByName {
-				most, total = 46_000, 5000
+				most, total = 45_100, 5000
 			}
 			var found *article.TagList
 			read := rowsRead(t, s.db, func() {
@@ -95,7 +95,7 @@ func TestTagListsReadABoundedNumberOfRows(t *testing.T) {
 			})
 			require.Len(t, found.Tags, 10)
 			require.Equal(t, article.Total{Rows: total, AtLeast: true}, found.Total)
-			require.LessOrEqual(t, read, most, "%+v", page)
+			require.LessOrEqual(t, read, most+page.Offset, "%+v", page)
 			t.Logf("%+v: %d rows", page, read)
 		}
 	}

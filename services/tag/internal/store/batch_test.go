@@ -66,7 +66,7 @@ func TestOverlappingBatches(t *testing.T) {
 
 // A batch sends one statement for each tag, and a few for all of them.
 func TestRoundTripsOfBatches(t *testing.T) {
-	db, s := open(t, dbtest.NewMySQL(t).Config(t))
+	db, s := open(t, dbtest.Counted(t))
 	var all []tag.Draft
 	for n := range 50 {
 		all = append(all, draft(fmt.Sprint(n), tag.Enabled))

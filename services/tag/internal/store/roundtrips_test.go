@@ -13,7 +13,7 @@ import (
 // A write sends no more statements than it needs, each in one round trip: its row, the feed
 // with the counters, and BEGIN and COMMIT.
 func TestRoundTripsOfWrites(t *testing.T) {
-	db, s := open(t, dbtest.NewMySQL(t).Config(t))
+	db, s := open(t, dbtest.Counted(t))
 	one := create(t, s, "one").ID
 	post := func(name string, key idempotency.Key) error {
 		_, _, err := s.Create(t.Context(), draft(name, tag.Enabled), key)

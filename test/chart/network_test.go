@@ -295,7 +295,7 @@ func TestIngress(t *testing.T) {
 	require.Equal(t, []networkingv1.IngressTLS{{SecretName: "s", Hosts: []string{"a.example"}}}, ingress.Spec.TLS)
 	require.Len(t, ingress.Spec.Rules, 2)
 	require.Equal(t, ingressRoutes(t, ingress, "a.example"), ingressRoutes(t, ingress, "b.example"))
-	require.Len(t, ingressRoutes(t, ingress, "b.example"), 5)
+	require.Len(t, ingressRoutes(t, ingress, "b.example"), 6)
 }
 
 func TestGateway(t *testing.T) {

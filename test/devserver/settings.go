@@ -41,7 +41,10 @@ func fileSettings(data *claim.Data) ([]string, error) {
 		return nil, err
 	}
 	address := url.URL{Scheme: "file", Path: dir}
-	return []string{"ACHILLES_FILES_URL=" + address.String(), "ACHILLES_FILES_TIMEOUT=" + transferTimeout.String()}, nil
+	return []string{
+		"ACHILLES_FILES_URL=" + address.String(), "ACHILLES_FILES_TIMEOUT=" + transferTimeout.String(),
+		"ACHILLES_SERVER_SHUTDOWNTIMEOUT=" + gatewayShutdown.String(),
+	}, nil
 }
 
 // defaultSettings are those that make run sets unless the environment does: rate

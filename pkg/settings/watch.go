@@ -11,16 +11,13 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// readDelay is the time from a change until the file is read, and from then until it is read again. Editors and ConfigMaps change a
-// file in several steps.
+// readDelay is the time from a change until the file is read. Editors and ConfigMaps change a file in several steps.
 const readDelay = 200 * time.Millisecond
 
-// Watch blocks and calls changed with the content of the file whenever it has changed. It returns nil when ctx ends, and an error if
+// Watch blocks and calls changed whenever the content of the file has changed. It returns nil when ctx ends, and an error if
 // the file's directory cannot be watched. Watch notices that a file, or a symbolic link to it as in a mounted
-// ConfigMap, is replaced. A content counts when it is read twice in a row, so that a file that is being written is not read half.
-// Watch ignores a missing file and an unchanged content. known is the content that the caller has; nil for that at the beginning of the
-// watch. If file is empty, Watch only waits for ctx.
-func Watch(ctx context.Context, file string, known []byte, changed func(content []byte)) error {
+// ConfigMap, is replaced. It ignores a missing file and an unchanged content. If file is empty, Watch only waits for ctx.
+func Watch(ctx context.Context, file string, changed func()) error {
 	if file == "" {
 		<-ctx.Done()
 		return nil
@@ -30,15 +27,13 @@ func Watch(ctx context.Context, file string, known []byte, changed func(content 
 		return fmt.Errorf("watching the configuration file %s: %w; raise fs.inotify.max_user_instances", file, err)
 	}
 	defer func() { _ = watcher.Close() }()
+	w := watch{file: file, watcher: watcher}
 	// The directory, because the file may be replaced by another one.
 	if err := watcher.Add(filepath.Dir(file)); err != nil {
 		return fmt.Errorf("watching the configuration file %s: %w; check that its directory exists", file, err)
 	}
-	w := watch{file: file, watcher: watcher, known: known}
 	w.followLink()
-	if known == nil {
-		w.known, _ = os.ReadFile(file) // #nosec G304 -- the user names the file
-	}
+	w.differs()
 	w.run(ctx, changed)
 	return nil
 }
@@ -46,14 +41,14 @@ func Watch(ctx context.Context, file string, known []byte, changed func(content 
 type watch struct {
 	file    string
 	watcher *fsnotify.Watcher
-	known   []byte // the content of the last call of changed
-	read    []byte // another content, which was read once
+	content []byte
 }
 
-func (w *watch) run(ctx context.Context, changed func(content []byte)) {
-	timer := time.NewTimer(readDelay) // it may have changed before the watch began
+func (w *watch) run(ctx context.Context, changed func()) {
+	timer := time.NewTimer(readDelay)
+	timer.Stop()
 	defer timer.Stop()
-	waiting := true
+	waiting := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -62,9 +57,10 @@ func (w *watch) run(ctx context.Context, changed func(content []byte)) {
 		case err := <-w.watcher.Errors:
 			_ = err // events may have been lost
 		case <-timer.C:
+			waiting = false
 			w.followLink()
-			if waiting = w.look(changed); waiting {
-				timer.Reset(readDelay)
+			if w.differs() {
+				changed()
 			}
 			continue
 		}
@@ -82,20 +78,12 @@ func (w *watch) followLink() {
 	}
 }
 
-// look reads the file, and calls changed with a new content if that was there the last time, too. It reports whether to look again. It
-// ignores errors: the file may be being replaced.
-func (w *watch) look(changed func(content []byte)) (again bool) {
+// differs reads the file and reports whether its content has changed. It ignores errors: the file may be being replaced.
+func (w *watch) differs() bool {
 	content, err := os.ReadFile(w.file)
-	before := w.read
-	w.read = nil
-	switch {
-	case err != nil || bytes.Equal(content, w.known):
+	if err != nil || bytes.Equal(content, w.content) {
 		return false
-	case before == nil || !bytes.Equal(content, before):
-		w.read = content
-		return true
 	}
-	w.known = content
-	changed(content)
-	return false
+	w.content = content
+	return true
 }

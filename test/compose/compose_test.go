@@ -19,11 +19,7 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-// Profiles.
-const (
-	observability = "observability"
-	backup        = "backup"
-)
+const observability = "observability"
 
 func TestProfiles(t *testing.T) {
 	without := []string{"mariadb", "proxy", "redis"}
@@ -32,11 +28,10 @@ func TestProfiles(t *testing.T) {
 	}
 	require.ElementsMatch(t, without, load(t).ServiceNames())
 	require.ElementsMatch(t, append(without, "prometheus", "grafana", "jaeger"), load(t, observability).ServiceNames())
-	require.ElementsMatch(t, append(without, "files"), load(t, backup).ServiceNames())
 }
 
 func TestEveryContainerIsHardened(t *testing.T) {
-	for name, s := range load(t, observability, backup).Services {
+	for name, s := range load(t, observability).Services {
 		require.True(t, s.ReadOnly, "%s can write to its own image", name)
 		require.Equal(t, []string{"ALL"}, s.CapDrop, name)
 		require.Empty(t, s.CapAdd, name)

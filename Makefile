@@ -12,7 +12,8 @@ DIST     := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 # What the tests can do without, as program:Debian-package. With
 # ACHILLES_TEST_REQUIRE=all, as in CI, nothing may be missing.
-TEST_PROGRAMS := mariadbd:mariadb-server redis-server:redis-server chromium:chromium promtool:prometheus haproxy:haproxy
+TEST_PROGRAMS := mariadbd:mariadb-server redis-server:redis-server chromium:chromium promtool:prometheus haproxy:haproxy \
+	systemd-analyze:systemd supervisord:supervisor logrotate:logrotate
 
 GOLANGCI_VERSION := v2.15.0
 LINT             := bin/golangci-lint-$(GOLANGCI_VERSION)
@@ -261,6 +262,18 @@ fuzz: go ## Run every fuzz target for FUZZTIME (FUZZTIME=10s)
 	while read -r package target; do \
 		echo "$$package $$target"; \
 		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) $$package </dev/null || exit 1; done
+
+# Of Docker Compose, or with BACKUP_OPTIONS=FILE of other servers; docs/backup.md.
+TO   ?= backups/$(shell date -u +%Y-%m-%dT%H%M%SZ)
+FROM ?=
+
+.PHONY: backup
+backup: ## Back up the databases and files into TO (TO=backups/TIME), while the services go on
+	@sh deploy/backup/backup.sh '$(TO)'
+
+.PHONY: restore
+restore: ## Restore the backup FROM=backups/TIME; REPLACE=yes deletes what the databases have
+	@sh deploy/backup/restore.sh '$(FROM)'
 
 # Some sizes for a look at growth: make bench SIZES=1000,10000,100000,1000000.
 # BENCH_FLAGS are those of test/bench/bench_test.go.

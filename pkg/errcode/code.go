@@ -37,6 +37,7 @@ const (
 	UnauthorizedInternal Code = 10000019
 	KeyReused            Code = 10000020
 	RequestInProgress    Code = 10000021
+	ReadOnly             Code = 10000022
 )
 
 // Codes of the tag module.
@@ -112,6 +113,7 @@ var definitions = map[Code]definition{
 	UnauthorizedInternal: {http.StatusUnauthorized, Text{"服务令牌错误", "missing or invalid service token", "服務權杖錯誤"}},
 	KeyReused:            {http.StatusUnprocessableEntity, Text{"该 Idempotency-Key 已用于另一个请求", "this Idempotency-Key was used for another request", "此 Idempotency-Key 已用於另一個請求"}},
 	RequestInProgress:    {http.StatusConflict, Text{"相同 Idempotency-Key 的请求仍在处理中, 请稍后重试", "a request with this Idempotency-Key is still in progress, try again later", "相同 Idempotency-Key 的請求仍在處理中, 請稍後再試"}},
+	ReadOnly:             {http.StatusServiceUnavailable, Text{"服务暂时只读, 请稍后重试", "read-only at the moment, try again later", "服務暫時唯讀, 請稍後再試"}},
 
 	ListTagsFailed:  {http.StatusInternalServerError, Text{"获取标签列表失败", "listing tags failed", "取得標籤列表失敗"}},
 	CreateTagFailed: {http.StatusInternalServerError, Text{"创建标签失败", "creating the tag failed", "建立標籤失敗"}},

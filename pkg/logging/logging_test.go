@@ -154,6 +154,111 @@ func TestRotation(t *testing.T) {
 	require.LessOrEqual(t, info.Size(), int64(1<<20))
 }
 
+// Another program renames the file, and the lines after Reopen are in a new one.
+func TestReopen(t *testing.T) {
+	cfg := Default()
+	cfg.LogSavePath, cfg.MaxSize = t.TempDir(), 0
+	log, err := New(cfg, true, &bytes.Buffer{})
+	require.NoError(t, err)
+	path := filepath.Join(cfg.LogSavePath, cfg.LogFileName)
+	messages := func(path string) (all []any) {
+		require.NoError(t, log.Sync())
+		content, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, entry := range entries(t, string(content)) {
+			all = append(all, entry["msg"])
+		}
+		return all
+	}
+	log.Info("one")
+	require.Equal(t, []any{"one"}, messages(path))
+	require.NoError(t, os.Rename(path, path+".1"))
+	log.Info("two")
+	require.Equal(t, []any{"one", "two"}, messages(path+".1"), "the same file under another name")
+	reopened, err := log.Reopen()
+	require.NoError(t, err)
+	require.True(t, reopened)
+	log.Info("three")
+	require.Equal(t, []any{"three"}, messages(path))
+	require.Equal(t, []any{"one", "two"}, messages(path+".1"))
+	require.NoError(t, log.Close())
+
+	log, err = New(Default(), true, &bytes.Buffer{})
+	require.NoError(t, err)
+	reopened, err = log.Reopen()
+	require.NoError(t, err)
+	require.False(t, reopened, "there is no file")
+}
+
+// Another process, such as migrate, writes to the file that a rotation has made.
+func TestFileOfTwoProcesses(t *testing.T) {
+	cfg := Default()
+	cfg.LogSavePath, cfg.MaxSize, cfg.MaxBackups = t.TempDir(), 1, 0
+	start := func() *Logger {
+		log, err := New(cfg, true, &bytes.Buffer{})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, log.Close()) })
+		return log
+	}
+	written := 0
+	write := func(log *Logger, size int) {
+		log.Info(strings.Repeat("x", size), zap.Int("n", written))
+		written++
+		require.NoError(t, log.Sync())
+	}
+	files := func() (paths []string) {
+		paths, err := filepath.Glob(filepath.Join(cfg.LogSavePath, "*"))
+		require.NoError(t, err)
+		return paths
+	}
+	one, other := start(), start()
+	write(one, megabyte/2)
+	write(one, megabyte*3/4)
+	require.Len(t, files(), 2)
+	for range 10 {
+		write(other, 100)
+		write(one, 100)
+	}
+	// While the file is shared, it grows. Then it is rotated.
+	require.NoError(t, one.ShareFile(true))
+	require.NoError(t, other.ShareFile(true))
+	for range 3 {
+		write(one, megabyte/2)
+		write(other, megabyte/2)
+	}
+	require.Len(t, files(), 2)
+	require.NoError(t, one.ShareFile(false))
+	write(one, 100)
+	require.Len(t, files(), 3)
+
+	seen := map[any]bool{}
+	for _, path := range files() {
+		content, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, entry := range entries(t, string(content)) {
+			seen[entry["n"]] = true
+		}
+	}
+	require.Len(t, seen, written)
+}
+
+// MaxSize 0 leaves the rotation to another program.
+func TestNoRotation(t *testing.T) {
+	cfg := Default()
+	cfg.LogSavePath, cfg.MaxSize = t.TempDir(), 0
+	require.NoError(t, settings.Validate(&cfg))
+	path := filepath.Join(cfg.LogSavePath, cfg.LogFileName)
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	require.NoError(t, os.Truncate(path, 200<<20)) // lumberjack's default is 100 MB
+	log, err := New(cfg, true, &bytes.Buffer{})
+	require.NoError(t, err)
+	log.Info("x")
+	require.NoError(t, log.Close())
+	files, err := os.ReadDir(cfg.LogSavePath)
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+}
+
 func TestUnwritableFile(t *testing.T) {
 	const advice = "; set Log.LogSavePath to a directory that this user can write, or leave it empty to log to standard output only"
 	dir := t.TempDir()
@@ -182,9 +287,9 @@ func TestClosedStdout(t *testing.T) {
 func TestValidate(t *testing.T) {
 	cfg := Default()
 	require.NoError(t, settings.Validate(&cfg))
-	cfg = Config{Level: "loud", LogSavePath: "logs", LogFileName: "../x", MaxSize: 0, MaxBackups: -1, MaxAge: -2}
+	cfg = Config{Level: "loud", LogSavePath: "logs", LogFileName: "../x", MaxSize: -1, MaxBackups: -1, MaxAge: -2}
 	require.EqualError(t, settings.Validate(&cfg), strings.Join([]string{
-		"MaxSize: 0 is not allowed; it must be at least 1 megabyte",
+		"MaxSize: -1 is not allowed; it must be a number of megabytes, or 0 if another program rotates the file",
 		"MaxBackups: -1 is not allowed; it must be a number of files, or 0 to keep all",
 		"MaxAge: -2 is not allowed; it must be a number of days, or 0 to keep them for ever",
 		"Level: loud is not allowed; it must be debug, info, warn or error",

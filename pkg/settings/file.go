@@ -16,15 +16,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// readFile reads the settings in the YAML file, if there is one.
-func (l *loading) readFile(file string) {
+// readFile reads the settings in the YAML file, if there is one. Unless content is nil, it is that of the file.
+func (l *loading) readFile(file string, content []byte) {
 	if file == "" {
 		return
 	}
-	root, err := parseFile(file)
-	var content map[string]any
+	root, err := parseFile(file, content)
+	var sections map[string]any
 	if err == nil && root != nil {
-		if err = root.Decode(&content); err != nil {
+		if err = root.Decode(&sections); err != nil {
 			err = fmt.Errorf("configuration file %s: %s", file, withoutValues(strings.TrimPrefix(err.Error(), "yaml: ")))
 		}
 	}
@@ -34,13 +34,15 @@ func (l *loading) readFile(file string) {
 		return
 	}
 	reader := fileReader{loading: l, file: file, root: root, layer: map[string]any{}, seen: map[string]string{}}
-	reader.walk(nil, content)
+	reader.walk(nil, sections)
 	l.merge(reader.layer)
 }
 
 // parseFile returns the root of the document, which is a mapping, or nil if the file is empty.
-func parseFile(file string) (*yaml.Node, error) {
-	content, err := os.ReadFile(file) // #nosec G304 -- the user names the file
+func parseFile(file string, content []byte) (root *yaml.Node, err error) {
+	if content == nil {
+		content, err = os.ReadFile(file) // #nosec G304 -- the user names the file
+	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration file %s: %s; check --config and %s, or leave both out to run on the defaults",
 			file, reason(err), FileVariable)
@@ -58,7 +60,7 @@ func parseFile(file string) (*yaml.Node, error) {
 		return nil, fmt.Errorf("configuration file %s: holds more than one document; put all settings into one, "+
 			"without --- between them", file)
 	}
-	root := document.Content[0]
+	root = document.Content[0]
 	switch {
 	case root.Tag == "!!null":
 		return nil, nil

@@ -11,13 +11,16 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// readDelay is the time from a change until the file is read. Editors and ConfigMaps change a file in several steps.
+// readDelay is the time from a change until the file is read, and from then until it is read again. Editors and ConfigMaps change a
+// file in several steps.
 const readDelay = 200 * time.Millisecond
 
-// Watch blocks and calls changed whenever the content of the file has changed. It returns nil when ctx ends, and an error if
+// Watch blocks and calls changed with the content of the file whenever it has changed. It returns nil when ctx ends, and an error if
 // the file's directory cannot be watched. Watch notices that a file, or a symbolic link to it as in a mounted
-// ConfigMap, is replaced. It ignores a missing file and an unchanged content. If file is empty, Watch only waits for ctx.
-func Watch(ctx context.Context, file string, changed func()) error {
+// ConfigMap, is replaced. A content counts when it is read twice in a row, so that a file that is being written is not read half.
+// Watch ignores a missing file and an unchanged content. known is the content that the caller has; nil for that at the beginning of the
+// watch. If file is empty, Watch only waits for ctx.
+func Watch(ctx context.Context, file string, known []byte, changed func(content []byte)) error {
 	if file == "" {
 		<-ctx.Done()
 		return nil
@@ -27,13 +30,15 @@ func Watch(ctx context.Context, file string, changed func()) error {
 		return fmt.Errorf("watching the configuration file %s: %w; raise fs.inotify.max_user_instances", file, err)
 	}
 	defer func() { _ = watcher.Close() }()
-	w := watch{file: file, watcher: watcher}
 	// The directory, because the file may be replaced by another one.
 	if err := watcher.Add(filepath.Dir(file)); err != nil {
 		return fmt.Errorf("watching the configuration file %s: %w; check that its directory exists", file, err)
 	}
+	w := watch{file: file, watcher: watcher, known: known}
 	w.followLink()
-	w.differs()
+	if known == nil {
+		w.known, _ = os.ReadFile(file) // #nosec G304 -- the user names the file
+	}
 	w.run(ctx, changed)
 	return nil
 }
@@ -41,14 +46,14 @@ func Watch(ctx context.Context, file string, changed func()) error {
 type watch struct {
 	file    string
 	watcher *fsnotify.Watcher
-	content []byte
+	known   []byte // the content of the last call of changed
+	read    []byte // another content, which was read once
 }
 
-func (w *watch) run(ctx context.Context, changed func()) {
-	timer := time.NewTimer(readDelay)
-	timer.Stop()
+func (w *watch) run(ctx context.Context, changed func(content []byte)) {
+	timer := time.NewTimer(readDelay) // it may have changed before the watch began
 	defer timer.Stop()
-	waiting := false
+	waiting := true
 	for {
 		select {
 		case <-ctx.Done():
@@ -57,10 +62,9 @@ func (w *watch) run(ctx context.Context, changed func()) {
 		case err := <-w.watcher.Errors:
 			_ = err // events may have been lost
 		case <-timer.C:
-			waiting = false
 			w.followLink()
-			if w.differs() {
-				changed()
+			if waiting = w.look(changed); waiting {
+				timer.Reset(readDelay)
 			}
 			continue
 		}
@@ -78,12 +82,20 @@ func (w *watch) followLink() {
 	}
 }
 
-// differs reads the file and reports whether its content has changed. It ignores errors: the file may be being replaced.
-func (w *watch) differs() bool {
+// look reads the file, and calls changed with a new content if that was there the last time, too. It reports whether to look again. It
+// ignores errors: the file may be being replaced.
+func (w *watch) look(changed func(content []byte)) (again bool) {
 	content, err := os.ReadFile(w.file)
-	if err != nil || bytes.Equal(content, w.content) {
+	before := w.read
+	w.read = nil
+	switch {
+	case err != nil || bytes.Equal(content, w.known):
 		return false
+	case before == nil || !bytes.Equal(content, before):
+		w.read = content
+		return true
 	}
-	w.content = content
-	return true
+	w.known = content
+	changed(content)
+	return false
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,13 +21,7 @@ func watching(t *testing.T, file string) <-chan string {
 	require.NoError(t, err)
 	probe := filepath.Join(filepath.Dir(target), "probe")
 	go func() {
-		ended <- Watch(ctx, file, func() {
-			content, err := os.ReadFile(file)
-			if err != nil {
-				content = []byte(err.Error())
-			}
-			seen <- string(content)
-		})
+		ended <- Watch(ctx, file, nil, func(content []byte) { seen <- string(content) })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -53,7 +48,7 @@ func ready(t *testing.T, file, probe string, seen <-chan string) {
 			replace(t, file, probe, string(original))
 			expect(t, seen, string(original))
 			return
-		case <-time.After(2 * readDelay):
+		case <-time.After(3 * readDelay):
 		}
 	}
 	t.Fatal("the watch never began")
@@ -88,7 +83,7 @@ func expectNothing(t *testing.T, seen <-chan string) {
 	select {
 	case got := <-seen:
 		t.Fatalf("a change to %q was reported", got)
-	case <-time.After(3 * readDelay):
+	case <-time.After(4 * readDelay):
 	}
 }
 
@@ -135,6 +130,41 @@ func TestWatchInABusyDirectory(t *testing.T) {
 	defer func() { close(stop); <-stopped }()
 	require.NoError(t, os.WriteFile(file, []byte("two"), 0o600))
 	expect(t, seen, "two")
+}
+
+// A file that is written in parts, as by a shell's redirection, is not read before it is complete.
+func TestWatchAFileThatIsWrittenSlowly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("one"), 0o600))
+	seen := watching(t, file)
+	part := "part of a long file\n"
+	written, err := os.Create(file)
+	require.NoError(t, err)
+	for range 20 {
+		_, err = written.WriteString(part)
+		require.NoError(t, err)
+		time.Sleep(readDelay / 4) // the speed of the writer
+	}
+	require.NoError(t, written.Close())
+	require.Equal(t, strings.Repeat(part, 20), <-seen)
+	expectNothing(t, seen)
+}
+
+// A change between the time when the caller has read the file and the beginning of the watch is noticed.
+func TestWatchKnowsTheContent(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("two"), 0o600))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var seen []string
+	require.NoError(t, Watch(ctx, file, []byte("one"), func(content []byte) {
+		seen = append(seen, string(content))
+		cancel()
+	}))
+	require.Equal(t, []string{"two"}, seen)
 }
 
 // A ConfigMap is mounted as config.yaml -> ..data/config.yaml, ..data -> ..2026_01; an update makes a new directory, swaps
@@ -190,9 +220,10 @@ func TestWatchLinkToAnotherDirectory(t *testing.T) {
 func TestWatchEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	require.NoError(t, Watch(ctx, "", func() { t.Error("changed") }))
-	require.NoError(t, Watch(ctx, filepath.Join(t.TempDir(), "none.yaml"), func() { t.Error("changed") }))
-	err := Watch(ctx, "/nowhere/config.yaml", func() { t.Error("changed") })
+	changed := func([]byte) { t.Error("changed") }
+	require.NoError(t, Watch(ctx, "", nil, changed))
+	require.NoError(t, Watch(ctx, filepath.Join(t.TempDir(), "none.yaml"), nil, changed))
+	err := Watch(ctx, "/nowhere/config.yaml", nil, changed)
 	require.ErrorContains(t, err, "watching the configuration file /nowhere/config.yaml: no such file or directory; check that its directory exists")
 }
 

@@ -19,7 +19,11 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-const observability = "observability"
+// Profiles.
+const (
+	observability = "observability"
+	backup        = "backup"
+)
 
 func TestProfiles(t *testing.T) {
 	without := []string{"mariadb", "proxy", "redis"}
@@ -28,10 +32,11 @@ func TestProfiles(t *testing.T) {
 	}
 	require.ElementsMatch(t, without, load(t).ServiceNames())
 	require.ElementsMatch(t, append(without, "prometheus", "grafana", "jaeger"), load(t, observability).ServiceNames())
+	require.ElementsMatch(t, append(without, "files"), load(t, backup).ServiceNames())
 }
 
 func TestEveryContainerIsHardened(t *testing.T) {
-	for name, s := range load(t, observability).Services {
+	for name, s := range load(t, observability, backup).Services {
 		require.True(t, s.ReadOnly, "%s can write to its own image", name)
 		require.Equal(t, []string{"ALL"}, s.CapDrop, name)
 		require.Empty(t, s.CapAdd, name)

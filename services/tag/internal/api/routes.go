@@ -36,7 +36,7 @@ type Tags interface {
 type API struct {
 	Tags   Tags
 	Binder *requests.Binder
-	Paging requests.Paging
+	Paging settings.Value[requests.Paging]
 	// Memory bounds the memory of responses.
 	Memory *responses.Memory
 	// Access is the middleware of every route of the API; see service.Service.

@@ -12,6 +12,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/memory"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/services/tag/internal/api"
 	"github.com/achilles-blog/achilles/services/tag/internal/store"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
@@ -31,6 +32,10 @@ func Command() command.Service[Config] {
 		Recount: func(ctx context.Context, run command.Run[Config]) error {
 			return service.Recount(ctx, shared(run.Config), migrations.All(), run.Stdout, recount)
 		},
+		Epoch: func(ctx context.Context, run command.Run[Config], options command.EpochOptions) error {
+			restored := service.Restored{Feed: store.Feed, IDs: []string{"tag"}, Revisions: []string{"tag"}}
+			return service.Epoch(ctx, shared(run.Config), migrations.All(), run.Stdout, restored, options)
+		},
 	}
 }
 
@@ -38,7 +43,8 @@ func serve(ctx context.Context, run command.Run[Config]) error {
 	return service.Run(ctx, run, shared, migrations.All(), register)
 }
 
-func register(base *service.Service, config Config) error {
+func register(base *service.Service, live *settings.Live[Config]) error {
+	config := live.Now()
 	binder, err := requests.NewBinder()
 	if err != nil {
 		return err
@@ -46,7 +52,7 @@ func register(base *service.Service, config Config) error {
 	bodies := memory.New(memory.Config{Use: "request_bodies", Total: api.MaxBatchMemory})
 	base.Metrics.Registry().MustRegister(bodies)
 	(&api.API{
-		Tags: newTags(base, config), Binder: binder, Paging: config.App.paging(), Memory: base.Responses,
+		Tags: newTags(base, config), Binder: binder, Paging: settings.Map(live, Config.paging), Memory: base.Responses,
 		Access: base.Access(), FeedToken: config.Feed.Token, LimitGuesses: base.Limits.Auth(), LimitSearch: base.Limits.Search(), LimitBatch: base.Limits.Batch(),
 		Bodies: requests.NewBodies(bodies, api.MaxBatchBytes, base.Limits.Client),
 	}).Register(base.Engine)

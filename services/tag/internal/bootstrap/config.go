@@ -27,11 +27,13 @@ func (c Config) Validate() error {
 
 func shared(c Config) service.Config { return c.Config }
 
+func (c Config) paging() requests.Paging { return c.App.paging() }
+
 // APIConfig is the section App.
 type APIConfig struct {
-	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"page size if the request has none"`
-	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"maximum page size"`
-	MaxOffset       int `mapstructure:"MaxOffset" usage:"number of rows before a page, at most: a database reads them for each page"`
+	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"page size if the request has none" live:"true"`
+	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"maximum page size" live:"true"`
+	MaxOffset       int `mapstructure:"MaxOffset" usage:"number of rows before a page, at most: a database reads them for each page" live:"true"`
 }
 
 // Validate reports page sizes that cannot work together.

@@ -17,8 +17,9 @@ func Counted(t testing.TB) database.Config {
 	return cfg
 }
 
-// RoundTrips runs work and returns the number of statements that the server got meanwhile.
-// db must be a database of Counted.
+// RoundTrips runs work and returns the number of statements that the server got meanwhile from
+// the connection of db, which must be a database of Counted. Those of others don't count, such
+// as the end of a connection that has created the database.
 func RoundTrips(t testing.TB, db *database.DB, work func()) int64 {
 	t.Helper()
 	before := questions(t, db)
@@ -26,10 +27,11 @@ func RoundTrips(t testing.TB, db *database.DB, work func()) int64 {
 	return questions(t, db) - before - 1
 }
 
-// questions returns the number of statements that the server has got, this one included.
+// questions returns the number of statements that the server has got from the connection, this
+// one included.
 func questions(t testing.TB, db *database.DB) (n int64) {
 	t.Helper()
 	var name string
-	require.NoError(t, db.SQL().QueryRowContext(t.Context(), "SHOW GLOBAL STATUS LIKE 'Questions'").Scan(&name, &n))
+	require.NoError(t, db.SQL().QueryRowContext(t.Context(), "SHOW SESSION STATUS LIKE 'Questions'").Scan(&name, &n))
 	return n
 }

@@ -268,7 +268,7 @@ func (db *DB) LongSnapshot(ctx context.Context, limit time.Duration, fn func(tx 
 				if err := conn.Exec(idleTransactions(limit)).Error; err != nil {
 					return err
 				}
-				defer resetIdleTransactions(ctx, conn)
+				defer resetIdleTransactions(ctx, conn, maxIdleTransaction(db.Timeout()))
 			}
 			return conn.Transaction(fn, &sql.TxOptions{ReadOnly: true})
 		})

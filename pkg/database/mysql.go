@@ -173,23 +173,23 @@ func servingSession(timeout time.Duration) session {
 	return session{timeout: timeout, pool: &generation{}, statement: variables + fmt.Sprintf(
 		", innodb_lock_wait_timeout = %d, lock_wait_timeout = %[1]d, wait_timeout = 90"+
 			" /*M!100300 , idle_transaction_timeout = %[4]d, max_statement_time = %.3[2]f */ /*!80000 , max_execution_time = %[3]d */ /*M!110602 , innodb_snapshot_isolation = OFF */",
-		max(1, int(timeout/time.Second)), timeout.Seconds(), timeout.Milliseconds(), int(maxIdleTransaction/time.Second))}
+		max(1, int(timeout/time.Second)), timeout.Seconds(), timeout.Milliseconds(), int(maxIdleTransaction(timeout)/time.Second))}
 }
 
-// maxIdleTransaction is the time after which MariaDB ends a transaction whose client sends nothing.
-const maxIdleTransaction = 5 * time.Second
+// maxIdleTransaction returns the time after which MariaDB ends a transaction whose client sends
+// nothing, for operations that end after timeout.
+func maxIdleTransaction(timeout time.Duration) time.Duration { return max(5*time.Second, timeout) }
 
 // idleTransactions returns the statement that sets this time for a session.
 func idleTransactions(limit time.Duration) string {
 	return fmt.Sprintf("SET @idle_transactions = 0 /*M!100300 , idle_transaction_timeout = %d */", max(1, int(limit.Round(time.Second)/time.Second)))
 }
 
-// resetIdleTransactions sets the time of a session to maxIdleTransaction, or closes its
-// connection if that fails.
-func resetIdleTransactions(ctx context.Context, conn *gorm.DB) {
+// resetIdleTransactions sets the time of a session back, or closes its connection if that fails.
+func resetIdleTransactions(ctx context.Context, conn *gorm.DB, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if conn.WithContext(ctx).Exec(idleTransactions(maxIdleTransaction)).Error == nil {
+	if conn.WithContext(ctx).Exec(idleTransactions(limit)).Error == nil {
 		return
 	}
 	if raw, ok := conn.Statement.ConnPool.(*sql.Conn); ok {

@@ -78,9 +78,10 @@ type Load struct {
 	workers sync.WaitGroup
 	conns   atomic.Uint64
 
-	mu    sync.Mutex
-	nudge chan struct{}
-	token string
+	mu       sync.Mutex
+	nudge    chan struct{}
+	token    string
+	readOnly period
 }
 
 // Start starts a load.
@@ -163,6 +164,27 @@ func (l *Load) currentToken() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.token
+}
+
+// SetReadOnly says that the services are, or may be, in read-only mode. Then, and in
+// requests that began then, they may reject writes.
+func (l *Load) SetReadOnly(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readOnly = period{on: on, ended: time.Now()}
+}
+
+// mayReject reports whether writes that began at the given time may be rejected.
+func (l *Load) mayReject(began time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.readOnly.on || began.Before(l.readOnly.ended)
+}
+
+// period is a time of read-only mode. The zero period is over.
+type period struct {
+	on    bool
+	ended time.Time
 }
 
 // Count returns the counts so far.

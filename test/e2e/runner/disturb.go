@@ -15,13 +15,12 @@ type disturbance struct {
 
 // disturbances returns the graceful events of a platform. After the last the system is
 // in its initial state.
-func disturbances(nodes []string, newer string) []disturbance {
+func (r *Runner) disturbances(nodes []string, newer string) []disturbance {
 	all := []disturbance{
 		{"restart tag", true, restart(tag)},
 		{"restart article", true, restart(article)},
 		{"restart both", true, restart(tag, article)},
 		{"restart during a restart", true, restartTwice},
-		{"helm upgrade: configuration", true, changeConfiguration},
 		{"scale up to 4", false, scaleTo(4, tag, article)},
 		{"scale down to 2", false, scaleTo(2, tag, article)},
 		{"helm upgrade: new schema", true, newSchema(newer)},
@@ -34,6 +33,10 @@ func disturbances(nodes []string, newer string) []disturbance {
 		disturbance{"scale down to 1", false, scaleTo(1, tag, article)},
 		disturbance{"restart of single replicas", true, restart(tag, article)},
 		disturbance{"scale up to 2", false, scaleTo(2, tag, article)},
+		disturbance{"helm upgrade: configuration", true, changeConfiguration},
+		disturbance{"SIGHUP to every pod", false, r.hangUp},
+		disturbance{"reload of live settings", false, r.reloadSettings},
+		disturbance{"helm upgrade: configuration again", true, restoreConfiguration},
 	)
 }
 
@@ -53,11 +56,39 @@ func restartTwice(ctx context.Context, s *system) error {
 	return s.restart(ctx, tag, article)
 }
 
-// changeConfiguration changes a setting that requires a restart of the pods.
+// changeConfiguration changes settings that require a restart of the pods. One of them is
+// that SIGHUP upgrades the process, which no pod can do; see hangUp.
 func changeConfiguration(ctx context.Context, s *system) error {
-	size := 10 + time.Now().Second()%50
-	changes := map[string]any{"config": map[string]any{"App": map[string]any{"DefaultPageSize": size}}}
-	return s.upgrade(ctx, map[component]map[string]any{tag: changes, article: changes})
+	changes := sections{"Database": {"MaxIdleConns": 11}, "Upgrade": {"Signal": "SIGHUP"}}.config()
+	s.changes = map[component]map[string]any{tag: changes, article: changes}
+	return s.replaceAll(ctx)
+}
+
+func restoreConfiguration(ctx context.Context, s *system) error {
+	s.changes = nil
+	return s.replaceAll(ctx)
+}
+
+// replaceAll upgrades the release, which must replace all pods.
+func (s *system) replaceAll(ctx context.Context) error {
+	before, err := s.cluster.Pods(ctx, s.namespace, services)
+	if err != nil {
+		return err
+	}
+	if err := s.upgrade(ctx, nil); err != nil {
+		return err
+	}
+	after, err := s.cluster.Pods(ctx, s.namespace, services)
+	if err != nil {
+		return err
+	}
+	now := identities(after)
+	for _, pod := range before {
+		if _, is := now[pod.Name]; is {
+			return fmt.Errorf("the pod %s was not replaced by an upgrade with other settings", pod.Name)
+		}
+	}
+	return nil
 }
 
 // newSchema upgrades to a release with a new migration. The old pods serve with the new

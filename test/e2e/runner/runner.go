@@ -67,6 +67,7 @@ type Runner struct {
 	// secret is the secret of the load's client, or empty if it was not added.
 	secret    string
 	rotations []rotation
+	reloads   []*reload
 	probes    int // requests of the runner itself, which the pods count too
 }
 
@@ -116,6 +117,7 @@ func (r *Runner) run(ctx context.Context) error {
 		{"helm install, loading articles, and helm test", r.wants("graceful", "crashes"), r.install},
 		{"authentication, idempotency, versions, limits", r.wants("graceful"), r.accessRun},
 		{"G1: graceful disturbances", r.wants("graceful"), r.gracefulRun},
+		{"G1: read-only mode", r.wants("graceful"), r.readOnlyRun},
 		{"G2: crashes", r.wants("crashes"), r.crashRun},
 		{"negative controls, and the bundled MariaDB and Redis", r.wants("controls", "bundled"), r.runSeparately},
 	} {
@@ -248,7 +250,7 @@ func (r *Runner) gracefulRun(ctx context.Context, s *system) error {
 	if err != nil {
 		return err
 	}
-	all := append([]disturbance{{"rotate the key of tokens", false, r.rotateKeys(t)}}, disturbances(nodes, newer)...)
+	all := append([]disturbance{{"rotate the key of tokens", false, r.rotateKeys(t)}}, r.disturbances(nodes, newer)...)
 	err = errors.Join(pause(ctx, steadyFor), r.disturb(ctx, s, t, all), pause(ctx, steadyFor))
 	if err == nil {
 		err = r.awaitRequests(ctx, t)
@@ -260,6 +262,7 @@ func (r *Runner) gracefulRun(ctx context.Context, s *system) error {
 	r.report.Graceful = run
 	r.checkGraceful(run)
 	r.checkRotations(run)
+	r.checkReloads()
 	return monitor.check(ctx, run)
 }
 

@@ -46,6 +46,10 @@ type system struct {
 	versions map[component]string
 	// points are the enabled fail points.
 	points map[component][]failpoint.Point
+	// changes are changed values of the services, which upgrades keep.
+	changes map[component]map[string]any
+	// readOnly switches read-only mode on.
+	readOnly bool
 	// replicas of each service; the chart's default if 0.
 	replicas int
 	// window is rollout.requestSeconds.
@@ -74,14 +78,14 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 	host, port, _ := net.SplitHostPort(s.cluster.MySQL.Addr)
 	redisHost, redisPort, _ := net.SplitHostPort(s.cluster.Redis)
 	values := map[string]any{
-		"mariadb":       map[string]any{"enabled": false},
-		"database":      map[string]any{"host": host, "port": number(port), "username": s.cluster.MySQL.User, "existingSecret": "database", "passwordKey": "password"},
-		"redis":         map[string]any{"enabled": false},
-		"externalRedis": map[string]any{"host": redisHost, "port": number(redisPort)},
-		"files":         s.files(),
-		"ingress":       map[string]any{"enabled": true, "hosts": []string{s.host}},
-		// The load's clients name clients of their own, like a second proxy.
-		"trustedProxies": []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7"},
+		"mariadb":        map[string]any{"enabled": false},
+		"database":       map[string]any{"host": host, "port": number(port), "username": s.cluster.MySQL.User, "existingSecret": "database", "passwordKey": "password"},
+		"redis":          map[string]any{"enabled": false},
+		"externalRedis":  map[string]any{"host": redisHost, "port": number(redisPort)},
+		"files":          s.files(),
+		"ingress":        map[string]any{"enabled": true, "hosts": []string{s.host}},
+		"trustedProxies": trustedProxies(),
+		"readOnly":       s.readOnly,
 		"networkPolicy": map[string]any{"extraFrom": []any{map[string]any{"namespaceSelector": map[string]any{
 			"matchLabels": map[string]any{"kubernetes.io/metadata.name": agentNamespace}}}}},
 	}
@@ -100,10 +104,17 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 		if s.replicas > 0 {
 			service["replicas"] = s.replicas
 		}
+		overlay(service, s.changes[c])
 		overlay(service, changes[c])
 		byName[string(c)] = service
 	}
 	return values
+}
+
+// trustedProxies returns the networks of the load's clients, which name clients of their
+// own, like a second proxy.
+func trustedProxies() []string {
+	return []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7"}
 }
 
 // environment returns variables that set the header with the name of the pod and enable
@@ -139,12 +150,17 @@ func settings(c component) map[string]any {
 // overlay merges values into other values recursively.
 func overlay(into, values map[string]any) {
 	for key, value := range values {
-		below, ok := into[key].(map[string]any)
-		if above, isSection := value.(map[string]any); ok && isSection {
-			overlay(below, above)
+		above, isSection := value.(map[string]any)
+		if !isSection {
+			into[key] = value
 			continue
 		}
-		into[key] = value
+		below, ok := into[key].(map[string]any)
+		if !ok {
+			below = map[string]any{}
+			into[key] = below
+		}
+		overlay(below, above)
 	}
 }
 
@@ -174,7 +190,7 @@ func (s *system) install(ctx context.Context) error {
 	return s.helm(ctx, "install", nil)
 }
 
-// upgrade upgrades the release with changed values.
+// upgrade upgrades the release, with changed values that the next upgrade doesn't keep.
 func (s *system) upgrade(ctx context.Context, changes map[component]map[string]any) error {
 	return s.helm(ctx, "upgrade", changes)
 }

@@ -75,6 +75,16 @@ func (t *traffic) setNodesToken(ctx context.Context, token string) error {
 	return errors.Join(errs...)
 }
 
+// setReadOnly calls load.Load.SetReadOnly of all loads.
+func (t *traffic) setReadOnly(ctx context.Context, on bool) error {
+	t.ingress.SetReadOnly(on)
+	var errs []error
+	for _, client := range t.agents.clients {
+		errs = append(errs, client.SetReadOnly(ctx, t.name, on))
+	}
+	return errors.Join(errs...)
+}
+
 // count returns the counts of all loads so far.
 func (t *traffic) count(ctx context.Context) (load.Count, error) {
 	total := t.ingress.Count()
@@ -92,7 +102,7 @@ func add(a, b load.Count) load.Count {
 	return load.Count{
 		Requests: a.Requests + b.Requests, Posts: a.Posts + b.Posts, Failed: a.Failed + b.Failed,
 		Overloaded: a.Overloaded + b.Overloaded, Repeats: a.Repeats + b.Repeats, Replayed: a.Replayed + b.Replayed,
-		Refused: a.Refused + b.Refused, Connections: a.Connections + b.Connections, Reconnects: a.Reconnects + b.Reconnects,
+		Refused: a.Refused + b.Refused, Rejected: a.Rejected + b.Rejected, Connections: a.Connections + b.Connections, Reconnects: a.Reconnects + b.Reconnects,
 	}
 }
 

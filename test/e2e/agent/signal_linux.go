@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// killPod kills the processes in the containers of a pod, but not its sandbox, like a
-// crash does.
-func killPod(uid string) (killed int, err error) {
+// signalPod sends a signal to the processes in the containers of a pod, but not to its
+// sandbox. SIGKILL is like a crash.
+func signalPod(uid string, signal syscall.Signal) (found int, err error) {
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return 0, err
@@ -23,12 +23,12 @@ func killPod(uid string) (killed int, err error) {
 		if err != nil {
 			continue
 		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			return killed, err
+		if err := syscall.Kill(pid, signal); err != nil {
+			return found, err
 		}
-		killed++
+		found++
 	}
-	return killed, nil
+	return found, nil
 }
 
 // ofPod reports whether a process is in a cgroup of the pod. The name of the cgroup

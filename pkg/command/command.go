@@ -275,7 +275,7 @@ func (p program[C]) load(flags *pflag.FlagSet, file string) (Run[C], error) {
 		}
 		return config, err
 	}
-	content, _ := os.ReadFile(file) // #nosec G304 -- the file that the user names; LoadSources reports the error
+	content, _ := settings.ReadFile(file) // LoadSources reports the error
 	config, err := read(content)
 	sources := func() settings.Sources { return *latest.Load() }
 	return Run[C]{Config: config, ConfigFile: file, FileContent: content, Reload: read, Sources: sources, Stdout: p.stdout, Stderr: p.stderr}, err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -15,12 +14,21 @@ import (
 // file in several steps.
 const readDelay = 200 * time.Millisecond
 
+// lookInterval is the time between two looks at a file of which no change was noticed: a directory above it, or a link to one, may
+// have been replaced.
+const lookInterval = 10 * time.Second
+
 // Watch blocks and calls changed with the content of the file whenever it has changed. It returns nil when ctx ends, and an error if
 // the file's directory cannot be watched. Watch notices that a file, or a symbolic link to it as in a mounted
-// ConfigMap, is replaced. A content counts when it is read twice in a row, so that a file that is being written is not read half.
-// Watch ignores a missing file and an unchanged content. known is the content that the caller has; nil for that at the beginning of the
-// watch. If file is empty, Watch only waits for ctx.
+// ConfigMap, is replaced; of directories further up it notices that within lookInterval. A content counts when it is read twice in a
+// row, so that a file that is being written is not read half. Watch ignores an unchanged content, and a file that is missing or not a
+// regular one. known is the content that the caller has; nil for that at the beginning of the watch. If file is empty, Watch only
+// waits for ctx. Of a file that is too large for [Load], changed gets a part that is too large, too.
 func Watch(ctx context.Context, file string, known []byte, changed func(content []byte)) error {
+	return watchEvery(ctx, lookInterval, file, known, changed)
+}
+
+func watchEvery(ctx context.Context, interval time.Duration, file string, known []byte, changed func(content []byte)) error {
 	if file == "" {
 		<-ctx.Done()
 		return nil
@@ -35,11 +43,11 @@ func Watch(ctx context.Context, file string, known []byte, changed func(content 
 		return fmt.Errorf("watching the configuration file %s: %w; check that its directory exists", file, err)
 	}
 	w := watch{file: file, watcher: watcher, known: known}
-	w.followLink()
+	w.watchDirectories()
 	if known == nil {
-		w.known, _ = os.ReadFile(file) // #nosec G304 -- the user names the file
+		w.known, _ = readRegular(file)
 	}
-	w.run(ctx, changed)
+	w.run(ctx, interval, changed)
 	return nil
 }
 
@@ -50,7 +58,9 @@ type watch struct {
 	read    []byte // another content, which was read once
 }
 
-func (w *watch) run(ctx context.Context, changed func(content []byte)) {
+func (w *watch) run(ctx context.Context, interval time.Duration, changed func(content []byte)) {
+	regularly := time.NewTicker(interval)
+	defer regularly.Stop()
 	timer := time.NewTimer(readDelay) // it may have changed before the watch began
 	defer timer.Stop()
 	waiting := true
@@ -61,8 +71,9 @@ func (w *watch) run(ctx context.Context, changed func(content []byte)) {
 		case <-w.watcher.Events:
 		case err := <-w.watcher.Errors:
 			_ = err // events may have been lost
+		case <-regularly.C:
 		case <-timer.C:
-			w.followLink()
+			w.watchDirectories()
 			if waiting = w.look(changed); waiting {
 				timer.Reset(readDelay)
 			}
@@ -75,17 +86,19 @@ func (w *watch) run(ctx context.Context, changed func(content []byte)) {
 	}
 }
 
-// followLink also watches the directory of the file to which a symbolic link leads: it may be written there.
-func (w *watch) followLink() {
+// watchDirectories watches the directory of the file, which may be another one than before, and that of the file to which a symbolic
+// link leads: it may be written there.
+func (w *watch) watchDirectories() {
+	_ = w.watcher.Add(filepath.Dir(w.file)) // if it is missing, the next look comes
 	if target, err := filepath.EvalSymlinks(w.file); err == nil {
-		_ = w.watcher.Add(filepath.Dir(target)) // the directory of the link is watched in any case
+		_ = w.watcher.Add(filepath.Dir(target))
 	}
 }
 
 // look reads the file, and calls changed with a new content if that was there the last time, too. It reports whether to look again. It
 // ignores errors: the file may be being replaced.
 func (w *watch) look(changed func(content []byte)) (again bool) {
-	content, err := os.ReadFile(w.file)
+	content, err := readRegular(w.file)
 	before := w.read
 	w.read = nil
 	switch {

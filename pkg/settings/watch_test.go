@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -240,4 +241,60 @@ func TestReloadKeepsPrecedenceAndUnits(t *testing.T) {
 	require.Equal(t, 7*time.Second, c.Server.ReadTimeout)
 	require.Equal(t, 3, c.Server.HTTPPort)
 	require.EqualValues(t, 2, c.Server.Size)
+}
+
+// A release is switched by a link to its directory, or the directory is made anew: no event tells of either.
+func TestWatchAnotherDirectory(t *testing.T) {
+	dir := t.TempDir()
+	publish := func(version, content string) {
+		t.Helper()
+		require.NoError(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, version, "config.yaml"), []byte(content), 0o600))
+		require.NoError(t, os.Symlink(version, filepath.Join(dir, "current.new")))
+		require.NoError(t, os.Rename(filepath.Join(dir, "current.new"), filepath.Join(dir, "current")))
+	}
+	publish("1", "one")
+	seen := make(chan string, 100)
+	file := filepath.Join(dir, "current", "config.yaml")
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() {
+		ended <- watchEvery(ctx, readDelay, file, []byte("one"), func(content []byte) { seen <- string(content) })
+	}()
+	publish("2", "two")
+	expect(t, seen, "two")
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "2")))
+	publish("3", "three")
+	expect(t, seen, "three")
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+// Reading it would block for ever, and the process could not end.
+func TestWatchIgnoresPipes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("one"), 0o600))
+	seen := watching(t, file)
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, syscall.Mkfifo(file, 0o600))
+	expectNothing(t, seen)
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, os.WriteFile(file, []byte("two"), 0o600))
+	expect(t, seen, "two")
+}
+
+// A file of any size takes no more memory than one that is a little too large, which is rejected.
+func TestWatchHugeFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("one"), 0o600))
+	seen := watching(t, file)
+	require.NoError(t, os.Truncate(file, 1<<40)) // sparse
+	content := <-seen
+	require.Len(t, content, maxFile+1)
+	c := defaults()
+	err := Load(&c, Source{File: file, Content: []byte(content)})
+	require.ErrorContains(t, err, "is larger than 1 MiB: it cannot be a configuration")
+	require.ErrorContains(t, Load(&c, Source{File: file}), "is larger than 1 MiB: it cannot be a configuration")
+	require.NoError(t, os.WriteFile(file, []byte("Server: {ReadTimeout: 1}"+strings.Repeat("\n", maxFile-24)), 0o600))
+	require.Len(t, <-seen, maxFile)
 }

@@ -80,6 +80,9 @@ func checkOrder(names []string) error {
 	}
 	for _, name := range standard() {
 		if without, needed := indispensable()[name]; needed && !slices.Contains(names, name) {
+			if near := spelling.Nearest(name, names); near != "" && !slices.Contains(standard(), near) {
+				return invalid(near, "spelt "+name)
+			}
 			return invalid("a list without "+name, fmt.Sprintf("one with %s: without it %s", name, without))
 		}
 	}

@@ -43,10 +43,15 @@ func swapped(a, b string) server.Config {
 func TestInvalidMiddleware(t *testing.T) {
 	twice := edit(func(names []string) []string { return append(names, "cors") })
 	ownFirst := edit(func(names []string) []string { return slices.Insert(names, 1, "own") })
+	misspelt := edit(func(names []string) []string {
+		names[slices.Index(names, server.ClientAddress)] = "client_adress"
+		return names
+	})
 	none := server.Default()
 	none.Middleware = nil
 	for want, cfg := range map[string]server.Config{
 		"Middleware: cors twice is not allowed; it must be a list that names each middleware once":                                                                   twice,
+		"Middleware: client_adress is not allowed; it must be spelt client_address":                                                                                  misspelt,
 		"Middleware: a list without recovery is not allowed; it must be one with recovery: without it a panic would end the connection without an answer":            without(server.Recovery),
 		"Middleware: a list without request_id is not allowed":                                                                                                       without(server.RequestIDs),
 		"Middleware: a list without client_address is not allowed":                                                                                                   without(server.ClientAddress),

@@ -131,6 +131,10 @@ func (s *schema) names(in string) []string {
 
 // unknown returns the error for a key that is not in the schema.
 func (s *schema) unknown(key, from string) error {
+	if end := strings.IndexAny(key, ":="); end >= 0 {
+		key = key[:end+1] // what follows may be a secret, as in {Password:secret}
+		return &problem{key: key + mask, note: "is no setting; write a colon and a space after its name, as in Name: value", from: from}
+	}
 	parent, name := split(key)
 	if known, ok := s.section(parent); ok {
 		parent, key = known.name, join(known.name, name)

@@ -31,6 +31,8 @@ type file struct {
 	shared bool
 	open   bool
 	size   int64
+	failed int64 // size at which a rotation failed, 0 if the last one succeeded
+	torn   bool  // the file ends with a part of a line
 }
 
 func openFile(cfg Config) (*file, error) {
@@ -51,14 +53,35 @@ func (f *file) Write(p []byte) (int, error) {
 	if err := f.prepare(); err != nil {
 		return 0, err
 	}
-	if full := f.max > 0 && f.size > 0 && f.size+int64(len(p)) > f.max; full && !f.shared {
-		if err := errors.Join(f.log.Rotate(), f.close(), f.prepare()); err != nil {
+	if full := f.max > 0 && f.size > 0 && f.size+int64(len(p)) > f.failed+f.max; full && !f.shared {
+		if err := f.rotate(); err != nil {
 			return 0, err
 		}
 	}
+	if f.torn { // by a full disk: the next line must not be part of it
+		if _, err := f.log.Write([]byte("\n")); err != nil {
+			return 0, err
+		}
+		f.size, f.torn = f.size+1, false
+	}
 	n, err := f.log.Write(p)
-	f.size += int64(n)
+	f.size, f.torn = f.size+int64(n), n > 0 && n < len(p)
 	return n, err
+}
+
+// rotate renames the file and begins another one. If it can't be renamed, as one that is
+// mounted by itself, it grows on, and is tried again after as many bytes: lines matter more
+// than its size.
+func (f *file) rotate() error {
+	failed := f.log.Rotate() != nil
+	if err := errors.Join(f.close(), f.prepare()); err != nil {
+		return err
+	}
+	f.failed = 0
+	if failed {
+		f.failed = f.size
+	}
+	return nil
 }
 
 // prepare makes lumberjack append to the file: it does if there is one.

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -152,6 +155,49 @@ func TestRotation(t *testing.T) {
 	info, err := os.Stat(filepath.Join(cfg.LogSavePath, cfg.LogFileName))
 	require.NoError(t, err)
 	require.LessOrEqual(t, info.Size(), int64(1<<20))
+}
+
+// A file that can't be renamed, here because the name would be too long, grows on: no line is lost.
+func TestRotationFails(t *testing.T) {
+	cfg := Default()
+	cfg.LogSavePath, cfg.LogFileName, cfg.MaxSize = t.TempDir(), strings.Repeat("x", 250), 1
+	log, err := New(cfg, true, &bytes.Buffer{})
+	require.NoError(t, err)
+	for range 25 {
+		log.Info(strings.Repeat("x", 100<<10))
+		require.NoError(t, log.Sync())
+	}
+	require.NoError(t, log.Close())
+	require.Zero(t, testutil.ToFloat64(log.Collector()))
+	content, err := os.ReadFile(filepath.Join(cfg.LogSavePath, cfg.LogFileName))
+	require.NoError(t, err)
+	require.Len(t, entries(t, string(content)), 25)
+}
+
+// The part of a line that a full disk has taken is not the beginning of the next line.
+func TestFullDisk(t *testing.T) {
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var before syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before))
+	cfg := Default()
+	cfg.LogSavePath = t.TempDir()
+	log, err := New(cfg, true, &bytes.Buffer{})
+	require.NoError(t, err)
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 250, Max: before.Max}))
+	for range 3 {
+		log.Info(strings.Repeat("x", 100))
+		require.NoError(t, log.Sync())
+	}
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before))
+	log.Info("room again")
+	require.NoError(t, log.Close())
+	require.Equal(t, 2.0, testutil.ToFloat64(log.Collector()))
+	content, err := os.ReadFile(filepath.Join(cfg.LogSavePath, cfg.LogFileName))
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
+	require.Len(t, lines, 3)
+	require.Equal(t, "room again", entries(t, lines[2])[0]["msg"])
 }
 
 // Another program renames the file, and the lines after Reopen are in a new one.

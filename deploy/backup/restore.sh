@@ -14,6 +14,7 @@ for entry in $databases; do
   dump=$from/${entry%%=*}.sql.gz
   [ -f "$dump" ] || fail "there is no $dump: $from is no complete backup of ${databases}"
   gzip -t "$dump" || fail "$dump is damaged: take another backup"
+  gzip -dc "$dump" | tail -n 1 | grep -q '^-- Dump completed' || fail "$dump is not the whole dump: take another backup"
 done
 [ -z "${BACKUP_FILES:-}" ] || [ -d "$from/files" ] || fail "$from has no files: unset BACKUP_FILES to restore without them"
 
@@ -53,13 +54,16 @@ elif [ -z "${BACKUP_OPTIONS:-}" ]; then
   tar -C "$from/files" -cf - . | compose run --rm --no-deps -T files "mkdir -p $storage; cd $storage; tar --extract"
 fi
 
+in_part="is restored in part only: don't start the services, and restore again with REPLACE=yes"
+trap 'fail "interrupted: $name $in_part"' INT TERM HUP
 for entry in $databases; do
   service=${entry%%=*} name=${entry#*=}
   echo "Restoring $name"
   with_server mariadb --execute="DROP DATABASE IF EXISTS \`$name\`; CREATE DATABASE \`$name\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
   gzip -dc "$from/$service.sql.gz" | with_server mariadb --max-allowed-packet=1G "$name" ||
-    fail "$name is restored in part only: don't start the services, and restore again with REPLACE=yes"
+    fail "$name $in_part"
 done
+trap - INT TERM HUP
 
 if [ -n "${BACKUP_OPTIONS:-}" ]; then
   echo "Now run, with the settings of each service:"

@@ -109,12 +109,66 @@ func (s *Service) listener(name, address string, listen func() (net.Listener, er
 	return ln, h.upgrades.Pass(ofSettings, ln)
 }
 
-// comeUp checks that the service answers, waits until it is ready, and says so to the
-// process that it replaces and to systemd.
+// comeUp waits until the service is ready, lets its servers accept connections, checks that
+// it answers, and says so to the process that it replaces and to systemd.
 func (s *Service) comeUp(ctx context.Context, address net.Addr) error {
-	if err := s.awaitRelease(ctx); err != nil {
+	comeUp := s.startAccepting
+	if s.handover.upgrades.Replaces() {
+		comeUp = s.takeOver
+	}
+	if err := comeUp(ctx, address); err != nil {
 		return err
 	}
+	s.warn(systemd.Ready(s.config.Upgrade.PIDFile == ""))
+	return nil
+}
+
+// takeOver is how a process comes up that replaces another one. It accepts no connection
+// before the other one knows that it is ready: until then the other one may have to end it.
+func (s *Service) takeOver(ctx context.Context, address net.Addr) error {
+	if err := s.Health.AwaitReady(ctx); err != nil {
+		return err
+	}
+	if err := s.checkPrivately(ctx); err != nil {
+		return err
+	}
+	if err := s.handover.upgrades.Ready(ctx); err != nil {
+		s.Process.ShareListeners()
+		return err
+	}
+	s.handover.release()
+	s.Log.Info("up", zap.String("address", address.String()))
+	return nil
+}
+
+// checkPrivately checks that the service answers, by a listener of its own: at its address
+// the process that it replaces would answer.
+func (s *Service) checkPrivately(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("self check: %w", err)
+	}
+	own := server.NewHTTPServer(s.config.Server, s.Engine, s.Log)
+	defer func() { _ = own.Close() }()
+	go func() { _ = own.Serve(listener) }()
+	return lifecycle.SelfCheck(ctx, server.LocalURL(listener.Addr(), "/healthz"))
+}
+
+// queueTimeout is how long connections wait in the queue of systemd's socket for a service
+// that is not ready. Then they are answered with 503.
+const queueTimeout = 5 * time.Second
+
+// startAccepting is how a process comes up that replaces no other one.
+func (s *Service) startAccepting(ctx context.Context, address net.Addr) error {
+	if len(s.handover.sockets) > 0 {
+		queue, cancel := context.WithTimeout(ctx, queueTimeout)
+		defer cancel()
+		_ = s.Health.AwaitReady(queue)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	s.handover.release()
 	if err := lifecycle.SelfCheck(ctx, server.LocalURL(address, "/healthz")); err != nil {
 		return err
 	}
@@ -122,32 +176,7 @@ func (s *Service) comeUp(ctx context.Context, address net.Addr) error {
 	if err := s.Health.AwaitReady(ctx); err != nil {
 		return err
 	}
-	if err := s.handover.upgrades.Ready(); err != nil {
-		s.Process.ShareListeners()
-		return err
-	}
-	s.warn(systemd.Ready(s.config.Upgrade.PIDFile == ""))
-	return nil
-}
-
-// queueTimeout is how long connections wait in the queue of systemd's socket for a service
-// that is not ready. Then they are answered with 503.
-const queueTimeout = 5 * time.Second
-
-// awaitRelease lets the servers accept connections when that is due.
-func (s *Service) awaitRelease(ctx context.Context) error {
-	switch {
-	case s.handover.upgrades.Replaces():
-		_ = s.Health.AwaitReady(ctx)
-	case len(s.handover.sockets) > 0:
-		queue, cancel := context.WithTimeout(ctx, queueTimeout)
-		defer cancel()
-		_ = s.Health.AwaitReady(queue)
-	}
-	if ctx.Err() == nil {
-		s.handover.release()
-	}
-	return ctx.Err()
+	return s.handover.upgrades.Ready(ctx)
 }
 
 // upgrade replaces this process by a new one. If that fails, this one serves on.

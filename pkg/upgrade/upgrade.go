@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -17,6 +18,10 @@ import (
 
 	"github.com/cloudflare/tableflip"
 )
+
+// takenOver is the name of a pipe from which the new process reads its end when the old one
+// lets it accept connections.
+const takenOver = "taken over"
 
 // startedByUpgrade is the environment variable that tableflip sets for a new process.
 const startedByUpgrade = "TABLEFLIP_HAS_PARENT_7DIU3"
@@ -46,6 +51,7 @@ type Upgrader struct {
 	stopping  atomic.Bool
 	alone     atomic.Bool               // whether the replaced process has ended
 	ready     atomic.Pointer[time.Time] // when Ready was called, or nil
+	taken     *os.File                  // the pipe takenOver, or nil
 }
 
 // New returns the Upgrader of this process. A process can have only one whose
@@ -61,6 +67,9 @@ func New(cfg Config) (*Upgrader, error) {
 	}
 	u.flip = flip
 	u.alone.Store(!flip.HasParent())
+	if u.taken, err = flip.File(takenOver); err != nil {
+		return nil, fmt.Errorf("the file %s of the replaced process cannot be used: %w", takenOver, err)
+	}
 	return u, nil
 }
 
@@ -92,9 +101,11 @@ func (u *Upgrader) Pass(name string, ln net.Listener) error {
 	return u.flip.AddListener("tcp", name, listener)
 }
 
-// Ready tells the process that this one replaces that it may stop, and writes the PID
-// file. It closes what was inherited and is not used.
-func (u *Upgrader) Ready() error {
+// Ready tells the process that this one replaces that it may stop, waits until that knows,
+// and writes the PID file. Then this process must accept connections. It must not do so
+// before: a process that is told to stop ends the new one that it has started. Ready closes
+// what was inherited and is not used.
+func (u *Upgrader) Ready(ctx context.Context) error {
 	if u.flip == nil {
 		return nil
 	}
@@ -103,11 +114,30 @@ func (u *Upgrader) Ready() error {
 	err := u.flip.Ready()
 	switch {
 	case err == nil:
-		return nil
+		return u.awaitTakenOver(ctx)
 	case u.cfg.PIDFile != "":
 		return fmt.Errorf("taking over: %w; check Upgrade.PIDFile: %s", err, u.cfg.PIDFile)
 	}
 	return fmt.Errorf("taking over: %w", err)
+}
+
+// awaitTakenOver waits until the replaced process knows that this one is ready, or has died.
+func (u *Upgrader) awaitTakenOver(ctx context.Context) error {
+	if u.taken == nil {
+		return nil
+	}
+	known := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, u.taken)
+		_ = u.taken.Close()
+		close(known)
+	}()
+	select {
+	case <-known:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // AwaitReplaced waits until the replaced process has ended, and returns how long that
@@ -154,6 +184,14 @@ func (u *Upgrader) Upgrade(begun func()) error {
 		return errNotReady
 	case !u.alone.Load():
 		return errNotAlone
+	}
+	taken, end, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("a pipe to the new process: %w", err)
+	}
+	defer func() { _ = end.Close() }() // a new process that is not ready has been ended before
+	if err := errors.Join(u.flip.AddFile(takenOver, taken), taken.Close()); err != nil {
+		return fmt.Errorf("a pipe to the new process: %w", err)
 	}
 	begun()
 	return u.flip.Upgrade()

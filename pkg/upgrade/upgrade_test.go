@@ -45,7 +45,7 @@ func TestOff(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, u.Pass("http", ln))
 	require.NoError(t, ln.Close())
-	require.NoError(t, u.Ready())
+	require.NoError(t, u.Ready(t.Context()))
 	u.Stop()
 }
 

@@ -377,3 +377,47 @@ func freePort(t *testing.T) string {
 	require.NoError(t, errors.Join(err, free.Close()))
 	return port
 }
+
+// A new process that can't answer is noticed before it takes over: its own check does not
+// reach the old one.
+func TestUpgradeToProcessThatDoesNotAnswer(t *testing.T) {
+	u := startUpgradable(t, "tag", process.On(dbtest.MySQL(t)))
+	pid := u.serving()
+	u.installScript(t, `ACHILLES_SERVER_READHEADERTIMEOUT=1ns exec "$real" "$@"`)
+	u.send(t, syscall.SIGHUP)
+	process.Await(t, "the end of the upgrade", func() bool { return len(u.Log(upgradeFailed)) > 0 || len(u.Log(handedOver)) > 0 || u.Ended() })
+	require.Empty(t, u.Log(handedOver))
+	require.Contains(t, u.Stderr(), "the service does not answer its own health check within 8s")
+	require.Equal(t, pid, u.serving())
+	require.Equal(t, 200, ask(t, u.Process, "GET", "/readyz", nil).Status)
+	u.stop(t)
+}
+
+// A process that is told to stop ends the new one that it has started, unless it knows that
+// the new one is ready. So the new one must not have accepted a connection before.
+func TestSIGTERMWhileTheNewProcessTakesOver(t *testing.T) {
+	u := startUpgradable(t, "tag", process.On(dbtest.MySQL(t)))
+	old, proceed := u.serving(), filepath.Join(t.TempDir(), "proceed")
+	addr := u.Addr(t)
+	u.installScript(t, `until [ -e `+proceed+` ]; do sleep 0.01; done; exec "$real" "$@"`)
+	u.send(t, syscall.SIGHUP)
+	u.AwaitLog(t, upgradeBegun)
+	require.NoError(t, syscall.Kill(old, syscall.SIGSTOP))
+	require.NoError(t, os.WriteFile(proceed, nil, 0o600))
+	process.Await(t, "the new process", func() bool { return u.serving() != old || u.Ended() })
+
+	conn, err := process.Dial(addr)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	body := `{"name":"slow upload"}`
+	require.NoError(t, conn.Send("POST", "/api/v1/tags", []byte(body[:5]), len(body)))
+	require.Len(t, u.Log("up"), 1, "the old process does not know yet that the new one is ready")
+	require.NoError(t, syscall.Kill(old, sigterm))
+	require.NoError(t, syscall.Kill(old, syscall.SIGCONT))
+	process.Await(t, "the stop", func() bool { return len(u.Log("stopping"))+len(u.Log(handedOver)) > 0 })
+	_, err = conn.Write([]byte(body[5:]))
+	require.NoError(t, err)
+	answer, err := conn.Receive("POST")
+	require.NoError(t, err)
+	require.Equal(t, 201, answer.Status, string(answer.Body))
+}

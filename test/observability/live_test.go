@@ -47,11 +47,20 @@ func TestOnARealPrometheus(t *testing.T) {
 	process.Await(t, "the drain to be seen", func() bool {
 		return len(ask(t, addr, `achilles_draining{namespace="blog", service="article", pod="article-1"} == 1`)) == 1
 	})
+	process.Await(t, "how long it takes to be seen", func() bool {
+		return len(ask(t, addr, duringStop+`{namespace="blog", service="article", pod="article-1", phase="drain"} > 0`)) == 1
+	})
 }
+
+// duringStop is the metric that services export only while they stop.
+const duringStop = "achilles_stop_seconds"
 
 func start(t *testing.T) (tags, articles *process.Process) {
 	t.Helper()
-	window := process.Settings{"Server.DrainDelay": "1h"} // until it has been seen
+	window := process.Settings{
+		"Server.DrainDelay": "1h", // until it has been seen
+		"Upgrade.Signal":    "SIGUSR2",
+	}
 	tags = process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)).With(window))
 	articles = process.Ready(t, process.Service(t, "article"), process.Follow(dbtest.SQLite(t), tags.Addr(t)).With(window))
 	return tags, articles
@@ -212,6 +221,9 @@ func requireData(t *testing.T, addr string) {
 	require.NoError(t, err)
 	require.NotEmpty(t, queries)
 	for _, query := range queries {
+		if strings.Contains(query.Expr, duringStop) {
+			continue
+		}
 		process.Await(t, "data for "+query.Panel+": "+query.Expr, func() bool {
 			for _, sample := range ask(t, addr, query.Expr) {
 				if !math.IsNaN(sample.Value) && !math.IsInf(sample.Value, 0) {
@@ -227,7 +239,7 @@ func requireData(t *testing.T, addr string) {
 // panels, with the labels that they select.
 func requireExported(t *testing.T, services ...*process.Process) {
 	t.Helper()
-	exported := map[string]bool{"up": true}
+	exported := map[string]bool{"up": true, duringStop: true}
 	for _, service := range services {
 		answer, err := process.Ask("GET", "http://"+service.AdminAddr(t)+"/metrics", nil)
 		require.NoError(t, err)

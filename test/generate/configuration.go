@@ -147,5 +147,6 @@ precedence, validates everything, and applies the settings marked as live below,
   ` + "`achilles_config_last_reload_success_timestamp_seconds`" + ` is the time of the last valid one. An empty file counts as invalid.
 - **Other settings take effect at the next start.** The log names them (` + "`changed settings take effect at the next start`), and `achilles_config_restart_pending`" + ` is 1. The Helm chart replaces the pods when one of them
   changes, and only then. A live setting that is only valid together with one of them waits, too.
-- A file that is being written counts when its content has stayed the same for 0.2 s.
+- A file that is being written counts when its content has stayed the same for 0.2 s. A file that is missing, or is a pipe, is ignored. If a directory further up is replaced, such as ` + "`current` in `/opt/achilles/current/tag.yaml`" + `, that is noticed within 10 s.
+- A configuration file has 1 MiB at most.
 `

@@ -19,6 +19,9 @@ compose() {
   (cd "$(dirname "$0")/../.." && exec docker compose "$@")
 }
 
+[ -n "${BACKUP_OPTIONS:-}" ] || docker compose version >/dev/null 2>&1 ||
+  fail "there is no Docker Compose here: set BACKUP_OPTIONS to the option file of a server; docs/backup.md explains it"
+
 # with_server runs a program of MariaDB that connects to the server of $service.
 with_server() {
   program=$1

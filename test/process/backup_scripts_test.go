@@ -151,6 +151,8 @@ func TestBackupScripts(t *testing.T) {
 		return func() (string, error) { return s.restore(t, from, i, more...) }
 	}
 
+	noCompose := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(noCompose, "docker"), []byte("#!/bin/sh\nexit 1\n"), 0o700)) // #nosec G306 -- a program
 	for want, does := range map[string]func() (string, error){
 		"name the directory that the backup becomes":               backingUp(""),
 		dir + " exists: name a new directory":                      backingUp(dir),
@@ -159,6 +161,7 @@ func TestBackupScripts(t *testing.T) {
 		"to database 'achilles_nothing'":                           backingUp(first, "BACKUP_DATABASES=tag=achilles_nothing"),
 		"Could not open required defaults file: /nowhere.cnf":      backingUp(first, "BACKUP_OPTIONS=/nowhere.cnf"),
 		"name the directory of the backup":                         restored(""),
+		"there is no Docker Compose here: set BACKUP_OPTIONS to":   backingUp(first, "BACKUP_OPTIONS=", "PATH="+noCompose+":"+os.Getenv("PATH")),
 		"there is no /nowhere/article.sql.gz: /nowhere is no comp": restored("/nowhere"),
 	} {
 		fails(want, does)

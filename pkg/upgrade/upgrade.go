@@ -194,7 +194,22 @@ func (u *Upgrader) Upgrade(begun func()) error {
 		return fmt.Errorf("a pipe to the new process: %w", err)
 	}
 	begun()
-	return u.flip.Upgrade()
+	if err := u.flip.Upgrade(); err != nil {
+		return errors.Join(err, u.keepPIDFile())
+	}
+	return nil
+}
+
+// keepPIDFile makes the PID file that of this process again: a new process writes it shortly
+// before it takes over.
+func (u *Upgrader) keepPIDFile() error {
+	text, err := os.ReadFile(u.cfg.PIDFile) // #nosec G304 -- the configured file
+	own := strconv.Itoa(os.Getpid())
+	if err != nil || strings.TrimSpace(string(text)) == own {
+		return nil
+	}
+	next := u.cfg.PIDFile + ".new"
+	return errors.Join(os.WriteFile(next, []byte(own), 0o600), os.Rename(next, u.cfg.PIDFile))
 }
 
 // Stop refuses further upgrades. One that is in progress fails.

@@ -60,3 +60,18 @@ func TestRemovePIDFile(t *testing.T) {
 	require.NoError(t, u.RemovePIDFile())
 	require.NoFileExists(t, file)
 }
+
+// A new process may end after it has written the file.
+func TestKeepPIDFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	u := &Upgrader{cfg: Config{PIDFile: file}}
+	require.NoError(t, u.keepPIDFile())
+	require.NoFileExists(t, file, "there was none")
+	for _, text := range []string{"1", strconv.Itoa(os.Getpid())} {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		require.NoError(t, u.keepPIDFile())
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Equal(t, strconv.Itoa(os.Getpid()), string(content))
+	}
+}

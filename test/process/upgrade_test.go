@@ -214,6 +214,7 @@ func TestUpgradeFails(t *testing.T) {
 		{"not executable", func(t *testing.T) { u.installFile(t, "text", 0o600) }, "permission denied", ""},
 		{"no program", func(t *testing.T) { u.installFile(t, "text", 0o700) }, "exec format error", ""},
 		{"ends", func(t *testing.T) { u.installScript(t, "exit 3") }, "exit status 3", ""},
+		{"ends late", func(t *testing.T) { u.installScript(t, "echo 4194304 >"+u.pidFile+"; exit 3") }, "exit status 3", ""},
 		{"succeeds", func(t *testing.T) { u.installScript(t, "exit 0") }, "exited", ""},
 		{"invalid settings", func(t *testing.T) { u.installScript(t, `ACHILLES_SERVER_MAXREQUESTS=0 exec "$real" "$@"`) }, "exit status 1", "Server.MaxRequests"},
 		{"never ready", func(t *testing.T) { u.installScript(t, "ACHILLES_DATABASE_DBNAME="+empty.DBName+` exec "$real" "$@"`) }, "timed out", "run the command migrate"},
@@ -225,7 +226,7 @@ func TestUpgradeFails(t *testing.T) {
 			process.Await(t, "the failure", func() bool { return len(u.Log(upgradeFailed)) > failures || u.Ended() })
 			require.Contains(t, u.Log(upgradeFailed)[failures]["error"], c.why)
 			require.Contains(t, u.Stdout()+u.Stderr(), c.say)
-			require.Equal(t, pid, u.serving())
+			require.Equal(t, pid, u.serving(), "the PID file is that of the old process")
 			tr.awaitMore(t, 20)
 		})
 	}

@@ -19,6 +19,7 @@ files=(
   deploy/examples/argo-cd/application.yaml
   deploy/examples/flux/release.yaml
   deploy/compose/README.md
+  docs/backup.md
   docker-compose.yaml
 )
 before='(version: |appVersion: "|targetRevision: |semver: |newTag: |ref=v|ACHILLES_TAG:-|`ACHILLES_TAG` \| `)'

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
@@ -95,7 +97,14 @@ type post struct {
 	created uint64
 }
 
-func (p post) content() string { return "the file of " + p.name }
+// content returns the file of the post, an image whose pixels are its name.
+func (p post) content() string {
+	var encoded strings.Builder
+	pixels := image.NewGray(image.Rect(0, 0, len(p.name), 1))
+	copy(pixels.Pix, p.name)
+	_ = png.Encode(&encoded, pixels) // it fails only if the Builder does
+	return encoded.String()
+}
 
 // authors write posts, which they don't touch once they have recorded them.
 type authors struct {
@@ -138,7 +147,7 @@ func (a *authors) write(ctx context.Context, name string, n int) (p post, err er
 			return p, err
 		}
 	}
-	stored, err := a.api.UploadFiles(ctx, []client.NewFile{{Name: name + ".txt", Content: []byte(p.content())}})
+	stored, err := a.api.UploadFiles(ctx, []client.NewFile{{Name: name + ".png", Content: []byte(p.content())}})
 	if err != nil {
 		return p, err
 	}
@@ -340,7 +349,7 @@ func (i *installation) requireWhole(t *testing.T, written []post) {
 		require.NoError(t, err)
 		var content bytes.Buffer
 		require.NoError(t, i.api.DownloadFile(t.Context(), file.ID, &content), file.Name)
-		require.Equal(t, post{name: strings.TrimSuffix(file.Name, ".txt")}.content(), content.String())
+		require.Equal(t, post{name: strings.TrimSuffix(file.Name, ".png")}.content(), content.String())
 	}
 }
 

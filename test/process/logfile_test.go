@@ -22,14 +22,15 @@ func TestLogrotate(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "achilles")
 	write(t, config, read(t, "logrotate/achilles", "/var/log/achilles", dir, "    su achilles achilles\n", "",
 		"systemctl kill --signal=SIGUSR1 'achilles@*.service'", "kill -USR1 $(cat "+u.pidFile+")"))
-	rotate := func() {
+	rotate := func(written string) {
+		process.Await(t, "the lines until now", func() bool { return strings.Contains(contents(t, filepath.Join(dir, "tag.log")), written) })
 		reopened := len(u.Log("log file reopened"))
 		process.Tool(t, dir, nil, "logrotate", "--force", "--state", filepath.Join(t.TempDir(), "state"), config)
 		process.Await(t, "the signal", func() bool { return len(u.Log("log file reopened")) > reopened })
 	}
-	rotate()
+	rotate(`"msg":"starting"`)
 	u.upgrade(t)
-	rotate()
+	rotate(replacedEnded)
 	require.Equal(t, 200, ask(t, u.Process, "GET", "/version", nil).Status)
 	u.stop(t)
 

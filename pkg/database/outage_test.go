@@ -327,6 +327,7 @@ func TestServerDefaultsDoNotMatter(t *testing.T) {
 // node, after a timeout.
 func TestLocksOfLostClientsAreReleased(t *testing.T) {
 	cfg := dbtest.MySQL(t)
+	cfg.Timeout = 5 * time.Second // the least time for which a transaction may be idle
 	db := withNotes(t, cfg)
 	require.NoError(t, insert(t.Context(), db, "wanted"))
 	vanished, err := db.SQL().Conn(t.Context())

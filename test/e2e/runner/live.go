@@ -68,6 +68,12 @@ func others() map[string]other {
 	}
 }
 
+// derivedByChart reports whether the chart derives a live setting from others of its values, so
+// that it can't be set by itself. Then only the ConfigMap is changed.
+func derivedByChart(key string) bool {
+	return key == "Server.RequestTimeout" || key == "Server.TrustedProxies"
+}
+
 // liveSettings returns the keys of the live settings of each service, according to the chart.
 func liveSettings(chart string) (map[component][]string, error) {
 	text, err := os.ReadFile(filepath.Join(chart, "files", "live.yaml")) // #nosec G304 -- a file of the repository
@@ -138,8 +144,7 @@ func (r *Runner) newReload(ctx context.Context, s *system) (*reload, error) {
 	return l, nil
 }
 
-// reloadSettings changes all live settings by the chart, and each of them back in the
-// ConfigMaps. Then it changes the ConfigMaps to settings that are not valid.
+// reloadSettings changes all live settings, and each of them back in the ConfigMaps. Then it changes the ConfigMaps to settings that are not valid.
 func (r *Runner) reloadSettings(ctx context.Context, s *system) error {
 	live, err := liveSettings(s.chart)
 	if err != nil {
@@ -154,17 +159,7 @@ func (r *Runner) reloadSettings(ctx context.Context, s *system) error {
 	if err != nil {
 		return err
 	}
-	changed, changes := map[component]sections{}, map[component]map[string]any{}
-	for c, keys := range live {
-		changed[c] = sections{}
-		for _, key := range keys {
-			if key != readOnlyKey {
-				changed[c].set(key, others()[key].value)
-			}
-		}
-		changes[c] = changed[c].config()
-	}
-	if err := s.upgrade(ctx, changes); err != nil {
+	if err := s.change(ctx, live); err != nil {
 		return err
 	}
 	if ok, err := l.await(ctx, "the values of the chart", l.shows(live, nil)); !ok || err != nil {
@@ -181,6 +176,36 @@ func (r *Runner) reloadSettings(ctx context.Context, s *system) error {
 	}
 	_, err = l.await(ctx, "the first values", l.shows(nil, nil))
 	return errors.Join(err, l.samePods(ctx))
+}
+
+// change changes the live settings to their other values by the chart, and those that it derives
+// in the ConfigMaps.
+func (s *system) change(ctx context.Context, live map[component][]string) error {
+	changes := map[component]map[string]any{}
+	for c, keys := range live {
+		changed := sections{}
+		for _, key := range keys {
+			if key != readOnlyKey && !derivedByChart(key) {
+				changed.set(key, others()[key].value)
+			}
+		}
+		changes[c] = changed.config()
+	}
+	if err := s.upgrade(ctx, changes); err != nil {
+		return err
+	}
+	now, err := s.configMaps(ctx)
+	if err != nil {
+		return err
+	}
+	for c, keys := range live {
+		for _, key := range keys {
+			if derivedByChart(key) {
+				now[c].set(key, others()[key].value)
+			}
+		}
+	}
+	return s.setConfigMaps(ctx, now)
 }
 
 // back changes one setting after another back in the ConfigMaps.

@@ -26,7 +26,7 @@ const (
 	readOnlyKey = "Server.ReadOnly"
 	// reloadAgain is the time after which the kubelet is told again to read a ConfigMap, in
 	// case that it has not seen the change the first time.
-	reloadAgain = 5 * time.Second
+	reloadAgain = time.Second
 )
 
 // other is a value of a live setting that differs from those in use, and how /configz shows it.

@@ -120,8 +120,8 @@ type reload struct {
 	system *system
 	// pods are those before. None may be replaced or restarted.
 	pods []cluster.Pod
-	// before are the settings of each service, as /configz shows them.
-	before map[component]map[string]string
+	// before are the settings of each pod, as /configz shows them.
+	before map[string]map[string]string
 
 	keys    map[string]bool // that have changed and changed back
 	number  int
@@ -135,9 +135,9 @@ func (r *Runner) newReload(ctx context.Context, s *system) (*reload, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &reload{runner: r, system: s, pods: pods, before: map[component]map[string]string{}, keys: map[string]bool{}}
+	l := &reload{runner: r, system: s, pods: pods, before: map[string]map[string]string{}, keys: map[string]bool{}}
 	for _, pod := range pods {
-		if l.before[component(pod.Component)], err = r.settingsOf(ctx, s, pod); err != nil {
+		if l.before[pod.Name], err = r.settingsOf(ctx, s, pod); err != nil {
 			return nil, err
 		}
 	}
@@ -271,7 +271,7 @@ func (l *reload) all(conditions ...condition) condition {
 // back, and that all other settings are as before.
 func (l *reload) shows(live map[component][]string, back map[string]bool) condition {
 	return func(ctx context.Context, pod cluster.Pod) string {
-		want := maps.Clone(l.before[component(pod.Component)])
+		want := maps.Clone(l.before[pod.Name])
 		for _, key := range live[component(pod.Component)] {
 			if key != readOnlyKey && !back[key] {
 				want[key] = others()[key].shown

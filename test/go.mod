@@ -6,9 +6,12 @@ toolchain go1.27.4
 
 replace github.com/achilles-blog/achilles/pkg => ../pkg
 
+replace github.com/achilles-blog/achilles/scaffold => ../scaffold
+
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/achilles-blog/achilles/pkg v0.0.0
+	github.com/achilles-blog/achilles/scaffold v0.0.0
 	github.com/chromedp/cdproto v0.160.1
 	github.com/chromedp/chromedp v0.23.0
 	github.com/compose-spec/compose-go/v2 v2.16.2

@@ -4,6 +4,7 @@
 package errcode
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 )
@@ -87,8 +88,21 @@ type definition struct {
 	message Text
 }
 
-// definitions is read-only.
-var definitions = map[Code]definition{
+// definitions is read-only. The codes of a service that make new-service has made are in
+// the file of its name.
+var definitions = joined(shared)
+
+// joined returns all entries of several maps.
+func joined(all ...map[Code]definition) map[Code]definition {
+	definitions := map[Code]definition{}
+	for _, one := range all {
+		maps.Copy(definitions, one)
+	}
+	return definitions
+}
+
+// shared has the codes of all services, and of those that are written by hand.
+var shared = map[Code]definition{
 	Success:              {http.StatusOK, Text{"成功", "success", "成功"}},
 	Internal:             {http.StatusInternalServerError, Text{"服务内部错误", "internal server error", "服務內部錯誤"}},
 	InvalidParams:        {http.StatusBadRequest, Text{"入参错误", "invalid parameters", "參數錯誤"}},

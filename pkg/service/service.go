@@ -404,7 +404,7 @@ func Recount(ctx context.Context, config Config, migrations database.Migrations,
 
 // Restored says what a service changes after its database was restored from a backup.
 type Restored struct {
-	Feed func(*database.DB) sqlfeed.Feed
+	Feeds []func(*database.DB) sqlfeed.Feed
 	// IDs are the tables whose ids clients know, and Revisions those with the column revision, without their prefix.
 	IDs, Revisions []string
 }
@@ -414,31 +414,57 @@ type Restored struct {
 func Epoch(ctx context.Context, config Config, migrations database.Migrations, out io.Writer, restored Restored, options command.EpochOptions) error {
 	config.Database.Timeout = commandTimeout
 	return UseDatabase(ctx, config.Database, migrations, func(db *database.DB) error {
-		feed := restored.Feed(db)
 		if !options.New {
-			head, err := feed.Head(ctx)
-			if err == nil {
-				_, err = fmt.Fprintf(out, "The feed has the epoch %s.\n", head.Epoch)
-			}
-			return err
+			return restored.print(ctx, db, out)
 		}
-		former, current, err := restored.renew(ctx, db, options.Lost)
-		if err != nil {
+		if err := restored.renew(ctx, db, options.Lost, out); err != nil {
 			return fmt.Errorf("%w; the command needs the rights that migrate needs, and can be repeated", err)
 		}
-		_, err = fmt.Fprintf(out, "The feed has the epoch %s instead of %s: its readers start over. %d ids and versions are left out.\n", current.Epoch, former.Epoch, options.Lost)
-		return err
+		return nil
 	})
 }
 
-func (r Restored) renew(ctx context.Context, db *database.DB, lost uint64) (former, current sqlfeed.Head, err error) {
+func (r Restored) print(ctx context.Context, db *database.DB, out io.Writer) error {
+	for _, of := range r.Feeds {
+		feed := of(db)
+		head, err := feed.Head(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(out, "The feed%s has the epoch %s.\n", r.name(feed), head.Epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// name returns what the feed is called if there are others.
+func (r Restored) name(feed sqlfeed.Feed) string {
+	if len(r.Feeds) == 1 {
+		return ""
+	}
+	return " " + feed.Changes
+}
+
+func (r Restored) renew(ctx context.Context, db *database.DB, lost uint64, out io.Writer) error {
 	if err := db.SkipIDs(ctx, lost, r.IDs...); err != nil {
-		return former, current, err
+		return err
 	}
 	if err := db.RaiseRevisions(ctx, lost, r.Revisions...); err != nil {
-		return former, current, err
+		return err
 	}
-	return r.Feed(db).Renew(ctx)
+	for _, of := range r.Feeds {
+		feed := of(db)
+		former, current, err := feed.Renew(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "The feed%s has the epoch %s instead of %s: its readers start over. %d ids and versions are left out.\n", r.name(feed), current.Epoch, former.Epoch, lost)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // UseDatabase opens the database for work, and closes it afterwards. It returns an error

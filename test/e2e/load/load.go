@@ -20,7 +20,9 @@ type Config struct {
 	Run, Source string
 	Tags        Endpoint
 	Articles    Endpoint
-	Mix         Mix
+	// Resources have workers of their own.
+	Resources []Resource
+	Mix       Mix
 	// Loaded is the number of articles of package corpus that were loaded, with their
 	// tags, before the load started. Workers read them, too.
 	Loaded int
@@ -61,6 +63,8 @@ type Mix struct {
 	Slow, Slowest int
 	// Files workers upload files and download them again, both slowly.
 	Files int
+	// Resources is the number of workers of each of Config.Resources.
+	Resources int
 	// Busy workers read their tag on one connection without pauses.
 	Busy int
 	// H2C workers use cleartext HTTP/2, one request at a time per connection.
@@ -96,6 +100,7 @@ func Start(config Config) *Load {
 	l.spawn(ctx, mix.Slow, "slow", (*worker).slow)
 	l.spawn(ctx, mix.Slowest, "slowest", (*worker).slowest)
 	l.spawn(ctx, mix.Files, "files", (*worker).files)
+	l.spawnResources(ctx, mix.Resources)
 	l.spawn(ctx, mix.Busy, "busy", (*worker).busy)
 	l.spawnH2C(ctx, mix)
 	return l

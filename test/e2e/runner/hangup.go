@@ -12,7 +12,7 @@ import (
 // and serve on. The pods have Upgrade.Signal: SIGHUP; see changeConfiguration. What a service
 // logs then is tested by test/process.
 func (r *Runner) hangUp(ctx context.Context, s *system) error {
-	pods, err := r.cluster.Pods(ctx, s.namespace, services)
+	pods, err := r.cluster.Pods(ctx, s.namespace, s.selector())
 	if err != nil {
 		return err
 	}

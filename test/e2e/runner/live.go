@@ -131,7 +131,7 @@ type reload struct {
 
 // newReload returns a reload, before anything has changed.
 func (r *Runner) newReload(ctx context.Context, s *system) (*reload, error) {
-	pods, err := r.cluster.Pods(ctx, s.namespace, services)
+	pods, err := r.cluster.Pods(ctx, s.namespace, s.selector())
 	if err != nil {
 		return nil, err
 	}
@@ -326,7 +326,7 @@ func (l *reload) await(ctx context.Context, what string, fulfilled condition) (o
 	for until := began.Add(rolloutTimeout); ; {
 		if time.Since(told) > reloadAgain {
 			// The kubelet looks at ConfigMaps once a minute, and immediately when a pod changes.
-			if _, err := l.runner.cluster.Kubectl(ctx, "annotate", "pods", "-n", l.system.namespace, "-l", services, "--overwrite", fmt.Sprintf("achilles-e2e/reload=%d", time.Now().UnixNano())); err != nil {
+			if _, err := l.runner.cluster.Kubectl(ctx, "annotate", "pods", "-n", l.system.namespace, "-l", l.system.selector(), "--overwrite", fmt.Sprintf("achilles-e2e/reload=%d", time.Now().UnixNano())); err != nil {
 				return false, err
 			}
 			told = time.Now()
@@ -355,7 +355,7 @@ func (l *reload) await(ctx context.Context, what string, fulfilled condition) (o
 
 // samePods notes if a pod was replaced or restarted.
 func (l *reload) samePods(ctx context.Context) error {
-	now, err := l.runner.cluster.Pods(ctx, l.system.namespace, services)
+	now, err := l.runner.cluster.Pods(ctx, l.system.namespace, l.system.selector())
 	if err != nil {
 		return err
 	}
@@ -432,7 +432,7 @@ func (r *Runner) admin(ctx context.Context, s *system, pod cluster.Pod, path str
 // configMaps returns the settings in the ConfigMap of each service.
 func (s *system) configMaps(ctx context.Context) (map[component]sections, error) {
 	all := map[component]sections{}
-	for _, c := range []component{tag, article} {
+	for _, c := range s.components() {
 		text, err := s.cluster.Kubectl(ctx, "get", "configmap", release+"-"+string(c), "-n", s.namespace, "-o", `jsonpath={.data.settings\.yaml}`)
 		if err != nil {
 			return nil, err

@@ -8,9 +8,22 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/test/e2e/cluster"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
-const chart = "../../../deploy/helm/achilles"
+const (
+	root  = "../../.."
+	chart = root + "/deploy/helm/achilles"
+)
+
+// listed returns the services of the repository.
+func listed() []services.Service {
+	all, err := services.Read(root)
+	if err != nil {
+		panic(err)
+	}
+	return all
+}
 
 // Each live setting of each service is changed under load.
 func TestEveryLiveSettingIsChanged(t *testing.T) {
@@ -36,7 +49,7 @@ func TestSectionsRestore(t *testing.T) {
 
 // Changes are kept by upgrades, but are not changed by those that are not.
 func TestKeptChanges(t *testing.T) {
-	s := newSystem(&cluster.Cluster{}, "", "", "achilles-e2e", current)
+	s := newSystem(&cluster.Cluster{}, listed(), "", "", "achilles-e2e", current)
 	kept := sections{"Upgrade": {"Signal": "SIGHUP"}}
 	s.changes = map[component]map[string]any{tag: kept.config()}
 	config := func(changes map[component]map[string]any) map[string]any {
@@ -53,4 +66,20 @@ func TestKeptChanges(t *testing.T) {
 func TestIdentities(t *testing.T) {
 	pods := []cluster.Pod{{Name: "a"}, {Name: "b", Restarts: 1}, {Name: "c", Terminating: true}}
 	require.Equal(t, map[string]int{"a": 0, "b": 1}, identities(pods))
+}
+
+// Options.Only selects disturbances by words in their names.
+func TestSelected(t *testing.T) {
+	s := newSystem(&cluster.Cluster{}, listed(), "", "", "achilles-e2e", current)
+	names := func(only ...string) (names []string) {
+		r := &Runner{options: Options{Only: only}}
+		for _, d := range r.selected(r.disturbances(s, []string{"node1"}, newer)) {
+			names = append(names, d.name)
+		}
+		return names
+	}
+	all := names()
+	require.Subset(t, all, []string{"restart tag", "restart article", "restart all", "drain node1", "SIGHUP to every pod", liveReload})
+	require.Equal(t, []string{"SIGHUP to every pod", liveReload}, names("SIGHUP", "live"))
+	require.Empty(t, names("nothing of that name"))
 }

@@ -131,7 +131,7 @@ func (m *monitor) stop() {
 // awaitTargets waits until every pod is scraped.
 func (m *monitor) awaitTargets(ctx context.Context, log string) error {
 	for until := time.Now().Add(rolloutTimeout); time.Now().Before(until); {
-		if up, err := m.value(ctx, "count(up == 1)"); err == nil && up >= 4 {
+		if up, err := m.value(ctx, "count(up == 1)"); err == nil && int(up) >= 2*len(m.system.services) {
 			m.before, err = m.value(ctx, m.since(countedRequests+" or vector(0)"))
 			return err
 		}
@@ -157,7 +157,7 @@ func (m *monitor) check(ctx context.Context, run *report.Run) error {
 
 func (m *monitor) checkTargets(ctx context.Context) error {
 	for until := time.Now().Add(time.Minute); ; {
-		pods, err := m.runner.cluster.Pods(ctx, m.system.namespace, services)
+		pods, err := m.runner.cluster.Pods(ctx, m.system.namespace, m.system.selector())
 		if err != nil {
 			return err
 		}
@@ -201,7 +201,7 @@ func (m *monitor) checkDrains(ctx context.Context, run *report.Run) error {
 	if err != nil {
 		return err
 	}
-	existing, err := m.runner.cluster.Pods(ctx, m.system.namespace, services)
+	existing, err := m.runner.cluster.Pods(ctx, m.system.namespace, m.system.selector())
 	if err != nil {
 		return err
 	}

@@ -42,10 +42,12 @@ func startTraffic(ctx context.Context, s *system, a *agents, name string, m mixe
 		Run: name, Source: "ingress", Mix: m.ingress, Think: m.think, Token: token, Repeat: m.repeat, Loaded: s.loaded.articles,
 		MaxDuration: s.window, HeaderTimeout: server.Default().ReadHeaderTimeout,
 	}
-	config.Tags, config.Articles = s.throughIngress()
+	config.Tags, config.Articles = s.throughIngress(), s.throughIngress()
+	config.Resources = s.resources(func(component) load.Endpoint { return s.throughIngress() })
 	t.ingress = load.Start(config)
 	config.Mix = m.node
-	config.Tags, config.Articles = s.throughServices()
+	config.Tags, config.Articles = s.throughService(tag), s.throughService(article)
+	config.Resources = s.resources(s.throughService)
 	for node, client := range a.clients {
 		config.Source = node
 		if err := client.Start(ctx, name, config); err != nil {

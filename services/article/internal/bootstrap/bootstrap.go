@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
+	"github.com/achilles-blog/achilles/pkg/changefeed/sqlfeed"
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
@@ -46,7 +47,7 @@ func Command() command.Service[Config] {
 			})
 		},
 		Epoch: func(ctx context.Context, run command.Run[Config], options command.EpochOptions) error {
-			restored := service.Restored{Feed: store.Feed, IDs: []string{"article", "file"}, Revisions: []string{"article", "import"}}
+			restored := service.Restored{Feeds: []func(*database.DB) sqlfeed.Feed{store.Feed}, IDs: []string{"article", "file"}, Revisions: []string{"article", "import"}}
 			return service.Epoch(ctx, shared(run.Config), migrations.All(), run.Stdout, restored, options)
 		},
 		Commands: func(bind command.Bind[Config]) []*cobra.Command {

@@ -115,7 +115,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 		Binder:    binder,
 		Paging:    settings.Constant(requests.Paging{DefaultSize: o.config.App.DefaultPageSize, MaxSize: o.config.App.MaxPageSize, MaxOffset: o.config.App.MaxOffset}),
 		Memory:    responses.NewMemory(s.memory, limits.Client),
-		FeedToken: o.config.Feed.Token, LimitGuesses: limits.Auth(), LimitSearch: limits.Search(), LimitBatch: limits.Batch(),
+		FeedAccess: auth.RequireServiceToken(o.config.Feed.Token, limits.Auth()), LimitSearch: limits.Search(), LimitBatch: limits.Batch(),
 		Bodies: requests.NewBodies(memory.New(memory.Config{Use: "request_bodies", Total: api.MaxBatchMemory}), api.MaxBatchBytes, limits.Client),
 	}).Register(engine)
 	s.handler = engine

@@ -9,7 +9,6 @@ import (
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
-	"github.com/achilles-blog/achilles/services/tag/internal/api"
 )
 
 // Config holds the settings of the tag service.
@@ -22,7 +21,11 @@ type Config struct {
 
 // Validate reports values of different sections that cannot work together.
 func (c Config) Validate() error {
-	return errors.Join(c.Config.Validate(), c.Server.CheckResponse("App.MaxPageSize", c.App.MaxPageSize, api.PageMemory(c.App.MaxPageSize)))
+	errs := []error{c.Config.Validate()}
+	for _, r := range resources() {
+		errs = append(errs, c.Server.CheckResponse("App.MaxPageSize", c.App.MaxPageSize, r.pageMemory(c.App.MaxPageSize)))
+	}
+	return errors.Join(errs...)
 }
 
 func shared(c Config) service.Config { return c.Config }

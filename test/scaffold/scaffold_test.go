@@ -1,5 +1,5 @@
-// Package newservice_test adds a service to a copy of the repository.
-package newservice_test
+// Package scaffold_test adds services and resources to a copy of the repository.
+package scaffold_test
 
 import (
 	"encoding/json"
@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -29,40 +30,69 @@ const repository = "../.."
 
 func TestMain(m *testing.M) { process.Main(m) }
 
-// The commands of docs/new-service.md make a service that builds, passes its
-// tests, is deployed with the others and is served behind the gateway.
-func TestNewServiceByItsPage(t *testing.T) {
-	process.Installed(t, "perl")
+// A service and resources that are made in a copy of the repository pass their tests on both
+// databases and the linter, without an edit; they are described, deployed with the others,
+// and served behind the gateway; and they can be removed without a trace.
+func TestMadeServices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow test, skipped with -short")
+	}
 	root := t.TempDir()
 	copyRepository(t, root)
-	page, err := os.ReadFile(filepath.Join(repository, "docs/new-service.md"))
-	require.NoError(t, err)
-	run(t, root, "sh", "-ec", commands(string(page)))
+	git := func(args ...string) string {
+		return run(t, root, "git", append([]string{"-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"}, args...)...)
+	}
+	git("init", "-q")
+	run(t, root, "make", "new-resource", "SERVICE=tag", "RESOURCE=note", "FIELDS=title:string(100)")
+	git("add", "-A")
+	git("commit", "-q", "-m", "with notes")
+
+	// The next command generates for both.
+	runWith(t, root, []string{"SCAFFOLD_GENERATE=true"}, "make", "new-service", "NAME=comment",
+		"FIELDS=article_id:uint64 author:string(64) body:text nick:string(30)? seen:time state:state")
+	run(t, root, "make", "new-resource", "SERVICE=comment", "RESOURCE=vote", "FIELDS=comment_id:uint64! up:bool score:int64?")
+
+	run(t, root, "go", "vet", "./services/comment/...", "./services/tag/...", "./pkg/errcode")
+	run(t, root, "go", "test", "-p=4", "./services/comment/...", "./services/tag/internal/note/...", "./services/tag/internal/noteapi/...", "./services/tag/internal/notestore/...",
+		"./services/tag/internal/bootstrap/...", "./pkg/errcode/...", "./test/services/...")
+	lint(t, root, "services/comment", "services/tag")
 
 	for _, objects := range []manifest.Objects{renderChart(t, root), buildOverlay(t, root)} {
 		for _, name := range []string{"tag", "article", "comment"} {
 			require.Contains(t, objects, "Deployment achilles-"+name)
 		}
 	}
+	t.Run("make run", func(t *testing.T) {
+		base := makeRun(t, root)
+		for _, path := range []string{"/api/v1/comments", "/api/v1/votes", "/api/v1/notes", "/api/v1/tags", "/api/v1/articles"} {
+			var answer struct{ List []any }
+			require.NoError(t, json.Unmarshal([]byte(get(t, base+path)), &answer), path)
+			require.NotNil(t, answer.List, path)
+		}
+		description := get(t, base+"/swagger/comment/openapi.json")
+		for _, want := range []string{"Achilles comment service", `"VoteCreateRequest"`, `"/api/v1/votes/{id}"`} {
+			require.Contains(t, description, want)
+		}
+	})
 
-	base := makeRun(t, root)
-	for _, path := range []string{"/api/v1/comments", "/api/v1/tags", "/api/v1/articles"} {
-		var answer struct{ List []any }
-		require.NoError(t, json.Unmarshal([]byte(get(t, base+path)), &answer), path)
-		require.NotNil(t, answer.List, path)
-	}
-	require.Contains(t, get(t, base+"/swagger/comment/openapi.json"), "Achilles comment service")
+	run(t, root, "make", "remove-service", "NAME=comment")
+	require.Empty(t, git("status", "--porcelain"))
 }
 
-// commands returns the shell commands of a page, in order.
-func commands(page string) string {
-	var script strings.Builder
-	for _, block := range regexp.MustCompile("(?s)\n( *)```sh\n(.*?)\n *```\n").FindAllStringSubmatch(page, -1) {
-		for line := range strings.Lines(block[2] + "\n") {
-			script.WriteString(strings.TrimPrefix(line, block[1]))
-		}
+// lint runs the linter, which make lint has built, on modules.
+func lint(t *testing.T, root string, modules ...string) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(repository, "bin/golangci-lint-*"))
+	require.NoError(t, err)
+	if len(found) == 0 {
+		t.Log("without the linter, which make lint builds")
+		return
 	}
-	return script.String()
+	linter, err := filepath.Abs(found[0])
+	require.NoError(t, err)
+	for _, module := range modules {
+		run(t, filepath.Join(root, module), linter, "run", "--allow-parallel-runners", "./...")
+	}
 }
 
 // copyRepository copies the files of the repository that git knows or would add.
@@ -97,10 +127,19 @@ func command(t *testing.T, root, program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func run(t *testing.T, root, program string, args ...string) {
+func run(t *testing.T, root, program string, args ...string) string {
 	t.Helper()
-	output, err := command(t, root, program, args...).CombinedOutput()
-	require.NoError(t, err, "%s", output)
+	return runWith(t, root, nil, program, args...)
+}
+
+func runWith(t *testing.T, root string, environ []string, program string, args ...string) string {
+	t.Helper()
+	began, cmd := time.Now(), command(t, root, program, args...)
+	cmd.Env = append(cmd.Env, environ...)
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s %s: %s", program, strings.Join(args, " "), output)
+	t.Logf("%.1f s: %s %s", time.Since(began).Seconds(), program, strings.Join(args, " "))
+	return string(output)
 }
 
 func renderChart(t *testing.T, root string) manifest.Objects {

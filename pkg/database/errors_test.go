@@ -38,7 +38,8 @@ func TestClassifyByNumber(t *testing.T) {
 	}
 	for _, number := range []uint16{1290, 1792, 1836} {
 		err := database.Classify(&mysql.MySQLError{Number: number, Message: "no such table"})
-		requireReadOnly(t, err)
+		requireUnavailable(t, err)
+		require.ErrorIs(t, err, database.ErrReadOnly)
 		require.ErrorContains(t, err, strconv.Itoa(int(number)))
 		require.Equal(t, err, database.Classify(err), "classified twice")
 	}

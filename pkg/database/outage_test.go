@@ -231,7 +231,8 @@ func TestOutages(t *testing.T) {
 
 		before = connections(t, db)
 		err = insert(t.Context(), db, "during")
-		requireReadOnly(t, err)
+		requireUnavailable(t, err)
+		require.ErrorIs(t, err, database.ErrReadOnly)
 		require.ErrorContains(t, err, "1290")
 		require.Contains(t, fmt.Sprint(logs.FilterMessageSnippet("read-only").All()), "1290")
 		after := connections(t, db)
@@ -391,7 +392,8 @@ func TestReadOnlyServerIsNotReconnectedToAtEveryWrite(t *testing.T) {
 		err := db.InTx(t.Context(), func(tx *gorm.DB) error {
 			return tx.Exec("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1836, MESSAGE_TEXT = 'Running in read-only mode'").Error
 		})
-		requireReadOnly(t, err)
+		require.ErrorIs(t, err, database.ErrReadOnly)
+		requireUnavailable(t, err)
 	}
 	require.LessOrEqual(t, logs.Len(), 1+int(time.Since(started)/time.Second))
 }

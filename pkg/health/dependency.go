@@ -19,7 +19,6 @@ type dependency struct {
 
 	mu     sync.Mutex
 	err    error // of the last check
-	last   failure
 	at     time.Time
 	up     bool           // in strict mode
 	streak int            // consecutive results that contradict up
@@ -105,7 +104,6 @@ func (d *dependency) record(err error) {
 	defer d.mu.Unlock()
 	d.logChange(err)
 	d.err, d.at = err, time.Now()
-	d.last.note(err)
 	if (err == nil) == d.up {
 		d.streak = 0
 		return
@@ -181,8 +179,9 @@ func (d *dependency) Collect(metrics chan<- prometheus.Metric) {
 	metrics <- prometheus.MustNewConstMetric(d.failingDesc, prometheus.GaugeValue, 1, err.Error())
 }
 
-func (d *dependency) state() Check {
+// cause returns the full error of the last check.
+func (d *dependency) cause() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Check{Name: d.name, Result: result(d.current()), Checked: d.at, Error: d.last.err, Failed: d.last.at}
+	return d.err
 }

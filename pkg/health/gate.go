@@ -11,9 +11,8 @@ type Gate struct {
 	name string
 	log  *zap.Logger
 
-	mu   sync.Mutex
-	err  error
-	last failure
+	mu  sync.Mutex
+	err error
 }
 
 // Open opens the gate.
@@ -34,7 +33,6 @@ func (g *Gate) Set(err error) {
 		g.log.Warn("start condition not met", zap.String("gate", g.name), zap.Error(err))
 	}
 	g.err = err
-	g.last.note(err)
 }
 
 func (g *Gate) check() error {
@@ -43,8 +41,9 @@ func (g *Gate) check() error {
 	return reasonOf(g.err)
 }
 
-func (g *Gate) state() Check {
+// cause returns the error that Set got, or nil if the gate is open.
+func (g *Gate) cause() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return Check{Name: g.name, Gate: true, Result: result(reasonOf(g.err)), Error: g.last.err, Failed: g.last.at}
+	return g.err
 }

@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,6 @@ import (
 // Source holds the sources of settings besides the defaults.
 type Source struct {
 	File    string         // a YAML file; "" for none
-	Content []byte         // its content, if that has been read; nil to read it
 	Flags   *pflag.FlagSet // parsed, with the flags of BindFlags; nil for none
 	Environ []string       // "NAME=value" each, as from os.Environ
 }
@@ -24,24 +22,18 @@ type Source struct {
 // with the key, the value (unless it is a secret), what is allowed, and the source of the value. After an error the
 // configuration must not be used.
 func Load(dst any, src Source) error {
-	_, err := fill(dst, src)
-	return err
-}
-
-// fill is Load, and returns how it went.
-func fill(dst any, src Source) (*loading, error) {
 	known, err := describe(dst)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	l := &loading{schema: known, viper: viper.New(), from: map[string]string{}, broken: map[string]bool{}}
-	l.readFile(src.File, src.Content)
+	l.readFile(src.File)
 	l.readEnviron(src.Environ)
 	l.readFlags(src.Flags)
 	l.assign()
 	l.readSecrets()
 	l.validate()
-	return l, errors.Join(l.problems...)
+	return errors.Join(l.problems...)
 }
 
 // loading is one run of Load.
@@ -135,7 +127,6 @@ func (l *loading) readSecrets() {
 			continue
 		}
 		f.value.SetString(text)
-		l.from[f.key] = "file " + name.value.String()
 	}
 }
 
@@ -207,12 +198,9 @@ func (l *loading) locate(parent string, err error) error {
 	return &full
 }
 
-// origin returns the source of a value, or "" if none was loaded.
 func (l *loading) origin(key string) string {
-	if l.from == nil {
-		return ""
+	if from := l.from[key]; from != "" {
+		return from
 	}
-	return cmp.Or(l.from[key], theDefaults)
+	return "the defaults"
 }
-
-const theDefaults = "the defaults"

@@ -99,9 +99,7 @@ func baseFile(o object) string {
 	case "Deployment", "Service", "PodDisruptionBudget":
 		return "base/services/" + o.component() + ".yaml"
 	case "Pod":
-		if strings.HasSuffix(o.name(), "-check") { // Helm alone has the tests of the network policies
-			return "base/services/check.yaml"
-		}
+		return "base/services/check.yaml"
 	case "ServiceAccount":
 		return "base/services/serviceaccount.yaml"
 	}

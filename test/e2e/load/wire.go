@@ -22,8 +22,7 @@ const (
 	// chunks is the number of chunks of a slow upload.
 	chunks = 20
 
-	keyHeader   = "Idempotency-Key"
-	retryHeader = "Retry-After"
+	keyHeader = "Idempotency-Key"
 )
 
 // request is a request. Without a key it is never repeated.
@@ -50,8 +49,6 @@ type answer struct {
 	conn   uint64
 	// replayed reports whether the request had been applied before.
 	replayed bool
-	// retryAfter is when the service asks the client to send the request again, if it does.
-	retryAfter string
 	// began is when the request was sent, or when connecting began if it failed.
 	began time.Time
 }
@@ -106,8 +103,7 @@ func (ws *wires) send(ctx context.Context, to Endpoint, r request) (answer, erro
 	if pod := response.Header.Get(podHeader); pod != "" {
 		w.pod, got.pod = pod, pod
 	}
-	got.body = body
-	got.describe(response)
+	got.status, got.body, got.replayed = response.StatusCode, body, replayed(response)
 	return got, nil
 }
 
@@ -177,10 +173,8 @@ func (w *wire) alive() bool {
 	return err == nil && idle
 }
 
-// describe sets what the header of a response says.
-func (a *answer) describe(response *http.Response) {
-	a.status, a.retryAfter = response.StatusCode, response.Header.Get(retryHeader)
-	a.replayed = response.Header.Get("Idempotency-Replayed") == "true"
+func replayed(response *http.Response) bool {
+	return response.Header.Get("Idempotency-Replayed") == "true"
 }
 
 func (w *wire) exchange(host string, r request) (*http.Response, []byte, error) {

@@ -13,7 +13,6 @@ import (
 	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
-	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/swagger"
 	"github.com/achilles-blog/achilles/services/article/docs"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
@@ -43,7 +42,7 @@ type Articles interface {
 type API struct {
 	Articles Articles
 	Binder   *requests.Binder
-	Paging   settings.Value[requests.Paging]
+	Paging   requests.Paging
 	Bodies   *requests.Bodies
 	// Memory bounds the memory of responses.
 	Memory *responses.Memory

@@ -1,12 +1,13 @@
 package process_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
 
 	"github.com/achilles-blog/achilles/pkg/database"
-	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/test/process"
 )
 
@@ -57,10 +58,13 @@ func newArticle(title string, tagIDs ...uint64) map[string]any {
 	return map[string]any{"title": title, "content": "text", "tag_ids": tagIDs}
 }
 
-// rows returns the result of a query.
+// rows returns the result of a query. It keeps no connection: tests poll it.
 func rows[T any](t *testing.T, cfg database.Config, query string) []T {
 	t.Helper()
+	db, err := database.Open(cfg, zaptest.NewLogger(t))
+	require.NoError(t, err)
 	var found []T
-	require.NoError(t, dbtest.Open(t, cfg).Gorm(t.Context()).Raw(query).Scan(&found).Error)
+	err = db.Gorm(t.Context()).Raw(query).Scan(&found).Error
+	require.NoError(t, errors.Join(err, db.Close()))
 	return found
 }

@@ -7,12 +7,13 @@ FUZZTIME ?= 10s
 PACKAGES ?= work
 
 SERVICES := $(patsubst services/%/go.mod,%,$(sort $(wildcard services/*/go.mod)))
-MODULES  := pkg $(SERVICES:%=services/%) test
+MODULES  := pkg $(SERVICES:%=services/%) scaffold test
 DIST     := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 # What the tests can do without, as program:Debian-package. With
 # ACHILLES_TEST_REQUIRE=all, as in CI, nothing may be missing.
-TEST_PROGRAMS := mariadbd:mariadb-server redis-server:redis-server chromium:chromium promtool:prometheus haproxy:haproxy
+TEST_PROGRAMS := mariadbd:mariadb-server redis-server:redis-server chromium:chromium promtool:prometheus haproxy:haproxy \
+	systemd-analyze:systemd supervisord:supervisor logrotate:logrotate
 
 GOLANGCI_VERSION := v2.15.0
 LINT             := bin/golangci-lint-$(GOLANGCI_VERSION)
@@ -51,7 +52,7 @@ export GOTOOLCHAIN := $(shell awk '$$1 == "toolchain" {print $$2}' go.work)
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
 VERSION    = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-COMMIT     = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+COMMIT     = $(shell git rev-parse --verify HEAD 2>/dev/null || echo unknown)
 # The same source makes the same program: its time is that of the commit.
 BUILD_TIME = $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)
 STAMP      = github.com/achilles-blog/achilles/pkg/buildinfo
@@ -80,7 +81,7 @@ IMAGE_TAG ?= $(shell awk '/^appVersion:/ {gsub(/"/, ""); print $$2}' deploy/helm
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: claim ## Build and run everything on http://127.0.0.1:PORT (PORT=8080), data in DATA (DATA=var); Ctrl-C stops it
@@ -182,6 +183,33 @@ $(GOVULNCHECK):
 generate: build ## Bring all generated files up to date, as after a change of services/services.yaml
 	@cd test && go run ./generate && go run ./chart && go run ./apidocs
 
+.PHONY: bin-scaffold
+bin-scaffold: go
+	@CGO_ENABLED=0 go build -buildvcs=false -o bin/scaffold ./scaffold
+
+# given passes on the variables of make's command line, also empty ones.
+given = $(foreach name,$(1),$(if $(filter command%,$(origin $(name))),'$(name)=$($(name))'))
+
+.PHONY: new-service
+new-service: bin-scaffold ## Add a service: NAME=comment FIELDS='author:string(64) body:text state:state'; docs/new-service.md
+	@exec bin/scaffold $@ $(call given,NAME RESOURCE PLURAL FIELDS)
+
+.PHONY: new-resource
+new-resource: bin-scaffold ## Add a resource to a service: SERVICE=comment RESOURCE=vote FIELDS='comment_id:uint64 up:bool'
+	@exec bin/scaffold $@ $(call given,SERVICE RESOURCE PLURAL FIELDS)
+
+.PHONY: remove-service
+remove-service: bin-scaffold ## Remove a service that new-service has made: NAME=comment
+	@exec bin/scaffold $@ $(call given,NAME)
+
+.PHONY: new-project
+new-project: bin-scaffold ## Begin a project of one's own: MODULE=example.com/team/shop DIR=../shop; docs/your-own-project.md
+	@exec bin/scaffold $@ $(call given,MODULE DIR NAME TITLE IMAGES SERVICES)
+
+.PHONY: update
+update: bin-scaffold ## Take over what is later in the project that this one was made from: FROM=directory or address, REF=tag
+	@exec bin/scaffold $@ $(call given,FROM REF)
+
 .PHONY: docs
 docs: go ## Generate the API descriptions from the handlers' annotations
 	@cd test && go run ./apidocs
@@ -261,6 +289,18 @@ fuzz: go ## Run every fuzz target for FUZZTIME (FUZZTIME=10s)
 	while read -r package target; do \
 		echo "$$package $$target"; \
 		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) $$package </dev/null || exit 1; done
+
+# Of Docker Compose, or with BACKUP_OPTIONS=FILE of other servers; docs/backup.md.
+TO   ?= backups/$(shell date -u +%Y-%m-%dT%H%M%SZ)
+FROM ?=
+
+.PHONY: backup
+backup: ## Back up the databases and files into TO (TO=backups/TIME), while the services go on
+	@sh deploy/backup/backup.sh '$(TO)'
+
+.PHONY: restore
+restore: ## Restore the backup FROM=backups/TIME; REPLACE=yes deletes what the databases have
+	@sh deploy/backup/restore.sh '$(FROM)'
 
 # Some sizes for a look at growth: make bench SIZES=1000,10000,100000,1000000.
 # BENCH_FLAGS are those of test/bench/bench_test.go.

@@ -16,10 +16,13 @@ files=(
   deploy/kustomize/overlays/staging/kustomization.yaml
   deploy/kustomize/overlays/production/kustomization.yaml
   deploy/kustomize/README.md
+  deploy/examples/argo-cd/application.yaml
+  deploy/examples/flux/release.yaml
   deploy/compose/README.md
+  docs/backup.md
   docker-compose.yaml
 )
-before='(version: |appVersion: "|newTag: |ref=v|ACHILLES_TAG:-|`ACHILLES_TAG` \| `)'
+before='(version: |appVersion: "|targetRevision: |semver: |newTag: |ref=v|ACHILLES_TAG:-|`ACHILLES_TAG` \| `)'
 semver='(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?'
 
 versions() {

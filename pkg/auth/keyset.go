@@ -92,7 +92,7 @@ func (k *KeySet) Watch(ctx context.Context, log *zap.Logger) error {
 	var polling sync.WaitGroup
 	polling.Go(func() { k.poll(ctx, log) })
 	defer polling.Wait()
-	if err := settings.Watch(ctx, file, func() { k.reload(log) }); err != nil {
+	if err := settings.Watch(ctx, file, nil, func([]byte) { k.reload(log) }); err != nil {
 		log.Warn("watching the key set failed, falling back to polling", zap.Duration("interval", pollInterval), zap.Error(err))
 	}
 	return nil

@@ -45,8 +45,8 @@ type Result[T any] struct {
 // item, see idempotency.Key.Item.
 //
 // Once the service is unavailable, or two thirds of the time until the deadline of ctx have
-// passed, Each begins no further item: the remaining ones get an errcode.Unavailable error. A
-// repeat with the same key goes on there.
+// passed, Each begins no further item: the remaining ones get an errcode.Unavailable error, or
+// errcode.ReadOnly if that is why. A repeat with the same key goes on there.
 func Each[D, T any](ctx context.Context, items []Item[D], key idempotency.Key, create func(context.Context, D, idempotency.Key) (T, bool, error)) []Result[T] {
 	results := make([]Result[T], len(items))
 	began := time.Now()
@@ -64,7 +64,10 @@ func Each[D, T any](ctx context.Context, items []Item[D], key idempotency.Key, c
 			result.Err = stopped
 		default:
 			result.Created, result.Replayed, result.Err = create(ctx, item.Draft, key.Item(i))
-			if ctx.Err() != nil || IsUnavailable(result.Err) {
+			switch {
+			case hasCode(result.Err, errcode.ReadOnly):
+				stopped = result.Err
+			case ctx.Err() != nil || IsUnavailable(result.Err):
 				stopped = notTried(result.Err)
 			}
 		}
@@ -91,9 +94,11 @@ func Unfinished(cause error) error {
 }
 
 // IsUnavailable reports whether err says that the service is unavailable at the moment.
-func IsUnavailable(err error) bool {
+func IsUnavailable(err error) bool { return hasCode(err, errcode.Unavailable) }
+
+func hasCode(err error, code errcode.Code) bool {
 	var coded *errcode.Error
-	return errors.As(err, &coded) && coded.Code == errcode.Unavailable
+	return errors.As(err, &coded) && coded.Code == code
 }
 
 // Errors say what is wrong with which items, in the order of the items.

@@ -67,6 +67,19 @@ func TestEachStopsWhenUnavailable(t *testing.T) {
 	require.Equal(t, errcode.InvalidParams, codeOf(t, results[3].Err), "which no repeat changes")
 }
 
+// A service that has become read-only does no further item.
+func TestEachOfAReadOnlyService(t *testing.T) {
+	tried := 0
+	results := batch.Each(t.Context(), batch.Items([]int{1, 2, 3}, nil), idempotency.Key{}, func(context.Context, int, idempotency.Key) (int, bool, error) {
+		tried++
+		return 0, false, errcode.NewReadOnly(nil)
+	})
+	require.Equal(t, 1, tried)
+	for _, result := range results {
+		require.Equal(t, errcode.ReadOnly, codeOf(t, result.Err))
+	}
+}
+
 // Items begin in the first two thirds of the time that is left.
 func TestEachLeavesTimeForItsLastItem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

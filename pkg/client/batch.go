@@ -94,7 +94,7 @@ func (r results[T]) all(request *call) (all []BatchResult[T], finished bool) {
 		result := BatchResult[T]{Created: one.Data, Replayed: one.Replayed}
 		if one.Code != 0 {
 			result.Err = &Error{Status: http.StatusOK, Method: request.method, Path: request.path, Code: Code(one.Code), Message: one.Msg, Details: one.Details, Fields: one.Errors}
-			finished = finished && !errors.Is(result.Err, Unavailable)
+			finished = finished && !errors.Is(result.Err, Unavailable) && !errors.Is(result.Err, ReadOnly)
 		}
 		all = append(all, result)
 	}

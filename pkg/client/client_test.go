@@ -149,6 +149,7 @@ func TestRetries(t *testing.T) {
 		"update, 429":                {update, []answer{limits, limits, tag}, 3, false},
 		"update, conflict":           {update, []answer{conflict, tag}, 2, false},
 		"update, changed meanwhile":  {update, []answer{failed(412, errcode.PreconditionFailed)}, 1, true},
+		"update, read-only":          {update, []answer{withRetryAfter(failed(503, errcode.ReadOnly), "5"), tag}, 2, false},
 		"delete, lost":               {remove, []answer{lost, tag}, 1, true},
 		"delete, 503":                {remove, []answer{busy, {status: 200, body: `{"code":0,"data":{}}`}}, 2, false},
 		"delete, done before a 503":  {remove, []answer{busy, gone}, 2, false},

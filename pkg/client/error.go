@@ -34,6 +34,7 @@ const (
 	ChangesTrimmed     = Code(errcode.ChangesTrimmed)
 	KeyReused          = Code(errcode.KeyReused)
 	RequestInProgress  = Code(errcode.RequestInProgress)
+	ReadOnly           = Code(errcode.ReadOnly) // the write was not done
 	TagNotFound        = Code(errcode.TagNotFound)
 	TagNameExists      = Code(errcode.TagNameExists)
 	ArticleNotFound    = Code(errcode.ArticleNotFound)

@@ -118,7 +118,7 @@ func (r *call) repeatableAfter(answer *Error) bool {
 		return answer.Code == RequestInProgress || answer.Code == Conflict
 	case http.StatusServiceUnavailable:
 		r.uncertain = true
-		return r.repeatable || answer.Code == Unavailable
+		return r.repeatable || answer.Code == Unavailable || answer.Code == ReadOnly
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		return r.repeatable
 	default:

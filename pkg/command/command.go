@@ -1,4 +1,4 @@
-// Package command implements the command line of a service: serve, migrate, config, healthcheck, version and help, with a flag
+// Package command implements the command line of a service: serve, migrate, recount, epoch, config, healthcheck, version and help, with a flag
 // for each setting.
 package command
 
@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,20 +37,33 @@ type Service[C any] struct {
 	// Recount compares counters and indexes in the database with its rows and repairs them. Its context is that of Migrate. If Recount is
 	// nil, there is no command recount.
 	Recount func(ctx context.Context, run Run[C]) error
+	// Epoch prints the epoch of the service's feed of changes, which it may replace first. Its context is that of Migrate. If Epoch is
+	// nil, there is no command epoch.
+	Epoch func(ctx context.Context, run Run[C], options EpochOptions) error
 	// Commands returns further commands.
 	Commands func(bind Bind[C]) []*cobra.Command
+}
+
+// EpochOptions are the flags of the command epoch.
+type EpochOptions struct {
+	// New gives the feed of changes a new epoch, after the database was restored from a backup.
+	New bool
+	// Lost is how many ids, and revisions of each object, New leaves out: at least as many as the lost writes had.
+	Lost uint64
 }
 
 // Bind adds the flags of serve to cmd, makes it call work with the settings that serve would have, and returns cmd.
 type Bind[C any] func(cmd *cobra.Command, work func(config C, args []string) error) *cobra.Command
 
-// Run holds the inputs of Serve, Migrate and Recount.
+// Run holds the inputs of Serve, Migrate, Recount and Epoch.
 type Run[C any] struct {
 	Config         C
-	Reload         func() (C, error) // reads the settings again, with the same environment and flags
-	ConfigFile     string            // "" for none
+	ConfigFile     string                          // "" for none
+	FileContent    []byte                          // what was in it
+	Reload         func(content []byte) (C, error) // reads the settings again, with another content of the file, and the same environment and flags
+	Sources        func() settings.Sources         // returns where the settings come from that were read last without an error; nil for none
 	Stdout, Stderr io.Writer
-	Signals        <-chan os.Signal // SIGINT, SIGTERM and SIGHUP since the command began; nil except in Serve
+	Signals        <-chan os.Signal // SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 since the command began; nil except in Serve
 }
 
 // Main runs the command that args contain, without the program's name. environ holds "NAME=value" entries. Main returns the exit
@@ -104,10 +119,13 @@ func (p program[C]) root() *cobra.Command {
 	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(p.serve(), p.exampleConfig(), versionCommand(), healthcheckCommand())
 	if p.Migrate != nil {
-		root.AddCommand(p.onDatabase("migrate", "Bring the database's schema up to date and exit", p.Migrate))
+		root.AddCommand(p.onDatabase(newCommand("migrate", "Bring the database's schema up to date and exit"), p.Migrate))
 	}
 	if p.Recount != nil {
-		root.AddCommand(p.onDatabase("recount", "Compare counters and indexes in the database with its rows, repair them and exit", p.Recount))
+		root.AddCommand(p.onDatabase(newCommand("recount", "Compare counters and indexes in the database with its rows, repair them and exit"), p.Recount))
+	}
+	if p.Epoch != nil {
+		root.AddCommand(p.epoch())
 	}
 	if p.Commands != nil {
 		root.AddCommand(p.Commands(p.bind)...)
@@ -115,9 +133,14 @@ func (p program[C]) root() *cobra.Command {
 	return root
 }
 
+// newCommand returns a command that takes flags only.
+func newCommand(name, short string) *cobra.Command {
+	return &cobra.Command{Use: name, Short: short, Args: noArguments}
+}
+
 func (p program[C]) serve() *cobra.Command {
-	return p.withSettings("serve", "Run the service until SIGINT, SIGTERM or SIGHUP", func(load loader[C]) error {
-		signals, stop := lifecycle.Notify()
+	return p.settings(newCommand("serve", "Run the service until SIGINT, SIGTERM or SIGHUP"), func(load loader[C], _ []string) error {
+		signals, stop := lifecycle.Notify(syscall.SIGUSR1, syscall.SIGUSR2)
 		defer stop()
 		run, err := load()
 		if err != nil {
@@ -128,9 +151,30 @@ func (p program[C]) serve() *cobra.Command {
 	})
 }
 
-// onDatabase returns a command whose work ends at the first signal.
-func (p program[C]) onDatabase(name, short string, work func(context.Context, Run[C]) error) *cobra.Command {
-	return p.withSettings(name, short, func(load loader[C]) error {
+// The bounds of EpochOptions.Lost. The maximum leaves room for a million restores in the integers that JavaScript knows.
+const (
+	defaultLost = 1_000_000
+	maxLost     = 1_000_000_000
+)
+
+func (p program[C]) epoch() *cobra.Command {
+	cmd := newCommand("epoch", "Print the epoch of the feed of changes, or give it a new one after a restore")
+	cmd.Long = "Print the epoch of the feed of changes. After the database was restored from a backup, --new gives the feed a new one, so that its\n" +
+		"readers start over: otherwise they would miss changes. It also leaves out the ids and versions (ETags) of what is lost."
+	var options EpochOptions
+	cmd.Flags().BoolVar(&options.New, "new", false, "give the feed a new epoch; needs an account with the rights that migrate needs")
+	cmd.Flags().Uint64Var(&options.Lost, "lost", defaultLost, "how many ids and versions to leave out: at least as many as writes are lost")
+	return p.onDatabase(cmd, func(ctx context.Context, run Run[C]) error {
+		if options.Lost > maxLost {
+			return fmt.Errorf("--lost must be at most %d", maxLost)
+		}
+		return p.Epoch(ctx, run, options)
+	})
+}
+
+// onDatabase makes cmd a command with settings whose work ends at the first signal.
+func (p program[C]) onDatabase(cmd *cobra.Command, work func(context.Context, Run[C]) error) *cobra.Command {
+	return p.settings(cmd, func(load loader[C], _ []string) error {
 		signals, stop := lifecycle.Notify()
 		defer stop()
 		run, err := load()
@@ -181,10 +225,6 @@ func (p program[C]) bind(cmd *cobra.Command, work func(config C, args []string) 
 	})
 }
 
-func (p program[C]) withSettings(name, short string, run func(loader[C]) error) *cobra.Command {
-	return p.settings(&cobra.Command{Use: name, Short: short, Args: noArguments}, func(load loader[C], _ []string) error { return run(load) })
-}
-
 // settings adds a flag for each setting to a command.
 func (p program[C]) settings(cmd *cobra.Command, run func(load loader[C], args []string) error) *cobra.Command {
 	if cmd.Long == "" {
@@ -226,13 +266,19 @@ func usage(cmd *cobra.Command, own *pflag.FlagSet) error {
 }
 
 func (p program[C]) load(flags *pflag.FlagSet, file string) (Run[C], error) {
-	read := func() (C, error) {
+	var latest atomic.Pointer[settings.Sources]
+	read := func(content []byte) (C, error) {
 		config := p.Defaults()
-		err := settings.Load(&config, settings.Source{File: file, Flags: flags, Environ: p.environ})
+		sources, err := settings.LoadSources(&config, settings.Source{File: file, Content: content, Flags: flags, Environ: p.environ})
+		if err == nil {
+			latest.Store(&sources)
+		}
 		return config, err
 	}
-	config, err := read()
-	return Run[C]{Config: config, Reload: read, ConfigFile: file, Stdout: p.stdout, Stderr: p.stderr}, err
+	content, _ := settings.ReadFile(file) // LoadSources reports the error
+	config, err := read(content)
+	sources := func() settings.Sources { return *latest.Load() }
+	return Run[C]{Config: config, ConfigFile: file, FileContent: content, Reload: read, Sources: sources, Stdout: p.stdout, Stderr: p.stderr}, err
 }
 
 func lookup(environ []string, name string) string {
@@ -245,7 +291,7 @@ func lookup(environ []string, name string) string {
 }
 
 func versionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "Show version, commit and build time", Args: noArguments}
+	cmd := newCommand("version", "Show version, commit and build time")
 	asJSON := cmd.Flags().Bool("json", false, "as a JSON object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		info := buildinfo.Get()
@@ -259,18 +305,32 @@ func versionCommand() *cobra.Command {
 }
 
 func (p program[C]) exampleConfig() *cobra.Command {
-	return &cobra.Command{
-		Use: "config", Short: "Print every setting, its meaning and its default as a YAML file", Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			config := p.Defaults()
-			text, err := settings.Example(&config)
-			if err != nil {
-				return err
-			}
-			_, err = io.WriteString(cmd.OutOrStdout(), text)
+	cmd := &cobra.Command{Use: "config", Short: "Print every setting, its meaning and its default as a YAML file", Args: noArguments}
+	asJSON := cmd.Flags().Bool("json", false, "as a JSON array, with types, allowed values, and whether a setting changes while the service runs")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		config := p.Defaults()
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), &config)
+		}
+		text, err := settings.Example(&config)
+		if err != nil {
 			return err
-		},
+		}
+		_, err = io.WriteString(cmd.OutOrStdout(), text)
+		return err
 	}
+	return cmd
+}
+
+func printJSON(to io.Writer, config any) error {
+	all, err := settings.Describe(config)
+	if err != nil {
+		return err
+	}
+	encoder := json.NewEncoder(to)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(all)
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 type config struct {
 	Server struct {
 		HTTPPort int           `mapstructure:"HttpPort" usage:"port to serve on"`
-		Timeout  time.Duration `mapstructure:"Timeout" usage:"time for a request"`
+		Timeout  time.Duration `mapstructure:"Timeout" usage:"time for a request" live:"true"`
 		TLS      bool          `mapstructure:"TLS" usage:"whether to encrypt"`
 	} `mapstructure:"Server"`
 	Database struct {
@@ -89,6 +89,16 @@ func TestConfigPrintsTheDefaults(t *testing.T) {
 	require.Equal(t, defaults(), r.served.Config)
 }
 
+func TestConfigAsJSON(t *testing.T) {
+	printed := runMain([]string{"config", "--json"}, nil, nil)
+	require.Zero(t, printed.code, printed.stderr)
+	var all []settings.Description
+	require.NoError(t, json.Unmarshal([]byte(printed.stdout), &all))
+	require.Equal(t, settings.Description{
+		Key: "Server.Timeout", Variable: "ACHILLES_SERVER_TIMEOUT", Flag: "--server.timeout", Type: "duration", Value: "15s", Usage: "time for a request", Live: true,
+	}, all[1])
+}
+
 func TestServeAndMigrateGetTheSettings(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tag.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("Server: {HttpPort: 1, Timeout: 2}"), 0o600))
@@ -110,6 +120,26 @@ func TestServeAndMigrateGetTheSettings(t *testing.T) {
 	require.Equal(t, 2*time.Second, r.migrated.Config.Server.Timeout)
 	require.Equal(t, file, r.migrated.ConfigFile)
 	require.Nil(t, r.migrated.Signals)
+}
+
+func TestEpoch(t *testing.T) {
+	for flags, want := range map[string]command.EpochOptions{
+		"": {Lost: 1_000_000}, "--new": {New: true, Lost: 1_000_000}, "--new --lost=1000000000": {New: true, Lost: 1_000_000_000}, "--lost=0": {},
+	} {
+		var got command.EpochOptions
+		service := command.Service[config]{Name: "tag", Defaults: defaults, Epoch: func(_ context.Context, run run, options command.EpochOptions) error {
+			require.Equal(t, 4, run.Config.Server.HTTPPort)
+			got = options
+			return nil
+		}}
+		var out bytes.Buffer
+		require.Zero(t, service.Main(append([]string{"epoch", "--server.httpport=4"}, strings.Fields(flags)...), nil, &out, &out), out.String())
+		require.Equal(t, want, got)
+		out.Reset()
+		require.Equal(t, 1, service.Main([]string{"epoch", "--lost=1000000001"}, nil, &out, &out))
+		require.Equal(t, "tag: --lost must be at most 1000000000\n", out.String())
+	}
+	require.Contains(t, runMain([]string{"epoch"}, nil, nil).stderr, "unknown command", "a service without a feed")
 }
 
 func TestFlagsBeforeTheCommand(t *testing.T) {
@@ -134,16 +164,17 @@ func TestReload(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("Server: {Timeout: 2}"), 0o600))
 	r := runMain([]string{"serve", "--config", file, "--server.httpport=5"}, []string{"ACHILLES_SERVER_TLS=true"}, func(_ context.Context, run run) error {
 		require.Equal(t, 2*time.Second, run.Config.Server.Timeout)
-		require.NoError(t, os.WriteFile(file, []byte("Server: {Timeout: 7, HttpPort: 6, TLS: false}"), 0o600))
-		again, err := run.Reload()
+		require.Equal(t, "Server: {Timeout: 2}", string(run.FileContent))
+		again, err := run.Reload([]byte("Server: {Timeout: 7, HttpPort: 6, TLS: false}"))
 		require.NoError(t, err)
 		require.Equal(t, 7*time.Second, again.Server.Timeout)
 		require.Equal(t, 5, again.Server.HTTPPort)
 		require.True(t, again.Server.TLS)
 		require.Equal(t, 2*time.Second, run.Config.Server.Timeout, "the first configuration does not change")
-		require.NoError(t, os.WriteFile(file, []byte("Server: {Timeout: soon}"), 0o600))
-		_, err = run.Reload()
+		require.Equal(t, settings.Sources{"Server.HttpPort": "flag --server.httpport", "Server.Timeout": file + " line 1", "Server.TLS": "environment variable ACHILLES_SERVER_TLS"}, run.Sources())
+		_, err = run.Reload([]byte("Server: {Timeout: soon}"))
 		require.ErrorContains(t, err, "Server.Timeout")
+		require.Len(t, run.Sources(), 3, "an error changes nothing")
 		return nil
 	})
 	require.Equal(t, 0, r.code, r.stderr)

@@ -196,7 +196,7 @@ func (db *DB) Read(ctx context.Context, fn func(db *gorm.DB) error) error {
 // In.
 func (db *DB) Query(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
 	return db.run(ctx, "read", func(ctx context.Context) error {
-		return db.stats.measure("query", query, args, func() (int64, error) {
+		return db.stats.measure(ctx, "query", query, args, func() (int64, error) {
 			rows, err := db.queryRows(ctx, query, args)
 			if err != nil {
 				return 0, err

@@ -35,8 +35,9 @@ var ErrRetry = errors.New("a concurrent transaction has changed a row")
 //
 //   - to ErrDuplicate, ErrForeignKey or ErrNotFound;
 //   - to an errcode.NewUnavailable, if the database cannot do the work now but may be
-//     able to later: it is unreachable, overloaded, shutting down, read-only, full, or
-//     did not give a lock.
+//     able to later: it is unreachable, overloaded, shutting down, full, or did not give a
+//     lock;
+//   - to an errcode.NewReadOnly that wraps ErrReadOnly, if it rejects writes.
 //
 // It returns any other error unchanged, also nil, a context's error and an
 // *errcode.Error. Classify is idempotent.
@@ -54,7 +55,7 @@ func Classify(err error) error {
 	case foreignKey:
 		return fmt.Errorf("%w: %w", ErrForeignKey, err)
 	case readOnly:
-		return errcode.NewUnavailable(fmt.Errorf("%w: %w", ErrReadOnly, err))
+		return errcode.NewReadOnly(fmt.Errorf("%w: %w", ErrReadOnly, err))
 	case unavailable, conflict, interrupted:
 		return errcode.NewUnavailable(err)
 	}
@@ -75,7 +76,7 @@ func failed(err error) bool {
 	case isSentinel(err):
 		return false
 	case errors.As(err, &coded):
-		return coded.Code == errcode.Unavailable
+		return coded.Code == errcode.Unavailable || coded.Code == errcode.ReadOnly
 	}
 	return errors.As(err, &fromMySQL) || errors.As(err, &fromSQLite) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
@@ -89,7 +90,7 @@ const (
 	duplicate              // a row with this key exists
 	foreignKey             // a referenced row is missing, or the row is still referenced
 	unavailable            // the database cannot serve now
-	readOnly               // the server serves reads only
+	readOnly               // the database serves reads only
 	conflict               // the transaction failed because of another one; retry it
 	interrupted            // the statement was cancelled
 )
@@ -157,7 +158,9 @@ func sqliteClass(code int) errorClass {
 		return conflict
 	case sqlite.SQLITE_INTERRUPT:
 		return interrupted
-	case sqlite.SQLITE_READONLY, sqlite.SQLITE_IOERR, sqlite.SQLITE_FULL, sqlite.SQLITE_CANTOPEN,
+	case sqlite.SQLITE_READONLY:
+		return readOnly
+	case sqlite.SQLITE_IOERR, sqlite.SQLITE_FULL, sqlite.SQLITE_CANTOPEN,
 		sqlite.SQLITE_NOMEM, sqlite.SQLITE_PROTOCOL:
 		return unavailable
 	}

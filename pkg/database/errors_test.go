@@ -38,8 +38,7 @@ func TestClassifyByNumber(t *testing.T) {
 	}
 	for _, number := range []uint16{1290, 1792, 1836} {
 		err := database.Classify(&mysql.MySQLError{Number: number, Message: "no such table"})
-		requireUnavailable(t, err)
-		require.ErrorIs(t, err, database.ErrReadOnly)
+		requireReadOnly(t, err)
 		require.ErrorContains(t, err, strconv.Itoa(int(number)))
 		require.Equal(t, err, database.Classify(err), "classified twice")
 	}

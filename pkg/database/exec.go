@@ -32,7 +32,7 @@ func (db *DB) Insert(tx *gorm.DB, table string, columns []string, values ...any)
 // QueryIn runs a query without gorm in a transaction of InTx, or in the function of Read,
 // and calls scan for each row. The error is not classified.
 func (db *DB) QueryIn(tx *gorm.DB, query string, args []any, scan func(*sql.Rows) error) error {
-	return db.stats.measure("query", query, args, func() (int64, error) {
+	return db.stats.measure(tx.Statement.Context, "query", query, args, func() (int64, error) {
 		rows, err := tx.Statement.ConnPool.QueryContext(tx.Statement.Context, query, args...)
 		if err != nil {
 			return 0, err
@@ -42,7 +42,7 @@ func (db *DB) QueryIn(tx *gorm.DB, query string, args []any, scan func(*sql.Rows
 }
 
 func (db *DB) exec(tx *gorm.DB, operation, statement string, args []any) (result sql.Result, err error) {
-	err = db.stats.measure(operation, statement, args, func() (int64, error) {
+	err = db.stats.measure(tx.Statement.Context, operation, statement, args, func() (int64, error) {
 		if result, err = tx.Statement.ConnPool.ExecContext(tx.Statement.Context, statement, args...); err != nil {
 			return 0, err
 		}

@@ -121,6 +121,16 @@ func requireUnavailable(t *testing.T, err error) {
 	require.Error(t, coded.Cause)
 }
 
+// requireReadOnly requires the error of a write that the database rejects.
+func requireReadOnly(t *testing.T, err error) {
+	t.Helper()
+	require.ErrorIs(t, err, database.ErrReadOnly)
+	var coded *errcode.Error
+	require.ErrorAs(t, err, &coded)
+	require.Equal(t, errcode.ReadOnly, coded.Code, "%v", err)
+	require.Positive(t, coded.RetryAfter)
+}
+
 // requireEnded requires the error of the request's context, and not
 // errcode.Unavailable.
 func requireEnded(t *testing.T, err, want error) {

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"time"
@@ -9,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 	"gorm.io/gorm"
+
+	"github.com/achilles-blog/achilles/pkg/metrics"
 )
 
 const startedKey = "achilles:started"
@@ -27,11 +30,11 @@ type stats struct {
 func (db *DB) OnQuery(fn func(query string, args []any)) { db.stats.onQuery = fn }
 
 func newStats(log *zap.Logger, slow time.Duration) *stats {
-	return &stats{log: log, slow: slow, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	return &stats{log: log, slow: slow, seconds: prometheus.NewHistogramVec(metrics.Latency(prometheus.HistogramOpts{
 		Name:    "achilles_database_query_duration_seconds",
 		Help:    "Time that statements took at the database, by operation and status.",
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
-	}, []string{"operation", "status"})}
+	}), []string{"operation", "status"})}
 }
 
 // Register adds the metrics of the pool and of the statements to reg.
@@ -67,27 +70,27 @@ func (s *stats) end(operation string) func(*gorm.DB) {
 		if !ok {
 			return
 		}
-		s.record(operation, db.Statement.SQL.String(), started, db.RowsAffected, db.Error)
+		s.record(db.Statement.Context, operation, db.Statement.SQL.String(), started, db.RowsAffected, db.Error)
 	}
 }
 
 // measure runs a statement that gorm doesn't run. run returns the number of rows.
-func (s *stats) measure(operation, statement string, args []any, run func() (rows int64, err error)) error {
+func (s *stats) measure(ctx context.Context, operation, statement string, args []any, run func() (rows int64, err error)) error {
 	if s.onQuery != nil {
 		s.onQuery(statement, args)
 	}
 	started := time.Now()
 	rows, err := run()
-	s.record(operation, statement, started, rows, err)
+	s.record(ctx, operation, statement, started, rows, err)
 	return err
 }
 
-func (s *stats) record(operation, query string, started time.Time, rows int64, err error) {
+func (s *stats) record(ctx context.Context, operation, query string, started time.Time, rows int64, err error) {
 	took, status := time.Since(started), "ok"
 	if err != nil && !errors.Is(err, gorm.ErrRecordNotFound) {
 		status = "error"
 	}
-	s.seconds.WithLabelValues(operation, status).Observe(took.Seconds())
+	metrics.Observe(ctx, s.seconds.WithLabelValues(operation, status), took)
 	if took >= s.slow {
 		s.log.Warn("slow query", zap.String("sql", query),
 			zap.Duration("duration", took), zap.Int64("rows", rows), zap.String("status", status))

@@ -24,6 +24,10 @@ import (
 // this release.
 var ErrSchemaBehind error = health.Reason("the schema is behind: run the command migrate")
 
+// ErrOtherService is returned by Migrate and SchemaCurrent if the database has the tables of
+// another service and none of this one.
+var ErrOtherService error = health.Reason("the database belongs to another service")
+
 const (
 	defaultLockWait    = 2 * time.Minute
 	defaultIdleTimeout = 30 * time.Second
@@ -269,14 +273,17 @@ func (s *versionStore) CreateVersionTable(ctx context.Context, db goosedb.DBTxCo
 }
 
 // SchemaCurrent returns nil if the database has all of the migrations, or newer
-// ones, ErrSchemaBehind if it lacks any, and other errors like Read. It changes
-// nothing and takes no lock.
+// ones, ErrSchemaBehind if it lacks any, ErrOtherService if it is that of another service,
+// and other errors like Read. It changes nothing and takes no lock.
 func SchemaCurrent(ctx context.Context, db *DB, m Migrations) error {
 	newest, err := m.newest(db.Dialect())
 	if err != nil {
 		return err
 	}
 	version, err := m.version(ctx, db)
+	if err == nil {
+		err = m.rejectOtherService(ctx, db, version)
+	}
 	if err != nil {
 		return err
 	}
@@ -302,8 +309,8 @@ func (m Migrations) version(ctx context.Context, db *DB) (version int64, err err
 	return version, err
 }
 
-// rejectOtherService returns an error if this service is about to create its tables
-// beside those of another one.
+// rejectOtherService returns an error if the database has the tables of another service, and
+// version says that it has none of this one.
 func (m Migrations) rejectOtherService(ctx context.Context, db *DB, version int64) error {
 	if version > 0 {
 		return nil
@@ -318,8 +325,8 @@ func (m Migrations) rejectOtherService(ctx context.Context, db *DB, version int6
 		other, found := strings.CutSuffix(name, "_migration")
 		other, prefixed := strings.CutPrefix(other, db.cfg.TablePrefix)
 		if found && prefixed && other != m.Service {
-			return fmt.Errorf("the database %s belongs to the service %s (it has the table %s), and each service needs its own; "+
-				"choose another with Database.DBName, or another Database.TablePrefix", db.cfg.DBName, other, name)
+			return fmt.Errorf("%w: %s is that of %s (it has the table %s), and each service needs its own; "+
+				"choose another with Database.DBName, or another Database.TablePrefix", ErrOtherService, db.cfg.DBName, other, name)
 		}
 	}
 	return err

@@ -73,12 +73,16 @@ func TestMigrateRejectsTheDatabaseOfAnotherService(t *testing.T) {
 		db := withNotes(t, cfg)
 		other := database.Migrations{Service: "others", Files: both("0001_other.sql", "CREATE TABLE blog_other (id int);")}
 		_, _, err := database.Migrate(t.Context(), db, other)
-		require.ErrorContains(t, err, "belongs to the service notes (it has the table blog_notes_migration)")
+		require.ErrorIs(t, err, database.ErrOtherService)
+		require.ErrorContains(t, err, "is that of notes (it has the table blog_notes_migration)")
 		require.ErrorContains(t, err, "Database.DBName")
+		require.ErrorIs(t, database.SchemaCurrent(t.Context(), db, other), database.ErrOtherService)
 		require.NotContains(t, tables(t, db), "blog_other")
 
 		cfg.TablePrefix = "shop_"
-		_, _, err = database.Migrate(t.Context(), dbtest.Open(t, cfg), other)
+		shop := dbtest.Open(t, cfg)
+		require.ErrorIs(t, database.SchemaCurrent(t.Context(), shop, other), database.ErrSchemaBehind)
+		_, _, err = database.Migrate(t.Context(), shop, other)
 		require.NoError(t, err, "the prefix keeps their tables apart")
 		require.Contains(t, tables(t, db), "shop_other")
 	})

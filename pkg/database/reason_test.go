@@ -47,6 +47,7 @@ func TestReasonsOfAFile(t *testing.T) {
 	db := dbtest.Open(t, dbtest.SQLite(t))
 	_, err := db.SQL().ExecContext(t.Context(), "PRAGMA query_only = ON; CREATE TABLE a (b)")
 	require.Equal(t, "read-only (SQLite error 8)", reasonOf(t, err))
+	requireReadOnly(t, database.Classify(err))
 }
 
 func TestReasons(t *testing.T) {
@@ -62,4 +63,5 @@ func TestReasons(t *testing.T) {
 	require.Equal(t, "reachable, but read-only", reasonOf(t, database.ErrReadOnly))
 	require.Equal(t, "read-only (MySQL error 1290)", reasonOf(t, database.Classify(&mysql.MySQLError{Number: 1290})))
 	require.Equal(t, "the schema is behind: run the command migrate", reasonOf(t, fmt.Errorf("%w, by one", database.ErrSchemaBehind)))
+	require.Equal(t, "the database belongs to another service", reasonOf(t, fmt.Errorf("%w: notes", database.ErrOtherService)))
 }

@@ -4,6 +4,7 @@
 package errcode
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 )
@@ -37,6 +38,7 @@ const (
 	UnauthorizedInternal Code = 10000019
 	KeyReused            Code = 10000020
 	RequestInProgress    Code = 10000021
+	ReadOnly             Code = 10000022
 )
 
 // Codes of the tag module.
@@ -86,8 +88,21 @@ type definition struct {
 	message Text
 }
 
-// definitions is read-only.
-var definitions = map[Code]definition{
+// definitions is read-only. The codes of a service that make new-service has made are in
+// the file of its name.
+var definitions = joined(shared)
+
+// joined returns all entries of several maps.
+func joined(all ...map[Code]definition) map[Code]definition {
+	definitions := map[Code]definition{}
+	for _, one := range all {
+		maps.Copy(definitions, one)
+	}
+	return definitions
+}
+
+// shared has the codes of all services, and of those that are written by hand.
+var shared = map[Code]definition{
 	Success:              {http.StatusOK, Text{"成功", "success", "成功"}},
 	Internal:             {http.StatusInternalServerError, Text{"服务内部错误", "internal server error", "服務內部錯誤"}},
 	InvalidParams:        {http.StatusBadRequest, Text{"入参错误", "invalid parameters", "參數錯誤"}},
@@ -112,6 +127,7 @@ var definitions = map[Code]definition{
 	UnauthorizedInternal: {http.StatusUnauthorized, Text{"服务令牌错误", "missing or invalid service token", "服務權杖錯誤"}},
 	KeyReused:            {http.StatusUnprocessableEntity, Text{"该 Idempotency-Key 已用于另一个请求", "this Idempotency-Key was used for another request", "此 Idempotency-Key 已用於另一個請求"}},
 	RequestInProgress:    {http.StatusConflict, Text{"相同 Idempotency-Key 的请求仍在处理中, 请稍后重试", "a request with this Idempotency-Key is still in progress, try again later", "相同 Idempotency-Key 的請求仍在處理中, 請稍後再試"}},
+	ReadOnly:             {http.StatusServiceUnavailable, Text{"服务暂时只读, 请稍后重试", "read-only at the moment, try again later", "服務暫時唯讀, 請稍後再試"}},
 
 	ListTagsFailed:  {http.StatusInternalServerError, Text{"获取标签列表失败", "listing tags failed", "取得標籤列表失敗"}},
 	CreateTagFailed: {http.StatusInternalServerError, Text{"创建标签失败", "creating the tag failed", "建立標籤失敗"}},

@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"testing"
@@ -43,6 +44,7 @@ func TestPublishedCodes(t *testing.T) {
 		10000016: {408, "请求发送超时"},
 		10000020: {422, "该 Idempotency-Key 已用于另一个请求"},
 		10000021: {409, "相同 Idempotency-Key 的请求仍在处理中, 请稍后重试"},
+		10000022: {503, "服务暂时只读, 请稍后重试"},
 		20010001: {500, "获取标签列表失败"},
 		20010007: {404, "标签不存在"},
 		20010008: {409, "标签名称已存在"},
@@ -94,24 +96,28 @@ func TestMessagesAreTranslated(t *testing.T) {
 // The compiler detects neither two constants with the same number nor a constant
 // without a definition.
 func TestNumbersAreUnique(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), "code.go", nil, 0)
+	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	names := map[int]string{}
-	ast.Inspect(file, func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok || len(spec.Values) != 1 {
-			return true
-		}
-		literal, ok := spec.Values[0].(*ast.BasicLit)
-		if !ok || literal.Kind != token.INT {
-			return true
-		}
-		number, err := strconv.Atoi(literal.Value)
+	for _, path := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 		require.NoError(t, err)
-		require.Empty(t, names[number], "%d is declared as %s and %s", number, names[number], spec.Names[0].Name)
-		names[number] = spec.Names[0].Name
-		return true
-	})
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok || len(spec.Values) != 1 {
+				return true
+			}
+			literal, ok := spec.Values[0].(*ast.BasicLit)
+			if !ok || literal.Kind != token.INT {
+				return true
+			}
+			number, err := strconv.Atoi(literal.Value)
+			require.NoError(t, err)
+			require.Empty(t, names[number], "%d is declared as %s and %s", number, names[number], spec.Names[0].Name)
+			names[number] = spec.Names[0].Name
+			return true
+		})
+	}
 	require.Len(t, names, len(errcode.All()), "constants and definitions differ")
 }
 

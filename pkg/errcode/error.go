@@ -40,6 +40,16 @@ func NewUnavailable(cause error, texts ...Text) *Error {
 	return err
 }
 
+// readOnlyRetryAfter is how long a client should wait before it repeats a write. Reads don't
+// suffer from those who ask again.
+const readOnlyRetryAfter = 5 * time.Second
+
+// NewReadOnly returns an error with the code ReadOnly and the given cause: the write was not
+// done, and none is at the moment.
+func NewReadOnly(cause error) *Error {
+	return &Error{Code: ReadOnly, RetryAfter: readOnlyRetryAfter, Cause: cause}
+}
+
 // NewBusy is like NewUnavailable, for a limit that clients have reached. Operators need not act.
 func NewBusy(cause error, texts ...Text) *Error {
 	err := NewUnavailable(cause, texts...)

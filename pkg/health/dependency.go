@@ -19,6 +19,7 @@ type dependency struct {
 
 	mu     sync.Mutex
 	err    error // of the last check
+	last   failure
 	at     time.Time
 	up     bool           // in strict mode
 	streak int            // consecutive results that contradict up
@@ -104,6 +105,7 @@ func (d *dependency) record(err error) {
 	defer d.mu.Unlock()
 	d.logChange(err)
 	d.err, d.at = err, time.Now()
+	d.last.note(err)
 	if (err == nil) == d.up {
 		d.streak = 0
 		return
@@ -179,9 +181,8 @@ func (d *dependency) Collect(metrics chan<- prometheus.Metric) {
 	metrics <- prometheus.MustNewConstMetric(d.failingDesc, prometheus.GaugeValue, 1, err.Error())
 }
 
-// cause returns the full error of the last check.
-func (d *dependency) cause() error {
+func (d *dependency) state() Check {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.err
+	return Check{Name: d.name, Result: result(d.current()), Checked: d.at, Error: d.last.err, Failed: d.last.at}
 }

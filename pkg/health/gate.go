@@ -11,8 +11,9 @@ type Gate struct {
 	name string
 	log  *zap.Logger
 
-	mu  sync.Mutex
-	err error
+	mu   sync.Mutex
+	err  error
+	last failure
 }
 
 // Open opens the gate.
@@ -33,6 +34,7 @@ func (g *Gate) Set(err error) {
 		g.log.Warn("start condition not met", zap.String("gate", g.name), zap.Error(err))
 	}
 	g.err = err
+	g.last.note(err)
 }
 
 func (g *Gate) check() error {
@@ -41,9 +43,8 @@ func (g *Gate) check() error {
 	return reasonOf(g.err)
 }
 
-// cause returns the error that Set got, or nil if the gate is open.
-func (g *Gate) cause() error {
+func (g *Gate) state() Check {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.err
+	return Check{Name: g.name, Gate: true, Result: result(reasonOf(g.err)), Error: g.last.err, Failed: g.last.at}
 }

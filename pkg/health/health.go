@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/heptiolabs/healthcheck"
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,7 +32,7 @@ type Health struct {
 
 	mu      sync.Mutex
 	watched []*dependency
-	causes  map[string]func() error // of gates and dependencies, by name
+	checks  []func() Check // of gates and dependencies
 }
 
 // New returns a Health without gates and dependencies, which is ready at once.
@@ -44,7 +45,6 @@ func New(cfg Config, draining <-chan struct{}, log *zap.Logger, registerer prome
 		gates:        healthcheck.NewHandler(),
 		strict:       healthcheck.NewHandler(),
 		dependencies: healthcheck.NewHandler(),
-		causes:       map[string]func() error{},
 	}
 }
 
@@ -54,7 +54,7 @@ func (h *Health) Gate(name string) *Gate {
 	g := &Gate{name: name, log: h.log, err: Reason("not yet")}
 	h.gates.AddReadinessCheck(name, g.check)
 	h.mu.Lock()
-	h.causes[name] = g.cause
+	h.checks = append(h.checks, g.state)
 	h.mu.Unlock()
 	return g
 }
@@ -79,7 +79,7 @@ func (h *Health) observe(name string, check func(ctx context.Context) error) *de
 	d := newDependency(name, check, h.cfg, h.log)
 	h.mu.Lock()
 	h.watched = append(h.watched, d)
-	h.causes[name] = d.cause
+	h.checks = append(h.checks, d.state)
 	h.mu.Unlock()
 	h.dependencies.AddReadinessCheck(name, d.latest)
 	h.registerer.MustRegister(d)
@@ -99,6 +99,27 @@ func (h *Health) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
+
+// readyInterval is the time between two looks of AwaitReady, which read variables.
+const readyInterval = 20 * time.Millisecond
+
+// AwaitReady returns when Readyz would answer 200, or with the error of ctx when that
+// ends.
+func (h *Health) AwaitReady(ctx context.Context) error {
+	ticker := time.NewTicker(readyInterval)
+	defer ticker.Stop()
+	for h.readiness(false).Status != ready {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+	return nil
+}
+
+// ready is the status of a process that is.
+const ready = "ready"
 
 type answer struct {
 	Status  string            `json:"status"`
@@ -123,11 +144,9 @@ func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
 func (h *Health) AdminReadyz(w http.ResponseWriter, _ *http.Request) {
 	body := h.readiness(true)
 	body.Errors = map[string]string{}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for name, cause := range h.causes {
-		if err := cause(); err != nil {
-			body.Errors[name] = err.Error()
+	for _, check := range h.Checks() {
+		if check.Result != passed && check.Error != nil && !check.Failed.Before(check.Checked) {
+			body.Errors[check.Name] = check.Error.Error()
 		}
 	}
 	writeReadiness(w, body)
@@ -135,7 +154,7 @@ func (h *Health) AdminReadyz(w http.ResponseWriter, _ *http.Request) {
 
 func (h *Health) readiness(full bool) answer {
 	gates, strict := evaluate(h.gates), evaluate(h.strict)
-	body := answer{Status: "ready"}
+	body := answer{Status: ready}
 	switch {
 	case closed(h.draining):
 		body.Status = "draining"
@@ -155,7 +174,7 @@ func (h *Health) readiness(full bool) answer {
 
 func writeReadiness(w http.ResponseWriter, body answer) {
 	status := http.StatusOK
-	if body.Status != "ready" {
+	if body.Status != ready {
 		status = http.StatusServiceUnavailable
 	}
 	write(w, status, body)

@@ -91,6 +91,28 @@ func TestReadyOnceTheGatesAreOpen(t *testing.T) {
 	require.Equal(t, answer{Status: "ok"}, body)
 }
 
+func TestAwaitReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(Default(), make(chan struct{}), zap.NewNop(), prometheus.NewRegistry())
+		require.NoError(t, h.AwaitReady(t.Context()), "there are no gates")
+		gate := h.Gate("schema")
+		result := make(chan error, 1)
+		go func() { result <- h.AwaitReady(t.Context()) }()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Empty(t, result)
+		gate.Open()
+		require.NoError(t, <-result)
+
+		draining := make(chan struct{})
+		close(draining)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		h = New(Default(), draining, zap.NewNop(), prometheus.NewRegistry())
+		require.ErrorIs(t, h.AwaitReady(ctx), context.DeadlineExceeded, "it won't be ready any more")
+	})
+}
+
 func TestFailingDependencyDoesNotMakeUnready(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()

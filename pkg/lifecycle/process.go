@@ -66,18 +66,24 @@ type Process struct {
 	draining  chan struct{}
 	drainOnce sync.Once
 	failed    chan struct{} // closed at the first failure
+	replaced  chan struct{} // closed by HandOver
+	released  chan struct{} // closed when the servers may accept connections
 
 	// workers is cancelled after the last request, and requests when ShutdownTimeout
 	// has passed. alive is their parent; a second signal cancels it.
 	workers, requests, alive         context.Context
 	stopWorkers, cutRequestsOff, end context.CancelFunc
 
-	mu       sync.Mutex
-	failures []error
-	servers  []*served
-	running  []*worker
-	hooks    []hook
-	counted  []counted // the connections of all servers
+	mu        sync.Mutex
+	failures  []error
+	servers   []*served
+	running   []*worker
+	hooks     []hook
+	counted   []counted      // the connections of all servers
+	listeners []net.Listener // of all servers
+	shared    bool           // see ShareListeners
+	commands  map[os.Signal]func()
+	phases    []phase // of the stop, so far
 }
 
 type served struct {
@@ -104,8 +110,10 @@ type hook struct {
 func New(cfg Config, signals <-chan os.Signal, log *zap.Logger) *Process {
 	p := &Process{
 		cfg: cfg, signals: signals, log: log,
-		draining: make(chan struct{}), failed: make(chan struct{}),
+		draining: make(chan struct{}), failed: make(chan struct{}), replaced: make(chan struct{}), released: make(chan struct{}),
+		commands: map[os.Signal]func(){},
 	}
+	close(p.released)
 	p.alive, p.end = context.WithCancel(context.Background())
 	p.workers, p.stopWorkers = context.WithCancel(p.alive)
 	p.requests, p.cutRequestsOff = context.WithCancel(p.alive)
@@ -135,15 +143,18 @@ func (p *Process) Serve(name string, srv *http.Server, ln net.Listener) {
 	p.servers = append(p.servers, s)
 	p.mu.Unlock()
 	p.count(name, &s.connections)
+	released := p.add(s.ln)
 	go func() {
 		defer close(s.done)
-		p.startServer(name, srv, s.ln)
+		p.startServer(name, srv, s.ln, released)
 	}()
 }
 
 // ServeAdmin serves metrics and profiles during the stop as well: it adds a stop
-// hook that shuts srv down, and waits at most a second for its requests.
+// hook that shuts srv down, and waits at most a second for its requests. While the
+// process drains, responses have the header "Connection: close".
 func (p *Process) ServeAdmin(name string, srv *http.Server, ln net.Listener) {
+	srv.Handler = closeWhenDraining(p.draining, srv.Handler)
 	p.OnStop(name, 2*lastAnswerTimeout, func(context.Context) error {
 		if p.shutdownWithin(srv, lastAnswerTimeout) != nil {
 			_ = srv.Close()
@@ -153,10 +164,17 @@ func (p *Process) ServeAdmin(name string, srv *http.Server, ln net.Listener) {
 	bounded := &connections{limit: maxAdminConnections, limitHTTP2: maxAdminConnections}
 	ln = bounded.track(srv, ln)
 	p.count(name, bounded)
-	go p.startServer(name, srv, ln)
+	go p.startServer(name, srv, ln, p.add(ln))
 }
 
-func (p *Process) startServer(name string, srv *http.Server, ln net.Listener) {
+// startServer serves after released was closed.
+func (p *Process) startServer(name string, srv *http.Server, ln net.Listener, released <-chan struct{}) {
+	select {
+	case <-released:
+	case <-p.draining:
+		_ = ln.Close()
+		return
+	}
 	err := srv.Serve(ln)
 	closing := errors.Is(err, net.ErrClosed) && closed(p.draining)
 	if !closing && !errors.Is(err, http.ErrServerClosed) {
@@ -196,25 +214,14 @@ func (p *Process) OnStop(name string, timeout time.Duration, stop func(ctx conte
 	p.hooks = append(p.hooks, hook{name, timeout, stop})
 }
 
-// Run waits for a signal or a failure and then stops the process: it closes
+// Run waits for a signal that stops the process, for HandOver, or for a failure, and then stops the process: it closes
 // Draining, serves for DrainDelay, shuts the servers down within ShutdownTimeout,
 // cancels the workers, and runs the stop hooks. It returns all failures, joined,
-// or nil if a signal began the stop and all of it succeeded. After a second signal
+// or nil if no failure began the stop and all of it succeeded. After a second signal
 // it returns ErrForced at once, unless that follows the first within RepeatInterval.
 func (p *Process) Run() error {
 	defer p.end()
-	var signalled time.Time // of the first signal
-	select {
-	case sig := <-p.signals:
-		signalled = time.Now()
-		p.beginDrain() // before anything that may block, such as a log
-		p.log.Info("stopping", zap.Stringer("signal", sig))
-		if failpoint.Enabled(failpoint.ExitOnSignal) {
-			os.Exit(0)
-		}
-	case <-p.failed:
-		p.log.Error("stopping after a failure", zap.Error(p.err()))
-	}
+	signalled := p.awaitStop()
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -223,11 +230,14 @@ func (p *Process) Run() error {
 	for {
 		select {
 		case <-stopped:
-			p.log.Info("stopped")
+			p.logStopped()
 			return p.err()
 		case sig := <-p.signals:
-			// After a failure, the first signal is an ordinary request to stop
-			// and must not cut off requests.
+			if !p.stops(sig) {
+				continue
+			}
+			// After a failure or HandOver, the first signal is an ordinary request to
+			// stop and must not cut off requests.
 			if signalled.IsZero() {
 				signalled = time.Now()
 			}
@@ -241,6 +251,33 @@ func (p *Process) Run() error {
 	}
 }
 
+// awaitStop returns when the stop has to begin, with the time of the signal that asked
+// for it, if it was one.
+func (p *Process) awaitStop() (signalled time.Time) {
+	for {
+		select {
+		case sig := <-p.signals:
+			if !p.stops(sig) {
+				continue
+			}
+			signalled = time.Now()
+			p.beginDrain() // before anything that may block, such as a log
+			p.log.Info("stopping", zap.Stringer("signal", sig))
+			if failpoint.Enabled(failpoint.ExitOnSignal) {
+				os.Exit(0)
+			}
+			return signalled
+		case <-p.replaced:
+			p.beginDrain()
+			p.log.Info("stopping: another process serves from now on")
+			return time.Time{}
+		case <-p.failed:
+			p.log.Error("stopping after a failure", zap.Error(p.err()))
+			return time.Time{}
+		}
+	}
+}
+
 func (p *Process) beginDrain() { p.drainOnce.Do(func() { close(p.draining) }) }
 
 func (p *Process) stop() {
@@ -248,11 +285,12 @@ func (p *Process) stop() {
 	if failpoint.Enabled(failpoint.DisableKeepAlives) {
 		p.disableKeepAlives()
 	}
-	p.drain()
-	p.shutdownServers()
+	p.releaseListeners()
+	p.during("drain", p.drain)
+	p.during("requests", p.shutdownServers)
 	p.stopWorkers()
-	p.awaitWorkers()
-	p.runHooks()
+	p.during("workers", p.awaitWorkers)
+	p.during("hooks", p.runHooks)
 	p.cutRequestsOff()
 }
 
@@ -273,7 +311,7 @@ func (p *Process) drain() {
 func (p *Process) serving() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.servers) > 0
+	return len(p.servers) > 0 && closed(p.released)
 }
 
 func (p *Process) shutdownServers() {
@@ -357,9 +395,11 @@ func (p *Process) runHooks() {
 		p.hooks = p.hooks[:last]
 		p.mu.Unlock()
 		p.log.Debug("running a stop hook", zap.String("name", h.name))
+		began := time.Now()
 		if err := p.runHook(h); err != nil {
 			p.addFailure(fmt.Errorf("stopping %s: %w", h.name, err))
 		}
+		p.log.Info("stop hook ended", zap.String("name", h.name), zap.Duration("took", time.Since(began)))
 	}
 }
 

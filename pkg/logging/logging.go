@@ -4,11 +4,7 @@ package logging
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,17 +12,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"gopkg.in/natefinch/lumberjack.v2"
 
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 // Config is the settings section Log.
 type Config struct {
-	Level       string `mapstructure:"Level" usage:"minimum level: debug, info, warn or error"`
+	Level       string `mapstructure:"Level" usage:"minimum level: debug, info, warn or error" live:"true"`
 	LogSavePath string `mapstructure:"LogSavePath" usage:"directory of a rotating log file, in addition to standard output; empty for none"`
 	LogFileName string `mapstructure:"LogFileName" usage:"name of the log file in LogSavePath"`
-	MaxSize     int    `mapstructure:"MaxSize" usage:"size in megabytes at which the log file is rotated" validate:"min=1" allowed:"at least 1 megabyte"`
+	MaxSize     int    `mapstructure:"MaxSize" usage:"size in megabytes at which the log file is rotated; 0: another program rotates it, and sends SIGUSR1" validate:"min=0" allowed:"a number of megabytes, or 0 if another program rotates the file"`
 	MaxBackups  int    `mapstructure:"MaxBackups" usage:"number of rotated log files to keep; 0 for all" validate:"min=0" allowed:"a number of files, or 0 to keep all"`
 	MaxAge      int    `mapstructure:"MaxAge" usage:"days to keep rotated log files; 0 for ever" validate:"min=0" allowed:"a number of days, or 0 to keep them for ever"`
 }
@@ -61,9 +56,10 @@ func parseLevel(text string) (zapcore.Level, error) {
 // Logger is a zap logger with its level and its optional file.
 type Logger struct {
 	*zap.Logger
-	level   zap.AtomicLevel
+	level   levelControl
 	writers []*writer
-	file    io.Closer
+	recent  *recent
+	file    *file // nil for none
 }
 
 // New returns a logger. It writes JSON lines to stdout in release mode, and console
@@ -78,25 +74,22 @@ func New(cfg Config, release bool, stdout io.Writer) (*Logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Logger{level: zap.NewAtomicLevelAt(level)}
-	var file io.Writer
+	l := &Logger{level: levelControl{now: zap.NewAtomicLevelAt(level), configured: level}, recent: &recent{}}
 	if cfg.LogSavePath != "" {
-		opened, err := openFile(cfg)
-		if err != nil {
+		if l.file, err = openFile(cfg); err != nil {
 			return nil, err
 		}
-		l.file, file = opened, opened
 	}
 	var all zapcore.Core
 	switch {
-	case file == nil:
+	case l.file == nil:
 		all = l.to(encoder(release), stdout)
 	case release: // both get the same lines, encoded once
-		all = l.to(encoder(release), stdout, file)
+		all = l.to(encoder(release), stdout, l.file)
 	default:
-		all = zapcore.NewTee(l.to(encoder(release), stdout), l.to(jsonEncoder(), file))
+		all = zapcore.NewTee(l.to(encoder(release), stdout), l.to(jsonEncoder(), l.file))
 	}
-	l.Logger = zap.New(&core{all, l.writers})
+	l.Logger = zap.New(&core{all, l.recent.core(), l.writers})
 	return l, nil
 }
 
@@ -107,15 +100,16 @@ func encoder(release bool) zapcore.Encoder {
 	return consoleEncoder()
 }
 
-// core has lines of the level warn and above written at once.
+// core has lines of the level warn and above written at once, and keeps the last errors.
 type core struct {
 	zapcore.Core
+	recent  zapcore.Core
 	writers []*writer
 }
 
 // With implements zapcore.Core.
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
-	return &core{c.Core.With(fields), c.writers}
+	return &core{c.Core.With(fields), c.recent.With(fields), c.writers}
 }
 
 // Check implements zapcore.Core.
@@ -129,22 +123,15 @@ func (c *core) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcor
 // Write implements zapcore.Core.
 func (c *core) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	err := c.Core.Write(entry, fields)
+	if c.recent.Enabled(entry.Level) {
+		_ = c.recent.Write(entry, fields) // in memory
+	}
 	if entry.Level >= zapcore.WarnLevel {
 		for _, w := range c.writers {
 			w.flush()
 		}
 	}
 	return err
-}
-
-// SetLevel changes the minimum level of this logger and of all loggers derived from it.
-func (l *Logger) SetLevel(text string) error {
-	level, err := parseLevel(text)
-	if err != nil {
-		return err
-	}
-	l.level.SetLevel(level)
-	return nil
 }
 
 // to returns a core that writes to each of outs in the background.
@@ -164,7 +151,25 @@ func (l *Logger) to(encoder zapcore.Encoder, outs ...io.Writer) zapcore.Core {
 		w := &writer{out: out, notice: notice, now: make(chan struct{}, 1)}
 		l.writers, all = append(l.writers, w), append(all, w)
 	}
-	return zapcore.NewCore(encoder, zapcore.NewMultiWriteSyncer(all...), l.level)
+	return zapcore.NewCore(encoder, zapcore.NewMultiWriteSyncer(all...), l.level.now)
+}
+
+// Reopen closes the log file, if there is one, and reports whether there is. The next
+// line opens it by its name again: another program may have renamed it.
+func (l *Logger) Reopen() (bool, error) {
+	if l.file == nil {
+		return false, nil
+	}
+	return true, l.file.Close()
+}
+
+// ShareFile tells whether another process writes to the log file, too, which is then not
+// rotated. In any case the next line opens the file again.
+func (l *Logger) ShareFile(other bool) error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.share(other)
 }
 
 // Collector returns the metric of lines that were dropped because nobody read them in
@@ -185,39 +190,10 @@ func (l *Logger) Collector() prometheus.Collector {
 // Close writes all lines, for which it waits a second at most, and closes the log file
 // if there is one.
 func (l *Logger) Close() error {
+	l.level.close()
 	err := l.Sync()
 	if l.file != nil {
 		err = errors.Join(err, l.file.Close())
-	}
-	return err
-}
-
-func openFile(cfg Config) (*lumberjack.Logger, error) {
-	path := filepath.Join(cfg.LogSavePath, cfg.LogFileName)
-	// lumberjack opens the file at the first line, which is too late to fail the start.
-	if err := tryFile(path); err != nil {
-		return nil, fmt.Errorf("log file %s cannot be written: %s; set Log.LogSavePath to a directory that this user can write, "+
-			"or leave it empty to log to standard output only", path, cause(err))
-	}
-	return &lumberjack.Logger{Filename: path, MaxSize: cfg.MaxSize, MaxBackups: cfg.MaxBackups, MaxAge: cfg.MaxAge}, nil
-}
-
-func tryFile(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return err
-	}
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) // #nosec G304 -- the configured file
-	if err != nil {
-		return err
-	}
-	return file.Close()
-}
-
-// cause removes the path, which the outer message contains.
-func cause(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
 	}
 	return err
 }

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -154,6 +157,154 @@ func TestRotation(t *testing.T) {
 	require.LessOrEqual(t, info.Size(), int64(1<<20))
 }
 
+// A file that can't be renamed, here because the name would be too long, grows on: no line is lost.
+func TestRotationFails(t *testing.T) {
+	cfg := Default()
+	cfg.LogSavePath, cfg.LogFileName, cfg.MaxSize = t.TempDir(), strings.Repeat("x", 250), 1
+	log, err := New(cfg, true, &bytes.Buffer{})
+	require.NoError(t, err)
+	for range 25 {
+		log.Info(strings.Repeat("x", 100<<10))
+		require.NoError(t, log.Sync())
+	}
+	require.NoError(t, log.Close())
+	require.Zero(t, testutil.ToFloat64(log.Collector()))
+	content, err := os.ReadFile(filepath.Join(cfg.LogSavePath, cfg.LogFileName))
+	require.NoError(t, err)
+	require.Len(t, entries(t, string(content)), 25)
+}
+
+// The part of a line that a full disk has taken is not the beginning of the next line.
+func TestFullDisk(t *testing.T) {
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var before syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before))
+	cfg := Default()
+	cfg.LogSavePath = t.TempDir()
+	log, err := New(cfg, true, &bytes.Buffer{})
+	require.NoError(t, err)
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 250, Max: before.Max}))
+	for range 3 {
+		log.Info(strings.Repeat("x", 100))
+		require.NoError(t, log.Sync())
+	}
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before))
+	log.Info("room again")
+	require.NoError(t, log.Close())
+	require.Equal(t, 2.0, testutil.ToFloat64(log.Collector()))
+	content, err := os.ReadFile(filepath.Join(cfg.LogSavePath, cfg.LogFileName))
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
+	require.Len(t, lines, 3)
+	require.Equal(t, "room again", entries(t, lines[2])[0]["msg"])
+}
+
+// Another program renames the file, and the lines after Reopen are in a new one.
+func TestReopen(t *testing.T) {
+	cfg := Default()
+	cfg.LogSavePath, cfg.MaxSize = t.TempDir(), 0
+	log, err := New(cfg, true, &bytes.Buffer{})
+	require.NoError(t, err)
+	path := filepath.Join(cfg.LogSavePath, cfg.LogFileName)
+	messages := func(path string) (all []any) {
+		require.NoError(t, log.Sync())
+		content, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, entry := range entries(t, string(content)) {
+			all = append(all, entry["msg"])
+		}
+		return all
+	}
+	log.Info("one")
+	require.Equal(t, []any{"one"}, messages(path))
+	require.NoError(t, os.Rename(path, path+".1"))
+	log.Info("two")
+	require.Equal(t, []any{"one", "two"}, messages(path+".1"), "the same file under another name")
+	reopened, err := log.Reopen()
+	require.NoError(t, err)
+	require.True(t, reopened)
+	log.Info("three")
+	require.Equal(t, []any{"three"}, messages(path))
+	require.Equal(t, []any{"one", "two"}, messages(path+".1"))
+	require.NoError(t, log.Close())
+
+	log, err = New(Default(), true, &bytes.Buffer{})
+	require.NoError(t, err)
+	reopened, err = log.Reopen()
+	require.NoError(t, err)
+	require.False(t, reopened, "there is no file")
+}
+
+// Another process, such as migrate, writes to the file that a rotation has made.
+func TestFileOfTwoProcesses(t *testing.T) {
+	cfg := Default()
+	cfg.LogSavePath, cfg.MaxSize, cfg.MaxBackups = t.TempDir(), 1, 0
+	start := func() *Logger {
+		log, err := New(cfg, true, &bytes.Buffer{})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, log.Close()) })
+		return log
+	}
+	written := 0
+	write := func(log *Logger, size int) {
+		log.Info(strings.Repeat("x", size), zap.Int("n", written))
+		written++
+		require.NoError(t, log.Sync())
+	}
+	files := func() (paths []string) {
+		paths, err := filepath.Glob(filepath.Join(cfg.LogSavePath, "*"))
+		require.NoError(t, err)
+		return paths
+	}
+	one, other := start(), start()
+	write(one, megabyte/2)
+	write(one, megabyte*3/4)
+	require.Len(t, files(), 2)
+	for range 10 {
+		write(other, 100)
+		write(one, 100)
+	}
+	// While the file is shared, it grows. Then it is rotated.
+	require.NoError(t, one.ShareFile(true))
+	require.NoError(t, other.ShareFile(true))
+	for range 3 {
+		write(one, megabyte/2)
+		write(other, megabyte/2)
+	}
+	require.Len(t, files(), 2)
+	require.NoError(t, one.ShareFile(false))
+	write(one, 100)
+	require.Len(t, files(), 3)
+
+	seen := map[any]bool{}
+	for _, path := range files() {
+		content, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, entry := range entries(t, string(content)) {
+			seen[entry["n"]] = true
+		}
+	}
+	require.Len(t, seen, written)
+}
+
+// MaxSize 0 leaves the rotation to another program.
+func TestNoRotation(t *testing.T) {
+	cfg := Default()
+	cfg.LogSavePath, cfg.MaxSize = t.TempDir(), 0
+	require.NoError(t, settings.Validate(&cfg))
+	path := filepath.Join(cfg.LogSavePath, cfg.LogFileName)
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	require.NoError(t, os.Truncate(path, 200<<20)) // lumberjack's default is 100 MB
+	log, err := New(cfg, true, &bytes.Buffer{})
+	require.NoError(t, err)
+	log.Info("x")
+	require.NoError(t, log.Close())
+	files, err := os.ReadDir(cfg.LogSavePath)
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+}
+
 func TestUnwritableFile(t *testing.T) {
 	const advice = "; set Log.LogSavePath to a directory that this user can write, or leave it empty to log to standard output only"
 	dir := t.TempDir()
@@ -182,9 +333,9 @@ func TestClosedStdout(t *testing.T) {
 func TestValidate(t *testing.T) {
 	cfg := Default()
 	require.NoError(t, settings.Validate(&cfg))
-	cfg = Config{Level: "loud", LogSavePath: "logs", LogFileName: "../x", MaxSize: 0, MaxBackups: -1, MaxAge: -2}
+	cfg = Config{Level: "loud", LogSavePath: "logs", LogFileName: "../x", MaxSize: -1, MaxBackups: -1, MaxAge: -2}
 	require.EqualError(t, settings.Validate(&cfg), strings.Join([]string{
-		"MaxSize: 0 is not allowed; it must be at least 1 megabyte",
+		"MaxSize: -1 is not allowed; it must be a number of megabytes, or 0 if another program rotates the file",
 		"MaxBackups: -1 is not allowed; it must be a number of files, or 0 to keep all",
 		"MaxAge: -2 is not allowed; it must be a number of days, or 0 to keep them for ever",
 		"Level: loud is not allowed; it must be debug, info, warn or error",

@@ -6,9 +6,9 @@ import (
 	"net/http/pprof" // #nosec G108 -- http.DefaultServeMux is not served
 )
 
-// AdminHandler returns the handler of the admin listener: /metrics, /readyz,
-// /version and /debug/pprof/. It must not be exposed to clients.
-func AdminHandler(m *Metrics, readyz http.HandlerFunc) http.Handler {
+// AdminHandler returns the handler of the admin listener, with /metrics, /readyz,
+// /version and /debug/pprof/; further routes may be added. It must not be exposed to clients.
+func AdminHandler(m *Metrics, readyz http.HandlerFunc) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", readyz)
 	mux.Handle("GET /metrics", m.Handler())

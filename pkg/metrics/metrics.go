@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"sync"
@@ -48,11 +49,11 @@ func New(info buildinfo.Info) *Metrics {
 			Name: "achilles_http_requests_total",
 			Help: "Completed HTTP requests, by method, route template and status.",
 		}, names),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		duration: prometheus.NewHistogramVec(Latency(prometheus.HistogramOpts{
 			Name:    "achilles_http_request_duration_seconds",
 			Help:    "Duration of HTTP requests from the header to the end of the handler, by method, route template and status.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
-		}, names),
+		}), names),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "achilles_http_requests_in_flight",
 			Help: "HTTP requests in progress.",
@@ -102,13 +103,13 @@ func (m *Metrics) TrackDraining(draining <-chan struct{}) {
 // RequestStarted records the start of a request. RequestDone must follow.
 func (m *Metrics) RequestStarted() { m.inFlight.Inc() }
 
-// RequestDone records the end of a request. route is the route template, or empty if no
-// route matched.
-func (m *Metrics) RequestDone(method, route string, status int, elapsed time.Duration) {
+// RequestDone records the end of a request, whose span is in ctx. route is the route
+// template, or empty if no route matched.
+func (m *Metrics) RequestDone(ctx context.Context, method, route string, status int, elapsed time.Duration) {
 	m.inFlight.Dec()
 	of := m.child(labels{Method(method), Route(route), status})
 	of.requests.Inc()
-	of.duration.Observe(elapsed.Seconds())
+	Observe(ctx, of.duration, elapsed)
 }
 
 // child returns the metrics with these labels, which it finds by them only once.

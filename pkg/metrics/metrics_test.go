@@ -44,7 +44,7 @@ func used(t *testing.T) *metrics.Metrics {
 	h.Dependency("database", nil)
 	m.RequestStarted()
 	m.RequestStarted()
-	m.RequestDone(http.MethodGet, "/api/v1/tags/:id", http.StatusOK, 30*time.Millisecond)
+	m.RequestDone(t.Context(), http.MethodGet, "/api/v1/tags/:id", http.StatusOK, 30*time.Millisecond)
 	m.PanicRecovered()
 	return m
 }
@@ -82,7 +82,7 @@ func TestLabelValuesAreBounded(t *testing.T) {
 	m := metrics.New(build())
 	for _, method := range []string{"PROPFIND", "get", "", strings.Repeat("X", 9000)} {
 		m.RequestStarted()
-		m.RequestDone(method, "", http.StatusNotFound, 0)
+		m.RequestDone(t.Context(), method, "", http.StatusNotFound, 0)
 	}
 	families, err := m.Registry().Gather()
 	require.NoError(t, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 func BenchmarkLocal(b *testing.B) { benchmark(b, nil) }
@@ -21,7 +22,7 @@ func BenchmarkRedis(b *testing.B) { benchmark(b, open(b, dbtest.NewRedis(b).Addr
 func benchmark(b *testing.B, client redis.UniversalClient) {
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
-	engine.GET("/", ratelimit.New(ratelimit.Deps{Service: "bench", Redis: client}, ratelimit.Default()).ByMethod())
+	engine.GET("/", ratelimit.New(ratelimit.Deps{Service: "bench", Redis: client}, settings.Fixed(ratelimit.Default())).ByMethod())
 	var workers atomic.Int32
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

@@ -16,22 +16,19 @@ type identity struct{ client, site string }
 
 // Client returns the identity of the client of a request, as the limits have it: its
 // app key, or its address. It does so even if the limits are disabled.
-func (l *Limiter) Client(c *gin.Context) string { return l.identify(c).client }
+func (l *Limiter) Client(c *gin.Context) string {
+	return identify(c, l.limits.In(c.Request.Context()), l.deps.Principal).client
+}
 
-// identify returns the identity of an authenticated request, or of its address. The
-// prefix distinguishes app keys from addresses.
-func (l *Limiter) identify(c *gin.Context) identity {
-	if l.deps.Principal != nil {
-		if appKey := l.deps.Principal(c); appKey != "" {
+// identify returns the identity of a request: that of its app key, if principal, which may
+// be nil, returns one, or else that of the client's address, which server.NewEngine has put
+// into the RemoteAddr. The prefix distinguishes app keys from addresses.
+func identify(c *gin.Context, limits *limits, principal func(*gin.Context) string) identity {
+	if principal != nil {
+		if appKey := principal(c); appKey != "" {
 			return identity{client: "app:" + appKey}
 		}
 	}
-	return l.identifyAddress(c)
-}
-
-// identifyAddress returns the identity of the client's address, which server.NewEngine
-// has put into the RemoteAddr of the request.
-func (l *Limiter) identifyAddress(c *gin.Context) identity {
 	client, err := netip.ParseAddrPort(c.Request.RemoteAddr)
 	if err != nil {
 		return identity{client: "ip:unknown"} // all clients of a Unix socket share one limit
@@ -40,8 +37,8 @@ func (l *Limiter) identifyAddress(c *gin.Context) identity {
 	if ip.Is4() {
 		return identity{client: string(ip.AppendTo(append(make([]byte, 0, 32), "ip:"...)))}
 	}
-	found := identity{client: "ip:" + prefix(ip, l.cfg.IPv6Prefix)}
-	if l.cfg.IPv6Prefix > siteBits {
+	found := identity{client: "ip:" + prefix(ip, limits.ipv6Prefix)}
+	if limits.ipv6Prefix > siteBits {
 		found.site = "ip:" + prefix(ip, siteBits)
 	}
 	return found

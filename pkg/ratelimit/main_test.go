@@ -56,7 +56,7 @@ func newReplica(t testing.TB, cfg ratelimit.Config, deps ratelimit.Deps) *replic
 	r := &replica{metrics: metrics.New(buildinfo.Get()), logs: logs}
 	config := server.Default()
 	config.TrustedProxies = []string{proxy}
-	engine, err := server.NewEngine(config, server.Deps{
+	engine, err := server.NewEngine(settings.Fixed(config), server.Deps{
 		Log: zap.NewNop(), Metrics: r.metrics, Health: health.New(health.Default(), nil, zap.NewNop(), nil),
 	})
 	require.NoError(t, err)
@@ -66,7 +66,7 @@ func newReplica(t testing.TB, cfg ratelimit.Config, deps ratelimit.Deps) *replic
 	if deps.Service == "" {
 		deps.Service = "thing"
 	}
-	r.limiter = ratelimit.New(deps, cfg)
+	r.limiter = ratelimit.New(deps, settings.Fixed(cfg))
 	register(engine, r.limiter)
 	return r
 }

@@ -43,6 +43,7 @@
 package ratelimit
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -55,6 +56,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 // Deps are the dependencies of a Limiter.
@@ -68,32 +70,27 @@ type Deps struct {
 	Principal func(*gin.Context) string
 	// Log is optional.
 	Log *zap.Logger
-	// Registerer registers the metrics, unless the limits are disabled. If nil,
-	// there are none.
+	// Registerer registers the metrics, which are there while the limits are enabled. If
+	// nil, there are none.
 	Registerer prometheus.Registerer
 }
 
 // Limiter provides the middleware. It is safe for concurrent use.
 type Limiter struct {
-	deps                      Deps
-	cfg                       Config
-	read, search, write, auth *class
-	shared                    *shared
-	local                     *local
+	deps     Deps
+	limits   settings.Value[*limits]
+	outcomes [classes]outcomes
+	shared   *shared
+	local    *local
 }
 
-// New returns a limiter. cfg must be valid.
-func New(deps Deps, cfg Config) *Limiter {
+// New returns a limiter. The settings must be valid. When they change, what clients have
+// spent stays.
+func New(deps Deps, cfg *settings.Live[Config]) *Limiter {
 	if deps.Log == nil {
 		deps.Log = zap.NewNop()
 	}
-	l := &Limiter{
-		deps: deps, cfg: cfg, local: newLocal(maxClients),
-		read:   newClass("read", cfg.read(), cfg, errcode.Text{ZH: "读取请求过多", EN: "too many reads", ZHHantTW: "讀取請求過多"}),
-		search: newClass("search", cfg.search(), cfg, errcode.Text{ZH: "搜索请求过多", EN: "too many searches or lists with content", ZHHantTW: "搜尋請求過多"}),
-		write:  newClass("write", cfg.write(), cfg, errcode.Text{ZH: "写入请求过多", EN: "too many writes", ZHHantTW: "寫入請求過多"}),
-		auth:   newClass("auth", cfg.auth(), cfg, errcode.Text{ZH: "获取 Token 的请求过多", EN: "too many requests for a token", ZHHantTW: "取得 Token 的請求過多"}),
-	}
+	l := &Limiter{deps: deps, limits: settings.Map(cfg, newLimits), local: newLocal(maxClients)}
 	if deps.Redis != nil {
 		l.shared = newShared(deps.Redis, deps.Service, l.local, deps.Log)
 	}
@@ -105,21 +102,21 @@ func New(deps Deps, cfg Config) *Limiter {
 // It must run after authentication and before middleware that rejects requests, so
 // that rejected requests count too.
 func (l *Limiter) ByMethod() gin.HandlerFunc {
-	return l.middleware(func(c *gin.Context) {
+	return func(c *gin.Context) {
 		switch c.Request.Method {
 		case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
-			l.limit(c, l.write, l.identify(c))
+			l.limit(c, write, l.deps.Principal, l.local.take)
 		default:
-			l.limit(c, l.read, l.identify(c))
+			l.limit(c, read, l.deps.Principal, l.local.take)
 		}
-	})
+	}
 }
 
 // Search limits an expensive read, which has been counted as a read. It is for handlers:
 // whether a read is expensive depends on its parameters. The headers are then those of
 // this class.
 func (l *Limiter) Search() gin.HandlerFunc {
-	return l.middleware(func(c *gin.Context) { l.limit(c, l.search, l.identify(c)) })
+	return func(c *gin.Context) { l.limit(c, search, l.deps.Principal, l.local.take) }
 }
 
 // Batch returns a function that counts n more writes for a request that has been counted as
@@ -127,63 +124,56 @@ func (l *Limiter) Search() gin.HandlerFunc {
 // wait afterwards; one that has exceeded it gets a 429. So a batch may have more writes than
 // the burst, but a client gets no more than one of those at a time.
 func (l *Limiter) Batch() func(c *gin.Context, n int) {
-	if !l.cfg.Enabled {
-		return func(*gin.Context, int) {}
-	}
 	return func(c *gin.Context, n int) {
-		l.apply(c, l.write, l.identify(c), func(budgets ...budget) decision { return l.local.takeAll(n, budgets...) })
+		l.limit(c, write, l.deps.Principal, func(budgets ...budget) decision { return l.local.takeAll(n, budgets...) })
 	}
 }
 
 // Read limits every request as a read. It is for unknown routes and methods.
 func (l *Limiter) Read() gin.HandlerFunc {
-	return l.middleware(func(c *gin.Context) { l.limit(c, l.read, l.identify(c)) })
+	return func(c *gin.Context) { l.limit(c, read, l.deps.Principal, l.local.take) }
 }
 
 // Auth limits token requests by address: they are not authenticated yet.
 func (l *Limiter) Auth() gin.HandlerFunc {
-	return l.middleware(func(c *gin.Context) { l.limit(c, l.auth, l.identifyAddress(c)) })
+	return func(c *gin.Context) { l.limit(c, auth, nil, l.local.take) }
 }
 
-func (l *Limiter) middleware(limit gin.HandlerFunc) gin.HandlerFunc {
-	if !l.cfg.Enabled {
-		return func(*gin.Context) {}
-	}
-	return limit
-}
-
-func (l *Limiter) limit(c *gin.Context, class *class, from identity) {
-	l.apply(c, class, from, l.local.take)
-}
-
-// apply answers 429 unless take allows the request.
-func (l *Limiter) apply(c *gin.Context, class *class, from identity, take func(...budget) decision) {
-	budgets, n := class.budgets(from)
-	decision := take(budgets[:n]...)
-	header := c.Writer.Header()
-	header["Ratelimit-Policy"] = class.policy // the canonical names
-	header["Ratelimit"] = []string{class.state(decision)}
-	if decision.allowed {
-		class.allowed.Inc()
+// limit answers 429 unless the limits are disabled or take allows the request. See identify
+// for principal.
+func (l *Limiter) limit(c *gin.Context, class class, principal func(*gin.Context) string, take func(...budget) decision) {
+	limits := l.limits.In(c.Request.Context())
+	if !limits.enabled {
 		return
 	}
-	class.limited.Inc()
+	budgets, n := limits.budgets(class, identify(c, limits, principal))
+	decision := take(budgets[:n]...)
+	header := c.Writer.Header()
+	header["Ratelimit-Policy"] = limits.classes[class].policy // the canonical names
+	header["Ratelimit"] = []string{class.state(decision)}
+	if decision.allowed {
+		l.outcomes[class].allowed.Inc()
+		return
+	}
+	l.outcomes[class].limited.Inc()
 	responses.Error(c, class.err(decision))
 }
 
+// outcomes count the decisions on a class.
+type outcomes struct{ allowed, limited prometheus.Counter }
+
 func (l *Limiter) registerMetrics() {
-	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
+	total := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "achilles_rate_limit_total",
 		Help: "Requests that were allowed or rejected with 429 (limited), by class.",
 	}, []string{"class", "outcome"})
-	for _, class := range []*class{l.read, l.search, l.write, l.auth} {
-		class.allowed = outcomes.WithLabelValues(class.name, "allowed")
-		class.limited = outcomes.WithLabelValues(class.name, "limited")
+	for c := range classes {
+		l.outcomes[c] = outcomes{total.WithLabelValues(c.String(), "allowed"), total.WithLabelValues(c.String(), "limited")}
 	}
-	if l.deps.Registerer == nil || !l.cfg.Enabled {
+	if l.deps.Registerer == nil {
 		return
 	}
-	l.deps.Registerer.MustRegister(outcomes, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	local := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "achilles_rate_limit_local",
 		Help: "1 if this replica counts separately, without Redis, and 0 if it shares its counters.",
 	}, func() float64 {
@@ -191,23 +181,38 @@ func (l *Limiter) registerMetrics() {
 			return 1
 		}
 		return 0
+	})
+	l.deps.Registerer.MustRegister(prometheus.CollectorFunc(func(metrics chan<- prometheus.Metric) {
+		if l.limits.In(context.Background()).enabled {
+			total.Collect(metrics)
+			local.Collect(metrics)
+		}
 	}))
 }
 
-// class is a class of requests with its quotas.
-type class struct {
-	name   string
-	client quota
-	site   quota
-	policy []string // RateLimit-Policy
-	msg    errcode.Text
+// class is a class of requests.
+type class int
 
-	allowed, limited prometheus.Counter
-}
+const (
+	read class = iota
+	search
+	write
+	auth
+	classes // their number
+)
 
-func newClass(name string, q quota, cfg Config, msg errcode.Text) *class {
-	policy := fmt.Sprintf("%q;q=%d;w=%d", name, q.burst, seconds(q.window()))
-	return &class{name: name, client: q, site: q.times(cfg.IPv6SiteFactor), policy: []string{policy}, msg: msg}
+// String returns the name of the class in metrics, headers and Redis.
+func (c class) String() string {
+	switch c {
+	case search:
+		return "search"
+	case write:
+		return "write"
+	case auth:
+		return "auth"
+	default:
+		return "read"
+	}
 }
 
 // budget is a counter with its quota.
@@ -217,29 +222,44 @@ type budget struct {
 }
 
 // budgets returns the n budgets that a request counts against, the widest last.
-func (c *class) budgets(from identity) (all [maxBudgets]budget, n int) {
-	all[0] = budget{key{c.name, from.client}, c.client}
+func (l *limits) budgets(class class, from identity) (all [maxBudgets]budget, n int) {
+	of := &l.classes[class]
+	all[0] = budget{key{class.String(), from.client}, of.client}
 	if from.site == "" {
 		return all, 1
 	}
-	all[1] = budget{key{c.name, from.site}, c.site}
+	all[1] = budget{key{class.String(), from.site}, of.site}
 	return all, 2
 }
 
 // state returns the header RateLimit.
-func (c *class) state(d decision) string {
+func (c class) state(d decision) string {
 	text := append(make([]byte, 0, 64), '"')
-	text = append(append(text, c.name...), `";r=`...)
+	text = append(append(text, c.String()...), `";r=`...)
 	text = append(strconv.AppendInt(text, int64(d.remaining), 10), ";t="...)
 	return string(strconv.AppendInt(text, int64(seconds(d.next)), 10))
 }
 
-func (c *class) err(d decision) *errcode.Error {
-	wait := seconds(d.next)
+// excess says that there are too many requests of the class.
+func (c class) excess() errcode.Text {
+	switch c {
+	case search:
+		return errcode.Text{ZH: "搜索请求过多", EN: "too many searches or lists with content", ZHHantTW: "搜尋請求過多"}
+	case write:
+		return errcode.Text{ZH: "写入请求过多", EN: "too many writes", ZHHantTW: "寫入請求過多"}
+	case auth:
+		return errcode.Text{ZH: "获取 Token 的请求过多", EN: "too many requests for a token", ZHHantTW: "取得 Token 的請求過多"}
+	default:
+		return errcode.Text{ZH: "读取请求过多", EN: "too many reads", ZHHantTW: "讀取請求過多"}
+	}
+}
+
+func (c class) err(d decision) *errcode.Error {
+	wait, text := seconds(d.next), c.excess()
 	err := errcode.New(errcode.TooManyRequests, errcode.Text{
-		ZH:       fmt.Sprintf("%s, 请在 %d 秒后重试", c.msg.ZH, wait),
-		EN:       fmt.Sprintf("%s, try again in %d s", c.msg.EN, wait),
-		ZHHantTW: fmt.Sprintf("%s, 請在 %d 秒後重試", c.msg.ZHHantTW, wait),
+		ZH:       fmt.Sprintf("%s, 请在 %d 秒后重试", text.ZH, wait),
+		EN:       fmt.Sprintf("%s, try again in %d s", text.EN, wait),
+		ZHHantTW: fmt.Sprintf("%s, 請在 %d 秒後重試", text.ZHHantTW, wait),
 	})
 	err.RetryAfter = time.Duration(wait) * time.Second
 	return err

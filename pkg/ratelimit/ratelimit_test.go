@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 // strict allows each client one request per class.
@@ -329,7 +331,7 @@ func TestAppKeys(t *testing.T) {
 func TestClientOfOtherLimits(t *testing.T) {
 	cfg := ratelimit.Default()
 	cfg.Enabled = false
-	limiter := ratelimit.New(ratelimit.Deps{Principal: func(c *gin.Context) string { return c.GetHeader(appKey) }}, cfg)
+	limiter := ratelimit.New(ratelimit.Deps{Principal: func(c *gin.Context) string { return c.GetHeader(appKey) }}, settings.Fixed(cfg))
 	client := func(from, app string) string {
 		c := gin.CreateTestContextOnly(httptest.NewRecorder(), gin.New())
 		c.Request = httptest.NewRequest(http.MethodGet, things, nil)
@@ -397,4 +399,49 @@ func TestMetrics(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, problems)
 	})
+}
+
+// Limits change for the next request. What clients have spent stays.
+func TestLimitsChange(t *testing.T) {
+	cfg := strict()
+	live, update := settings.NewLive(cfg)
+	registry := prometheus.NewRegistry()
+	limiter := ratelimit.New(ratelimit.Deps{Service: "thing", Registerer: registry}, live)
+	engine := gin.New()
+	engine.POST(things, limiter.ByMethod(), func(c *gin.Context) { c.Status(http.StatusOK) })
+	post := func() *http.Response {
+		recorder := httptest.NewRecorder()
+		request := httptest.NewRequest(http.MethodPost, things, nil)
+		request.RemoteAddr = direct
+		engine.ServeHTTP(recorder, request)
+		return recorder.Result()
+	}
+	change := func() {
+		_, err := update(cfg)
+		require.NoError(t, err)
+	}
+	families := func() int {
+		all, err := registry.Gather()
+		require.NoError(t, err)
+		return len(all)
+	}
+	require.True(t, allowed(t, post()))
+	require.False(t, allowed(t, post()))
+	require.Equal(t, 2, families())
+	cfg.WriteBurst = 3
+	change()
+	for range 2 {
+		require.True(t, allowed(t, post()))
+	}
+	answer := post()
+	require.False(t, allowed(t, answer), "the first request still counts")
+	require.Contains(t, answer.Header.Get("RateLimit-Policy"), `"write";q=3;`)
+	cfg.Enabled = false
+	change()
+	require.True(t, allowed(t, post()))
+	require.Zero(t, families(), "limits that are disabled have no metrics")
+	cfg.Enabled, cfg.WriteBurst = true, 1
+	change()
+	require.False(t, allowed(t, post()))
+	require.Equal(t, 2, families())
 }

@@ -235,9 +235,15 @@ func (d *destination) decodeTexts(field reflect.StructField, texts ...string) {
 }
 
 func setText(name, text string, to reflect.Value) (problem errcode.Detail, ok bool) {
-	if to.Kind() == reflect.String {
+	switch {
+	case to.Kind() == reflect.String:
 		to.SetString(text)
 		return errcode.Detail{}, true
+	case to.Kind() == reflect.Bool && (text == "true" || text == "false"):
+		to.SetBool(text == "true")
+		return errcode.Detail{}, true
+	case to.Kind() == reflect.Bool:
+		return wrongType(name, to.Type()), false
 	}
 	return setInteger(name, text, to)
 }

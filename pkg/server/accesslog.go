@@ -17,9 +17,13 @@ import (
 	"github.com/achilles-blog/achilles/pkg/responses"
 )
 
-// accessLog logs one line per request. Of the data that the client sent, it logs
-// only the method and the request id: paths, queries and bodies may contain secrets.
-func accessLog(log *zap.Logger) gin.HandlerFunc {
+// accessLog logs one line per request, with the address of the client and, if it is
+// authenticated, its app key. Of the data that the client sent, it logs only the method and
+// the request id: paths, queries and bodies may contain secrets.
+func accessLog(log *zap.Logger, appKey func(*gin.Context) string) gin.HandlerFunc {
+	if appKey == nil {
+		appKey = func(*gin.Context) string { return "" }
+	}
 	return func(c *gin.Context) {
 		begin, returned := time.Now(), false
 		defer func() {
@@ -36,6 +40,9 @@ func accessLog(log *zap.Logger) gin.HandlerFunc {
 				zap.Int("bytes", max(c.Writer.Size(), 0)),
 				zap.String("client", clientAddress(c)),
 				zap.String("request_id", RequestID(c.Request.Context())),
+			}
+			if key := appKey(c); key != "" {
+				fields = append(fields, zap.String("app_key", key))
 			}
 			if span := trace.SpanContextFromContext(c.Request.Context()); span.IsValid() {
 				fields = append(fields, zap.Stringer("trace_id", span.TraceID()))

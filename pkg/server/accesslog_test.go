@@ -44,6 +44,17 @@ func TestAccessLog(t *testing.T) {
 	require.NotContains(t, textOf(f.logs), "hush")
 }
 
+// The app key of an authenticated client is known only after the middleware of the routes.
+func TestAccessLogOfAuthenticatedClients(t *testing.T) {
+	f := start(t, server.Default(), func(e *gin.Engine) {
+		e.GET("/authenticated", func(c *gin.Context) { c.Set("app key", "blog") })
+	})
+	f.do("GET", "/authenticated", "")
+	_, fields := f.access(t)
+	require.Equal(t, "blog", fields["app_key"])
+	require.Equal(t, "192.0.2.1", fields["client"])
+}
+
 func TestAccessLogOfFailures(t *testing.T) {
 	for path, want := range map[string]struct {
 		level string

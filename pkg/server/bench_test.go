@@ -18,6 +18,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/tracing"
 
 	"github.com/redis/go-redis/v9"
@@ -54,7 +55,7 @@ func benchEngine(b *testing.B, traces tracing.Config, client redis.UniversalClie
 	log, err := logging.New(logging.Default(), true, io.Discard)
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = log.Close() })
-	traced := tracing.New(traces, "thing", "v1", zap.NewNop())
+	traced := tracing.New(settings.Fixed(traces), "thing", "v1", zap.NewNop())
 	b.Cleanup(func() { _ = traced.Close(context.WithoutCancel(b.Context())) })
 	m := metrics.New(buildinfo.Info{})
 	limits := ratelimit.Default()
@@ -62,8 +63,8 @@ func benchEngine(b *testing.B, traces tracing.Config, client redis.UniversalClie
 	limiter := ratelimit.New(ratelimit.Deps{
 		Service: "thing", Redis: client, Registerer: m.Registry(),
 		Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey },
-	}, limits)
-	engine, err := server.NewEngine(server.Default(), server.Deps{
+	}, settings.Fixed(limits))
+	engine, err := server.NewEngine(settings.Fixed(server.Default()), server.Deps{
 		Log: log.With(zap.String("service", "thing")), Metrics: m, Health: health.New(health.Default(), nil, zap.NewNop(), nil), Tracer: traced.Tracer(),
 	})
 	require.NoError(b, err)

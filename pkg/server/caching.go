@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -10,10 +9,11 @@ import (
 )
 
 // caching sets Cache-Control on responses to reads. Anonymous responses may be kept by
-// shared caches, such as a CDN, for the duration shared. Responses to requests with
+// shared caches, such as a CDN, for Config.SharedMaxAge. Responses to requests with
 // credentials, even empty or invalid ones, may only be kept by the client, which must
 // revalidate them.
-func caching(shared time.Duration) gin.HandlerFunc {
+func caching(cfg Config) (gin.HandlerFunc, error) {
+	shared := cfg.SharedMaxAge
 	public := responses.SharedCaching(shared)
 	return func(c *gin.Context) {
 		if c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead {
@@ -24,7 +24,7 @@ func caching(shared time.Duration) gin.HandlerFunc {
 		} else {
 			responses.AllowCaching(c, public, shared)
 		}
-	}
+	}, nil
 }
 
 func hasCredentials(header http.Header) bool {

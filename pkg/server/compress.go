@@ -22,6 +22,12 @@ const (
 	zstdWindow     = 64 << 10
 )
 
+// The methods of Config.Compression.
+const (
+	zstdMethod = "zstd"
+	gzipMethod = "gzip"
+)
+
 // compressor is an encoder that can be used again.
 type compressor interface {
 	io.WriteCloser
@@ -68,17 +74,30 @@ func (c *compressors) put(encoder compressor) {
 	c.free <- encoder
 }
 
-// compress compresses responses with zstd or gzip, as the client accepts it. Responses
-// without a body or below 1 KB, responses that are encoded already, and those with
-// types that don't shrink, or with Cache-Control: no-transform, are sent as they are. The entity tag stays: it names the
-// version of the object, and there are no ranges.
-func compress() gin.HandlerFunc {
-	methods := []*compressors{ // the preferred one first
-		newCompressors("zstd", func() (compressor, error) {
+// encoders has the compressors of each method.
+type encoders map[string]*compressors
+
+func newEncoders() encoders {
+	return encoders{
+		zstdMethod: newCompressors(zstdMethod, func() (compressor, error) {
 			return zstd.NewWriter(io.Discard, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
 				zstd.WithWindowSize(zstdWindow), zstd.WithLowerEncoderMem(true))
 		}),
-		newCompressors("gzip", func() (compressor, error) { return gzip.NewWriterLevel(io.Discard, gzip.BestSpeed) }),
+		gzipMethod: newCompressors(gzipMethod, func() (compressor, error) { return gzip.NewWriterLevel(io.Discard, gzip.BestSpeed) }),
+	}
+}
+
+// compress compresses responses by a method of Config.Compression, as the client accepts it.
+// Responses without a body or below 1 KB, responses that are encoded already, and those with
+// types that don't shrink, or with Cache-Control: no-transform, are sent as they are. The entity tag stays: it names the
+// version of the object, and there are no ranges.
+func (e encoders) compress(cfg Config) (gin.HandlerFunc, error) {
+	var methods []*compressors // the preferred one first
+	for _, name := range cfg.Compression {
+		methods = append(methods, e[name])
+	}
+	if methods == nil {
+		return func(*gin.Context) {}, nil
 	}
 	return func(c *gin.Context) {
 		plain := c.Writer
@@ -96,7 +115,7 @@ func compress() gin.HandlerFunc {
 		}()
 		c.Next()
 		completed = true
-	}
+	}, nil
 }
 
 // accepted returns the method that the client prefers (RFC 9110, 12.5.3), nil for

@@ -5,6 +5,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -42,19 +43,23 @@ type Config struct {
 	ReadTimeout        time.Duration `mapstructure:"ReadTimeout" usage:"timeout for reading a whole request"`
 	WriteTimeout       time.Duration `mapstructure:"WriteTimeout" usage:"timeout from the header of a request to the end of its response"`
 	IdleTimeout        time.Duration `mapstructure:"IdleTimeout" usage:"timeout of idle connections, also before the first request; longer than that of any proxy in front" validate:"gt=0"`
-	RequestTimeout     time.Duration `mapstructure:"RequestTimeout" usage:"timeout for processing a request; shorter than WriteTimeout" validate:"gt=0"`
+	RequestTimeout     time.Duration `mapstructure:"RequestTimeout" usage:"timeout for processing a request; shorter than WriteTimeout" live:"true" validate:"gt=0"`
 	MaxConnections     int           `mapstructure:"MaxConnections" usage:"maximum number of open connections, about 20 KB of memory each; at the maximum one that waits for its client is closed for a new one" validate:"min=32" allowed:"at least 32"`
 	MaxRequests        int           `mapstructure:"MaxRequests" usage:"maximum number of requests in progress, a quarter of them of one client; half of them may be reads that run; more are answered with 503 and Retry-After" validate:"min=1" allowed:"at least 1"`
 	MaxResponseMemory  int64         `mapstructure:"MaxResponseMemory" usage:"memory in bytes that the data of all responses may take at once; what exceeds it waits for up to 3 s and then gets 503" validate:"min=33554432" allowed:"33554432 (32 MiB) or more"`
 	DrainDelay         time.Duration `mapstructure:"DrainDelay" usage:"how long to keep serving after SIGTERM" validate:"min=0"`
 	ShutdownTimeout    time.Duration `mapstructure:"ShutdownTimeout" usage:"timeout for requests to finish after DrainDelay"`
-	CORSAllowedOrigins []string      `mapstructure:"CorsAllowedOrigins" usage:"origins whose pages may call the API, such as https://blog.example, or http://localhost:* for all ports; empty: none; *: all"`
-	CORSAllowedHeaders []string      `mapstructure:"CorsAllowedHeaders" usage:"headers that pages of these origins may send"`
-	CORSExposedHeaders []string      `mapstructure:"CorsExposedHeaders" usage:"headers of responses that pages of these origins may read"`
-	TrustedProxies     []string      `mapstructure:"TrustedProxies" usage:"addresses or networks of proxies whose X-Forwarded-For is trusted; empty: none" validate:"dive,ip|cidr" allowed:"IP addresses, or networks such as 10.0.0.0/8"`
-	TrustedHops        int           `mapstructure:"TrustedHops" usage:"number of trusted proxies in a row in front; each appends to X-Forwarded-For" validate:"min=1,max=16"`
-	PathPrefix         string        `mapstructure:"PathPrefix" usage:"what a proxy removes from the front of the path, such as /blog; empty: as a trusted proxy says in X-Forwarded-Prefix"`
-	SharedMaxAge       time.Duration `mapstructure:"SharedMaxAge" usage:"how long shared caches, such as a CDN, may keep anonymous responses, in whole seconds; 0: they must revalidate"`
+	CORSAllowedOrigins []string      `mapstructure:"CorsAllowedOrigins" usage:"origins whose pages may call the API, such as https://blog.example, or http://localhost:* for all ports; empty: none; *: all" live:"true"`
+	CORSAllowedHeaders []string      `mapstructure:"CorsAllowedHeaders" usage:"headers that pages of these origins may send" live:"true"`
+	CORSExposedHeaders []string      `mapstructure:"CorsExposedHeaders" usage:"headers of responses that pages of these origins may read" live:"true"`
+	TrustedProxies     []string      `mapstructure:"TrustedProxies" usage:"addresses or networks of proxies whose X-Forwarded-For is trusted; empty: none" live:"true" validate:"dive,ip|cidr" allowed:"IP addresses, or networks such as 10.0.0.0/8"`
+	TrustedHops        int           `mapstructure:"TrustedHops" usage:"number of trusted proxies in a row in front; each appends to X-Forwarded-For" live:"true" validate:"min=1,max=16"`
+	PathPrefix         string        `mapstructure:"PathPrefix" usage:"what a proxy removes from the front of the path, such as /blog; empty: as a trusted proxy says in X-Forwarded-Prefix" live:"true"`
+	SharedMaxAge       time.Duration `mapstructure:"SharedMaxAge" usage:"how long shared caches, such as a CDN, may keep anonymous responses, in whole seconds; 0: they must revalidate" live:"true"`
+	Compression        []string      `mapstructure:"Compression" usage:"methods of compression, the preferred one first: zstd, gzip; empty: none" live:"true" validate:"dive,oneof=zstd gzip" allowed:"zstd or gzip, or an empty list"`
+	SlowRequestTrace   time.Duration `mapstructure:"SlowRequestTrace" usage:"how long a request may take before its execution trace is kept, for /debug/slow on the admin port; up to 10 s; 0: none are recorded" validate:"min=0,max=10s" allowed:"a duration up to 10s, or 0 for none"`
+	ReadOnly           bool          `mapstructure:"ReadOnly" usage:"answer writes with 503 and Retry-After, while reads go on" live:"true"`
+	Middleware         []string      `mapstructure:"Middleware" usage:"middleware that requests pass through, in this order; docs/middleware.md has what each does and which orders are safe"`
 	ServedBy           string        `mapstructure:"ServedBy" usage:"name of this instance, sent as X-Served-By in every response, for tests and diagnosis; empty: not sent"`
 }
 
@@ -85,6 +90,8 @@ func Default() Config {
 		},
 		TrustedHops:  1,
 		SharedMaxAge: 10 * time.Second,
+		Compression:  []string{zstdMethod, gzipMethod},
+		Middleware:   standard(),
 	}
 }
 
@@ -96,6 +103,14 @@ func (c Config) CheckResponse(key string, value int, need int64) error {
 	}
 	return settings.Invalid("Server.MaxResponseMemory", fmt.Sprint(c.MaxResponseMemory), fmt.Sprintf(
 		"at least %d: a client may hold half of it, and one response with %s (%d) takes up to %d", 2*need, key, value, need))
+}
+
+// Address returns the host:port to serve on.
+func (c Config) Address() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.HTTPPort)) }
+
+// AdminAddress returns the host:port of the admin listener.
+func (c Config) AdminAddress() string {
+	return net.JoinHostPort(c.AdminHost, strconv.Itoa(c.AdminPort))
 }
 
 // Release reports whether the service runs in release mode.
@@ -134,7 +149,7 @@ func (c Config) Validate() error {
 	check(c.PathPrefix == "" || validPrefix.MatchString(c.PathPrefix), "PathPrefix", c.PathPrefix, "a path such as /blog, without a slash at the end")
 	check(c.SharedMaxAge >= 0 && c.SharedMaxAge%time.Second == 0, "SharedMaxAge", c.SharedMaxAge, "whole seconds, such as 10s, or 0")
 	check(validServedBy(c.ServedBy), "ServedBy", c.ServedBy, "up to 253 letters, digits, dots, dashes and underscores")
-	return errors.Join(errs...)
+	return errors.Join(append(errs, checkOrder(c.Middleware))...)
 }
 
 var validHeader = regexp.MustCompile(`^[A-Za-z0-9-]+$`)

@@ -20,6 +20,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/lifecycle"
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 // The parts of a service together, while its database is unavailable.
@@ -38,7 +39,7 @@ func TestServiceDuringDrain(t *testing.T) {
 	h := health.New(checks, process.Draining(), log, m.Registry())
 	checked := make(chan struct{}, 1000)
 	h.Dependency("database", func(context.Context) error { checked <- struct{}{}; return errors.New("gone") })
-	engine, err := server.NewEngine(cfg, server.Deps{Log: log, Metrics: m, Health: h, Info: buildinfo.Get()})
+	engine, err := server.NewEngine(settings.Fixed(cfg), server.Deps{Log: log, Metrics: m, Health: h, Info: buildinfo.Get()})
 	require.NoError(t, err)
 	started, release := make(chan struct{}), make(chan struct{})
 	engine.POST("/slow", func(c *gin.Context) {

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
@@ -9,9 +11,10 @@ import (
 	"github.com/achilles-blog/achilles/pkg/buildinfo"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/health"
-	"github.com/achilles-blog/achilles/pkg/locale"
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/pkg/settings"
+	"github.com/achilles-blog/achilles/pkg/slowtrace"
 	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
@@ -33,14 +36,21 @@ type Deps struct {
 	// Client returns what identifies the client of a request before it is
 	// authenticated. If nil, requests in progress are not limited by client.
 	Client func(*gin.Context) string
+	// Slow keeps the execution trace of slow requests. It is optional.
+	Slow *slowtrace.Recorder
+	// AppKey returns the app key of the client once a request is authenticated, or "", for the
+	// access log. It is optional.
+	AppKey func(*gin.Context) string
 	// LimitReads limits requests of /version, unknown routes and wrong methods. It is
 	// optional.
 	LimitReads gin.HandlerFunc
+	// Own has a service's own middleware by name. Those that Config.Middleware names run.
+	Own map[string]gin.HandlerFunc
 }
 
-// NewEngine returns an engine with the middleware and routes of every service.
-// Unknown routes, wrong methods and panics are answered with the envelope.
-func NewEngine(cfg Config, deps Deps) (*gin.Engine, error) {
+// NewEngine returns an engine with the middleware of Config.Middleware and the routes of
+// every service. Unknown routes, wrong methods and panics are answered with the envelope.
+func NewEngine(cfg *settings.Live[Config], deps Deps) (*gin.Engine, error) {
 	// In other modes gin prints its routes to stdout, where the log goes.
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
@@ -50,35 +60,23 @@ func NewEngine(cfg Config, deps Deps) (*gin.Engine, error) {
 	// Contexts of handlers must have the deadline of the request.
 	engine.ContextWithFallback = true
 	engine.ForwardedByClientIP = false // forwarded does it
-	proxies, err := newProxies(cfg)
-	if err != nil {
-		return nil, err
-	}
-	crossOrigin, err := crossOrigin(cfg)
-	if err != nil {
-		return nil, err
-	}
 	// Probes are frequent, and must be answered while everything else is slow: they
 	// have no middleware, and so no log line, metrics or limits.
 	reads := []string{http.MethodGet, http.MethodHead}
 	engine.Match(reads, healthzPath, gin.WrapF(deps.Health.Healthz))
 	engine.Match(reads, readyzPath, gin.WrapF(deps.Health.Readyz))
-	engine.Use(recovery(deps.Log, deps.Metrics), describe(locale.NewNegotiator()), forwarded(proxies, cfg.PathPrefix))
-	if deps.Tracer != nil {
-		engine.Use(traceRequests(deps.Tracer))
+	if err := CheckMiddleware(cfg.Now(), slices.Sorted(maps.Keys(deps.Own))...); err != nil {
+		return nil, err
 	}
-	engine.Use(
-		accessLog(deps.Log),
-		measure(deps.Metrics),
-		securityHeaders(),
-		servedBy(cfg.ServedBy),
-		compress(),
-		crossOrigin,
-		requestLimit(cfg.MaxRequests, deps.Client),
-		caching(cfg.SharedMaxAge),
-		unreadBody(),
-		requestTimeout(cfg.RequestTimeout, cfg.WriteTimeout),
-	)
+	for _, name := range cfg.Now().Middleware {
+		handler, err := newMiddleware(name, cfg, deps)
+		if err != nil {
+			return nil, err
+		}
+		if handler != nil {
+			engine.Use(handler)
+		}
+	}
 	limit := deps.LimitReads
 	if limit == nil {
 		limit = func(*gin.Context) {}

@@ -19,6 +19,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 func twoRoutes(e *gin.Engine) {
@@ -133,7 +134,7 @@ func TestProbesAreCheap(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
 	limited := 0
 	m := metrics.New(buildinfo.Get())
-	engine, err := server.NewEngine(server.Default(), server.Deps{
+	engine, err := server.NewEngine(settings.Fixed(server.Default()), server.Deps{
 		Log: zap.New(core), Metrics: m, Health: health.New(health.Default(), nil, zap.NewNop(), nil),
 		LimitReads: func(*gin.Context) { limited++ },
 	})
@@ -188,11 +189,11 @@ func TestSecurityHeaders(t *testing.T) {
 func TestInvalidConfig(t *testing.T) {
 	cfg := server.Default()
 	cfg.TrustedProxies = []string{"not an address"}
-	_, err := server.NewEngine(cfg, server.Deps{})
+	_, err := server.NewEngine(settings.Fixed(cfg), server.Deps{})
 	require.ErrorContains(t, err, "trusted proxies")
 	cfg = server.Default()
 	cfg.CORSAllowedOrigins = []string{"ftp://x"}
-	_, err = server.NewEngine(cfg, server.Deps{})
+	_, err = server.NewEngine(settings.Fixed(cfg), server.Deps{})
 	require.ErrorContains(t, err, "origins")
 }
 

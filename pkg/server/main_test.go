@@ -23,6 +23,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 const patience = time.Minute
@@ -48,7 +49,9 @@ func start(t *testing.T, cfg server.Config, add func(*gin.Engine)) *fixture {
 	log := zap.New(core)
 	info := buildinfo.Info{Version: "v1.2.3", Commit: "abc", BuildTime: "2026-01-02T03:04:05Z", GoVersion: "go1.26"}
 	f := &fixture{metrics: metrics.New(info), health: health.New(health.Default(), nil, zap.NewNop(), nil), logs: logs}
-	engine, err := server.NewEngine(cfg, server.Deps{Log: log, Metrics: f.metrics, Health: f.health, Info: info})
+	engine, err := server.NewEngine(settings.Fixed(cfg), server.Deps{
+		Log: log, Metrics: f.metrics, Health: f.health, Info: info, AppKey: func(c *gin.Context) string { return c.GetString("app key") },
+	})
 	require.NoError(t, err)
 	if add != nil {
 		add(engine)

@@ -113,9 +113,10 @@ func (p proxies) address(c *gin.Context) {
 // prefix of the path that a proxy has removed: the configured one, or else that of
 // X-Forwarded-Prefix. And it sets the scheme and the host of X-Forwarded-Proto and
 // X-Forwarded-Host.
-func forwarded(p proxies, configuredPrefix string) gin.HandlerFunc {
+func forwarded(cfg Config) (gin.HandlerFunc, error) {
+	p, err := newProxies(cfg)
 	return func(c *gin.Context) {
-		prefix := configuredPrefix
+		prefix := cfg.PathPrefix
 		if peer, err := netip.ParseAddrPort(c.Request.RemoteAddr); err == nil {
 			from := canonical(peer.Addr())
 			if p.trust(from) {
@@ -132,5 +133,5 @@ func forwarded(p proxies, configuredPrefix string) gin.HandlerFunc {
 		if prefix != "" && validPrefix.MatchString(prefix) {
 			responses.SetPathPrefix(c, prefix)
 		}
-	}
+	}, err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/tracetest"
 	"github.com/achilles-blog/achilles/pkg/tracing"
 )
@@ -95,10 +96,10 @@ func TestTrustedNetworks(t *testing.T) {
 // Spans have the address that the log has.
 func TestClientAddressOfSpans(t *testing.T) {
 	collector := tracetest.New(t)
-	traces := tracing.New(tracing.Config{Endpoint: collector.URL, SampleRatio: 1}, "achilles-test", "v0", zap.NewNop())
+	traces := tracing.New(settings.Fixed(tracing.Config{Endpoint: collector.URL, SampleRatio: 1}), "achilles-test", "v0", zap.NewNop())
 	cfg := server.Default()
 	cfg.TrustedProxies = []string{"192.0.2.0/24"}
-	engine, err := server.NewEngine(cfg, server.Deps{
+	engine, err := server.NewEngine(settings.Fixed(cfg), server.Deps{
 		Log: zap.NewNop(), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Default(), nil, zap.NewNop(), nil), Tracer: traces.Tracer(),
 	})
 	require.NoError(t, err)

@@ -89,6 +89,7 @@ func (w *placeWriter) leave() {
 // LeaveReads makes a read give up its place among those that run at once, because it is
 // going to wait for something other than the database.
 func LeaveReads(c *gin.Context) {
+	c.Set(waitsKey{}, true)
 	for w := any(c.Writer); w != nil; {
 		if own, ok := w.(*placeWriter); ok {
 			own.leave()

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/achilles-blog/achilles/pkg/locale"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 const (
@@ -26,11 +27,13 @@ func RequestID(ctx context.Context) string {
 	return ""
 }
 
-// requestContext is a context with the id and the language of a request, in one allocation.
+// requestContext is a context with the id and the language of a request, and with the
+// settings that it sees, in one allocation.
 type requestContext struct {
 	context.Context
 	id       string
 	language any // of locale.Key
+	settings *settings.Snapshot
 }
 
 // Value implements context.Context.
@@ -40,16 +43,18 @@ func (r *requestContext) Value(key any) any {
 		return &r.id
 	case locale.Key:
 		return r.language
+	case settings.SnapshotKey:
+		return r.settings
 	default:
 		return r.Context.Value(key)
 	}
 }
 
 // describe puts the id of the request and the language of its response into its context
-// and into the response. It takes the id from the client, or generates one if it is
+// and into the response, and the present settings into its context. It takes the id from the client, or generates one if it is
 // missing or not safe for headers and logs. It comes before middleware that may reject the
 // request, so that errors are translated.
-func describe(negotiator *locale.Negotiator) gin.HandlerFunc {
+func describe(negotiator *locale.Negotiator, cfg *settings.Live[Config]) gin.HandlerFunc {
 	type language struct {
 		header []string // Content-Language, which responses share
 		value  any
@@ -66,7 +71,7 @@ func describe(negotiator *locale.Negotiator) gin.HandlerFunc {
 		language := languages[negotiator.Negotiate(c.GetHeader("Locale"), c.GetHeader("Accept-Language"))]
 		header := c.Writer.Header()
 		header[requestIDHeader], header["Content-Language"] = []string{id}, language.header
-		c.Request = c.Request.WithContext(&requestContext{c.Request.Context(), id, language.value})
+		c.Request = c.Request.WithContext(&requestContext{c.Request.Context(), id, language.value, cfg.Snapshot()})
 	}
 }
 

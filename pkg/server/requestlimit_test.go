@@ -15,6 +15,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/health"
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 func TestMaxRequests(t *testing.T) {
@@ -56,7 +57,7 @@ func TestMaxRequests(t *testing.T) {
 func TestMaxRequestsOfAClient(t *testing.T) {
 	cfg := server.Default()
 	cfg.MaxRequests = 8
-	engine, err := server.NewEngine(cfg, server.Deps{
+	engine, err := server.NewEngine(settings.Fixed(cfg), server.Deps{
 		Log: zap.NewNop(), Metrics: metrics.New(buildinfo.Info{}), Health: health.New(health.Default(), nil, zap.NewNop(), nil),
 		Client: func(c *gin.Context) string { return c.Request.RemoteAddr },
 	})

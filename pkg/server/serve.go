@@ -115,6 +115,16 @@ func listen(ctx context.Context, host string, port int, hostFlag, portFlag strin
 // The kernel would let it grow to megabytes, which count for the container.
 const sendBuffer = 64 << 10
 
+// Adopt bounds the memory of the connections of a listener that something else has
+// opened, as Listen does.
+func Adopt(ln syscall.Conn) error {
+	raw, err := ln.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return boundSendBuffer("", "", raw)
+}
+
 // boundSendBuffer sets the send buffer of a listener, which its connections inherit.
 func boundSendBuffer(_, _ string, raw syscall.RawConn) error {
 	var failed error

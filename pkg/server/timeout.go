@@ -14,11 +14,11 @@ import (
 // requestTimeout sets the deadline of the request's context, and the time until which
 // its response may be written. It answers 504 if the deadline passed and the handlers
 // have not answered.
-func requestTimeout(limit, write time.Duration) gin.HandlerFunc {
+func requestTimeout(cfg Config) (gin.HandlerFunc, error) {
 	return func(c *gin.Context) {
-		responses.WriteUntil(c, time.Now().Add(write))
+		responses.WriteUntil(c, time.Now().Add(cfg.WriteTimeout))
 		c.Set(untimed{}, c.Request.Context())
-		ctx, cancel := context.WithTimeout(c.Request.Context(), limit)
+		ctx, cancel := context.WithTimeout(c.Request.Context(), cfg.RequestTimeout)
 		defer cancel()
 		c.Request = c.Request.WithContext(ctx)
 		c.Next()
@@ -27,7 +27,7 @@ func requestTimeout(limit, write time.Duration) gin.HandlerFunc {
 		if !answered && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			responses.Error(c, ctx.Err())
 		}
-	}
+	}, nil
 }
 
 // untimed is the key of the request's context without the deadline.
@@ -42,6 +42,7 @@ const TransferMargin = 3 * time.Second
 // NewEngine.
 func Transfer(limit time.Duration) gin.HandlerFunc {
 	return func(c *gin.Context) {
+		c.Set(waitsKey{}, true)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), limit)
 		defer cancel()
 		if parent, ok := c.Get(untimed{}); ok {

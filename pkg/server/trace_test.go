@@ -19,6 +19,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/tracetest"
 	"github.com/achilles-blog/achilles/pkg/tracing"
 )
@@ -29,9 +30,9 @@ func traced(t *testing.T) (collector *tracetest.Collector, logs *observer.Observ
 	collector = tracetest.New(t)
 	core, logs := observer.New(zapcore.DebugLevel)
 	log := zap.New(core)
-	traces := tracing.New(tracing.Config{Endpoint: collector.URL, SampleRatio: 1}, "toy", "v1", log)
+	traces := tracing.New(settings.Fixed(tracing.Config{Endpoint: collector.URL, SampleRatio: 1}), "toy", "v1", log)
 	flush = func() { require.NoError(t, traces.Close(t.Context())) }
-	engine, err := server.NewEngine(server.Default(), server.Deps{
+	engine, err := server.NewEngine(settings.Fixed(server.Default()), server.Deps{
 		Log: log, Metrics: metrics.New(buildinfo.Info{}), Health: health.New(health.Default(), nil, log, nil), Tracer: traces.Tracer(),
 	})
 	require.NoError(t, err)

@@ -40,6 +40,7 @@ func (s *Service) Feed(feed Feed, parts ...FeedPart) []*changefeed.Watcher {
 		watchers[i] = changefeed.NewWatcher(changefeed.WatcherOptions{
 			Head: part.Last, Interval: feed.Config.PollInterval, Announce: announce, Draining: s.Process.Draining(), MaxWaiting: feed.MaxWaiting,
 		})
+		s.feeds.add(part)
 		s.measureFeed(part.Name, watchers[i])
 		s.Process.Go("feed watcher", watchers[i].Run)
 	}

@@ -1,10 +1,12 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"math"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"go.uber.org/zap"
@@ -34,7 +36,7 @@ func limitMemory(limit memlimit.Provider, log *zap.Logger) {
 		log.Info("memory limit of GOMEMLIMIT", zap.String("limit", value))
 		return
 	}
-	bytes, err := memlimit.Set(memlimit.WithRatio(memoryRatio), memlimit.WithProvider(limit))
+	bytes, err := setMemoryLimit(limit)
 	switch {
 	case errors.Is(err, memlimit.ErrNoCgroup), errors.Is(err, memlimit.ErrCgroupsNotSupported), err == nil && bytes == math.MaxInt64:
 		log.Info("no memory limit")
@@ -43,4 +45,32 @@ func limitMemory(limit memlimit.Provider, log *zap.Logger) {
 	default:
 		log.Info("memory limit", zap.Int64("bytes", bytes))
 	}
+}
+
+// memoryInterval is the interval at which the memory limit of the container is read
+// again.
+const memoryInterval = 10 * time.Second
+
+// followMemory sets the memory limit of the garbage collector again whenever what limit
+// returns has changed, as when Kubernetes resizes a pod in place, until ctx ends.
+func followMemory(ctx context.Context, limit memlimit.Provider, log *zap.Logger) error {
+	ticker := time.NewTicker(memoryInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			before := debug.SetMemoryLimit(-1)
+			if bytes, err := setMemoryLimit(limit); err == nil && bytes != before {
+				log.Info("memory limit changed", zap.Int64("bytes", bytes), zap.Int64("before", before))
+			}
+		}
+	}
+}
+
+// setMemoryLimit sets and returns the memory limit of the garbage collector. It returns
+// the present one if GOMEMLIMIT is set.
+func setMemoryLimit(limit memlimit.Provider) (int64, error) {
+	return memlimit.Set(memlimit.WithRatio(memoryRatio), memlimit.WithProvider(limit))
 }

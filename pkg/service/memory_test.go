@@ -1,13 +1,18 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"math"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -49,6 +54,39 @@ func TestLimitMemory(t *testing.T) {
 			require.Equal(t, test.message, logs.All()[0].Message)
 		})
 	}
+}
+
+// The limit of a container that is resized is followed; one that can't be read is kept.
+func TestFollowMemory(t *testing.T) {
+	before := debug.SetMemoryLimit(1 << 40)
+	defer debug.SetMemoryLimit(before)
+	synctest.Test(t, func(t *testing.T) {
+		var size atomic.Uint64 // 0 for one that can't be read
+		size.Store(1000 << 20)
+		provider := func() (uint64, error) {
+			if size.Load() == 0 {
+				return 0, errors.New("denied")
+			}
+			return size.Load(), nil
+		}
+		core, logs := observer.New(zapcore.DebugLevel)
+		ctx, stop := context.WithCancel(t.Context())
+		go func() { assert.NoError(t, followMemory(ctx, provider, zap.New(core))) }()
+		after := func() int64 {
+			time.Sleep(memoryInterval)
+			synctest.Wait()
+			return debug.SetMemoryLimit(-1)
+		}
+		require.EqualValues(t, 850<<20, after())
+		require.EqualValues(t, 850<<20, after())
+		require.Equal(t, 1, logs.Len(), "once for each change")
+		size.Store(2000 << 20)
+		require.EqualValues(t, 1700<<20, after())
+		size.Store(0)
+		require.EqualValues(t, 1700<<20, after())
+		require.Equal(t, 2, logs.FilterMessage("memory limit changed").Len())
+		stop()
+	})
 }
 
 func TestRelaxCollector(t *testing.T) {

@@ -3,7 +3,6 @@ package service_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/service"
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 const patience = time.Minute
@@ -55,14 +55,20 @@ type running struct {
 // run starts a service and waits until it serves.
 func run(t *testing.T, opts command.Run[service.Config], register func(*service.Service)) *running {
 	t.Helper()
+	return runLive(t, opts, func(s *service.Service, _ *settings.Live[service.Config]) { register(s) })
+}
+
+// runLive is like run, for a service with settings and middleware of its own.
+func runLive(t *testing.T, opts command.Run[service.Config], register func(*service.Service, *settings.Live[service.Config]), own ...service.Middleware[service.Config]) *running {
+	t.Helper()
 	r := &running{log: &buffer{}, signals: make(chan os.Signal, 1), ended: make(chan error, 1)}
 	opts.Signals, opts.Stdout = r.signals, r.log
 	go func() {
-		r.ended <- service.Run(context.WithoutCancel(t.Context()), opts, all, migrations, func(s *service.Service, _ service.Config) error {
+		r.ended <- service.Run(context.WithoutCancel(t.Context()), opts, all, migrations, func(s *service.Service, live *settings.Live[service.Config]) error {
 			r.Service = s
-			register(s)
+			register(s, live)
 			return nil
-		})
+		}, own...)
 	}()
 	r.url = r.log.address(t)
 	return r
@@ -150,35 +156,6 @@ func TestMigrateSaysWhatItDid(t *testing.T) {
 	require.Contains(t, out.String(), `"from":1,"to":1`)
 }
 
-func TestWatchSettings(t *testing.T) {
-	c := config(t)
-	file := t.TempDir() + "/settings.yaml"
-	write := func(level string) { require.NoError(t, os.WriteFile(file, []byte(level), 0o600)) }
-	write("info")
-	r := run(t, command.Run[service.Config]{Config: c, ConfigFile: file, Reload: func() (service.Config, error) {
-		level, err := os.ReadFile(file)
-		changed := c
-		changed.Log.Level = string(level)
-		return changed, err
-	}}, func(*service.Service) {})
-
-	debugged := func() bool {
-		r.Log.Debug("whispered")
-		return strings.Contains(r.log.String(), "whispered")
-	}
-	require.False(t, debugged())
-	write("debug")
-	require.Eventually(t, debugged, patience, 50*time.Millisecond)
-	write("loud")
-	require.Eventually(t, func() bool { return strings.Contains(r.log.String(), "the changed settings are not used") },
-		patience, 50*time.Millisecond)
-
-	r.stop(t)
-	for line := range strings.Lines(r.log.String()) {
-		require.True(t, json.Valid([]byte(line)), "%s", line)
-	}
-}
-
 func TestReadOnlyDatabase(t *testing.T) {
 	server := dbtest.NewMySQL(t)
 	c := config(t)
@@ -186,7 +163,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 	c.Health.CheckInterval = 50 * time.Millisecond
 	c.Health.Strict = true
 	require.NoError(t, service.Migrate(t.Context(), c, migrations, io.Discard))
-	r := run(t, command.Run[service.Config]{Config: c}, func(*service.Service) {})
+	r := run(t, command.Run[service.Config]{Config: c}, things)
 	shown := func(checks string) func() bool {
 		return func() bool {
 			status, body := get(t, r.url+"/readyz?full=1")
@@ -210,7 +187,11 @@ func TestReadOnlyDatabase(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]float64{"database": 1, "writable database": 0}, up)
+	require.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodPost, r.url+"/things").StatusCode)
+	require.Equal(t, http.StatusOK, send(t, http.MethodGet, r.url+"/things").StatusCode)
+	require.Contains(t, r.admin(t, "/metrics"), "achilles_read_only{reason=\"database\"} 1\nachilles_read_only{reason=\"settings\"} 0\n")
 	require.NoError(t, admin.Gorm(t.Context()).Exec("SET GLOBAL read_only = OFF").Error)
 	require.Eventually(t, shown(writable), patience, 20*time.Millisecond)
+	require.Equal(t, http.StatusOK, send(t, http.MethodPost, r.url+"/things").StatusCode)
 	r.stop(t)
 }

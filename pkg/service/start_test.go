@@ -20,6 +20,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/service"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/tracetest"
 )
 
@@ -98,7 +99,7 @@ func TestFailedStart(t *testing.T) {
 				signals <- syscall.SIGTERM
 			}
 			err := service.Run(t.Context(), command.Run[service.Config]{Config: c, Signals: signals, Stdout: log}, all, migrations,
-				func(s *service.Service, _ service.Config) error {
+				func(s *service.Service, _ *settings.Live[service.Config]) error {
 					_, err := s.DB.SQL().ExecContext(t.Context(), "CREATE TABLE own (id integer)")
 					require.NoError(t, err)
 					require.Equal(t, runtime.GOOS == "linux", isOpen(t, c.Database.DBName))

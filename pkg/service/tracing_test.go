@@ -4,6 +4,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -88,8 +89,12 @@ func TestTracesWithoutCollector(t *testing.T) {
 	defer hanging.Close()
 	gone := httptest.NewServer(nil)
 	gone.Close()
+	hole, err := net.Listen("tcp", "127.0.0.1:0") // accepts nothing
+	require.NoError(t, err)
+	defer func() { require.NoError(t, hole.Close()) }()
 	for about, c := range map[string]struct{ endpoint, says string }{
-		"hanging": {hanging.URL, "the last traces are lost"}, "unavailable": {gone.URL, "requests are not affected"},
+		"black hole": {"http://" + hole.Addr().String(), "the last traces are lost"},
+		"hanging":    {hanging.URL, "the last traces are lost"}, "unavailable": {gone.URL, "requests are not affected"},
 	} {
 		t.Run(about, func(t *testing.T) {
 			r := traced(t, c.endpoint)

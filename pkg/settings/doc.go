@@ -14,6 +14,7 @@
 //   - The settings of an embedded struct tagged `mapstructure:",squash"` count as those of the struct around it.
 //   - A field may have rules of go-playground/validator, as in `validate:"min=1,max=10"`. A field with other rules than min, max,
 //     gt and oneof needs a tag `allowed`, which describes the allowed values in error messages.
+//   - A field tagged `live:"true"` may change while the process runs, see [Live].
 //   - A section, or the whole, may have a method Validate() error that compares fields with each other; [Invalid] makes its errors.
 //
 // An empty environment variable counts as not set. The variables that Kubernetes sets for services, such as

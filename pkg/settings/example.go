@@ -8,7 +8,7 @@ import (
 )
 
 // Example returns a YAML file that [Load] reads: every setting of the configuration that dst points to, with its usage tag as
-// a comment and its present value. Secrets are left empty.
+// a comment and its present value, and "(live)" if it changes while the process runs. Secrets are left empty.
 func Example(dst any) (string, error) {
 	known, err := describe(dst)
 	if err != nil {
@@ -22,9 +22,17 @@ func Example(dst any) (string, error) {
 			fmt.Fprintf(&text, "\n%s:\n", section)
 			written = section
 		}
-		fmt.Fprintf(&text, "%s  %s: %s\n", comment(f.usage, "  # "), name, f.yaml())
+		fmt.Fprintf(&text, "%s  %s: %s\n", comment(f.about(), "  # "), name, f.yaml())
 	}
 	return strings.TrimPrefix(text.String(), "\n"), nil
+}
+
+// about returns the comment of a setting.
+func (f field) about() string {
+	if f.live {
+		return f.usage + " (live)"
+	}
+	return f.usage
 }
 
 // comment breaks a text into lines of up to 100 bytes, each after the prefix.

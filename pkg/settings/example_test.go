@@ -39,6 +39,13 @@ func TestExample(t *testing.T) {
 	require.Equal(t, config, read)
 }
 
+func TestExampleMarksLiveSettings(t *testing.T) {
+	text, err := Example(&liveConfig{})
+	require.NoError(t, err)
+	require.Contains(t, text, "  # requests per second (live)\n  Rate: 0\n")
+	require.Contains(t, text, "  # memory\n  Total: 0\n")
+}
+
 func TestDurationsInExamplesAreShort(t *testing.T) {
 	for want, d := range map[string]time.Duration{
 		"0s": 0, "1.5s": 1500 * time.Millisecond, "10s": 10 * time.Second, "1m": time.Minute, "10m20s": 620 * time.Second, "24h": 24 * time.Hour, "1h30m": 90 * time.Minute,

@@ -16,15 +16,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// readFile reads the settings in the YAML file, if there is one.
-func (l *loading) readFile(file string) {
+// readFile reads the settings in the YAML file, if there is one. Unless content is nil, it is that of the file.
+func (l *loading) readFile(file string, content []byte) {
 	if file == "" {
 		return
 	}
-	root, err := parseFile(file)
-	var content map[string]any
+	root, err := parseFile(file, content)
+	var sections map[string]any
 	if err == nil && root != nil {
-		if err = root.Decode(&content); err != nil {
+		if err = root.Decode(&sections); err != nil {
 			err = fmt.Errorf("configuration file %s: %s", file, withoutValues(strings.TrimPrefix(err.Error(), "yaml: ")))
 		}
 	}
@@ -34,16 +34,58 @@ func (l *loading) readFile(file string) {
 		return
 	}
 	reader := fileReader{loading: l, file: file, root: root, layer: map[string]any{}, seen: map[string]string{}}
-	reader.walk(nil, content)
+	reader.walk(nil, sections)
 	l.merge(reader.layer)
 }
 
+// maxFile is the maximum size of a configuration file in bytes. It keeps a wrong path, such as that of a log, out of memory.
+const maxFile = 1 << 20
+
+// ReadFile returns the content of a configuration file, for Source.Content. Of one that is too large it returns a part that is too
+// large, too.
+func ReadFile(file string) ([]byte, error) {
+	opened, err := os.Open(file) // #nosec G304 -- the user names the file
+	if err != nil {
+		return nil, err
+	}
+	return readAll(opened)
+}
+
+// errNotRegular is the error of a pipe, a device or a directory: reading it might block for ever.
+var errNotRegular = errors.New("is not a regular file")
+
+// readRegular is ReadFile for a regular file. It never blocks.
+func readRegular(file string) ([]byte, error) {
+	opened, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // #nosec G304 -- the user names the file
+	if err != nil {
+		return nil, err
+	}
+	info, err := opened.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errNotRegular
+	}
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	return readAll(opened)
+}
+
+func readAll(opened *os.File) ([]byte, error) {
+	defer func() { _ = opened.Close() }()
+	return io.ReadAll(io.LimitReader(opened, maxFile+1))
+}
+
 // parseFile returns the root of the document, which is a mapping, or nil if the file is empty.
-func parseFile(file string) (*yaml.Node, error) {
-	content, err := os.ReadFile(file) // #nosec G304 -- the user names the file
+func parseFile(file string, content []byte) (root *yaml.Node, err error) {
+	if content == nil {
+		content, err = ReadFile(file)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration file %s: %s; check --config and %s, or leave both out to run on the defaults",
 			file, reason(err), FileVariable)
+	}
+	if len(content) > maxFile {
+		return nil, fmt.Errorf("configuration file %s: is larger than 1 MiB: it cannot be a configuration; check --config and %s", file, FileVariable)
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	var document, next yaml.Node
@@ -58,7 +100,7 @@ func parseFile(file string) (*yaml.Node, error) {
 		return nil, fmt.Errorf("configuration file %s: holds more than one document; put all settings into one, "+
 			"without --- between them", file)
 	}
-	root := document.Content[0]
+	root = document.Content[0]
 	switch {
 	case root.Tag == "!!null":
 		return nil, nil

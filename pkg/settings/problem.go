@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -17,10 +18,13 @@ type problem struct {
 	from    string
 }
 
+// account matches the account in a URL or DSN, which may have a password. In a list it matches everything before the last one.
+var account = regexp.MustCompile(`(?s)^([a-z]+://)?.*@`)
+
 func (p *problem) Error() string {
 	text := p.note
 	if text == "" {
-		text = fmt.Sprintf("%s is not allowed; it must be %s", shown(p.got), p.allowed)
+		text = fmt.Sprintf("%s is not allowed; it must be %s", shown(account.ReplaceAllString(p.got, "$1"+mask+"@")), p.allowed)
 	}
 	if p.key != "" {
 		text = p.key + ": " + text

@@ -24,6 +24,7 @@ type field struct {
 	negative bool
 	rules    string // of go-playground/validator
 	allowed  string // what the rules allow; "" to derive it from them
+	live     bool   // changes while the process runs
 }
 
 func (f field) flag() string     { return strings.ToLower(f.key) }
@@ -81,7 +82,7 @@ func (s *schema) addField(section string, tags reflect.StructField, value reflec
 	}
 	f := field{
 		key: key, value: value, usage: tags.Tag.Get("usage"), negative: tags.Tag.Get("allow") == "negative",
-		rules: tags.Tag.Get("validate"), allowed: tags.Tag.Get("allowed"),
+		rules: tags.Tag.Get("validate"), allowed: tags.Tag.Get("allowed"), live: tags.Tag.Get("live") == "true",
 	}
 	if f.rules != "" && f.allowedByRules() == "" {
 		return fmt.Errorf("settings: %s needs a tag allowed, which describes what its rules %q allow", key, f.rules)
@@ -130,6 +131,10 @@ func (s *schema) names(in string) []string {
 
 // unknown returns the error for a key that is not in the schema.
 func (s *schema) unknown(key, from string) error {
+	if end := strings.IndexAny(key, ":="); end >= 0 {
+		key = key[:end+1] // what follows may be a secret, as in {Password:secret}
+		return &problem{key: key + mask, note: "is no setting; write a colon and a space after its name, as in Name: value", from: from}
+	}
 	parent, name := split(key)
 	if known, ok := s.section(parent); ok {
 		parent, key = known.name, join(known.name, name)

@@ -78,6 +78,12 @@ func TestSecretInNoError(t *testing.T) {
 		"both":              {yaml: "Database: {Password: hunter2, PasswordFile: /x}"},
 		"validation":        {yaml: "Database: {Password: forbidden}"},
 		"beside others":     {yaml: "Server: {HttpPort: x}", env: []string{"ACHILLES_DATABASE_PASSWORD=hunter2"}},
+		"no space":          {yaml: "Database: {Password:hunter2}"},
+		"equals sign":       {yaml: "Database: {Password=hunter2}"},
+		"no space at all":   {yaml: "{Password:hunter2}"},
+		"address":           {yaml: "Server: {HttpPort: 'redis://:hunter2@redis:6379'}"},
+		"DSN":               {yaml: "Server: {HttpPort: 'root:hunter2@tcp(db:3306)/blog'}"},
+		"list of addresses": {env: []string{"ACHILLES_SERVER_HTTPPORT=a:1,redis://:hunter2@b,redis://u:hun,te@r2@c"}},
 		"unknown section":   {env: []string{"ACHILLES_DATABSE_PASSWORD=hunter2"}},
 	} {
 		t.Run(name, func(t *testing.T) {

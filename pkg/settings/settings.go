@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 // Source holds the sources of settings besides the defaults.
 type Source struct {
 	File    string         // a YAML file; "" for none
+	Content []byte         // its content, if that has been read; nil to read it
 	Flags   *pflag.FlagSet // parsed, with the flags of BindFlags; nil for none
 	Environ []string       // "NAME=value" each, as from os.Environ
 }
@@ -22,18 +24,24 @@ type Source struct {
 // with the key, the value (unless it is a secret), what is allowed, and the source of the value. After an error the
 // configuration must not be used.
 func Load(dst any, src Source) error {
+	_, err := fill(dst, src)
+	return err
+}
+
+// fill is Load, and returns how it went.
+func fill(dst any, src Source) (*loading, error) {
 	known, err := describe(dst)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l := &loading{schema: known, viper: viper.New(), from: map[string]string{}, broken: map[string]bool{}}
-	l.readFile(src.File)
+	l.readFile(src.File, src.Content)
 	l.readEnviron(src.Environ)
 	l.readFlags(src.Flags)
 	l.assign()
 	l.readSecrets()
 	l.validate()
-	return errors.Join(l.problems...)
+	return l, errors.Join(l.problems...)
 }
 
 // loading is one run of Load.
@@ -127,6 +135,7 @@ func (l *loading) readSecrets() {
 			continue
 		}
 		f.value.SetString(text)
+		l.from[f.key] = "file " + name.value.String()
 	}
 }
 
@@ -198,9 +207,12 @@ func (l *loading) locate(parent string, err error) error {
 	return &full
 }
 
+// origin returns the source of a value, or "" if none was loaded.
 func (l *loading) origin(key string) string {
-	if from := l.from[key]; from != "" {
-		return from
+	if l.from == nil {
+		return ""
 	}
-	return "the defaults"
+	return cmp.Or(l.from[key], theDefaults)
 }
+
+const theDefaults = "the defaults"

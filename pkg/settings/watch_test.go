@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,13 +22,7 @@ func watching(t *testing.T, file string) <-chan string {
 	require.NoError(t, err)
 	probe := filepath.Join(filepath.Dir(target), "probe")
 	go func() {
-		ended <- Watch(ctx, file, func() {
-			content, err := os.ReadFile(file)
-			if err != nil {
-				content = []byte(err.Error())
-			}
-			seen <- string(content)
-		})
+		ended <- Watch(ctx, file, nil, func(content []byte) { seen <- string(content) })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -53,7 +49,7 @@ func ready(t *testing.T, file, probe string, seen <-chan string) {
 			replace(t, file, probe, string(original))
 			expect(t, seen, string(original))
 			return
-		case <-time.After(2 * readDelay):
+		case <-time.After(3 * readDelay):
 		}
 	}
 	t.Fatal("the watch never began")
@@ -88,7 +84,7 @@ func expectNothing(t *testing.T, seen <-chan string) {
 	select {
 	case got := <-seen:
 		t.Fatalf("a change to %q was reported", got)
-	case <-time.After(3 * readDelay):
+	case <-time.After(4 * readDelay):
 	}
 }
 
@@ -135,6 +131,41 @@ func TestWatchInABusyDirectory(t *testing.T) {
 	defer func() { close(stop); <-stopped }()
 	require.NoError(t, os.WriteFile(file, []byte("two"), 0o600))
 	expect(t, seen, "two")
+}
+
+// A file that is written in parts, as by a shell's redirection, is not read before it is complete.
+func TestWatchAFileThatIsWrittenSlowly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short leaves out what takes seconds")
+	}
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("one"), 0o600))
+	seen := watching(t, file)
+	part := "part of a long file\n"
+	written, err := os.Create(file)
+	require.NoError(t, err)
+	for range 20 {
+		_, err = written.WriteString(part)
+		require.NoError(t, err)
+		time.Sleep(readDelay / 4) // the speed of the writer
+	}
+	require.NoError(t, written.Close())
+	require.Equal(t, strings.Repeat(part, 20), <-seen)
+	expectNothing(t, seen)
+}
+
+// A change between the time when the caller has read the file and the beginning of the watch is noticed.
+func TestWatchKnowsTheContent(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("two"), 0o600))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var seen []string
+	require.NoError(t, Watch(ctx, file, []byte("one"), func(content []byte) {
+		seen = append(seen, string(content))
+		cancel()
+	}))
+	require.Equal(t, []string{"two"}, seen)
 }
 
 // A ConfigMap is mounted as config.yaml -> ..data/config.yaml, ..data -> ..2026_01; an update makes a new directory, swaps
@@ -190,9 +221,10 @@ func TestWatchLinkToAnotherDirectory(t *testing.T) {
 func TestWatchEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	require.NoError(t, Watch(ctx, "", func() { t.Error("changed") }))
-	require.NoError(t, Watch(ctx, filepath.Join(t.TempDir(), "none.yaml"), func() { t.Error("changed") }))
-	err := Watch(ctx, "/nowhere/config.yaml", func() { t.Error("changed") })
+	changed := func([]byte) { t.Error("changed") }
+	require.NoError(t, Watch(ctx, "", nil, changed))
+	require.NoError(t, Watch(ctx, filepath.Join(t.TempDir(), "none.yaml"), nil, changed))
+	err := Watch(ctx, "/nowhere/config.yaml", nil, changed)
 	require.ErrorContains(t, err, "watching the configuration file /nowhere/config.yaml: no such file or directory; check that its directory exists")
 }
 
@@ -209,4 +241,60 @@ func TestReloadKeepsPrecedenceAndUnits(t *testing.T) {
 	require.Equal(t, 7*time.Second, c.Server.ReadTimeout)
 	require.Equal(t, 3, c.Server.HTTPPort)
 	require.EqualValues(t, 2, c.Server.Size)
+}
+
+// A release is switched by a link to its directory, or the directory is made anew: no event tells of either.
+func TestWatchAnotherDirectory(t *testing.T) {
+	dir := t.TempDir()
+	publish := func(version, content string) {
+		t.Helper()
+		require.NoError(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, version, "config.yaml"), []byte(content), 0o600))
+		require.NoError(t, os.Symlink(version, filepath.Join(dir, "current.new")))
+		require.NoError(t, os.Rename(filepath.Join(dir, "current.new"), filepath.Join(dir, "current")))
+	}
+	publish("1", "one")
+	seen := make(chan string, 100)
+	file := filepath.Join(dir, "current", "config.yaml")
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() {
+		ended <- watchEvery(ctx, readDelay, file, []byte("one"), func(content []byte) { seen <- string(content) })
+	}()
+	publish("2", "two")
+	expect(t, seen, "two")
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "2")))
+	publish("3", "three")
+	expect(t, seen, "three")
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+// Reading it would block for ever, and the process could not end.
+func TestWatchIgnoresPipes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("one"), 0o600))
+	seen := watching(t, file)
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, syscall.Mkfifo(file, 0o600))
+	expectNothing(t, seen)
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, os.WriteFile(file, []byte("two"), 0o600))
+	expect(t, seen, "two")
+}
+
+// A file of any size takes no more memory than one that is a little too large, which is rejected.
+func TestWatchHugeFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("one"), 0o600))
+	seen := watching(t, file)
+	require.NoError(t, os.Truncate(file, 1<<40)) // sparse
+	content := <-seen
+	require.Len(t, content, maxFile+1)
+	c := defaults()
+	err := Load(&c, Source{File: file, Content: []byte(content)})
+	require.ErrorContains(t, err, "is larger than 1 MiB: it cannot be a configuration")
+	require.ErrorContains(t, Load(&c, Source{File: file}), "is larger than 1 MiB: it cannot be a configuration")
+	require.NoError(t, os.WriteFile(file, []byte("Server: {ReadTimeout: 1}"+strings.Repeat("\n", maxFile-24)), 0o600))
+	require.Len(t, <-seen, maxFile)
 }

@@ -2,6 +2,7 @@
 package tracetest
 
 import (
+	"compress/gzip"
 	"encoding/hex"
 	"io"
 	"net/http"
@@ -27,24 +28,36 @@ type Span struct {
 // Collector stores the spans that are sent to its URL.
 type Collector struct {
 	*httptest.Server
-	mu    sync.Mutex
-	spans []Span
+	mu     sync.Mutex
+	spans  []Span
+	header http.Header
 }
 
 // New returns a collector, which is closed when the test ends.
 func New(t testing.TB) *Collector {
 	c := &Collector{}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
+		body, err := read(r)
 		var traces tracepb.TracesData
 		if assert.NoError(t, err) && assert.Equal(t, "POST /v1/traces", r.Method+" "+r.URL.Path) &&
 			assert.Equal(t, "application/x-protobuf", r.Header.Get("Content-Type")) && assert.NoError(t, proto.Unmarshal(body, &traces)) {
-			c.add(&traces)
+			c.add(&traces, r.Header)
 		}
 		w.WriteHeader(http.StatusOK)
 	}))
 	t.Cleanup(c.Close)
 	return c
+}
+
+func read(r *http.Request) ([]byte, error) {
+	if r.Header.Get("Content-Encoding") != "gzip" {
+		return io.ReadAll(r.Body)
+	}
+	unpacked, err := gzip.NewReader(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(unpacked)
 }
 
 // Spans returns the received spans, in the order in which they ended.
@@ -54,9 +67,17 @@ func (c *Collector) Spans() []Span {
 	return c.spans
 }
 
-func (c *Collector) add(traces *tracepb.TracesData) {
+// Header returns the header of the last request.
+func (c *Collector) Header() http.Header {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.header
+}
+
+func (c *Collector) add(traces *tracepb.TracesData, header http.Header) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.header = header
 	for _, source := range traces.ResourceSpans {
 		for _, scope := range source.ScopeSpans {
 			for _, span := range scope.Spans {

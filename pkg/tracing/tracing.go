@@ -5,8 +5,6 @@ package tracing
 
 import (
 	"context"
-	"encoding/binary"
-	"math/rand/v2"
 	"os"
 	"time"
 
@@ -17,39 +15,82 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
+
+	"github.com/achilles-blog/achilles/pkg/settings"
 )
 
 const (
 	// scope is the instrumentation scope of the spans.
 	scope = "github.com/achilles-blog/achilles/pkg/tracing"
-	// sendTimeout is the timeout for one batch, flushTimeout the timeout for all
-	// remaining batches in Close.
-	sendTimeout  = 5 * time.Second
+	// flushTimeout is the timeout for all remaining batches in Close.
 	flushTimeout = time.Second
 )
 
 // Tracing sends the spans of one service to its collector.
 type Tracing struct {
 	provider *sdktrace.TracerProvider
-	sender   *sender
-	ratio    float64
+	client   *client
+	target   string
+	sampler  settings.Value[sampler]
 }
 
-// New returns the tracing of a service, or nil if there is no endpoint. It does not
-// connect to the collector, which may be unavailable at any time.
-func New(cfg Config, service, version string, log *zap.Logger) *Tracing {
-	if cfg.Endpoint == "" {
+// sampler decides which requests are traced.
+type sampler struct {
+	sdktrace.Sampler
+	about string
+}
+
+// About describes a Tracing for people.
+type About struct {
+	// Endpoint is where traces are sent, or "" if there are none.
+	Endpoint string
+	// Sampler decides which requests are traced.
+	Sampler string
+}
+
+// New returns the tracing of a service, or nil if neither cfg nor the environment has an
+// endpoint. It does not connect to the collector, which may be unavailable at any time.
+func New(cfg *settings.Live[Config], service, version string, log *zap.Logger) *Tracing {
+	env := environment{log}
+	target, options := env.endpoint(cfg.Now())
+	if target == "" {
 		return nil
 	}
-	sender := newSender(cfg.Endpoint, log)
-	host, _ := os.Hostname() // the pod name in Kubernetes
-	return &Tracing{ratio: cfg.SampleRatio, sender: sender, provider: sdktrace.NewTracerProvider(
+	t := &Tracing{client: newClient(options, log), target: target, sampler: settings.Map(cfg, func(c Config) sampler {
+		name, ratio := env.sampler(c)
+		made, _ := newSampler(name, ratio)
+		return sampler{made, describe(name, ratio)}
+	})}
+	t.provider = sdktrace.NewTracerProvider(
 		// The queue is bounded. Spans that do not fit are dropped.
-		sdktrace.WithBatcher(otlptrace.NewUnstarted(sender), sdktrace.WithExportTimeout(sendTimeout)),
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())), // Tracer.Sample has decided
-		sdktrace.WithResource(resource.NewSchemaless(
-			semconv.ServiceName(service), semconv.ServiceVersion(version), semconv.ServiceInstanceID(host))),
-	)}
+		sdktrace.WithBatcher(otlptrace.NewUnstarted(t.client), env.batches()...),
+		sdktrace.WithSampler(sdktrace.AlwaysSample()), // Tracer.Sample has decided
+		sdktrace.WithIDGenerator(idGenerator{}),
+		sdktrace.WithResource(newResource(service, version, log)),
+	)
+	log.Info("traces are sent", zap.String("to", target), zap.String("sampler", t.sampler.In(context.Background()).about))
+	return t
+}
+
+// newResource describes the service. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take
+// precedence.
+func newResource(service, version string, log *zap.Logger) *resource.Resource {
+	host, _ := os.Hostname() // the pod name in Kubernetes
+	described, err := resource.New(context.Background(), resource.WithTelemetrySDK(),
+		resource.WithAttributes(semconv.ServiceName(service), semconv.ServiceVersion(version), semconv.ServiceInstanceID(host)),
+		resource.WithFromEnv())
+	if err != nil {
+		log.Warn("traces lack attributes of OTEL_RESOURCE_ATTRIBUTES: write it as name=value,name=value", zap.Error(err))
+	}
+	return described
+}
+
+// About returns what t does, also if t is nil.
+func (t *Tracing) About() About {
+	if t == nil {
+		return About{}
+	}
+	return About{t.target, t.sampler.In(context.Background()).about}
 }
 
 // Tracer returns the tracer for requests, or nil if t is nil.
@@ -57,30 +98,32 @@ func (t *Tracing) Tracer() *Tracer {
 	if t == nil {
 		return nil
 	}
-	return &Tracer{t.provider.Tracer(scope), t.ratio}
+	return &Tracer{t.provider.Tracer(scope), t.sampler}
 }
 
 // Tracer creates the spans of requests.
 type Tracer struct {
 	trace.Tracer
-	ratio float64
+	sampler settings.Value[sampler]
 }
 
-// Sample reports whether a request is traced: if its parent in ctx is, and without a
-// parent at random. Call Start only if it is. Otherwise the returned context has the
-// ids of a span that is not traced, for the log and other services.
+// Sample reports whether a request is traced, which depends on the sampler and, for most
+// samplers, on its parent in ctx. Call Start only if it is. Otherwise the returned context
+// has the ids of a span that is not traced, for the log and other services.
 func (t *Tracer) Sample(ctx context.Context) (context.Context, bool) {
-	if parent := trace.SpanContextFromContext(ctx); parent.IsValid() {
-		return ctx, parent.IsSampled()
+	span := trace.SpanContextFromContext(ctx)
+	root := !span.IsValid()
+	if root {
+		span = newSpan()
 	}
-	if rand.Float64() < t.ratio { // #nosec G404 -- ids of traces are no secret
-		return ctx, true
+	decided := t.sampler.In(ctx).ShouldSample(sdktrace.SamplingParameters{ParentContext: ctx, TraceID: span.TraceID()})
+	switch {
+	case decided.Decision != sdktrace.RecordAndSample:
+		return trace.ContextWithSpanContext(ctx, span.WithTraceFlags(0)), false
+	case root:
+		return context.WithValue(ctx, sampledKey{}, span), true
 	}
-	var ids trace.SpanContextConfig
-	binary.NativeEndian.PutUint64(ids.TraceID[:8], rand.Uint64())   // #nosec G404
-	binary.NativeEndian.PutUint64(ids.TraceID[8:], rand.Uint64()|1) // #nosec G404 -- not zero
-	binary.NativeEndian.PutUint64(ids.SpanID[:], rand.Uint64()|1)   // #nosec G404
-	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(ids)), false
+	return ctx, true
 }
 
 // Close sends the remaining spans until flushTimeout or the end of ctx. It logs lost
@@ -92,10 +135,9 @@ func (t *Tracing) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
-		t.sender.log.Warn("the last traces are lost: the collector did not accept them in time", zap.Error(err))
+		t.client.log.Warn("the last traces are lost: the collector did not accept them in time", zap.Error(err))
 	}
-	t.sender.close()
-	return nil
+	return t.client.Stop(context.WithoutCancel(ctx))
 }
 
 // StartClient starts a client span as a child of the span in ctx. If that is not

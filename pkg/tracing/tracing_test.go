@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -26,12 +28,19 @@ import (
 	"github.com/achilles-blog/achilles/pkg/tracing"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "OTEL_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func start(t *testing.T, endpoint string, ratio float64) (*tracing.Tracing, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
-	traces := tracing.New(tracing.Config{Endpoint: endpoint, SampleRatio: ratio}, "toy", "v1.2.3", zap.New(core))
+	traces := tracing.New(settings.Fixed(tracing.Config{Endpoint: endpoint, Sampler: "parentbased_traceidratio", SampleRatio: ratio}), "toy", "v1.2.3", zap.New(core))
 	t.Cleanup(func() { require.NoError(t, traces.Close(context.Background())) })
 	return traces, logs
 }
@@ -59,7 +68,8 @@ func TestSpansArrive(t *testing.T) {
 	for key, want := range map[string]string{"service.name": "toy", "service.version": "v1.2.3", "service.instance.id": host} {
 		require.Equal(t, want, spans[1].Resource[key], key)
 	}
-	require.Empty(t, logs.All())
+	require.Equal(t, 1, logs.Len(), "%v", logs.All())
+	require.Equal(t, map[string]any{"to": collector.URL + "/v1/traces", "sampler": "parentbased_traceidratio 1"}, logs.All()[0].ContextMap())
 }
 
 func TestOff(t *testing.T) {
@@ -72,8 +82,8 @@ func TestOff(t *testing.T) {
 	span.End()
 }
 
-// The sample ratio applies to requests without a parent span. The decision of a parent
-// span applies to all its children.
+// Samplers with parentbased_ obey the decision of a parent span. The decision applies to all
+// children.
 func TestSampling(t *testing.T) {
 	from := func(flags trace.TraceFlags) context.Context {
 		return trace.ContextWithRemoteSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
@@ -81,18 +91,29 @@ func TestSampling(t *testing.T) {
 		}))
 	}
 	for about, c := range map[string]struct {
-		ratio  float64
-		parent context.Context
-		want   int
+		sampler string
+		ratio   float64
+		parent  context.Context
+		want    bool
 	}{
-		"all": {1, t.Context(), 2}, "none": {0, t.Context(), 0},
-		"sampled parent": {0, from(trace.FlagsSampled), 2}, "unsampled parent": {1, from(0), 0},
+		"all": {"parentbased_traceidratio", 1, t.Context(), true}, "none": {"parentbased_traceidratio", 0, t.Context(), false},
+		"sampled parent":         {"parentbased_traceidratio", 0, from(trace.FlagsSampled), true},
+		"unsampled parent":       {"parentbased_traceidratio", 1, from(0), false},
+		"on":                     {"parentbased_always_on", 0, t.Context(), true},
+		"on, unsampled parent":   {"parentbased_always_on", 0, from(0), false},
+		"off":                    {"parentbased_always_off", 1, t.Context(), false},
+		"off, sampled parent":    {"parentbased_always_off", 1, from(trace.FlagsSampled), true},
+		"always, without parent": {"always_on", 0, t.Context(), true},
+		"always":                 {"always_on", 0, from(0), true},
+		"never":                  {"always_off", 1, from(trace.FlagsSampled), false},
+		"ratio, sampled parent":  {"traceidratio", 0, from(trace.FlagsSampled), false},
+		"ratio, unsampled":       {"traceidratio", 1, from(0), true},
 	} {
 		t.Run(about, func(t *testing.T) {
 			collector := tracetest.New(t)
-			traces, _ := start(t, collector.URL, c.ratio)
+			traces := tracing.New(settings.Fixed(tracing.Config{Endpoint: collector.URL, Sampler: c.sampler, SampleRatio: c.ratio}), "toy", "v1", zap.NewNop())
 			ctx, sampled := traces.Tracer().Sample(c.parent)
-			require.Equal(t, c.want == 2, sampled)
+			require.Equal(t, c.want, sampled)
 			request := trace.SpanFromContext(ctx)
 			if sampled {
 				ctx, request = traces.Tracer().Start(ctx, "request")
@@ -103,10 +124,33 @@ func TestSampling(t *testing.T) {
 			propagated := trace.SpanContextFromContext(ctx)
 			require.True(t, propagated.IsValid())
 			require.Equal(t, sampled, propagated.IsSampled())
+			if parent := trace.SpanContextFromContext(c.parent); parent.IsValid() {
+				require.Equal(t, parent.TraceID(), propagated.TraceID())
+			}
 			request.End()
 			require.NoError(t, traces.Close(t.Context()))
-			require.Len(t, collector.Spans(), c.want)
+			require.Len(t, collector.Spans(), map[bool]int{true: 2}[c.want])
 		})
+	}
+}
+
+// A ratio is met, also a small one, and another service with the same sampler would decide
+// alike about the same trace.
+func TestSampleRatio(t *testing.T) {
+	for _, ratio := range []float64{0.002, 0.3} {
+		traces, _ := start(t, gone(), ratio)
+		sampler := sdktrace.TraceIDRatioBased(ratio)
+		sampled, requests := 0, int(400/ratio)
+		for range requests {
+			ctx, traced := traces.Tracer().Sample(t.Context())
+			if traced {
+				sampled++
+				ctx, _ = traces.Tracer().Start(ctx, "request")
+			}
+			decided := sampler.ShouldSample(sdktrace.SamplingParameters{TraceID: trace.SpanContextFromContext(ctx).TraceID()})
+			require.Equal(t, traced, decided.Decision == sdktrace.RecordAndSample)
+		}
+		require.InDelta(t, 400, sampled, 120, "6 standard deviations")
 	}
 }
 
@@ -139,12 +183,24 @@ func TestBadCollectors(t *testing.T) {
 	handler := otel.GetErrorHandler() // it is global and writes to stderr
 	defer otel.SetErrorHandler(handler)
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { t.Errorf("error passed to the global handler: %v", err) }))
-	wrong := httptest.NewServer(http.NotFoundHandler())
+	wrong := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, strings.Repeat("not a collector ", 1000), http.StatusNotFound)
+	}))
 	defer wrong.Close()
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer busy.Close()
+	hole, err := net.Listen("tcp", "127.0.0.1:0") // accepts nothing
+	require.NoError(t, err)
+	defer func() { require.NoError(t, hole.Close()) }()
 	hangs, waiting := hanging(t)
 	for about, c := range map[string]struct{ url, want string }{
 		"gone":    {gone(), "connection refused"},
-		"wrong":   {wrong.URL, "/v1/traces answered 404 Not Found"},
+		"wrong":   {wrong.URL, "/v1/traces: 404 Not Found"},
+		"busy":    {busy.URL, "max retry time would elapse"},
+		"hole":    {"http://" + hole.Addr().String(), "the last traces are lost"},
 		"hanging": {hangs, "the last traces are lost"},
 	} {
 		t.Run(about, func(t *testing.T) {
@@ -159,10 +215,11 @@ func TestBadCollectors(t *testing.T) {
 			require.NoError(t, traces.Close(t.Context()))
 			require.Less(t, time.Since(began), patience/2, "Close was blocked")
 			require.Eventually(t, func() bool { return waiting.Load() == 0 }, patience, time.Millisecond, "a request is still in progress")
-			require.Equal(t, 1, logs.Len(), "%v", logs.All())
-			line := logs.All()[0]
+			require.Equal(t, 2, logs.Len(), "%v", logs.All())
+			line := logs.All()[1]
 			require.Equal(t, zapcore.WarnLevel, line.Level)
 			require.Contains(t, line.Message+line.ContextMap()["error"].(string), c.want)
+			require.Less(t, len(line.ContextMap()["error"].(string)), 1000)
 		})
 	}
 }

@@ -65,6 +65,9 @@ func commonAnswers(o operation) map[int]string {
 		503: "temporarily unavailable (10000014)",
 		504: "took too long (10000015)",
 	}
+	if o.takesToken() && o.writes() {
+		answers[503] = "temporarily unavailable (10000014), or read-only (10000022)"
+	}
 	for _, common := range []struct {
 		status      int
 		description string

@@ -40,16 +40,16 @@ func writeAll(root string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range services.Names(all) {
-		if err := write(filepath.Join(root, "services", name)); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+	for _, s := range all {
+		if err := write(filepath.Join(root, "services", s.Name), s.APIPackages()); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
 		}
 	}
 	return nil
 }
 
-func write(service string) error {
-	description, err := describe(service)
+func write(service string, packages []string) error {
+	description, err := describe(service, packages)
 	if err != nil {
 		return err
 	}
@@ -63,14 +63,18 @@ func write(service string) error {
 
 // describe reads the annotations, which swag knows as Swagger 2, and returns
 // them as OpenAPI 3.
-func describe(service string) (*openapi3.T, error) {
+func describe(service string, packages []string) (*openapi3.T, error) {
+	var folders []string
+	for _, name := range packages {
+		folders = append(folders, filepath.Join(service, "internal", name))
+	}
 	parser := swag.New(
 		swag.SetDebugger(log.New(io.Discard, "", 0)),
 		swag.ParseUsingGoList(true),
 		swag.SetParseDependency(1), // the types of pkg
 		swag.SetStrict(true),
 	)
-	if err := parser.ParseAPIMultiSearchDir([]string{filepath.Join(service, "internal", "api")}, "routes.go", 5); err != nil {
+	if err := parser.ParseAPIMultiSearchDir(folders, "routes.go", 5); err != nil {
 		return nil, err
 	}
 	text, err := json.Marshal(parser.GetSwagger())
@@ -91,12 +95,29 @@ func describe(service string) (*openapi3.T, error) {
 	return three, three.Validate(openapi3.NewLoader().Context)
 }
 
-var packageNames = regexp.MustCompile(`(#/definitions/|")(responses|api)\.([A-Za-z]+)(-(api|responses)_([A-Za-z]+))?"`)
+var packageNames = regexp.MustCompile(`(#/definitions/|")(responses|[a-z0-9]*api)\.([A-Za-z0-9]+)(-([a-z0-9]*api|responses)_([A-Za-z0-9]+))?"`)
 
 // short drops Go's package names from the names of the schemas:
-// responses.Envelope-api_Tag becomes TagEnvelope.
+// responses.Envelope-api_Tag becomes TagEnvelope. What is of another resource than the
+// first gets its name: voteapi.CreateRequest becomes VoteCreateRequest.
 func short(text []byte) []byte {
-	return packageNames.ReplaceAll(text, []byte(`$1$6$3"`))
+	return packageNames.ReplaceAllFunc(text, func(found []byte) []byte {
+		parts := packageNames.FindSubmatch(found)
+		name := string(parts[1])
+		if len(parts[6]) > 0 {
+			name += schemaName(string(parts[5]), string(parts[6]))
+		}
+		return []byte(name + schemaName(string(parts[2]), string(parts[3])) + `"`)
+	})
+}
+
+// schemaName returns the name of the schema of a type.
+func schemaName(pkg, name string) string {
+	resource, isAPI := strings.CutSuffix(pkg, "api")
+	if !isAPI || resource == "" || strings.Contains(strings.ToLower(name), resource) {
+		return name
+	}
+	return strings.ToUpper(resource[:1]) + resource[1:] + name
 }
 
 // refine adds what annotations cannot express.

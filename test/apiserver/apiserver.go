@@ -146,6 +146,11 @@ func definitions() map[string][]string {
 			"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
 			"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
 		},
+		"github.com/argoproj/argo-cd/v3@v3.6.1":            {"manifests/crds/application-crd.yaml"},
+		"github.com/argoproj/argo-rollouts@v1.10.2":        {"manifests/crds/rollout-crd.yaml"},
+		"github.com/fluxcd/source-controller@v1.10.1":      {"config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml"},
+		"github.com/kedacore/keda/v2@v2.21.0":              {"config/crd/bases/keda.sh_scaledobjects.yaml"},
+		"k8s.io/autoscaler/vertical-pod-autoscaler@v1.8.1": {"deploy/vpa-v1-crd-gen.yaml"},
 	}
 }
 
@@ -164,7 +169,10 @@ func (s Server) Define(t testing.TB) {
 			}
 			s.Must(t, "", s.Kubectl, "create", "-f", path)
 			t.Cleanup(func() { s.Must(t, "", s.Kubectl, "delete", "-f", path, "--wait=false") })
-			s.Must(t, "", s.Kubectl, "wait", "--for=condition=Established", "-f", path)
+			process.Await(t, path, func() bool { // kubectl wait fails if there is no condition yet
+				_, _, err := s.Run("", s.Kubectl, "wait", "--for=condition=Established", "-f", path)
+				return err == nil
+			})
 		}
 	}
 }

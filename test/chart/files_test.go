@@ -10,6 +10,7 @@ import (
 func TestFilesRejected(t *testing.T) {
 	for values, want := range map[string]string{
 		"files: {storage: claim}\nrollout: {shutdownSeconds: 63}":                                                                           "files.claim.accessModes={ReadWriteMany}",
+		"files: {storage: claim}\nrollout: {shutdownSeconds: 63}\nservices: {article: {replicas: null}}":                                    "files.claim.accessModes={ReadWriteMany}",
 		"files: {storage: claim}\nrollout: {shutdownSeconds: 63}\nservices: {article: {replicas: 1, autoscaling: {enabled: true}}}":         "without autoscaling",
 		"files: {storage: claim, claim: {existingClaim: mine}}\nrollout: {shutdownSeconds: 63}":                                             "files.claim.accessModes={ReadWriteMany}",
 		"files: {storage: s3}\nrollout: {shutdownSeconds: 63}":                                                                              "files.storage=s3 requires files.s3.url",

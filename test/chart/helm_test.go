@@ -21,6 +21,7 @@ func TestMain(m *testing.M) { process.Main(m) }
 const (
 	root      = "../.."
 	chart     = root + "/" + chartDir
+	examples  = root + "/deploy/examples"
 	namespace = "blog"
 )
 
@@ -117,17 +118,23 @@ func serviceNames(t testing.TB) []string {
 	return services.Names(all)
 }
 
-// matrix returns the values files in ci/ by their names.
+// matrix returns the values files in ci/ by their names, and the examples by their folders too, such as "istio/ambient".
 func matrix(t testing.TB) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob(chart + "/ci/*-values.yaml")
-	require.NoError(t, err)
-	require.Greater(t, len(files), 10)
 	values := map[string]string{}
-	for _, file := range files {
-		content, err := os.ReadFile(file)
+	for _, pattern := range []string{chart + "/ci/*-values.yaml", examples + "/*/*values.yaml"} {
+		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
-		values[strings.TrimSuffix(filepath.Base(file), "-values.yaml")] = string(content)
+		require.Greater(t, len(files), 5)
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			name := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), "values.yaml"), "-")
+			if strings.HasPrefix(file, examples) {
+				name = filepath.Join(filepath.Base(filepath.Dir(file)), name)
+			}
+			values[name] = string(content)
+		}
 	}
 	return values
 }

@@ -53,24 +53,61 @@ func withoutChance(all manifest.Objects) manifest.Objects {
 	return all
 }
 
+// notesOf returns the notes after an installation with values.
+func notesOf(t *testing.T, values string) string {
+	t.Helper()
+	newest := helms(t)[0] // the others ask a cluster for it: see TestCluster
+	text, problems, err := process.Outputs(values, newest, "install", "achilles", chart, "--namespace", namespace, "--dry-run=client", "--values", "-")
+	require.NoError(t, err, problems)
+	_, notes, ok := strings.Cut(text, "\nNOTES:\n")
+	require.True(t, ok)
+	return notes
+}
+
+// The notes say what the load balancer of a cloud needs, and warn while it isn't there.
+func TestNotesOfLoadBalancers(t *testing.T) {
+	const slow, blocked = "WARNING: requests to stopping pods will fail", "WARNING: the network policy blocks the load balancer"
+	for class, says := range map[string][]string{
+		"alb":                       {"an Application Load Balancer of AWS", "deploy/examples/aws ", "--set rollout.propagationSeconds=30 --set rollout.drainSeconds=30", "the subnets of the load balancer"},
+		"gce":                       {"a load balancer of Google Cloud", "deploy/examples/gke ", "--set rollout.propagationSeconds=60 --set rollout.drainSeconds=60", "35.191.0.0/16"},
+		"gce-internal":              {"a load balancer of Google Cloud", "the proxy-only subnet"},
+		"azure-application-gateway": {"an Application Gateway of Azure", "deploy/examples/azure ", "--set rollout.propagationSeconds=120 --set rollout.drainSeconds=120"},
+	} {
+		for _, values := range []string{
+			`ingress: {enabled: true, className: ` + class + `}`, `ingress: {enabled: true, annotations: {kubernetes.io/ingress.class: ` + class + `}}`,
+		} {
+			notes := notesOf(t, values)
+			for _, text := range append(says, slow, blocked, "expect 3 s (rollout.propagationSeconds), and have a grace period of 46 s", "which /readyz answers") {
+				require.Contains(t, notes, text, values)
+			}
+		}
+	}
+	for _, name := range []string{"aws", "gke", "azure"} {
+		notes := notesOf(t, matrix(t)[name])
+		require.Contains(t, notes, "deploy/examples/"+name+" ")
+		require.NotContains(t, notes, slow, name)
+		require.NotContains(t, notes, blocked, name)
+		require.NotContains(t, notes, "no proxy is trusted", name)
+	}
+	for _, values := range []string{``, `ingress: {enabled: true, className: nginx}`, `ingress: {className: alb}`} {
+		require.NotContains(t, notesOf(t, values), "deploy/examples", values)
+	}
+}
+
 // The notes after an installation have commands that work.
 func TestNotes(t *testing.T) {
-	newest := helms(t)[0] // the others ask a cluster for it: see TestCluster
-	notes := func(values string) string {
-		text, problems, err := process.Outputs(values, newest, "install", "achilles", chart, "--namespace", namespace, "--dry-run=client", "--values", "-")
-		require.NoError(t, err, problems)
-		_, notes, ok := strings.Cut(text, "\nNOTES:\n")
-		require.True(t, ok)
-		return notes
-	}
+	notes := func(values string) string { return notesOf(t, values) }
 	for _, says := range []string{
 		"ALL DATA IS LOST WHEN THE POD achilles-mariadb-0 IS DELETED", "rollout restart deployment/achilles-tag deployment/achilles-article ",
 		"curl http://localhost:8080/api/v1/articles\n", "curl http://localhost:8080/auth -d app_key=demo",
 		"exec deployment/achilles-article --container article -- /article client add demo --config /etc/achilles/settings.yaml\n",
 		"the key set in the Secret achilles-auth;",
+		"MariaDB has 512Mi of memory, 128 MiB of which cache data, and the node's disk, without a limit, for its data.",
 	} {
 		require.Contains(t, notes(``), says)
 	}
+	require.Contains(t, notes(`mariadb: {resources: {limits: {memory: null}}, bufferPoolMiB: 500, persistence: {enabled: true}}`),
+		"MariaDB has no limit of memory, 500 MiB of which cache data, and a volume of 8Gi for its data.")
 	require.Contains(t, notes(`auth: {existingSecret: mine}`), "the key set in the Secret mine;")
 	for values, url := range map[string]string{
 		`ingress: {enabled: true}`: "http://ADDRESS-OF-THE-INGRESS/api", `ingress: {enabled: true, hosts: ["*.blog.example"]}`: "http://any-name.blog.example/api",

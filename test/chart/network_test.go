@@ -237,21 +237,42 @@ type httpRoute struct {
 			Matches []struct {
 				Path struct{ Type, Value string }
 			}
-			BackendRefs []struct {
-				Name string
-				Port int
-			}
+			Timeouts    map[string]string
+			BackendRefs []backend
 		}
 	}
 }
 
-func gatewayRoutes(t *testing.T, all manifest.Objects) (httpRoute, map[string]string) {
+// backend is a Service that gets a share of a rule's requests.
+type backend struct {
+	Name   string
+	Port   int
+	Weight *int
+}
+
+func weight(w int) *int { return &w }
+
+// backends returns the backends of each rule of the HTTPRoute.
+func backends(t testing.TB, all manifest.Objects) (rules [][]backend) {
+	t.Helper()
+	for _, rule := range parseRoute(t, all).Spec.Rules {
+		rules = append(rules, rule.BackendRefs)
+	}
+	return rules
+}
+
+func parseRoute(t testing.TB, all manifest.Objects) (parsed httpRoute) {
 	t.Helper()
 	require.Contains(t, all, "HTTPRoute achilles")
 	text, err := yaml.Marshal(all["HTTPRoute achilles"])
 	require.NoError(t, err)
-	var parsed httpRoute
 	require.NoError(t, yaml.Unmarshal(text, &parsed))
+	return parsed
+}
+
+func gatewayRoutes(t *testing.T, all manifest.Objects) (httpRoute, map[string]string) {
+	t.Helper()
+	parsed := parseRoute(t, all)
 	routes := map[string]string{}
 	for _, rule := range parsed.Spec.Rules {
 		require.Len(t, rule.BackendRefs, 1)
@@ -303,6 +324,28 @@ func TestGateway(t *testing.T) {
 	parsed, _ := gatewayRoutes(t, render(t, matrix(t)["gateway"]))
 	require.Equal(t, []string{"blog.example", "*.blog.example"}, parsed.Spec.Hostnames)
 	require.Equal(t, []map[string]any{{"name": "public", "namespace": "gateways", "sectionName": "https"}}, parsed.Spec.ParentRefs)
+}
+
+// The gateway gives up later than the services, by the standard fields.
+func TestGatewayTimeouts(t *testing.T) {
+	route := `gateway: {enabled: true, parentRefs: [{name: public}]`
+	for values, want := range map[string]map[string]string{
+		route + `}`: {"request": "150s", "backendRequest": "150s"}, route + `, timeoutSeconds: 40}`: {"request": "40s", "backendRequest": "40s"},
+		route + `, timeoutSeconds: 0}`: {"request": "0s", "backendRequest": "0s"}, route + `, timeoutSeconds: null}`: nil,
+		route + "}\nfiles: {storage: s3, s3: {url: \"s3://files\"}}\nrollout: {shutdownSeconds: 63}": {"request": "150s", "backendRequest": "150s"},
+	} {
+		rules := parseRoute(t, render(t, values)).Spec.Rules
+		require.Len(t, rules, len(serviceNames(t)))
+		for _, rule := range rules {
+			require.Equal(t, want, rule.Timeouts, values)
+		}
+	}
+}
+
+// A canary gets its share of a service's requests, and of no other's.
+func TestCanary(t *testing.T) {
+	all := render(t, `{gateway: {enabled: true, parentRefs: [{name: public}]}, services: {tag: {canary: {service: next-tag, weight: 5}}}}`)
+	require.Equal(t, [][]backend{{{"achilles-tag", 80, weight(95)}, {"next-tag", 80, weight(5)}}, {{"achilles-article", 80, nil}}}, backends(t, all))
 }
 
 // No Service has the admin port.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -116,7 +118,7 @@ func TestSafeRollouts(t *testing.T) {
 				require.NotNil(t, main.StartupProbe, key)
 				require.NotNil(t, main.ReadinessProbe, key)
 				require.NotNil(t, main.LivenessProbe, key)
-				require.Len(t, pod.InitContainers, 1, key)
+				require.Equal(t, "migrate", pod.InitContainers[len(pod.InitContainers)-1].Name, key)
 			})
 			require.Equal(t, len(serviceNames(t)), deployments)
 		})
@@ -134,7 +136,8 @@ func TestMigrations(t *testing.T) {
 			}
 			manifest.Each(all, func(key string, d *appsv1.Deployment) {
 				require.Empty(t, d.Annotations["helm.sh/hook"])
-				migrate, main := d.Spec.Template.Spec.InitContainers[0], d.Spec.Template.Spec.Containers[0]
+				pod := d.Spec.Template.Spec
+				migrate, main := pod.InitContainers[len(pod.InitContainers)-1], pod.Containers[0]
 				require.Equal(t, []string{"migrate", "--config", "/etc/achilles/settings.yaml"}, migrate.Args, key)
 				require.Equal(t, []string{"serve", "--config", "/etc/achilles/settings.yaml"}, main.Args, key)
 				require.Equal(t, main.Image, migrate.Image)
@@ -228,7 +231,7 @@ func podTemplate(t *testing.T, service, values string) string {
 	return string(text)
 }
 
-// Pods are replaced only if a setting changes that they don't reload.
+// Pods are replaced only if a setting changes that doesn't change while they run.
 func TestSettingsReplacePods(t *testing.T) {
 	for _, c := range []struct {
 		values string
@@ -236,17 +239,21 @@ func TestSettingsReplacePods(t *testing.T) {
 	}{
 		{`logLevel: debug`, nil},
 		{`services: {tag: {config: {Log: {Level: warn}}}}`, nil},
+		{`readOnly: true`, nil},
+		{`services: {article: {config: {App: {MaxPageSize: 50}}}}`, nil},
+		{`services: {article: {config: {App: {MaxPageSize: 50, MaxContentBytes: 1000000}}}}`, []string{"article"}},
+		{`trustedProxies: [10.2.0.0/16]`, nil},
+		{`services: {article: {config: {Limits: {AuthPerMinute: 1}}}}`, nil},
+		{`services: {tag: {config: {Server: {CorsAllowedOrigins: ["https://blog.example"], SharedMaxAge: 30s}, Tracing: {SampleRatio: 0.1}}}}`, nil},
+		{`services: {tag: {config: {Server: {MaxRequests: 500}}}}`, []string{"tag"}},
 		{`services: {article: {replicas: 7}}`, nil},
 		{`services: {article: {podDisruptionBudget: {enabled: false}}}`, nil},
 		{`ingress: {enabled: true}`, nil},
 		{`services: {tag: {config: {Health: {Strict: true}}}}`, []string{"tag"}},
-		{`services: {article: {config: {App: {MaxPageSize: 50}}}}`, []string{"article"}},
 		{`tracing: {endpoint: "http://otel:4318"}`, serviceNames(t)},
 		{`rollout: {drainSeconds: 6}`, serviceNames(t)},
 		{`redis: {enabled: false}`, serviceNames(t)},
-		{`trustedProxies: [10.2.0.0/16]`, serviceNames(t)},
 		{`auth: {existingSecret: mine}`, serviceNames(t)},
-		{`services: {article: {config: {Limits: {AuthPerMinute: 1}}}}`, []string{"article"}},
 		{`services: {tag: {database: {name: other}}}`, []string{"tag"}},
 	} {
 		t.Run(c.values, func(t *testing.T) {
@@ -255,6 +262,38 @@ func TestSettingsReplacePods(t *testing.T) {
 				require.Equal(t, slices.Contains(c.rolled, service), changed, service)
 			}
 		})
+	}
+}
+
+// All settings that change while a service runs, at once, replace no pod.
+func TestLiveSettingsReplaceNoPods(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/helm/achilles/files/live.yaml")
+	require.NoError(t, err)
+	var live map[string][]string
+	require.NoError(t, yaml.Unmarshal(text, &live))
+	derived := []string{"Server.RequestTimeout", "Server.TrustedProxies"} // from other values
+	for _, service := range serviceNames(t) {
+		text, err := os.ReadFile("../../deploy/config/" + service + ".yaml")
+		require.NoError(t, err)
+		var defaults map[string]map[string]any
+		require.NoError(t, yaml.Unmarshal(text, &defaults))
+		config := map[string]map[string]any{}
+		for _, key := range live[service] {
+			section, name, _ := strings.Cut(key, ".")
+			require.Contains(t, defaults[section], name)
+			if slices.Contains(derived, key) {
+				continue
+			}
+			if config[section] == nil {
+				config[section] = map[string]any{}
+			}
+			config[section][name] = defaults[section][name] // the file has only what differs from the chart's own
+		}
+		require.Contains(t, config, "Limits")
+		values, err := yaml.Marshal(map[string]any{"services": map[string]any{service: map[string]any{"config": config}}})
+		require.NoError(t, err)
+		require.Equal(t, podTemplate(t, service, ``), podTemplate(t, service, string(values)))
+		require.Equal(t, config["Limits"], settingsOf(t, render(t, string(values)), service)["Limits"], "the pods see them in the file")
 	}
 }
 

@@ -125,13 +125,19 @@ func (v *value) closeSchema(schema object) error {
 		if properties[name], err = child.schemaOf(); err != nil {
 			return err
 		}
-		if (child.node.Kind == yaml.ScalarNode || child.closed) && child.node.Tag != "!!null" {
+		if (child.node.Kind == yaml.ScalarNode || child.closed) && !child.nullable() {
 			required = append(required, name)
 		}
 	}
 	slices.Sort(required)
 	schema["additionalProperties"], schema["properties"], schema["required"] = false, properties, required
 	return nil
+}
+
+// nullable reports whether the value may be null, which Helm takes to remove its key.
+func (v *value) nullable() bool {
+	kinds, _ := v.schema["type"].([]any)
+	return v.node.Tag == "!!null" || slices.Contains(kinds, any("null"))
 }
 
 func typeOf(node *yaml.Node) (string, error) {
@@ -218,11 +224,13 @@ func sharedDefinitions() object {
 		"policies":  list(closedObject(object{"type": object{"enum": []string{"Pods", "Percent"}}, "value": whole, "periodSeconds": whole})),
 	})
 	return object{
-		"digest":    object{"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
-		"duration":  object{"type": []string{"string", "number"}, "pattern": durationPattern, "minimum": 0},
-		"host":      object{"type": "string", "maxLength": 253, "pattern": hostPattern},
-		"resources": closedObject(object{"requests": quantities, "limits": quantities}),
-		"behavior":  closedObject(object{"scaleUp": scaling, "scaleDown": scaling}),
+		"digest":          object{"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+		"duration":        object{"type": []string{"string", "number"}, "pattern": durationPattern, "minimum": 0},
+		"host":            object{"type": "string", "maxLength": 253, "pattern": hostPattern},
+		"dnsConfig":       closedObject(object{"nameservers": list(text), "searches": list(text), "options": list(object{"type": "object"})}),
+		"securityContext": object{"type": "object"},
+		"resources":       closedObject(object{"requests": quantities, "limits": quantities}),
+		"behavior":        closedObject(object{"scaleUp": scaling, "scaleDown": scaling}),
 		"peer": closedObject(object{
 			"namespaceSelector": selector, "podSelector": selector,
 			"ipBlock": closedObject(object{"cidr": text, "except": list(text)}),

@@ -46,12 +46,13 @@ func TestUsers(t *testing.T) {
 	specs := podSpecs(render(t, ``))
 	for key, user := range map[string]int64{
 		"Deployment achilles-tag": 65532, "Deployment achilles-article": 65532, "Pod achilles-check": 65532,
+		"Pod achilles-check-egress": 65532, "Pod achilles-check-ingress": 65532,
 		"StatefulSet achilles-mariadb": 999, "StatefulSet achilles-redis": 999,
 	} {
 		require.Equal(t, user, *specs[key].SecurityContext.RunAsUser, key)
 		require.Equal(t, user, *specs[key].SecurityContext.FSGroup, "this group can read the secrets")
 	}
-	require.Len(t, specs, 5)
+	require.Len(t, specs, 7)
 }
 
 // No secret is in the settings or the environment, which everyone who can read pods sees.
@@ -78,7 +79,6 @@ func TestSecretsAreInSecretsOnly(t *testing.T) {
 					for _, variable := range c.Env {
 						require.False(t, secret[variable.Value], key)
 						if from := variable.ValueFrom; from != nil && from.SecretKeyRef != nil {
-							// The AWS SDK takes its credentials from the environment.
 							require.Contains(t, []string{"ACHILLES_DATABASE_USERNAME", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, variable.Name, key)
 						}
 					}
@@ -262,8 +262,8 @@ func TestImages(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0a", 32)
 	require.Equal(t, "r.example/t@"+digest, image(`services: {tag: {image: {repository: r.example/t, tag: x, digest: "`+digest+`"}}}`, "tag"))
 	all := render(t, ``)
-	require.Equal(t, "mariadb:11.4", podSpecs(all)["StatefulSet achilles-mariadb"].Containers[0].Image)
-	require.Equal(t, "redis:7.2", podSpecs(all)["StatefulSet achilles-redis"].Containers[0].Image)
+	require.Equal(t, "docker.io/library/mariadb:11.4", podSpecs(all)["StatefulSet achilles-mariadb"].Containers[0].Image)
+	require.Equal(t, "docker.io/library/redis:7.2", podSpecs(all)["StatefulSet achilles-redis"].Containers[0].Image)
 	for key, pod := range podSpecs(render(t, `imagePullSecrets: [{name: registry}]`)) {
 		require.Equal(t, []corev1.LocalObjectReference{{Name: "registry"}}, pod.ImagePullSecrets, key)
 	}

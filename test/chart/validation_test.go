@@ -80,6 +80,12 @@ func TestRejectedValues(t *testing.T) {
 		{`gateway: {hostnames: [Blog.example]}`, []string{"gateway/hostnames/0", "pattern"}},
 		{`gateway: {hostnames: ["a.*.example"]}`, []string{"gateway/hostnames/0", "pattern"}},
 		{`monitoring: {podMonitor: {interval: often}}`, []string{"podMonitor/interval", "pattern"}},
+		{`gateway: {enabled: true, parentRefs: [{name: g}], timeoutSeconds: 17}`, []string{"gateway.timeoutSeconds is 17", "up to 18 s", "at least 18"}},
+		{"gateway: {enabled: true, parentRefs: [{name: g}], timeoutSeconds: 62}\nfiles: {storage: s3, s3: {url: \"s3://f\"}}\nrollout: {shutdownSeconds: 63}",
+			[]string{"gateway.timeoutSeconds is 62", "at least 63"}},
+		{`services: {tag: {canary: {weight: 5}}}`, []string{"services.tag.canary.service is empty"}},
+		{`services: {tag: {canary: {service: s}}}`, []string{"services.tag.canary.service is set", "gateway.enabled=true"}},
+		{`services: {tag: {canary: {service: s, weight: 101}}}`, []string{"services/tag/canary/weight", "maximum"}},
 		// Replicas.
 		{`services: {tag: {autoscaling: {enabled: true}, resources: null}}`, []string{"services.tag.resources.requests.cpu", "such as to 100m"}},
 		{`services: {article: {autoscaling: {enabled: true}, resources: {requests: {cpu: null}}}}`, []string{"services.article.resources.requests.cpu"}},
@@ -108,6 +114,9 @@ func TestAcceptedValues(t *testing.T) {
 		`{mariadb: {enabled: false}, services: {tag: {database: {host: a, existingSecret: s}}, article: {database: {host: b, existingSecret: t}}}}`,
 		`{` + external + `, redis: {enabled: false}}`,
 		`services: {tag: {replicas: 0}}`,
+		`services: {tag: {replicas: null}}`,
+		`serviceDefaults: {replicas: null}`,
+		`{gateway: {enabled: true, parentRefs: [{name: g}], timeoutSeconds: 18}}`,
 		`ingress: {enabled: true, hosts: [localhost, "*.blog.example", xn--bcher-kva.example, 1.blog-2.example]}`,
 		`{mariadb: {enabled: false}, database: {host: db, port: 3307, usernameKey: u, passwordKey: p, tls: "true", existingSecret: s}}`,
 		`{redis: {enabled: false}, externalRedis: {host: r, port: 6380, tls: true}}`,
@@ -226,7 +235,7 @@ func TestDerivedSettings(t *testing.T) {
 	all := render(t, values+`}`)
 	for _, service := range serviceNames(t) {
 		derived := settingsOf(t, all, service)
-		maps.DeleteFunc(derived["Server"], func(key string, _ any) bool { return key == "ReadHeaderTimeout" }) // a default
+		maps.DeleteFunc(derived["Server"], func(key string, _ any) bool { return key == "ReadHeaderTimeout" || key == "ReadOnly" }) // defaults
 		delete(derived, "Log")
 		require.Greater(t, len(derived), 4)
 		config, environment := marshal(t, derived), []string{}

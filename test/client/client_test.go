@@ -219,7 +219,7 @@ func TestFollowChanges(t *testing.T) {
 func TestCodes(t *testing.T) {
 	for _, code := range []client.Code{
 		client.InvalidParams, client.UnknownClient, client.InvalidToken, client.ExpiredToken, client.TooManyRequests, client.Conflict, client.PreconditionFailed,
-		client.TooLarge, client.Forbidden, client.Unavailable, client.Timeout, client.ChangesTrimmed, client.KeyReused, client.RequestInProgress,
+		client.TooLarge, client.Forbidden, client.Unavailable, client.Timeout, client.ChangesTrimmed, client.KeyReused, client.RequestInProgress, client.ReadOnly,
 		client.TagNotFound, client.TagNameExists, client.ArticleNotFound, client.UnknownTags, client.SlugTaken, client.TooManyScheduled,
 	} {
 		require.Contains(t, errcode.All(), errcode.Code(code))

@@ -19,7 +19,11 @@ import (
 	"github.com/achilles-blog/achilles/test/process"
 )
 
-const observability = "observability"
+// Profiles.
+const (
+	observability = "observability"
+	backup        = "backup"
+)
 
 func TestProfiles(t *testing.T) {
 	without := []string{"mariadb", "proxy", "redis"}
@@ -28,10 +32,11 @@ func TestProfiles(t *testing.T) {
 	}
 	require.ElementsMatch(t, without, load(t).ServiceNames())
 	require.ElementsMatch(t, append(without, "prometheus", "grafana", "jaeger"), load(t, observability).ServiceNames())
+	require.ElementsMatch(t, append(without, "files"), load(t, backup).ServiceNames())
 }
 
 func TestEveryContainerIsHardened(t *testing.T) {
-	for name, s := range load(t, observability).Services {
+	for name, s := range load(t, observability, backup).Services {
 		require.True(t, s.ReadOnly, "%s can write to its own image", name)
 		require.Equal(t, []string{"ALL"}, s.CapDrop, name)
 		require.Empty(t, s.CapAdd, name)
@@ -43,6 +48,7 @@ func TestEveryContainerIsHardened(t *testing.T) {
 		require.NotEmpty(t, s.Restart, name)
 		require.Regexp(t, `^[^:]+:[^:]+$`, s.Image, "the image of %s has no version", name)
 		require.NotContains(t, s.Image, "latest", name)
+		require.Regexp(t, `^(docker\.io/[^/]+/|achilles-blog/)`, s.Image, "engines such as podman know no short names, of %s", name)
 		limits := s.Deploy.Resources.Limits
 		require.NotZero(t, limits.MemoryBytes, name)
 		require.NotZero(t, limits.NanoCPUs, name)
@@ -175,7 +181,7 @@ func TestMigrationsComeFirst(t *testing.T) {
 		require.NotEqual(t, types.RestartPolicyUnlessStopped, migrate.Restart, "a migration that is done would be started again")
 	}
 	mariadb := service(t, project, "mariadb")
-	require.Equal(t, "mariadb:11.4", mariadb.Image)
+	require.Equal(t, "docker.io/library/mariadb:11.4", mariadb.Image)
 	require.Equal(t, types.HealthCheckTest{"CMD", "healthcheck.sh", "--connect", "--innodb_initialized"}, mariadb.HealthCheck.Test)
 }
 

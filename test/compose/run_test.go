@@ -2,6 +2,7 @@ package compose_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"os"
 	"os/exec"
@@ -121,14 +122,21 @@ func serve(t *testing.T, project *types.Project, name string, s process.Settings
 
 func execute(t *testing.T, mysql *dbtest.Server, statements string) {
 	t.Helper()
-	cfg := database.Default()
-	cfg.DBType, cfg.Host, cfg.Username, cfg.DBName = database.MySQL, mysql.Addr(), "root", "mysql"
+	db := open(t, mysql)
 	for _, statement := range strings.Split(statements, ";\n") {
-		if !strings.HasPrefix(statement, "# END") {
-			_, err := dbtest.Open(t, cfg).SQL().ExecContext(context.WithoutCancel(t.Context()), statement)
+		if statement != "" && !strings.HasPrefix(statement, "# END") {
+			_, err := db.ExecContext(context.WithoutCancel(t.Context()), statement)
 			require.NoError(t, err, statement)
 		}
 	}
+}
+
+// open connects to a server as root.
+func open(t *testing.T, mysql *dbtest.Server) *sql.DB {
+	t.Helper()
+	cfg := database.Default()
+	cfg.DBType, cfg.Host, cfg.Username, cfg.DBName = database.MySQL, mysql.Addr(), "root", "mysql"
+	return dbtest.Open(t, cfg).SQL()
 }
 
 // The shell that starts redis must pass the password on and then replace itself:

@@ -94,6 +94,7 @@ func runTest(ctx context.Context, args []string) int {
 	flags := flag.NewFlagSet("e2e run", flag.ContinueOnError)
 	local := flags.String("local", "", "program that starts a cluster on this machine (up, down, env, exec)")
 	parts := flags.String("parts", "", "run only these parts: graceful,crashes,controls,bundled")
+	only := flags.String("only", "", "cause only the graceful disturbances with one of these words in their names, such as configuration,SIGHUP,live")
 	flags.StringVar(&options.Mode, "mode", "short", "name of the mode in the report")
 	flags.IntVar(&options.Disturbances, "disturbances", 10, "minimum number of graceful disturbances")
 	flags.IntVar(&options.Requests, "requests", 50_000, "minimum number of requests in the graceful run")
@@ -106,6 +107,9 @@ func runTest(ctx context.Context, args []string) int {
 	}
 	if *parts != "" {
 		options.Parts = strings.Split(*parts, ",")
+	}
+	if *only != "" {
+		options.Only = strings.Split(*only, ",")
 	}
 	if *local != "" {
 		return onLocalCluster(ctx, cluster.Local{Tool: *local}, args)

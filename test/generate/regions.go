@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -22,7 +23,7 @@ const alerts = "deploy/observability/alerts.yaml"
 // "# BEGIN GENERATED NAME …" and "# END GENERATED", by the template NAME.
 var partial = []string{
 	"docker-compose.yaml", "deploy/compose/haproxy.cfg", "deploy/compose/mariadb.sql", "deploy/compose/secrets.sh", "deploy/compose/prometheus.yaml",
-	alerts, "deploy/observability/alerts_test.yaml",
+	alerts, "deploy/observability/alerts_test.yaml", "deploy/backup/connect.sh", "deploy/supervisor/achilles.conf",
 }
 
 //go:embed templates
@@ -41,7 +42,7 @@ type data struct {
 // fillRegions returns the partially generated files with their regions filled
 // in, by their path below root.
 func fillRegions(root string, all []services.Service) (map[string][]byte, error) {
-	functions := template.FuncMap{"join": strings.Join, "names": services.Names, "maxConnections": maxConnections}
+	functions := template.FuncMap{"join": strings.Join, "names": services.Names, "followersFirst": followersFirst, "maxConnections": maxConnections}
 	parsed, err := template.New("").Funcs(functions).ParseFS(templates, "templates/*")
 	if err != nil {
 		return nil, err
@@ -95,6 +96,13 @@ func appVersion(root string) (string, error) {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	return chart.AppVersion, nil
+}
+
+// followersFirst returns the services, each before the one that it follows.
+func followersFirst(all []services.Service) []services.Service {
+	reversed := slices.Clone(all)
+	slices.Reverse(reversed)
+	return reversed
 }
 
 // maxConnections returns how many connections the database server of

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/tracetest"
 	"github.com/achilles-blog/achilles/test/observability"
 	"github.com/achilles-blog/achilles/test/process"
 )
@@ -44,19 +47,63 @@ func TestOnARealPrometheus(t *testing.T) {
 	process.Await(t, "the drain to be seen", func() bool {
 		return len(ask(t, addr, `achilles_draining{namespace="blog", service="article", pod="article-1"} == 1`)) == 1
 	})
+	process.Await(t, "how long it takes to be seen", func() bool {
+		return len(ask(t, addr, duringStop+`{namespace="blog", service="article", pod="article-1", phase="drain"} > 0`)) == 1
+	})
 }
+
+// duringStop is the metric that services export only while they stop.
+const duringStop = "achilles_stop_seconds"
 
 func start(t *testing.T) (tags, articles *process.Process) {
 	t.Helper()
-	window := process.Settings{"Server.DrainDelay": "1h"} // until it has been seen
+	window := process.Settings{
+		"Server.DrainDelay": "1h", // until it has been seen
+		"Upgrade.Signal":    "SIGUSR2",
+	}
 	tags = process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)).With(window))
 	articles = process.Ready(t, process.Service(t, "article"), process.Follow(dbtest.SQLite(t), tags.Addr(t)).With(window))
 	return tags, articles
 }
 
+// Prometheus, as it is configured, finds the trace of a slow request by an exemplar of the
+// latencies, or scrapes them as a native histogram.
+func TestExemplarsAndNativeHistograms(t *testing.T) {
+	prometheus := process.Installed(t, "prometheus")
+	collector := tracetest.New(t)
+	tags := process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)).With(process.Settings{"Tracing.Endpoint": collector.URL}))
+	services := map[string]*process.Process{"tag": tags}
+	answer, err := process.Ask("GET", tags.URL(t, "/api/v1/tags"), nil)
+	require.NoError(t, err)
+	require.Equal(t, 200, answer.Status)
+
+	addr := scrape(t, prometheus, services, "--enable-feature=exemplar-storage")
+	trace := ""
+	process.Await(t, "an exemplar", func() bool {
+		var found []struct {
+			Exemplars []struct{ Labels map[string]string }
+		}
+		require.NoError(t, observability.Get(t.Context(), addr, "query_exemplars?start="+fmt.Sprint(time.Now().Unix()-600)+"&end="+fmt.Sprint(time.Now().Unix()+1)+
+			"&query="+url.QueryEscape(`achilles_http_request_duration_seconds_bucket{route="/api/v1/tags"}`), &found))
+		if len(found) > 0 {
+			trace = found[0].Exemplars[0].Labels["trace_id"]
+		}
+		return trace != ""
+	})
+	process.Await(t, "the trace", func() bool {
+		return slices.ContainsFunc(collector.Spans(), func(span tracetest.Span) bool { return span.TraceID == trace && span.Name == "GET /api/v1/tags" })
+	})
+
+	addr = scrape(t, prometheus, services, "--enable-feature=native-histograms")
+	process.Await(t, "a native histogram", func() bool {
+		samples := ask(t, addr, `histogram_quantile(0.99, achilles_http_request_duration_seconds{route="/api/v1/tags"})`)
+		return len(samples) == 1 && samples[0].Value > 0 && samples[0].Value < process.Patience.Seconds()
+	})
+}
+
 // scrape starts Prometheus with the example configuration and returns its
 // address.
-func scrape(t *testing.T, program string, services map[string]*process.Process) string {
+func scrape(t *testing.T, program string, services map[string]*process.Process, flags ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	targets, err := observability.Targets(pods(t, services))
@@ -68,8 +115,8 @@ func scrape(t *testing.T, program string, services map[string]*process.Process) 
 	require.NoError(t, err)
 	file := filepath.Join(dir, "prometheus.yaml")
 	require.NoError(t, os.WriteFile(file, config, 0o600))
-	p := process.Start(t, program, nil, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
-		"--web.listen-address=127.0.0.1:0", "--log.format=json")
+	p := process.Start(t, program, nil, append(flags, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address=127.0.0.1:0", "--log.format=json")...)
 	listening := regexp.MustCompile(`"address":"([^"]+)".*"msg":"Listening on"`)
 	process.Await(t, "Prometheus to be ready", func() bool {
 		return strings.Contains(p.Stderr(), "Server is ready to receive web requests") || p.Ended()
@@ -174,6 +221,9 @@ func requireData(t *testing.T, addr string) {
 	require.NoError(t, err)
 	require.NotEmpty(t, queries)
 	for _, query := range queries {
+		if strings.Contains(query.Expr, duringStop) {
+			continue
+		}
 		process.Await(t, "data for "+query.Panel+": "+query.Expr, func() bool {
 			for _, sample := range ask(t, addr, query.Expr) {
 				if !math.IsNaN(sample.Value) && !math.IsInf(sample.Value, 0) {
@@ -189,7 +239,7 @@ func requireData(t *testing.T, addr string) {
 // panels, with the labels that they select.
 func requireExported(t *testing.T, services ...*process.Process) {
 	t.Helper()
-	exported := map[string]bool{"up": true}
+	exported := map[string]bool{"up": true, duringStop: true}
 	for _, service := range services {
 		answer, err := process.Ask("GET", "http://"+service.AdminAddr(t)+"/metrics", nil)
 		require.NoError(t, err)

@@ -38,12 +38,8 @@ const (
 func requireConsistent(t *testing.T, source, replica database.Config) {
 	t.Helper()
 	from, to := dbtest.Open(t, source), dbtest.Open(t, replica)
-	one := func(db *database.DB, query string) (row feedRow) {
-		require.NoError(t, db.Gorm(t.Context()).Raw(query).Scan(&row).Error)
-		return row
-	}
-	end := one(from, querySequence)
-	process.Await(t, fmt.Sprintf("the read model to reach offset %d", end.Value), func() bool { return one(to, queryOffset) == end })
+	end := one[feedRow](t, from, querySequence)
+	process.Await(t, fmt.Sprintf("the read model to reach offset %d", end.Value), func() bool { return one[feedRow](t, to, queryOffset) == end })
 	require.Equal(t, rows[tagRow](t, source, querySource), rows[tagRow](t, replica, queryReadModel))
 	require.Equal(t, []int{0}, rows[int](t, replica, `SELECT COUNT(*) FROM blog_article_tag
 		LEFT JOIN blog_tag_projection ON blog_tag_projection.id = tag_id LEFT JOIN blog_article ON blog_article.id = article_id AND blog_article.is_deleted = 0

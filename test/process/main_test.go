@@ -68,3 +68,10 @@ func rows[T any](t *testing.T, cfg database.Config, query string) []T {
 	require.NoError(t, errors.Join(err, db.Close()))
 	return found
 }
+
+// one returns the row of a query.
+func one[T any](t *testing.T, db *database.DB, query string) (row T) {
+	t.Helper()
+	require.NoError(t, db.Gorm(t.Context()).Raw(query).Scan(&row).Error)
+	return row
+}

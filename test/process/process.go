@@ -39,7 +39,8 @@ func (s Settings) With(others Settings) Settings {
 	return all
 }
 
-func (s Settings) environ() []string {
+// Environ returns the settings as environment variables.
+func (s Settings) Environ() []string {
 	var environ []string
 	for key, value := range s {
 		environ = append(environ, "ACHILLES_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))+"="+value)
@@ -68,7 +69,7 @@ func Command(t testing.TB, program string, settings Settings, args ...string) *e
 	t.Helper()
 	cmd := exec.Command(program, args...) // #nosec G204 -- a program that the test has built
 	// Without this the race detector delays the exit by a second.
-	cmd.Env = append(settings.environ(), "PATH="+os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(settings.Environ(), "PATH="+os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0")
 	cmd.Dir = t.TempDir()
 	return cmd
 }

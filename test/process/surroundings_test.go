@@ -3,6 +3,7 @@ package process_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -109,11 +110,17 @@ func TestStandardOutputThatIsClosed(t *testing.T) {
 	p.requireWorks(t)
 }
 
-func TestHangupDrains(t *testing.T) {
-	// Under nohup the signal is ignored, and processes that are started inherit that.
+// heedHangup makes SIGHUP do what it does by default in the processes that the test starts.
+// Under nohup it is ignored, and processes inherit that.
+func heedHangup(t *testing.T) {
+	t.Helper()
 	heeded := make(chan os.Signal, 1)
 	signal.Notify(heeded, syscall.SIGHUP)
-	defer signal.Stop(heeded)
+	t.Cleanup(func() { signal.Stop(heeded) })
+}
+
+func TestHangupDrains(t *testing.T) {
+	heedHangup(t)
 	p := process.Ready(t, process.Service(t, "tag"), process.On(dbtest.SQLite(t)))
 	p.Signal(t, syscall.SIGHUP)
 	p.AwaitLog(t, draining)
@@ -132,7 +139,7 @@ func TestRepeatedSignalIsOne(t *testing.T) {
 
 func TestMemoryLimitOfTheContainer(t *testing.T) {
 	const limit = 512 << 20
-	procs := newCgroup(t, limit)
+	procs, resize := newCgroup(t, limit)
 	program, settings := process.Service(t, "tag"), process.On(dbtest.SQLite(t))
 	start := func(environ ...string) *process.Process {
 		shell := `echo $$ >"$0" && exec "$@"`
@@ -145,15 +152,19 @@ func TestMemoryLimitOfTheContainer(t *testing.T) {
 	p := start()
 	require.InDelta(t, 0.85*limit, p.AwaitLog(t, "memory limit")["bytes"], 1)
 	require.InDelta(t, 0.85*limit, metric(t, p, "go_gc_gomemlimit_bytes"), 1)
+	resize(limit / 2) // as Kubernetes resizes a pod in place
+	require.InDelta(t, 0.85*limit/2, p.AwaitLog(t, "memory limit changed")["bytes"], 1)
+	require.InDelta(t, 0.85*limit/2, metric(t, p, "go_gc_gomemlimit_bytes"), 1)
 	p.Kill() // SQLite is for one process
 	p = start("GOMEMLIMIT=100MiB")
 	require.Equal(t, "100MiB", p.AwaitLog(t, "memory limit of GOMEMLIMIT")["limit"])
 	require.InDelta(t, 100<<20, metric(t, p, "go_gc_gomemlimit_bytes"), 1)
 }
 
-// newCgroup makes a cgroup with a memory limit and returns the file that takes the
-// processes in it. It skips the test where that isn't allowed.
-func newCgroup(t *testing.T, limit int) (procs string) {
+// newCgroup makes a cgroup with a memory limit. It returns the file that takes the
+// processes in it, and a function that changes the limit. It skips the test where that
+// isn't allowed.
+func newCgroup(t *testing.T, limit int) (procs string, resize func(limit int)) {
 	t.Helper()
 	for _, file := range []string{"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"} {
 		dir := filepath.Join(filepath.Dir(file), fmt.Sprintf("achilles-test-%d", os.Getpid()))
@@ -163,19 +174,20 @@ func newCgroup(t *testing.T, limit int) (procs string) {
 		t.Cleanup(func() {
 			process.Await(t, "the processes of the cgroup to exit", func() bool { return os.Remove(dir) == nil })
 		})
-		// Where another kind of cgroup is mounted, the file doesn't exist.
-		f, err := os.OpenFile(filepath.Join(dir, filepath.Base(file)), os.O_WRONLY, 0)
-		if err != nil {
-			continue
+		set := func(limit int) error {
+			f, err := os.OpenFile(filepath.Join(dir, filepath.Base(file)), os.O_WRONLY, 0)
+			if err != nil { // as where another kind of cgroup is mounted
+				return err
+			}
+			_, err = f.WriteString(strconv.Itoa(limit))
+			return errors.Join(err, f.Close())
 		}
-		_, err = f.WriteString(strconv.Itoa(limit))
-		require.NoError(t, f.Close())
-		if err == nil {
-			return filepath.Join(dir, "cgroup.procs")
+		if set(limit) == nil {
+			return filepath.Join(dir, "cgroup.procs"), func(limit int) { require.NoError(t, set(limit)) }
 		}
 	}
 	t.Skip("cgroups with a memory limit can't be made here")
-	return ""
+	return "", nil
 }
 
 // More idle connections than a service keeps.

@@ -49,10 +49,14 @@ type traffic struct {
 	endpoints
 	// drain is how long an endpoint must serve after SIGTERM.
 	drain time.Duration
-	path  string
-	body  func(name string) any
+	// maxPause is how long a client may be silent on a connection, which a process that
+	// is replaced may close then; 0 for no maximum.
+	maxPause time.Duration
+	path     string
+	body     func(name string) any
 
 	answered atomic.Int64
+	late     atomic.Int64 // requests that failed after more than maxPause
 	clients  sync.WaitGroup
 	over     chan struct{}
 
@@ -87,6 +91,7 @@ func (tr *traffic) beginSilent(clients int, silence time.Duration) {
 
 func (tr *traffic) client(name string, pause time.Duration, silent bool) {
 	var conn *process.Conn
+	var used time.Time // since when the client may have been silent
 	defer func() {
 		if conn != nil {
 			_ = conn.Close()
@@ -98,6 +103,7 @@ func (tr *traffic) client(name string, pause time.Duration, silent bool) {
 			if !ok {
 				return
 			}
+			used = time.Now()
 			var err error
 			if conn, err = process.Dial(addr); err != nil {
 				tr.lose(addr, time.Now(), err)
@@ -107,10 +113,16 @@ func (tr *traffic) client(name string, pause time.Duration, silent bool) {
 		if silent && tr.wait(rand.N(pause)) {
 			return
 		}
+		begun := time.Now()
 		closing, sent, err := tr.post(conn, fmt.Sprintf("%s %d", name, n))
-		if err != nil {
+		switch {
+		case err == nil:
+		case tr.maxPause > 0 && sent.Sub(used) >= tr.maxPause:
+			tr.late.Add(1)
+		default:
 			tr.lose(conn.RemoteAddr().String(), sent, fmt.Errorf("%s %d: %w", name, n, err))
 		}
+		used = begun
 		if err != nil || closing || silent {
 			_ = conn.Close()
 			conn = nil

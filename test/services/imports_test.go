@@ -19,14 +19,15 @@ func TestImportsOfServices(t *testing.T) {
 	require.NoError(t, err)
 	for _, s := range all {
 		own := module + "services/" + s.Name
-		forbidden := map[string][]string{
-			own + "/internal/api":       {own + "/internal/store"},
-			own + "/internal/store":     {own + "/internal/api"},
-			own + "/internal/" + s.Name: {own + "/"},
-		}
+		forbidden := map[string][]string{}
 		packages := imports(t, s.Name)
 		require.Contains(t, packages, own)
-		require.Contains(t, packages, own+"/internal/"+s.Name, "the domain of a service is the package of its name")
+		for i, r := range s.Resources {
+			require.Contains(t, packages, own+"/internal/"+r.Name, "the domain of a resource is the package of its name")
+			forbidden[own+"/internal/"+r.Name] = []string{own + "/"}
+			forbidden[own+"/internal/"+s.APIPackages()[i]] = []string{own + "/internal/store", own + "/internal/" + r.Name + "store"}
+			forbidden[own+"/internal/"+strings.TrimSuffix(s.APIPackages()[i], "api")+"store"] = []string{own + "/internal/api", own + "/internal/" + r.Name + "api"}
+		}
 		for path, imported := range packages {
 			for _, one := range imported {
 				if strings.HasPrefix(one, module+"services/") {
@@ -67,7 +68,9 @@ func TestHTTPPackagesDependOnNoDatabase(t *testing.T) {
 	require.NoError(t, err)
 	for _, s := range all {
 		internal := "./services/" + s.Name + "/internal/"
-		packages = append(packages, internal+"api", internal+s.Name)
+		for i, r := range s.Resources {
+			packages = append(packages, internal+s.APIPackages()[i], internal+r.Name)
+		}
 	}
 	packages = append(packages, "./services/article/internal/file")
 	databases := []string{"gorm.io/", "github.com/go-sql-driver/", "github.com/pressly/goose", "github.com/glebarez/", "modernc.org/sqlite", module + "pkg/database",

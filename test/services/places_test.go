@@ -94,7 +94,7 @@ func TestThereIsAFileForEveryService(t *testing.T) {
 	all, err := Read(root)
 	require.NoError(t, err)
 	for _, pattern := range []string{
-		"deploy/config/*.yaml", "services/*/main.go", "services/*/docs/openapi.json", "services/*/internal/bootstrap/bootstrap.go", "services/*/migrations/migrations.go",
+		"deploy/config/*.yaml", "deploy/systemd/achilles@*.socket", "services/*/main.go", "services/*/docs/openapi.json", "services/*/internal/bootstrap/bootstrap.go", "services/*/migrations/migrations.go",
 	} {
 		require.ElementsMatch(t, Names(all), folders(t, pattern), pattern)
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/achilles-blog/achilles/scaffold/fields"
 )
 
 // File is the path of the list in the repository.
@@ -22,6 +24,24 @@ type Service struct {
 	AdminPort int      `yaml:"adminPort"` // default port of /metrics
 	Paths     []string // prefixes of its public routes
 	Follows   []string // services whose change feed it reads
+	Resources []Resource
+}
+
+// Resource is something that a service stores.
+type Resource struct {
+	Name   string // of one, the package of the domain
+	Path   string // of all
+	Fields []fields.Field
+}
+
+// APIPackages returns the packages of the service below internal that serve HTTP: api for
+// the first resource, and one for each other that is not written by hand.
+func (s Service) APIPackages() []string {
+	packages := []string{"api"}
+	for _, r := range s.Resources[1:] {
+		packages = append(packages, r.Name+"api")
+	}
+	return packages
 }
 
 // Feed returns the name of the service whose change feed s reads, or "".
@@ -63,8 +83,26 @@ func (s Service) check(before []string) error {
 		return fmt.Errorf("is listed twice")
 	case len(s.Follows) > 1:
 		return fmt.Errorf("follows %v, but the setting Feed.URL names one service", s.Follows)
+	case len(s.Resources) == 0:
+		return fmt.Errorf("resources are required: the name and the path of each")
 	case s.Feed() != "" && !slices.Contains(before, s.Feed()):
 		return fmt.Errorf("follows %s, which must be listed before it", s.Feed())
+	}
+	return s.checkResources()
+}
+
+func (s Service) checkResources() error {
+	for i, r := range s.Resources {
+		switch {
+		case r.Name == "" || !slices.Contains(s.Paths, r.Path):
+			return fmt.Errorf("resource %q: a name is required, and a path that is one of %v", r.Name, s.Paths)
+		case slices.ContainsFunc(s.Resources[:i], func(other Resource) bool { return other.Name == r.Name || other.Path == r.Path }):
+			return fmt.Errorf("resource %q: its name or its path is listed twice", r.Name)
+		case len(r.Fields) > 0:
+			if err := fields.Check(r.Fields); err != nil {
+				return fmt.Errorf("resource %q: %w", r.Name, err)
+			}
+		}
 	}
 	return nil
 }

@@ -6,17 +6,21 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/achilles-blog/achilles/scaffold/fields"
 )
 
 func TestRead(t *testing.T) {
 	all, err := Read(writeList(t, `
-- {name: tag, port: 1, adminPort: 2, paths: [/tags]}
-- {name: article, port: 3, adminPort: 4, paths: [/articles, /auth], follows: [tag]}
+- {name: tag, port: 1, adminPort: 2, paths: [/tags], resources: [{name: tag, path: /tags, fields: ['name:string(100)!', 'state:state']}]}
+- {name: article, port: 3, adminPort: 4, paths: [/articles, /auth], follows: [tag], resources: [{name: article, path: /articles}]}
 `))
 	require.NoError(t, err)
 	require.Equal(t, []Service{
-		{Name: "tag", Port: 1, AdminPort: 2, Paths: []string{"/tags"}},
-		{Name: "article", Port: 3, AdminPort: 4, Paths: []string{"/articles", "/auth"}, Follows: []string{"tag"}},
+		{Name: "tag", Port: 1, AdminPort: 2, Paths: []string{"/tags"}, Resources: []Resource{{Name: "tag", Path: "/tags", Fields: []fields.Field{
+			{Name: "name", Type: fields.String, Size: 100, Unique: true}, {Name: "state", Type: fields.State},
+		}}}},
+		{Name: "article", Port: 3, AdminPort: 4, Paths: []string{"/articles", "/auth"}, Follows: []string{"tag"}, Resources: []Resource{{Name: "article", Path: "/articles"}}},
 	}, all)
 	require.Equal(t, []string{"tag", "article"}, Names(all))
 	require.Empty(t, all[0].Feed())
@@ -25,13 +29,17 @@ func TestRead(t *testing.T) {
 
 func TestReadRejects(t *testing.T) {
 	for list, want := range map[string]string{
-		`- {name: tag, port: 1, adminPort: 2}`:                                      "paths are required",
-		`- {name: tag, port: 1, paths: [/tags]}`:                                    "are required",
-		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], path: x}`:             "field path not found",
-		`- {name: article, port: 1, adminPort: 2, paths: [/a], follows: [tag]}`:     "follows tag, which must be listed before it",
-		`- {name: article, port: 1, adminPort: 2, paths: [/a], follows: [article]}`: "must be listed before it",
-		`- {name: article, port: 1, adminPort: 2, paths: [/a], follows: [b, c]}`:    "Feed.URL names one service",
-		"- &tag {name: tag, port: 1, adminPort: 2, paths: [/tags]}\n- *tag":         "listed twice",
+		`- {name: tag, port: 1, adminPort: 2}`:                                                                                  "paths are required",
+		`- {name: tag, port: 1, paths: [/tags], resources: [{name: tag, path: /tags}]}`:                                         "are required",
+		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], path: x}`:                                                         "field path not found",
+		`- {name: article, port: 1, adminPort: 2, paths: [/a], resources: [{name: a, path: /a}], follows: [tag]}`:               "follows tag, which must be listed before it",
+		`- {name: article, port: 1, adminPort: 2, paths: [/a], resources: [{name: a, path: /a}], follows: [article]}`:           "must be listed before it",
+		`- {name: article, port: 1, adminPort: 2, paths: [/a], resources: [{name: a, path: /a}], follows: [b, c]}`:              "Feed.URL names one service",
+		"- &tag {name: tag, port: 1, adminPort: 2, paths: [/tags], resources: [{name: tag, path: /tags}]}\n- *tag":              "listed twice",
+		`- {name: tag, port: 1, adminPort: 2, paths: [/tags]}`:                                                                  "resources are required",
+		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], resources: [{name: tag, path: /tag}]}`:                            "one of [/tags]",
+		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], resources: [{name: tag, path: /tags, fields: ['name:string']}]}`:  "a string has a size",
+		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], resources: [{name: tag, path: /tags}, {name: tag, path: /tags}]}`: "listed twice",
 	} {
 		_, err := Read(writeList(t, list))
 		require.ErrorContains(t, err, want)

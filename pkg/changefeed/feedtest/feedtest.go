@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/sqlfeed"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
@@ -25,6 +26,9 @@ type Feed struct {
 	Write func(context.Context) error
 	Read  func(ctx context.Context, after uint64, limit int) (numbers []uint64, last uint64, err error)
 	Trim  func(ctx context.Context, before time.Time, limit int) (int64, error)
+	// SQL is the feed whose epoch Renew changes; Epoch returns the epoch that readers get.
+	SQL   sqlfeed.Feed
+	Epoch func(context.Context) (string, error)
 }
 
 // Numbers returns the numbers of changes.
@@ -72,6 +76,7 @@ func Run(t *testing.T, open func(t *testing.T) Feed) {
 	t.Run("read", func(t *testing.T) { testRead(t, open(t)) })
 	t.Run("gap", func(t *testing.T) { testGap(t, open(t)) })
 	t.Run("trim", func(t *testing.T) { testTrim(t, open) })
+	t.Run("renew", func(t *testing.T) { testRenew(t, open(t)) })
 	t.Run("trim under load", func(t *testing.T) { testTrimUnderLoad(t, open(t)) })
 	t.Run("write under load", func(t *testing.T) { testWriteUnderLoad(t, open(t)) })
 }
@@ -141,6 +146,64 @@ func testTrim(t *testing.T, open func(t *testing.T) Feed) {
 			f.require(t, last, 100, []uint64{last + 1}, len(c.ages)+1)
 		})
 	}
+}
+
+// After a restored backup, all readers start over, also those that begin with the first change,
+// and none waits for a change that the backup lacks. Writers and readers go on meanwhile.
+func testRenew(t *testing.T, f Feed) {
+	epoch := func() string {
+		t.Helper()
+		epoch, err := f.Epoch(t.Context())
+		require.NoError(t, err)
+		require.NotEmpty(t, epoch)
+		return epoch
+	}
+	before := epoch()
+	_, head, err := f.SQL.Renew(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, head.Last, "an empty feed")
+	require.NotEqual(t, before, epoch())
+
+	const n = 1100 // more than are removed at once
+	f.write(t, 5)
+	f.exec(t, "DELETE FROM "+f.DB.Table(f.Changes)+" WHERE "+f.Number+" = 3")
+	f.require(t, 2, 100, nil, 5)
+	var writing sync.WaitGroup
+	for range 4 {
+		writing.Go(func() {
+			for range n / 4 {
+				report(t, f.Write(t.Context()))
+			}
+		})
+	}
+	writing.Wait()
+	f.write(t, 1)
+	before = epoch()
+	writing.Go(func() {
+		for range 20 {
+			report(t, f.Write(t.Context()))
+		}
+	})
+	former, current, err := f.SQL.Renew(t.Context())
+	require.NoError(t, err)
+	writing.Wait()
+	require.NotEqual(t, former.Epoch, current.Epoch)
+	require.NotEqual(t, before, epoch())
+	require.GreaterOrEqual(t, current.Last, uint64(5+n+1))
+	for _, after := range []uint64{0, 2, 5, current.Last - 1} {
+		f.requireTrimmed(t, after)
+	}
+	numbers, last, err := f.Read(t.Context(), current.Last, 100)
+	require.NoError(t, err)
+	require.EqualValues(t, 5+n+1+20, last)
+	require.Len(t, numbers, int(last-current.Last), "what was written since is there") // #nosec G115 -- small
+	again, _, err := f.SQL.Renew(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, current.Epoch, again.Epoch)
+
+	f.exec(t, "DELETE FROM "+f.DB.Table(f.SQL.Sequence))
+	_, _, err = f.SQL.Renew(t.Context())
+	require.ErrorContains(t, err, "has no row with id 1")
 }
 
 // Replicas trim concurrently with each other and with writers.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"gorm.io/gorm"
 
 	"github.com/achilles-blog/achilles/pkg/changefeed"
@@ -190,23 +191,65 @@ func (f Feed) requireAll(tx *gorm.DB, after, last uint64) error {
 // a gap. Each of its queries reads one entry of an index.
 func (f Feed) Trim(ctx context.Context, before time.Time, limit int) (removed int64, err error) {
 	err = f.DB.InTx(ctx, func(tx *gorm.DB) error {
-		changes := f.DB.Table(f.Changes)
-		var first, last sql.Null[uint64]
-		into := func(n *sql.Null[uint64]) func(*sql.Rows) error {
-			return func(rows *sql.Rows) error { return rows.Scan(n) }
-		}
-		newest := "SELECT " + f.Number + " FROM " + changes + " WHERE created_at < ? ORDER BY created_at DESC, " + f.Number + " DESC LIMIT 1"
-		if err := f.DB.QueryIn(tx, newest, []any{before.UTC()}, into(&last)); err != nil || !last.Valid {
-			return err
-		}
-		if err := f.DB.QueryIn(tx, "SELECT MIN("+f.Number+") FROM "+changes, nil, into(&first)); err != nil {
-			return err
-		}
-		done, err := f.DB.Exec(tx, "DELETE FROM "+changes+" WHERE "+f.Number+" <= ?", min(last.V, first.V+uint64(limit)-1)) // #nosec G115 -- limit is positive
-		if err == nil {
-			removed, err = done.RowsAffected()
+		var last sql.Null[uint64]
+		newest := "SELECT " + f.Number + " FROM " + f.DB.Table(f.Changes) + " WHERE created_at < ? ORDER BY created_at DESC, " + f.Number + " DESC LIMIT 1"
+		err := f.DB.QueryIn(tx, newest, []any{before.UTC()}, func(rows *sql.Rows) error { return rows.Scan(&last) })
+		if err == nil && last.Valid {
+			removed, err = f.remove(tx, last.V, limit)
 		}
 		return err
 	})
 	return removed, err
+}
+
+// remove removes changes with numbers up to the given one, oldest first, and returns how many
+// it has removed: at most limit, and at least one if there is any.
+func (f Feed) remove(tx *gorm.DB, last uint64, limit int) (int64, error) {
+	changes := f.DB.Table(f.Changes)
+	var first sql.Null[uint64]
+	err := f.DB.QueryIn(tx, "SELECT MIN("+f.Number+") FROM "+changes, nil, func(rows *sql.Rows) error { return rows.Scan(&first) })
+	if err != nil {
+		return 0, err
+	}
+	done, err := f.DB.Exec(tx, "DELETE FROM "+changes+" WHERE "+f.Number+" <= ?", min(last, first.V+uint64(limit)-1)) // #nosec G115 -- limit is positive
+	if err != nil {
+		return 0, err
+	}
+	return done.RowsAffected()
+}
+
+// renewBatch is the maximum number of changes that Renew removes in a transaction.
+const renewBatch = 1000
+
+// Renew gives the feed a new epoch and removes its changes, so that every reader starts over.
+// It is for a database that was restored from a backup, which gives the numbers of lost changes
+// to others. A backup may also lack a change and have its successor, see Read, and a reader
+// would wait for that change for ever. Renew may be called while others read and write. It
+// returns the state of the feed before and after.
+func (f Feed) Renew(ctx context.Context) (former, current Head, err error) {
+	if former, err = f.Head(ctx); err != nil {
+		return former, current, err
+	}
+	if current, err = f.newEpoch(ctx); err != nil {
+		return former, current, err
+	}
+	for removed := int64(1); removed > 0 && err == nil; {
+		err = f.DB.InTx(ctx, func(tx *gorm.DB) (err error) {
+			removed, err = f.remove(tx, current.Last, renewBatch)
+			return err
+		})
+	}
+	return former, current, err
+}
+
+// newEpoch gives the feed a new epoch.
+func (f Feed) newEpoch(ctx context.Context) (current Head, err error) {
+	epoch := uuid.NewString()
+	err = f.DB.InTx(ctx, func(tx *gorm.DB) (err error) {
+		if _, err = f.DB.Exec(tx, "UPDATE "+f.DB.Table(f.Sequence)+" SET epoch = ? WHERE id = 1", epoch); err == nil {
+			current, err = f.HeadIn(tx)
+		}
+		return err
+	})
+	return current, err
 }

@@ -46,6 +46,7 @@ func TestLoad(t *testing.T) {
 		require.NoError(t, err)
 		return count.Posts > 0
 	}, time.Minute, 10*time.Millisecond)
+	require.NoError(t, client.SetReadOnly(t.Context(), "run", false))
 	require.NoError(t, client.SetToken(t.Context(), "run", "two"))
 	for _, token := range []string{"Bearer one", "Bearer two"} {
 		require.Eventually(t, func() bool { _, ok := tokens.Load(token); return ok }, time.Minute, 10*time.Millisecond, token)
@@ -65,6 +66,8 @@ func TestErrors(t *testing.T) {
 	require.ErrorContains(t, err, none)
 	require.ErrorContains(t, client.Nudge(t.Context(), "other"), none)
 	require.ErrorContains(t, client.SetToken(t.Context(), "other", "secret"), none)
+	require.ErrorContains(t, client.SetReadOnly(t.Context(), "other", true), none)
+	require.ErrorContains(t, client.Hangup(t.Context(), "3f0c9a6e-0000-4000-8000-000000000000"), "no process of this pod is on this node")
 	require.ErrorContains(t, client.Kill(t.Context(), "3f0c9a6e-0000-4000-8000-000000000000"), "no process of this pod is on this node")
 
 	response, err := http.Post(client.URL+"/loads/run", "application/json", http.NoBody)

@@ -38,6 +38,11 @@ func (c *Client) SetToken(ctx context.Context, name, token string) error {
 	return c.do(ctx, http.MethodPut, "/loads/"+name+"/token", token, nil)
 }
 
+// SetReadOnly calls load.Load.SetReadOnly.
+func (c *Client) SetReadOnly(ctx context.Context, name string, on bool) error {
+	return c.do(ctx, http.MethodPut, "/loads/"+name+"/readonly", on, nil)
+}
+
 // Stop stops a load and returns its result.
 func (c *Client) Stop(ctx context.Context, name string) (result load.Result, err error) {
 	return result, c.do(ctx, http.MethodPost, "/loads/"+name+"/stop", nil, &result)
@@ -46,6 +51,11 @@ func (c *Client) Stop(ctx context.Context, name string) (result load.Result, err
 // Kill kills the processes of a pod on the node of the agent.
 func (c *Client) Kill(ctx context.Context, uid string) error {
 	return c.do(ctx, http.MethodPost, "/kill/"+uid, nil, nil)
+}
+
+// Hangup sends SIGHUP to the processes of a pod on the node of the agent.
+func (c *Client) Hangup(ctx context.Context, uid string) error {
+	return c.do(ctx, http.MethodPost, "/hangup/"+uid, nil, nil)
 }
 
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {

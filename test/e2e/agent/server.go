@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"syscall"
 
 	"github.com/achilles-blog/achilles/test/e2e/load"
 )
@@ -18,8 +19,10 @@ import (
 //	GET    /loads/NAME        return its load.Count so far
 //	POST   /loads/NAME/nudge  see load.Load.Nudge
 //	PUT    /loads/NAME/token  see load.Load.SetToken
+//	PUT    /loads/NAME/readonly  see load.Load.SetReadOnly
 //	POST   /loads/NAME/stop   stop it and return its load.Result
 //	POST   /kill/UID          kill the processes of a pod on this node with SIGKILL
+//	POST   /hangup/UID        send them SIGHUP
 func Handler() http.Handler {
 	a := &server{loads: map[string]*load.Load{}}
 	mux := http.NewServeMux()
@@ -27,8 +30,10 @@ func Handler() http.Handler {
 	mux.HandleFunc("GET /loads/{name}", a.with(func(w http.ResponseWriter, l *load.Load) { answer(w, l.Count()) }))
 	mux.HandleFunc("POST /loads/{name}/nudge", a.with(func(w http.ResponseWriter, l *load.Load) { l.Nudge(); answer(w, nil) }))
 	mux.HandleFunc("PUT /loads/{name}/token", a.setToken)
+	mux.HandleFunc("PUT /loads/{name}/readonly", a.setReadOnly)
 	mux.HandleFunc("POST /loads/{name}/stop", a.stop)
-	mux.HandleFunc("POST /kill/{uid}", kill)
+	mux.HandleFunc("POST /kill/{uid}", signalTo(syscall.SIGKILL))
+	mux.HandleFunc("POST /hangup/{uid}", signalTo(syscall.SIGHUP))
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	return mux
 }
@@ -76,6 +81,15 @@ func (a *server) setToken(w http.ResponseWriter, r *http.Request) {
 	a.with(func(w http.ResponseWriter, l *load.Load) { l.SetToken(token); answer(w, nil) })(w, r)
 }
 
+func (a *server) setReadOnly(w http.ResponseWriter, r *http.Request) {
+	var on bool
+	if err := json.NewDecoder(r.Body).Decode(&on); err != nil {
+		http.Error(w, "read-only mode is not a JSON boolean", http.StatusBadRequest)
+		return
+	}
+	a.with(func(w http.ResponseWriter, l *load.Load) { l.SetReadOnly(on); answer(w, nil) })(w, r)
+}
+
 func (a *server) stop(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	l := a.loads[r.PathValue("name")]
@@ -88,16 +102,18 @@ func (a *server) stop(w http.ResponseWriter, r *http.Request) {
 	answer(w, l.Stop())
 }
 
-func kill(w http.ResponseWriter, r *http.Request) {
-	killed, err := killPod(r.PathValue("uid"))
-	if err == nil && killed == 0 {
-		err = errors.New("no process of this pod is on this node")
+func signalTo(signal syscall.Signal) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		found, err := signalPod(r.PathValue("uid"), signal)
+		if err == nil && found == 0 {
+			err = errors.New("no process of this pod is on this node")
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		answer(w, fmt.Sprintf("%d processes", found))
 	}
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusNotFound)
-		return
-	}
-	answer(w, fmt.Sprintf("%d processes", killed))
 }
 
 func answer(w http.ResponseWriter, value any) {

@@ -26,10 +26,10 @@ type Build struct {
 	Migration string
 }
 
-// Newer is the next release of a service, which brings a migration.
-func Newer(service, version string) Build {
-	return Build{Service: service, Version: version, Migration: "-- +goose Up\nALTER TABLE blog_" + service + " ADD COLUMN note varchar(20) NULL;\n\n" +
-		"-- +goose Down\nALTER TABLE blog_" + service + " DROP COLUMN note;\n"}
+// Newer is the next release of a service, which brings a migration of a resource's table.
+func Newer(service, resource, version string) Build {
+	return Build{Service: service, Version: version, Migration: "-- +goose Up\nALTER TABLE blog_" + resource + " ADD COLUMN note varchar(20) NULL;\n\n" +
+		"-- +goose Down\nALTER TABLE blog_" + resource + " DROP COLUMN note;\n"}
 }
 
 // Program is the path of what Compile builds into a folder.

@@ -22,7 +22,7 @@ func TestNewer(t *testing.T) {
 		t.Skip("builds a service")
 	}
 	folder := t.TempDir()
-	program, err := builds.Newer("tag", "newer-1").Compile(t.Context(), root, folder)
+	program, err := builds.Newer("tag", "tag", "newer-1").Compile(t.Context(), root, folder)
 	require.NoError(t, err)
 	version, err := exec.Command(program, "version").Output() // #nosec G204 -- just built
 	require.NoError(t, err)

@@ -99,6 +99,13 @@ func (c *Cluster) Apply(ctx context.Context, manifest string) error {
 	return err
 }
 
+// ApplyAs applies a manifest in the name of a field manager, which then has the fields of
+// the manifest and no others, whoever had them.
+func (c *Cluster) ApplyAs(ctx context.Context, manager, manifest string) error {
+	_, err := run(ctx, strings.NewReader(manifest), "kubectl", "apply", "--server-side", "--field-manager", manager, "--force-conflicts", "-f", "-")
+	return err
+}
+
 // run runs a program. Its error contains the standard error of the program.
 func run(ctx context.Context, stdin io.Reader, program string, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
@@ -123,6 +130,8 @@ func (c *Cluster) Namespace(ctx context.Context, name, standard string) error {
 type Pod struct {
 	Name, Node, IP, UID, Component string
 	Ready, Terminating             bool
+	// Restarts is the number of restarts of its containers.
+	Restarts int
 }
 
 // Pods returns the pods that match a selector.
@@ -150,8 +159,9 @@ type podObject struct {
 	}
 	Spec   struct{ NodeName string }
 	Status struct {
-		PodIP      string
-		Conditions []struct{ Type, Status string }
+		PodIP             string
+		Conditions        []struct{ Type, Status string }
+		ContainerStatuses []struct{ RestartCount int }
 	}
 }
 
@@ -162,6 +172,9 @@ func (o podObject) pod() Pod {
 	}
 	for _, condition := range o.Status.Conditions {
 		p.Ready = p.Ready || condition.Type == "Ready" && condition.Status == "True"
+	}
+	for _, container := range o.Status.ContainerStatuses {
+		p.Restarts += container.RestartCount
 	}
 	return p
 }

@@ -62,12 +62,13 @@ func TestKubectlFails(t *testing.T) {
 func TestPods(t *testing.T) {
 	t.Setenv("PATH", filepath.Dir(script(t, "kubectl", `echo '{"items": [
 		{"metadata": {"name": "a", "uid": "1", "labels": {"app.kubernetes.io/component": "tag"}},
-		 "spec": {"nodeName": "node1"}, "status": {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}},
+		 "spec": {"nodeName": "node1"}, "status": {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}],
+		 "containerStatuses": [{"restartCount": 2}, {"restartCount": 1}]}},
 		{"metadata": {"name": "b", "deletionTimestamp": "2026-01-02T03:04:05Z"}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}}]}'`)))
 	pods, err := (&cluster.Cluster{}).Pods(t.Context(), "default", "x=y")
 	require.NoError(t, err)
 	require.Equal(t, []cluster.Pod{
-		{Name: "a", UID: "1", Node: "node1", IP: "10.0.0.1", Component: "tag", Ready: true},
+		{Name: "a", UID: "1", Node: "node1", IP: "10.0.0.1", Component: "tag", Ready: true, Restarts: 3},
 		{Name: "b", Terminating: true},
 	}, pods)
 }

@@ -36,6 +36,8 @@ type Writer struct {
 	Files    []uint64
 	// Tagged is the number of tags of each article.
 	Tagged []int
+	// Objects are those of each Resource by sequence number.
+	Objects map[string][]Object
 	// Edits are the revisions that an article may have, by the id of the article.
 	Edits map[uint64]Edits
 }

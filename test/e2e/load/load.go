@@ -20,7 +20,9 @@ type Config struct {
 	Run, Source string
 	Tags        Endpoint
 	Articles    Endpoint
-	Mix         Mix
+	// Resources have workers of their own.
+	Resources []Resource
+	Mix       Mix
 	// Loaded is the number of articles of package corpus that were loaded, with their
 	// tags, before the load started. Workers read them, too.
 	Loaded int
@@ -61,6 +63,8 @@ type Mix struct {
 	Slow, Slowest int
 	// Files workers upload files and download them again, both slowly.
 	Files int
+	// Resources is the number of workers of each of Config.Resources.
+	Resources int
 	// Busy workers read their tag on one connection without pauses.
 	Busy int
 	// H2C workers use cleartext HTTP/2, one request at a time per connection.
@@ -78,9 +82,10 @@ type Load struct {
 	workers sync.WaitGroup
 	conns   atomic.Uint64
 
-	mu    sync.Mutex
-	nudge chan struct{}
-	token string
+	mu       sync.Mutex
+	nudge    chan struct{}
+	token    string
+	readOnly period
 }
 
 // Start starts a load.
@@ -95,6 +100,7 @@ func Start(config Config) *Load {
 	l.spawn(ctx, mix.Slow, "slow", (*worker).slow)
 	l.spawn(ctx, mix.Slowest, "slowest", (*worker).slowest)
 	l.spawn(ctx, mix.Files, "files", (*worker).files)
+	l.spawnResources(ctx, mix.Resources)
 	l.spawn(ctx, mix.Busy, "busy", (*worker).busy)
 	l.spawnH2C(ctx, mix)
 	return l
@@ -163,6 +169,27 @@ func (l *Load) currentToken() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.token
+}
+
+// SetReadOnly says that the services are, or may be, in read-only mode. Then, and in
+// requests that began then, they may reject writes.
+func (l *Load) SetReadOnly(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readOnly = period{on: on, ended: time.Now()}
+}
+
+// mayReject reports whether writes that began at the given time may be rejected.
+func (l *Load) mayReject(began time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.readOnly.on || began.Before(l.readOnly.ended)
+}
+
+// period is a time of read-only mode. The zero period is over.
+type period struct {
+	on    bool
+	ended time.Time
 }
 
 // Count returns the counts so far.

@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -414,6 +416,77 @@ func TestTokens(t *testing.T) {
 	text, err := json.Marshal(result)
 	require.NoError(t, err)
 	require.NotContains(t, string(text), "token")
+}
+
+// In read-only mode rejected writes are no failures, and are not acknowledged. Everything
+// else is a failure: another status or code, no Retry-After, a read, and a time that was not
+// announced.
+func TestReadOnly(t *testing.T) {
+	const readOnly = `{"code":10000022,"msg":"read-only","details":[]}`
+	for _, c := range []struct {
+		name                string
+		announced           bool
+		status              int
+		retryAfter, problem string
+		reads               bool // are rejected, too
+		fails               bool
+	}{
+		{name: "announced", announced: true, status: 503, retryAfter: "5", problem: readOnly},
+		{name: "not announced", status: 503, retryAfter: "5", problem: readOnly, fails: true},
+		{name: "without Retry-After", announced: true, status: 503, problem: readOnly, fails: true},
+		{name: "another code", announced: true, status: 503, retryAfter: "5", problem: `{"code":10000000}`, fails: true},
+		{name: "another status", announced: true, status: 500, retryAfter: "5", problem: readOnly, fails: true},
+		{name: "reads, too", announced: true, status: 503, retryAfter: "5", problem: readOnly, reads: true, fails: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var rejecting atomic.Bool
+			b := &backend{objects: map[string]map[string]any{}, files: map[string][]byte{}, arrived: map[string]int{}}
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !rejecting.Load() || r.Method == http.MethodGet && !c.reads {
+					b.ServeHTTP(w, r)
+					return
+				}
+				if c.retryAfter != "" {
+					w.Header().Set("Retry-After", c.retryAfter)
+				}
+				w.WriteHeader(c.status)
+				_, _ = w.Write([]byte(c.problem))
+			}))
+			defer server.Close()
+			at := load.Endpoint{Addr: server.Listener.Addr().String(), Host: "backend"}
+			var after load.Count
+			result := run(at, load.Mix{Reused: 2}, func(l *load.Load) {
+				until(t, l, func(c load.Count) bool { return c.Requests >= 20 })
+				l.SetReadOnly(c.announced)
+				rejecting.Store(true)
+				until(t, l, func(c load.Count) bool { return c.Rejected+c.Failed >= 20 })
+				rejecting.Store(false)
+				l.SetReadOnly(false)
+				after = l.Count()
+				until(t, l, func(c load.Count) bool { return c.Requests >= after.Requests+20 })
+			})
+			if c.fails {
+				require.NotZero(t, result.Failed)
+				return
+			}
+			require.Zero(t, result.Failed, result.Failures)
+			require.NotZero(t, result.Rejected)
+			require.LessOrEqual(t, result.Rejected, after.Rejected+2, "rejected after read-only mode")
+			require.Less(t, acknowledged(result), result.Posts)
+		})
+	}
+}
+
+// acknowledged returns the number of acknowledged writes.
+func acknowledged(result load.Result) (n int) {
+	for _, w := range result.Writers {
+		for _, id := range slices.Concat(w.Tags, w.Articles, w.Files) {
+			if id != 0 {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // firstPost returns the kind of the first failed POST. Failed reads may have other kinds.

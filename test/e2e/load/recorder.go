@@ -25,6 +25,8 @@ var (
 	// errRefused is not a failure: according to the protocol the server has not
 	// processed the request, and clients may retry it. It is counted separately.
 	errRefused = errors.New("refused by GOAWAY, not processed")
+	// errReadOnly is not a failure in read-only mode, which SetReadOnly announces.
+	errReadOnly = errors.New("rejected in read-only mode, not processed")
 )
 
 type statusError struct {
@@ -58,6 +60,9 @@ type Count struct {
 	// Refused counts HTTP/2 requests that the server has not processed. They are
 	// not failed.
 	Refused int
+	// Rejected counts the writes that the services rejected in read-only mode, as
+	// announced by SetReadOnly. They are not failed.
+	Rejected int
 	// Repeats counts requests repeated with their Idempotency-Key. Replayed of
 	// them had been applied before.
 	Repeats, Replayed int
@@ -167,6 +172,10 @@ func (r *recorder) record(worker string, sent request, got answer, err error) {
 			r.all.Pods[got.pod] = map[int64]int{}
 		}
 		r.all.Pods[got.pod][now.Unix()]++
+	}
+	if errors.Is(err, errReadOnly) {
+		r.all.Rejected++
+		return
 	}
 	if err != nil {
 		r.fail(now, worker, sent, got, kind(err), err.Error(), latency)

@@ -106,7 +106,7 @@ func (s *stream) send(ctx context.Context, to Endpoint, r request) (answer, erro
 	if got.body, err = io.ReadAll(response.Body); err != nil {
 		return got, fmt.Errorf("%w: %w", errTruncated, err)
 	}
-	got.status, got.replayed = response.StatusCode, replayed(response)
+	got.describe(response)
 	return got, nil
 }
 

@@ -22,7 +22,8 @@ const (
 	// chunks is the number of chunks of a slow upload.
 	chunks = 20
 
-	keyHeader = "Idempotency-Key"
+	keyHeader   = "Idempotency-Key"
+	retryHeader = "Retry-After"
 )
 
 // request is a request. Without a key it is never repeated.
@@ -49,6 +50,8 @@ type answer struct {
 	conn   uint64
 	// replayed reports whether the request had been applied before.
 	replayed bool
+	// retryAfter is when the service asks the client to send the request again, if it does.
+	retryAfter string
 	// began is when the request was sent, or when connecting began if it failed.
 	began time.Time
 }
@@ -103,7 +106,8 @@ func (ws *wires) send(ctx context.Context, to Endpoint, r request) (answer, erro
 	if pod := response.Header.Get(podHeader); pod != "" {
 		w.pod, got.pod = pod, pod
 	}
-	got.status, got.body, got.replayed = response.StatusCode, body, replayed(response)
+	got.body = body
+	got.describe(response)
 	return got, nil
 }
 
@@ -173,8 +177,10 @@ func (w *wire) alive() bool {
 	return err == nil && idle
 }
 
-func replayed(response *http.Response) bool {
-	return response.Header.Get("Idempotency-Replayed") == "true"
+// describe sets what the header of a response says.
+func (a *answer) describe(response *http.Response) {
+	a.status, a.retryAfter = response.StatusCode, response.Header.Get(retryHeader)
+	a.replayed = response.Header.Get("Idempotency-Replayed") == "true"
 }
 
 func (w *wire) exchange(host string, r request) (*http.Response, []byte, error) {

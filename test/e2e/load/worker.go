@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
 const (
@@ -303,11 +305,20 @@ func (w *worker) exchange(ctx context.Context, to Endpoint, r request, want int)
 		r.token = w.load.currentToken()
 	}
 	got, err := w.transport.send(ctx, to, r)
-	if err == nil && got.status != want {
+	switch {
+	case err == nil && r.method != http.MethodGet && got.readOnly() && w.load.mayReject(got.began):
+		err = errReadOnly
+	case err == nil && got.status != want:
 		err = &statusError{status: got.status, body: fmt.Sprintf("%.300s", got.body)}
 	}
 	w.load.results.record(w.name, r, got, err)
 	return got, err == nil
+}
+
+// readOnly reports whether a write was rejected because of read-only mode.
+func (a *answer) readOnly() bool {
+	var problem struct{ Code errcode.Code }
+	return a.status == http.StatusServiceUnavailable && json.Unmarshal(a.body, &problem) == nil && problem.Code == errcode.ReadOnly && a.retryAfter != ""
 }
 
 // expect checks that the data of a response has a field with a value or, if field is

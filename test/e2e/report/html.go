@@ -103,6 +103,13 @@ func (r *Report) view() view {
 			Words: r.Graceful.confidence(),
 		}))
 	}
+	if r.ReadOnly != nil {
+		v.Runs = append(v.Runs, r.ReadOnly.view(runView{
+			ID: "readonly", Title: "Read-only mode",
+			Lead:  "Read-only mode is switched on and off under the same load. Writes are answered with 503 and Retry-After, everything else goes on.",
+			Words: r.ReadOnly.rejections(),
+		}))
+	}
 	if r.Crashes != nil {
 		v.Runs = append(v.Runs, r.Crashes.view(runView{
 			ID: "crashes", Title: "Crashes", Crash: true,

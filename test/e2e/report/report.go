@@ -20,11 +20,12 @@ type Report struct {
 	Environment []Fact
 	// Results are the results of all checks, in order.
 	Results []Result
-	// Graceful is the run with graceful disturbances (G1), Crashes the run with
-	// kill -9 (G2). They are nil if they were not run.
-	Graceful, Crashes *Run
-	Controls          []Control
-	Monitoring        *Monitoring
+	// Graceful is the run with graceful disturbances (G1), ReadOnly the run with
+	// read-only mode, Crashes the run with kill -9 (G2). They are nil if they were not
+	// run.
+	Graceful, ReadOnly, Crashes *Run
+	Controls                    []Control
+	Monitoring                  *Monitoring
 }
 
 // Passed reports whether there are results and all have passed.

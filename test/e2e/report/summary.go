@@ -28,6 +28,10 @@ func (r *Report) Summary() string {
 		line("", "%s.", run.Ledger.words())
 		line("", "%s", run.confidence())
 	}
+	if run := r.ReadOnly; run != nil {
+		run.summarise(line, "Read-only mode")
+		line("", "%s", run.rejections())
+	}
 	if run := r.Crashes; run != nil {
 		run.summarise(line, "Crashes")
 		line("", "%s", run.damage())

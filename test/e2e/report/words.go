@@ -92,6 +92,11 @@ func (r *Report) headline() (claim, numbers string) {
 	}
 }
 
+// rejections describes what read-only mode has rejected.
+func (r *Run) rejections() string {
+	return fmt.Sprintf("%s rejected by read-only mode, %d of them stored.", count(r.Rejected, "write"), r.Ledger.Applied)
+}
+
 // good reports whether the headline is positive: all checks passed, and requests were
 // sent and none failed in the graceful run.
 func (r *Report) good() bool {

@@ -3,6 +3,8 @@ package runner
 import (
 	"context"
 	"fmt"
+
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 // bundledRun installs the chart with its bundled MariaDB and Redis, upgrades it, and
@@ -15,7 +17,7 @@ func (r *Runner) bundledRun(ctx context.Context) error {
 	if err := r.cluster.Namespace(ctx, namespace, "restricted"); err != nil {
 		return err
 	}
-	s := newSystem(r.cluster, r.chart, r.folder, namespace, current)
+	s := newSystem(r.cluster, r.services, r.chart, r.folder, namespace, current)
 	if _, err := r.cluster.Helm(ctx, r.bundled("install", namespace)...); err != nil {
 		return err
 	}
@@ -25,7 +27,7 @@ func (r *Runner) bundledRun(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.cluster.Helm(ctx, append(r.bundled("upgrade", namespace), "--set", "services.tag.config.App.DefaultPageSize=20")...); err != nil {
+	if _, err := r.cluster.Helm(ctx, append(r.bundled("upgrade", namespace), "--set", "services.tag.config.Database.MaxIdleConns=11")...); err != nil {
 		return err
 	}
 	if err := s.rolledOut(ctx); err != nil {
@@ -44,7 +46,11 @@ func (r *Runner) bundledRun(ctx context.Context) error {
 // of the images.
 func (r *Runner) bundled(verb, namespace string) []string {
 	args := []string{verb, release, r.chart, "-n", namespace, "--wait", "--timeout", rolloutTimeout.String()}
-	for name, path := range map[string]string{"tag": "services.tag", "article": "services.article", "mariadb": "mariadb", "redis": "redis"} {
+	paths := map[string]string{"mariadb": "mariadb", "redis": "redis"}
+	for _, name := range services.Names(r.services) {
+		paths[name] = "services." + name
+	}
+	for name, path := range paths {
 		args = append(args, "--set", fmt.Sprintf("%s.image.repository=%s,%[1]s.image.tag=%[3]s", path, r.cluster.Image(name), current))
 	}
 	return args

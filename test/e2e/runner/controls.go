@@ -130,7 +130,7 @@ func inPairs(ctx context.Context, jobs []func(context.Context) error) error {
 func (r *Runner) controlRun(ctx context.Context, c control) (report.Control, error) {
 	began := time.Now()
 	result := report.Control{Name: c.name, Broken: c.broken}
-	s := newSystem(r.cluster, r.chart, r.folder, "achilles-control-"+c.name, current)
+	s := newSystem(r.cluster, r.services, r.chart, r.folder, "achilles-control-"+c.name, current)
 	s.replicas = 1
 	if len(c.points) > 0 {
 		s.versions[c.component], s.points[c.component] = failing, c.points

@@ -22,7 +22,7 @@ func TestControls(t *testing.T) {
 
 // Fail points are only enabled in the given service.
 func TestFailPointsInEnvironment(t *testing.T) {
-	s := newSystem(&cluster.Cluster{}, "", "", "achilles-control", current)
+	s := newSystem(&cluster.Cluster{}, listed(), "", "", "achilles-control", current)
 	s.points[article] = points(failpoint.LoseAnswers, failpoint.ForgetKeys)
 	services := s.values(nil)["services"].(map[string]any)
 	enabled := map[string]any{"name": "ACHILLES_FAILPOINTS", "value": "lose-answers,forget-keys"}

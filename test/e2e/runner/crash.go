@@ -33,10 +33,9 @@ type crash struct {
 func (r *Runner) crashes(s *system, rounds int) []crash {
 	var all []crash
 	for range rounds {
-		all = append(all,
-			crash{"kill -9 a tag pod", r.killPod(s, tag)},
-			crash{"kill -9 an article pod", r.killPod(s, article)},
-		)
+		for _, c := range s.components() {
+			all = append(all, crash{"kill -9 a pod of " + string(c), r.killPod(s, c)})
+		}
 		if r.cluster.CrashMySQL != "" {
 			all = append(all, crash{"kill -9 the database server", shell(r.cluster.CrashMySQL)})
 		}

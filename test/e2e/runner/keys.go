@@ -147,10 +147,10 @@ func (r *Runner) rotateKeys(t *traffic) func(context.Context, *system) error {
 // awaitKey waits until every pod accepts a token signed by the new key.
 func (r *Runner) awaitKey(ctx context.Context, s *system, token string, since time.Time, rotation *rotation) error {
 	// The kubelet checks Secrets once a minute, and immediately when a pod changes.
-	if _, err := r.cluster.Kubectl(ctx, "annotate", "pods", "-n", s.namespace, "-l", services, "--overwrite", "achilles-e2e/key="+rotation.key); err != nil {
+	if _, err := r.cluster.Kubectl(ctx, "annotate", "pods", "-n", s.namespace, "-l", s.selector(), "--overwrite", "achilles-e2e/key="+rotation.key); err != nil {
 		return err
 	}
-	pods, err := r.cluster.Pods(ctx, s.namespace, services)
+	pods, err := r.cluster.Pods(ctx, s.namespace, s.selector())
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (r *Runner) awaitKey(ctx context.Context, s *system, token string, since ti
 // accepts reports whether a pod accepts the token. The request is proxied by the API
 // server, which passes on the header token.
 func (r *Runner) accepts(ctx context.Context, s *system, pod cluster.Pod, token string) bool {
-	url := fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s:8080/proxy/api/v1/%ss?page_size=1", r.agents.proxy, s.namespace, pod.Name, pod.Component)
+	url := fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s:8080/proxy%s?page_size=1", r.agents.proxy, s.namespace, pod.Name, s.list(component(pod.Component)))
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return false
@@ -187,6 +187,16 @@ func (r *Runner) accepts(ctx context.Context, s *system, pod cluster.Pod, token 
 	_ = response.Body.Close()
 	r.probes++
 	return response.StatusCode == http.StatusOK
+}
+
+// list returns the path of a list of a service.
+func (s *system) list(c component) string {
+	for _, service := range s.services {
+		if service.Name == string(c) {
+			return service.Paths[0]
+		}
+	}
+	return ""
 }
 
 // useKey gives the loads on the nodes a token signed by the new key, from POST /auth if

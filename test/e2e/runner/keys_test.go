@@ -40,7 +40,7 @@ func newKeySystem(t *testing.T) (*Runner, *system) {
 	keySet := base64.StdEncoding.EncodeToString([]byte(auth.GenerateKeySet(time.Now())))
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "secret"), []byte(`{"data": {"keys.yaml": "`+keySet+`"}}`), 0o600))
 	c := &cluster.Cluster{}
-	return &Runner{cluster: c, options: Options{Stdout: io.Discard}, report: &report.Report{}}, newSystem(c, "", t.TempDir(), "achilles-e2e", "")
+	return &Runner{cluster: c, options: Options{Stdout: io.Discard}, report: &report.Report{}}, newSystem(c, listed(), "", t.TempDir(), "achilles-e2e", "")
 }
 
 func TestTokenOfTheRelease(t *testing.T) {

@@ -18,6 +18,14 @@ const loadedArticles = 50_000
 // loaded are the numbers of tags and articles that were loaded. Their ids begin with 1.
 type loaded struct{ tags, articles int }
 
+// of returns the largest id of a resource that was loaded.
+func (l loaded) of(resource string) uint64 {
+	if resource == string(tag) {
+		return uint64(l.tags) // #nosec G115 -- not negative
+	}
+	return 0
+}
+
 // loadArticles loads articles and their tags, and counts them by the command recount.
 func (r *Runner) loadArticles(ctx context.Context, s *system) error {
 	if runtime.GOOS != "linux" {

@@ -20,6 +20,7 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/cluster"
 	"github.com/achilles-blog/achilles/test/e2e/load"
 	"github.com/achilles-blog/achilles/test/e2e/report"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 // The versions to build: the source, a next release, and a build with fail points.
@@ -46,6 +47,8 @@ type Options struct {
 	CrashRounds int
 	// Parts to run: graceful, crashes, controls, bundled. All if empty.
 	Parts []string
+	// Only are words in the names of the graceful disturbances to cause. All if empty.
+	Only []string
 	// Root is the root directory of the repository, Out the directory for the report.
 	Root, Out string
 	// Think is the mean pause of each worker.
@@ -56,17 +59,19 @@ type Options struct {
 
 // Runner is a run of the e2e test.
 type Runner struct {
-	options Options
-	cluster *cluster.Cluster
-	chart   string
-	folder  string
-	began   time.Time
-	agents  *agents
-	mixes   mixes
-	report  *report.Report
+	options  Options
+	cluster  *cluster.Cluster
+	services []services.Service
+	chart    string
+	folder   string
+	began    time.Time
+	agents   *agents
+	mixes    mixes
+	report   *report.Report
 	// secret is the secret of the load's client, or empty if it was not added.
 	secret    string
 	rotations []rotation
+	reloads   []*reload
 	probes    int // requests of the runner itself, which the pods count too
 }
 
@@ -78,11 +83,15 @@ func Run(ctx context.Context, c *cluster.Cluster, options Options) (*report.Repo
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
+	all, err := services.Read(options.Root)
+	if err != nil {
+		return nil, err
+	}
 	r := &Runner{
-		options: options, cluster: c, folder: folder, began: time.Now(), chart: filepath.Join(options.Root, "deploy", "helm", "achilles"),
+		options: options, cluster: c, services: all, folder: folder, began: time.Now(), chart: filepath.Join(options.Root, "deploy", "helm", "achilles"),
 		mixes: mixes{
-			ingress: load.Mix{Reused: 6, Fresh: 3, Idle: 10, Silent: 4, Slow: 2, Slowest: 4},
-			node:    load.Mix{Reused: 4, Fresh: 2, Idle: 5, Silent: 10, Slow: 1, Slowest: 2, H2C: 2, H2CShared: 3},
+			ingress: load.Mix{Reused: 6, Fresh: 3, Idle: 10, Silent: 4, Slow: 2, Slowest: 4, Resources: 2},
+			node:    load.Mix{Reused: 4, Fresh: 2, Idle: 5, Silent: 10, Slow: 1, Slowest: 2, H2C: 2, H2CShared: 3, Resources: 1},
 			think:   options.Think,
 		},
 		report: &report.Report{Mode: options.Mode, Started: time.Now().UTC()},
@@ -107,7 +116,7 @@ func (r *Runner) run(ctx context.Context) error {
 		return err
 	}
 	defer stopS3()
-	s := newSystem(r.cluster, r.chart, r.folder, namespace, current)
+	s := newSystem(r.cluster, r.services, r.chart, r.folder, namespace, current)
 	for _, part := range []struct {
 		title  string
 		wanted bool
@@ -116,6 +125,7 @@ func (r *Runner) run(ctx context.Context) error {
 		{"helm install, loading articles, and helm test", r.wants("graceful", "crashes"), r.install},
 		{"authentication, idempotency, versions, limits", r.wants("graceful"), r.accessRun},
 		{"G1: graceful disturbances", r.wants("graceful"), r.gracefulRun},
+		{"G1: read-only mode", r.wants("graceful"), r.readOnlyRun},
 		{"G2: crashes", r.wants("crashes"), r.crashRun},
 		{"negative controls, and the bundled MariaDB and Redis", r.wants("controls", "bundled"), r.runSeparately},
 	} {
@@ -139,9 +149,9 @@ func (r *Runner) cleanUp(ctx context.Context) error {
 // prepare builds and pushes all images and deploys the agents.
 func (r *Runner) prepare(ctx context.Context) error {
 	r.log("building")
-	all := []builds.Build{
-		{Service: string(tag), Version: current}, {Service: string(article), Version: current},
-		builds.Newer(string(tag), newer), builds.Newer(string(article), newer),
+	var all []builds.Build
+	for _, service := range r.services {
+		all = append(all, builds.Build{Service: service.Name, Version: current}, builds.Newer(service.Name, service.Resources[0].Name, newer))
 	}
 	if r.wants("controls") {
 		all = append(all, builds.Build{Service: string(tag), Version: failing, FailPoints: true},
@@ -248,7 +258,7 @@ func (r *Runner) gracefulRun(ctx context.Context, s *system) error {
 	if err != nil {
 		return err
 	}
-	all := append([]disturbance{{"rotate the key of tokens", false, r.rotateKeys(t)}}, disturbances(nodes, newer)...)
+	all := r.selected(append([]disturbance{{keyRotation, false, r.rotateKeys(t)}}, r.disturbances(s, nodes, newer)...))
 	err = errors.Join(pause(ctx, steadyFor), r.disturb(ctx, s, t, all), pause(ctx, steadyFor))
 	if err == nil {
 		err = r.awaitRequests(ctx, t)
@@ -259,13 +269,21 @@ func (r *Runner) gracefulRun(ctx context.Context, s *system) error {
 	}
 	r.report.Graceful = run
 	r.checkGraceful(run)
-	r.checkRotations(run)
+	if hasDisturbance(all, keyRotation) {
+		r.checkRotations(run)
+	}
+	if hasDisturbance(all, liveReload) {
+		r.checkReloads()
+	}
 	return monitor.check(ctx, run)
 }
 
 // disturb causes the disturbances in order, repeatedly until there were enough. Some
 // depend on the previous one.
 func (r *Runner) disturb(ctx context.Context, s *system, t *traffic, all []disturbance) error {
+	if len(all) == 0 {
+		return fmt.Errorf("no disturbance has one of %q in its name", r.options.Only)
+	}
 	for n := 0; n < max(r.options.Disturbances, len(all)); n++ {
 		d := all[n%len(all)]
 		if err := t.nudge(ctx); err != nil {
@@ -340,7 +358,11 @@ func (r *Runner) compare(ctx context.Context, s *system, run string, results []l
 	defer func() { _ = articles.Close() }()
 	s.results[run] = results
 	for until := time.Now().Add(time.Minute); ; {
-		ledger, err := newComparison(run, s.results, s.loaded).compare(ctx, tags, articles)
+		c := newComparison(run, s.results, s.loaded)
+		ledger, err := c.compare(ctx, tags, articles)
+		if err == nil {
+			ledger, err = r.compareResources(ctx, s, c)
+		}
 		if err != nil || ledger.ReadModelDiffers == 0 || time.Now().After(until) {
 			return ledger, err
 		}
@@ -348,6 +370,25 @@ func (r *Runner) compare(ctx context.Context, s *system, run string, results []l
 			return ledger, err
 		}
 	}
+}
+
+// compareResources compares the ledgers of the resources with the databases of their services.
+func (r *Runner) compareResources(ctx context.Context, s *system, c *comparison) (report.Ledger, error) {
+	of := map[load.Endpoint]component{}
+	for _, name := range s.components() {
+		of[s.throughService(name)] = name
+	}
+	for _, resource := range s.resources(s.throughService) {
+		db, err := s.open(of[resource.At])
+		if err != nil {
+			return c.result, err
+		}
+		err = errors.Join(c.compareResource(ctx, db, resource), db.Close())
+		if err != nil {
+			return c.result, err
+		}
+	}
+	return c.result, nil
 }
 
 func (r *Runner) result(name string, passed bool, detail string, args ...any) {

@@ -16,18 +16,19 @@ import (
 	"github.com/achilles-blog/achilles/pkg/failpoint"
 	"github.com/achilles-blog/achilles/test/e2e/cluster"
 	"github.com/achilles-blog/achilles/test/e2e/load"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 const (
 	release = "achilles"
 	// rolloutTimeout is the timeout of installations, rollouts and other waits.
 	rolloutTimeout = 4 * time.Minute
-	services       = "app.kubernetes.io/component in (tag,article)"
 )
 
-// component is a service.
+// component is the name of a service.
 type component string
 
+// The services that the load knows more about than what services/services.yaml lists.
 const (
 	tag     component = "tag"
 	article component = "article"
@@ -38,6 +39,7 @@ func (c component) deployment() string { return "deployment/" + release + "-" + 
 // system is an installation of the chart.
 type system struct {
 	cluster   *cluster.Cluster
+	services  []services.Service
 	chart     string
 	namespace string
 	host      string // of the Ingress
@@ -46,6 +48,10 @@ type system struct {
 	versions map[component]string
 	// points are the enabled fail points.
 	points map[component][]failpoint.Point
+	// changes are changed values of the services, which upgrades keep.
+	changes map[component]map[string]any
+	// readOnly switches read-only mode on.
+	readOnly bool
 	// replicas of each service; the chart's default if 0.
 	replicas int
 	// window is rollout.requestSeconds.
@@ -56,12 +62,36 @@ type system struct {
 	results map[string][]load.Result
 }
 
-func newSystem(c *cluster.Cluster, chart, folder, namespace, version string) *system {
-	return &system{
-		cluster: c, chart: chart, namespace: namespace, host: namespace + ".test", folder: folder,
-		versions: map[component]string{tag: version, article: version}, points: map[component][]failpoint.Point{},
-		window: 15 * time.Second, results: map[string][]load.Result{},
+func newSystem(c *cluster.Cluster, all []services.Service, chart, folder, namespace, version string) *system {
+	s := &system{
+		cluster: c, services: all, chart: chart, namespace: namespace, host: namespace + ".test", folder: folder,
+		points: map[component][]failpoint.Point{}, window: 15 * time.Second, results: map[string][]load.Result{},
 	}
+	s.versions = s.allOf(version)
+	return s
+}
+
+// components returns the names of the services.
+func (s *system) components() []component {
+	all := make([]component, len(s.services))
+	for i, service := range s.services {
+		all[i] = component(service.Name)
+	}
+	return all
+}
+
+// allOf returns the version for each service.
+func (s *system) allOf(version string) map[component]string {
+	versions := map[component]string{}
+	for _, c := range s.components() {
+		versions[c] = version
+	}
+	return versions
+}
+
+// selector selects the pods of the services.
+func (s *system) selector() string {
+	return "app.kubernetes.io/component in (" + strings.Join(services.Names(s.services), ",") + ")"
 }
 
 func (s *system) database(c component) string {
@@ -74,24 +104,25 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 	host, port, _ := net.SplitHostPort(s.cluster.MySQL.Addr)
 	redisHost, redisPort, _ := net.SplitHostPort(s.cluster.Redis)
 	values := map[string]any{
-		"mariadb":       map[string]any{"enabled": false},
-		"database":      map[string]any{"host": host, "port": number(port), "username": s.cluster.MySQL.User, "existingSecret": "database", "passwordKey": "password"},
-		"redis":         map[string]any{"enabled": false},
-		"externalRedis": map[string]any{"host": redisHost, "port": number(redisPort)},
-		"files":         s.files(),
-		"ingress":       map[string]any{"enabled": true, "hosts": []string{s.host}},
-		// The load's clients name clients of their own, like a second proxy.
-		"trustedProxies": []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7"},
+		"mariadb":        map[string]any{"enabled": false},
+		"database":       map[string]any{"host": host, "port": number(port), "username": s.cluster.MySQL.User, "existingSecret": "database", "passwordKey": "password"},
+		"redis":          map[string]any{"enabled": false},
+		"externalRedis":  map[string]any{"host": redisHost, "port": number(redisPort)},
+		"files":          s.files(),
+		"ingress":        map[string]any{"enabled": true, "hosts": []string{s.host}},
+		"trustedProxies": trustedProxies(),
+		"readOnly":       s.readOnly,
 		"networkPolicy": map[string]any{"extraFrom": []any{map[string]any{"namespaceSelector": map[string]any{
 			"matchLabels": map[string]any{"kubernetes.io/metadata.name": agentNamespace}}}}},
 	}
 	byName := map[string]any{}
 	values["services"] = byName
-	for _, c := range []component{tag, article} {
+	for _, listed := range s.services {
+		c := component(listed.Name)
 		service := map[string]any{
 			"image":    map[string]any{"repository": s.cluster.Image(string(c)), "tag": s.versions[c]},
 			"database": map[string]any{"name": s.database(c)},
-			"config":   settings(c),
+			"config":   settings(listed),
 			// The load runs on the same nodes, so the pods get little more than
 			// they request.
 			"resources": map[string]any{"requests": map[string]any{"cpu": "250m"}},
@@ -100,10 +131,17 @@ func (s *system) values(changes map[component]map[string]any) map[string]any {
 		if s.replicas > 0 {
 			service["replicas"] = s.replicas
 		}
+		overlay(service, s.changes[c])
 		overlay(service, changes[c])
 		byName[string(c)] = service
 	}
 	return values
+}
+
+// trustedProxies returns the networks of the load's clients, which name clients of their
+// own, like a second proxy.
+func trustedProxies() []string {
+	return []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7"}
 }
 
 // environment returns variables that set the header with the name of the pod and enable
@@ -123,14 +161,14 @@ func (s *system) environment(c component) []any {
 
 // settings returns settings with limits that the load's client does not reach, except
 // those of POST /auth, and with timeouts that an overloaded machine does not reach.
-func settings(c component) map[string]any {
+func settings(of services.Service) map[string]any {
 	const most, timeout = 100_000, "12s"
 	all := map[string]any{
 		"Server":   map[string]any{"TrustedHops": 2},
 		"Limits":   map[string]any{"ReadPerSecond": most, "ReadBurst": most, "SearchPerSecond": most, "SearchBurst": most, "WritePerSecond": most, "WriteBurst": most},
 		"Database": map[string]any{"Timeout": timeout},
 	}
-	if c == article {
+	if of.Feed() != "" {
 		all["Feed"] = map[string]any{"Timeout": timeout}
 	}
 	return all
@@ -139,12 +177,17 @@ func settings(c component) map[string]any {
 // overlay merges values into other values recursively.
 func overlay(into, values map[string]any) {
 	for key, value := range values {
-		below, ok := into[key].(map[string]any)
-		if above, isSection := value.(map[string]any); ok && isSection {
-			overlay(below, above)
+		above, isSection := value.(map[string]any)
+		if !isSection {
+			into[key] = value
 			continue
 		}
-		into[key] = value
+		below, ok := into[key].(map[string]any)
+		if !ok {
+			below = map[string]any{}
+			into[key] = below
+		}
+		overlay(below, above)
 	}
 }
 
@@ -158,7 +201,7 @@ func (s *system) install(ctx context.Context) error {
 	if err := s.cluster.Namespace(ctx, s.namespace, "restricted"); err != nil {
 		return err
 	}
-	for _, c := range []component{tag, article} {
+	for _, c := range s.components() {
 		if err := s.drop(ctx, s.database(c)); err != nil {
 			return err
 		}
@@ -174,7 +217,7 @@ func (s *system) install(ctx context.Context) error {
 	return s.helm(ctx, "install", nil)
 }
 
-// upgrade upgrades the release with changed values.
+// upgrade upgrades the release, with changed values that the next upgrade doesn't keep.
 func (s *system) upgrade(ctx context.Context, changes map[component]map[string]any) error {
 	return s.helm(ctx, "upgrade", changes)
 }
@@ -197,8 +240,12 @@ func (s *system) rollback(ctx context.Context) error {
 	return err
 }
 
-// restart starts a rollout. rolledOut waits for its end.
+// restart starts a rollout of the services, all if none is named. rolledOut waits for its
+// end.
 func (s *system) restart(ctx context.Context, components ...component) error {
+	if len(components) == 0 {
+		components = s.components()
+	}
 	args := []string{"rollout", "restart", "-n", s.namespace}
 	for _, c := range components {
 		args = append(args, c.deployment())
@@ -208,19 +255,20 @@ func (s *system) restart(ctx context.Context, components ...component) error {
 }
 
 func (s *system) rolledOut(ctx context.Context) error {
-	for _, c := range []component{tag, article} {
+	for _, c := range s.components() {
 		if _, err := s.cluster.Kubectl(ctx, "rollout", "status", "-n", s.namespace, c.deployment(), "--timeout", rolloutTimeout.String()); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, rolloutTimeout)
 	defer cancel()
-	return s.cluster.Gone(ctx, s.namespace, services)
+	return s.cluster.Gone(ctx, s.namespace, s.selector())
 }
 
-func (s *system) scale(ctx context.Context, replicas int, components ...component) error {
+// scale scales all services.
+func (s *system) scale(ctx context.Context, replicas int) error {
 	args := []string{"scale", "-n", s.namespace, fmt.Sprintf("--replicas=%d", replicas)}
-	for _, c := range components {
+	for _, c := range s.components() {
 		args = append(args, c.deployment())
 	}
 	_, err := s.cluster.Kubectl(ctx, args...)
@@ -232,23 +280,33 @@ func (s *system) uninstall(ctx context.Context) error {
 	return err
 }
 
-// throughIngress returns the endpoints of the services from outside of the cluster.
-func (s *system) throughIngress() (tags, articles load.Endpoint) {
+// throughIngress returns the endpoint of all services from outside of the cluster.
+func (s *system) throughIngress() load.Endpoint {
 	addr := strings.TrimPrefix(strings.TrimSuffix(s.cluster.IngressURL, "/"), "http://")
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		addr = net.JoinHostPort(addr, "80")
 	}
-	endpoint := load.Endpoint{Addr: addr, Host: s.host}
-	return endpoint, endpoint
+	return load.Endpoint{Addr: addr, Host: s.host}
 }
 
-// throughServices returns the endpoints of the services for pods.
-func (s *system) throughServices() (tags, articles load.Endpoint) {
-	at := func(c component) load.Endpoint {
-		host := release + "-" + string(c) + "." + s.namespace + ".svc"
-		return load.Endpoint{Addr: host + ":80", Host: host}
+// throughService returns the endpoint of a service for pods.
+func (s *system) throughService(c component) load.Endpoint {
+	host := release + "-" + string(c) + "." + s.namespace + ".svc"
+	return load.Endpoint{Addr: host + ":80", Host: host}
+}
+
+// resources returns the resources that the load writes and reads by their fields, with the
+// endpoints of their services.
+func (s *system) resources(at func(component) load.Endpoint) []load.Resource {
+	var all []load.Resource
+	for _, service := range s.services {
+		for _, r := range service.Resources {
+			if len(r.Fields) > 0 {
+				all = append(all, load.Resource{Name: r.Name, Path: r.Path, Fields: r.Fields, At: at(component(service.Name)), Loaded: s.loaded.of(r.Name)})
+			}
+		}
 	}
-	return at(tag), at(article)
+	return all
 }
 
 // open opens the database of a service.

@@ -42,10 +42,12 @@ func startTraffic(ctx context.Context, s *system, a *agents, name string, m mixe
 		Run: name, Source: "ingress", Mix: m.ingress, Think: m.think, Token: token, Repeat: m.repeat, Loaded: s.loaded.articles,
 		MaxDuration: s.window, HeaderTimeout: server.Default().ReadHeaderTimeout,
 	}
-	config.Tags, config.Articles = s.throughIngress()
+	config.Tags, config.Articles = s.throughIngress(), s.throughIngress()
+	config.Resources = s.resources(func(component) load.Endpoint { return s.throughIngress() })
 	t.ingress = load.Start(config)
 	config.Mix = m.node
-	config.Tags, config.Articles = s.throughServices()
+	config.Tags, config.Articles = s.throughService(tag), s.throughService(article)
+	config.Resources = s.resources(s.throughService)
 	for node, client := range a.clients {
 		config.Source = node
 		if err := client.Start(ctx, name, config); err != nil {
@@ -75,6 +77,16 @@ func (t *traffic) setNodesToken(ctx context.Context, token string) error {
 	return errors.Join(errs...)
 }
 
+// setReadOnly calls load.Load.SetReadOnly of all loads.
+func (t *traffic) setReadOnly(ctx context.Context, on bool) error {
+	t.ingress.SetReadOnly(on)
+	var errs []error
+	for _, client := range t.agents.clients {
+		errs = append(errs, client.SetReadOnly(ctx, t.name, on))
+	}
+	return errors.Join(errs...)
+}
+
 // count returns the counts of all loads so far.
 func (t *traffic) count(ctx context.Context) (load.Count, error) {
 	total := t.ingress.Count()
@@ -92,7 +104,7 @@ func add(a, b load.Count) load.Count {
 	return load.Count{
 		Requests: a.Requests + b.Requests, Posts: a.Posts + b.Posts, Failed: a.Failed + b.Failed,
 		Overloaded: a.Overloaded + b.Overloaded, Repeats: a.Repeats + b.Repeats, Replayed: a.Replayed + b.Replayed,
-		Refused: a.Refused + b.Refused, Connections: a.Connections + b.Connections, Reconnects: a.Reconnects + b.Reconnects,
+		Refused: a.Refused + b.Refused, Rejected: a.Rejected + b.Rejected, Connections: a.Connections + b.Connections, Reconnects: a.Reconnects + b.Reconnects,
 	}
 }
 

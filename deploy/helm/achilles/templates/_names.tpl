@@ -103,49 +103,36 @@ annotations:
 {{- printf "%s:%d" (contains ":" .host | ternary (printf "[%s]" .host) .host) (int .port) -}}
 {{- end -}}
 
-{{/* What all pods have in common, and their placement. Takes root and values. */}}
+{{/* What all pods have in common, their security context and their placement. Takes root and values. */}}
 {{- define "achilles.podDefaults" -}}
 serviceAccountName: {{ include "achilles.serviceAccountName" .root | quote }}
 automountServiceAccountToken: false
 # The variables of Services would look like settings.
 enableServiceLinks: false
-{{- with .root.Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .values.priorityClassName }}
-priorityClassName: {{ . | quote }}
-{{- end }}
-{{- with .values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .values.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .values.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
+{{- $security := .values.podSecurityContext | default dict -}}
+{{- if .root.Values.openshift -}}
+{{- $security = omit $security "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- end -}}
+{{- $own := pick .values "priorityClassName" "nodeSelector" "tolerations" "affinity" "hostAliases" "dnsConfig" -}}
+{{- with merge (dict "securityContext" $security "imagePullSecrets" .root.Values.imagePullSecrets) $own | include "achilles.filled" }}
+{{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* Security context of a pod, by the Pod Security Standard restricted. Takes user. */}}
-{{- define "achilles.podSecurity" -}}
-securityContext:
-  runAsNonRoot: true
-  runAsUser: {{ .user }}
-  runAsGroup: {{ .user }}
-  fsGroup: {{ .user }}
-  fsGroupChangePolicy: OnRootMismatch
-  seccompProfile:
-    type: RuntimeDefault
+{{/* The entries of a map that are not empty, as YAML, or nothing. */}}
+{{- define "achilles.filled" -}}
+{{- $filled := dict -}}
+{{- range $key, $value := . -}}
+{{- if $value -}}
+{{- $_ := set $filled $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- if $filled -}}
+{{- toYaml $filled -}}
+{{- end -}}
 {{- end -}}
 
-{{- define "achilles.containerSecurity" -}}
-securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
+{{/* Resources and security context of a container. Takes values. */}}
+{{- define "achilles.containerDefaults" -}}
+{{- dict "resources" .values.resources "securityContext" .values.containerSecurityContext | include "achilles.filled" -}}
 {{- end -}}

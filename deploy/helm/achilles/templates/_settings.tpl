@@ -178,14 +178,42 @@ Tracing:
 {{- define "achilles.settings" -}}
 {{- $settings := include "achilles.derivedSettings" . | fromYaml -}}
 {{- $_ := set $settings "Log" (dict "Level" .root.Values.logLevel) -}}
+{{- $_ := set $settings.Server "ReadOnly" .root.Values.readOnly -}}
 {{- $_ := set $settings.Server "ReadHeaderTimeout" (.root.Values.rollout.requestSeconds | int | min 5 | printf "%ds") -}}
 {{- include "achilles.override" (dict "values" $settings "by" .service.config) -}}
 {{- toYaml $settings -}}
 {{- end -}}
 
-{{/* The checksum of the settings that a running service doesn't reload: all but the log level. Takes root and service. */}}
+{{/* The checksum of the settings that don't change while a service runs: all but those of files/live.yaml. Takes root and service. */}}
 {{- define "achilles.settingsChecksum" -}}
 {{- $settings := include "achilles.settings" . | fromYaml -}}
-{{- $_ := unset $settings.Log "Level" -}}
+{{- range index (.root.Files.Get "files/live.yaml" | fromYaml) .service.name -}}
+{{- $section := index (splitList "." .) 0 -}}
+{{- if hasKey $settings $section -}}
+{{- $_ := unset (index $settings $section) (index (splitList "." .) 1) -}}
+{{- if not (index $settings $section) -}}
+{{- $_ := unset $settings $section -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- toYaml $settings | sha256sum -}}
+{{- end -}}
+
+{{/*
+The load balancer of a cloud that the Ingress is of, as YAML: its name, its example in deploy/examples, the seconds until it
+knows that a pod stops, and where its requests come from. {} for none.
+*/}}
+{{- define "achilles.loadBalancer" -}}
+{{- $class := dig "kubernetes.io/ingress.class" "" (.Values.ingress.annotations | default dict) | default .Values.ingress.className -}}
+{{- if not .Values.ingress.enabled -}}
+{}
+{{- else if eq $class "alb" -}}
+{name: an Application Load Balancer of AWS, example: aws, seconds: 30, sources: the subnets of the load balancer}
+{{- else if hasPrefix "gce" $class -}}
+{name: a load balancer of Google Cloud, example: gke, seconds: 60, sources: "35.191.0.0/16 and 130.211.0.0/22, or the proxy-only subnet of an internal one"}
+{{- else if hasPrefix "azure" $class -}}
+{name: an Application Gateway of Azure, example: azure, seconds: 120, sources: the subnet of the gateway}
+{{- else -}}
+{}
+{{- end -}}
 {{- end -}}

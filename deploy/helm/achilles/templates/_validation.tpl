@@ -5,7 +5,7 @@ the previous revision keep serving while a service rejects its settings.
 */}}
 {{- define "achilles.validate" -}}
 {{- $problems := list -}}
-{{- range list "names" "rollout" "servers" "services" "files" "gateway" -}}
+{{- range list "names" "rollout" "secrets" "servers" "services" "files" "gateway" -}}
 {{- $problems = include (printf "achilles.validate.%s" .) $ | splitList "\n" | concat $problems -}}
 {{- end -}}
 {{- with without $problems "" | uniq -}}
@@ -28,6 +28,17 @@ the previous revision keep serving while a service rejects its settings.
 {{- end -}}
 {{- if lt (int .drainSeconds) (int .propagationSeconds) }}
 - {{ printf "rollout.drainSeconds is %v, but proxies may send requests to a stopping pod for %v s (propagationSeconds): set it to at least %v" .drainSeconds .propagationSeconds .propagationSeconds }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Secrets that nobody has. */}}
+{{- define "achilles.validate.secrets" -}}
+{{- if not .Values.generateSecrets -}}
+{{- range $path, $uses := dict "auth" true "feed" true "mariadb" .Values.mariadb.enabled "redis" .Values.redis.enabled -}}
+{{- if and $uses (not (get $.Values $path).existingSecret) }}
+- {{ printf "generateSecrets=false, but %s.existingSecret is empty: create a Secret and name it there" $path }}{{ if has $path (list "mariadb" "redis") }}{{ printf ", or set %s.enabled=false" $path }}{{ end }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -122,7 +133,7 @@ the previous revision keep serving while a service rejects its settings.
 - {{ printf "files.transferSeconds is %v, but running requests get only %v s to finish (rollout.shutdownSeconds), and a rollout would cut off uploads and downloads: set rollout.shutdownSeconds=%v" $files.transferSeconds .Values.rollout.shutdownSeconds $need }}
 {{- end -}}
 {{- range $service := include "achilles.services" . | fromYamlArray -}}
-{{- if and (eq .name "article") (eq $files.storage "claim") (not (has "ReadWriteMany" $files.claim.accessModes)) (or .autoscaling.enabled (gt (int .replicas) 1)) }}
+{{- if and (eq .name "article") (eq $files.storage "claim") (not (has "ReadWriteMany" $files.claim.accessModes)) (or .autoscaling.enabled (kindIs "invalid" .replicas) (gt (int .replicas) 1)) }}
 - files.storage=claim, but several pods of the article service would each see their own files with files.claim.accessModes={{ $files.claim.accessModes | join "," }}: use a claim that pods can share and set files.claim.accessModes={ReadWriteMany}, or files.storage=s3, or services.article.replicas=1 without autoscaling
 {{- end -}}
 {{- end -}}
@@ -138,7 +149,23 @@ the previous revision keep serving while a service rejects its settings.
 {{- end -}}
 
 {{- define "achilles.validate.gateway" -}}
-{{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
+{{- $files := .Values.files -}}
+{{- with .Values.gateway -}}
+{{- if and .enabled (not .parentRefs) }}
 - gateway.enabled=true, but gateway.parentRefs is empty, and no Gateway would serve the route: name one, such as gateway.parentRefs[0].name=public
+{{- end -}}
+{{- $need := add 3 (ne $files.storage "none" | ternary (max $files.transferSeconds $.Values.rollout.requestSeconds) $.Values.rollout.requestSeconds) | int -}}
+{{- if and .enabled (int .timeoutSeconds) (lt (int .timeoutSeconds) $need) }}
+- {{ printf "gateway.timeoutSeconds is %v, but the services answer some requests after up to %d s (rollout.requestSeconds, files.transferSeconds), which the gateway would cut off: set it to at least %d, or to 0 for none" .timeoutSeconds $need $need }}
+{{- end -}}
+{{- end -}}
+{{- range $service := include "achilles.services" . | fromYamlArray -}}
+{{- with .canary -}}
+{{- if and .weight (not .service) }}
+- {{ printf "services.%s.canary.weight is %v, but services.%s.canary.service is empty: name the Service that gets this share" $service.name .weight $service.name }}
+{{- else if and .service (not $.Values.gateway.enabled) }}
+- {{ printf "services.%s.canary.service is set, but only an HTTPRoute has weights: set gateway.enabled=true, or remove services.%s.canary" $service.name $service.name }}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -89,7 +89,7 @@ func (a *API) listArticles(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	page, err := a.Paging.ParseAfter(request.Page, request.PageSize, request.After, request.cursors())
+	page, err := a.Paging.In(c.Request.Context()).ParseAfter(request.Page, request.PageSize, request.After, request.cursors())
 	if err != nil {
 		responses.Error(c, err)
 		return

@@ -27,6 +27,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/services/article/docs"
 	"github.com/achilles-blog/achilles/services/article/internal/access"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
@@ -59,13 +60,13 @@ func startTokenAPI(t *testing.T, cfg database.Config, keySet *auth.KeySet, limit
 	require.NoError(t, clients.Add(t.Context(), "reader", nil, demoSecret))
 	core, logs := observer.New(zapcore.DebugLevel)
 	config := server.Default()
-	engine, err := server.NewEngine(config, server.Deps{
+	engine, err := server.NewEngine(settings.Fixed(config), server.Deps{
 		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Default(), nil, zap.NewNop(), nil), Info: buildinfo.Get(),
 	})
 	require.NoError(t, err)
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
-	(&api.Tokens{Clients: clients, KeySet: keySet, Binder: binder}).Register(engine.Group("", ratelimit.New(ratelimit.Deps{Service: "article"}, limits).Auth()))
+	(&api.Tokens{Clients: clients, KeySet: keySet, Binder: binder}).Register(engine.Group("", ratelimit.New(ratelimit.Deps{Service: "article"}, settings.Fixed(limits)).Auth()))
 	return tokenAPI{apitest.New(t, engine, docs.OpenAPI), engine, keySet, logs}
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
@@ -74,10 +75,10 @@ func serveConstant(b *testing.B) string {
 	limited.ReadPerSecond, limited.ReadBurst = 100_000, 100_000
 	limits := ratelimit.New(ratelimit.Deps{
 		Service: "article", Registerer: m.Registry(), Principal: func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey },
-	}, limited)
+	}, settings.Fixed(limited))
 	keySet, err := auth.OpenKeySet(auth.Default())
 	require.NoError(b, err)
-	engine, err := server.NewEngine(server.Default(), server.Deps{
+	engine, err := server.NewEngine(settings.Fixed(server.Default()), server.Deps{
 		Log: log.With(zap.String("service", "article")), Metrics: m, Health: health.New(health.Default(), nil, zap.NewNop(), nil), Client: limits.Client,
 	})
 	require.NoError(b, err)

@@ -20,6 +20,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/services/article/internal/file"
 )
 
@@ -39,7 +40,7 @@ type Files struct {
 	// errcode.FilesNotConfigured.
 	Service FileService
 	Binder  *requests.Binder
-	Paging  requests.Paging
+	Paging  settings.Value[requests.Paging]
 	Memory  *responses.Memory
 	// Access is the middleware of every route of the API; see service.Service.
 	Access []gin.HandlerFunc
@@ -277,7 +278,7 @@ func (f *Files) list(c *gin.Context) {
 		responses.Error(c, err)
 		return
 	}
-	page, err := f.Paging.ParseAfter(request.Page, request.PageSize, request.After, request.cursors())
+	page, err := f.Paging.In(c.Request.Context()).ParseAfter(request.Page, request.PageSize, request.After, request.cursors())
 	if err != nil {
 		responses.Error(c, err)
 		return

@@ -32,6 +32,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/services/article/docs"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
@@ -123,7 +124,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
 	s := &service{store: store.New(db, time.Hour), db: db, logs: logs, memory: memory.New(memory.Config{Use: "responses", Total: o.memory})}
-	engine, err := server.NewEngine(o.server, server.Deps{
+	engine, err := server.NewEngine(settings.Fixed(o.server), server.Deps{
 		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Default(), nil, zap.NewNop(), nil), Info: buildinfo.Get(),
 	})
 	require.NoError(t, err)
@@ -131,7 +132,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	require.NoError(t, err)
 	s.keySet = apitest.KeySet(t)
 	principal := func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }
-	limits := ratelimit.New(ratelimit.Deps{Service: "article", Principal: principal}, o.limits)
+	limits := ratelimit.New(ratelimit.Deps{Service: "article", Principal: principal}, settings.Fixed(o.limits))
 	s.feed = newFeed(t, s.store)
 	(&api.API{
 		Access:   []gin.HandlerFunc{server.LimitReads(o.server), auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
@@ -139,7 +140,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 		Feed:     s.feed, Client: limits.Client,
 		Binder: binder,
 		Bodies: requests.NewBodies(memory.New(memory.Config{Use: "request_bodies", Total: 60 * mebibyte}), o.maxBodyBytes, limits.Client),
-		Paging: requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000},
+		Paging: settings.Constant(requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000}),
 		Memory: responses.NewMemory(s.memory, limits.Client),
 
 		LimitSearch: limits.Search(),
@@ -166,7 +167,7 @@ func (s *service) serveFiles(t *testing.T, engine *gin.Engine, o options, limits
 	s.spool = memory.New(memory.Config{Use: "files", Total: 4 * s.requestBytes})
 	files := &api.Files{
 		Access: []gin.HandlerFunc{server.LimitReads(o.server), auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
-		Binder: binder, Paging: requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000}, Memory: responses.NewMemory(s.memory, limits.Client),
+		Binder: binder, Paging: settings.Constant(requests.Paging{DefaultSize: 10, MaxSize: 100, MaxOffset: 10_000}), Memory: responses.NewMemory(s.memory, limits.Client),
 		Client: limits.Client, Spool: s.spool, RequestBytes: s.requestBytes, RequestFiles: o.requestFiles, Timeout: patience, Uploads: o.uploads, Downloads: o.downloads,
 	}
 	if o.storage != "" {

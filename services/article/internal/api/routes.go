@@ -13,6 +13,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/swagger"
 	"github.com/achilles-blog/achilles/services/article/docs"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
@@ -42,7 +43,7 @@ type Articles interface {
 type API struct {
 	Articles Articles
 	Binder   *requests.Binder
-	Paging   requests.Paging
+	Paging   settings.Value[requests.Paging]
 	Bodies   *requests.Bodies
 	// Memory bounds the memory of responses.
 	Memory *responses.Memory

@@ -103,7 +103,7 @@ func (a *API) listTags(c *gin.Context) {
 			return
 		}
 	}
-	page, err := a.Paging.ParseAfter(request.Page, request.PageSize, request.After, request.cursors())
+	page, err := a.Paging.In(c.Request.Context()).ParseAfter(request.Page, request.PageSize, request.After, request.cursors())
 	if err != nil {
 		responses.Error(c, err)
 		return

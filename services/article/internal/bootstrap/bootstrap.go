@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
+	"github.com/achilles-blog/achilles/pkg/changefeed/sqlfeed"
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
@@ -45,8 +46,12 @@ func Command() command.Service[Config] {
 				return recount(ctx, db, report)
 			})
 		},
+		Epoch: func(ctx context.Context, run command.Run[Config], options command.EpochOptions) error {
+			restored := service.Restored{Feeds: []func(*database.DB) sqlfeed.Feed{store.Feed}, IDs: []string{"article", "file"}, Revisions: []string{"article", "import"}}
+			return service.Epoch(ctx, shared(run.Config), migrations.All(), run.Stdout, restored, options)
+		},
 		Commands: func(bind command.Bind[Config]) []*cobra.Command {
-			return []*cobra.Command{clientCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind), importCommand(bind), exportCommand(bind)}
+			return []*cobra.Command{clientCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind), policiesCommand(), importCommand(bind), exportCommand(bind)}
 		},
 	}
 }
@@ -58,7 +63,8 @@ func serve(ctx context.Context, run command.Run[Config]) error {
 	return service.Run(ctx, run, shared, migrations.All(), register)
 }
 
-func register(base *service.Service, config Config) error {
+func register(base *service.Service, live *settings.Live[Config]) error {
+	config := live.Now()
 	binder, err := requests.NewBinder()
 	if err != nil {
 		return err
@@ -70,11 +76,11 @@ func register(base *service.Service, config Config) error {
 	bodies := memory.New(memory.Config{Use: "request_bodies", Total: config.App.MaxBodyMemory})
 	base.Metrics.Registry().MustRegister(bodies)
 	(&api.API{
-		Articles: articles, Binder: binder, Paging: config.App.paging(), Memory: base.Responses, Access: base.Access(), LimitSearch: base.Limits.Search(), LimitBatch: base.Limits.Batch(),
+		Articles: articles, Binder: binder, Paging: settings.Map(live, Config.paging), Memory: base.Responses, Access: base.Access(), LimitSearch: base.Limits.Search(), LimitBatch: base.Limits.Batch(),
 		Feed: feed, Client: base.Limits.Client, WebFeeds: config.Site.webFeeds(), Exports: api.NewExports(config.exports(base.Process.Draining())),
 		Bodies: requests.NewBodies(bodies, config.App.maxBodyBytes(), base.Limits.Client),
 	}).Register(base.Engine)
-	files, err := newFiles(base, config, binder)
+	files, err := newFiles(base, live, binder)
 	if err != nil {
 		return err
 	}

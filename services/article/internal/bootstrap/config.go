@@ -44,11 +44,13 @@ func (c Config) Validate() error {
 
 func shared(c Config) service.Config { return c.Config }
 
+func (c Config) paging() requests.Paging { return c.App.paging() }
+
 // APIConfig is the section App.
 type APIConfig struct {
-	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"page size if the request has none"`
-	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"maximum page size"`
-	MaxOffset       int `mapstructure:"MaxOffset" usage:"number of rows before a page, at most: a database reads them for each page"`
+	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"page size if the request has none" live:"true"`
+	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"maximum page size" live:"true"`
+	MaxOffset       int `mapstructure:"MaxOffset" usage:"number of rows before a page, at most: a database reads them for each page" live:"true"`
 	// MariaDB accepts 16 MiB in one packet by default, and escaping may double the
 	// content.
 	MaxContentBytes int           `mapstructure:"MaxContentBytes" usage:"maximum size of an article's content, in bytes" validate:"min=1,max=7340032" allowed:"1 to 7340032 (7 MiB): the database takes no larger statement"`

@@ -128,12 +128,13 @@ func (c FilesConfig) open(ctx context.Context, stored file.Store) (*file.Service
 
 // newFiles returns the handlers of files, and starts the collection of bytes that are
 // unused.
-func newFiles(base *service.Service, config Config, binder *requests.Binder) (*api.Files, error) {
+func newFiles(base *service.Service, live *settings.Live[Config], binder *requests.Binder) (*api.Files, error) {
+	config := live.Now()
 	c := config.Files
 	spool := memory.New(memory.Config{Use: "files", Total: c.SpoolBytes})
 	base.Metrics.Registry().MustRegister(spool)
 	handlers := &api.Files{
-		Binder: binder, Paging: config.App.paging(), Memory: base.Responses, Access: base.Access(), Client: base.Limits.Client, Spool: spool,
+		Binder: binder, Paging: settings.Map(live, Config.paging), Memory: base.Responses, Access: base.Access(), Client: base.Limits.Client, Spool: spool,
 		RequestBytes: api.UploadBytes(c.MaxRequestBytes, c.MaxRequestFiles), RequestFiles: c.MaxRequestFiles, Timeout: c.Timeout, Uploads: c.MaxUploads, Downloads: c.MaxDownloads,
 	}
 	if c.URL == "" {

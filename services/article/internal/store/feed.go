@@ -11,6 +11,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/changefeed/sqlfeed"
 	"github.com/achilles-blog/achilles/pkg/coalesce"
+	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 )
 
@@ -36,8 +37,13 @@ type feedKey struct {
 	limit  int
 }
 
+// Feed returns the feed of all changes.
+func Feed(db *database.DB) sqlfeed.Feed {
+	return sqlfeed.Feed{DB: db, Changes: "article_change", Number: "sequence", Sequence: "article_sequence", Last: "value"}
+}
+
 func newFeed(s *Store) feed {
-	all := sqlfeed.Feed{DB: s.db, Changes: "article_change", Number: "sequence", Sequence: "article_sequence", Last: "value"}
+	all := Feed(s.db)
 	public := all
 	public.Number, public.Index, public.Last, public.EpochPrefix = "public_sequence", "article_change_public", "public_value", "p"
 	outbox := sqlfeed.NewOutbox(all, sqlfeed.OutboxConfig{

@@ -20,6 +20,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
+	"github.com/achilles-blog/achilles/services/article/internal/store"
 )
 
 // eachFeed runs a test for the feeds of both viewers, on both databases.
@@ -42,6 +43,11 @@ func TestFeed(t *testing.T) {
 				Read: func(ctx context.Context, after uint64, limit int) ([]uint64, uint64, error) {
 					found, err := s.Changes(ctx, viewer, changefeed.Offset{Sequence: after}, limit)
 					return feedtest.Numbers(found.Changes), found.Last, err
+				},
+				SQL: store.Feed(s.db),
+				Epoch: func(ctx context.Context) (string, error) {
+					last, err := s.LastChange(ctx, viewer)
+					return last.Epoch, err
 				},
 			}
 			if viewer == article.Authenticated {

@@ -15,6 +15,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/pkg/tracetest"
 	"github.com/achilles-blog/achilles/pkg/tracing"
 	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
@@ -138,7 +139,7 @@ func TestClientPropagatesTheTrace(t *testing.T) {
 	f, collector := newFeed(t), tracetest.New(t)
 	var received []string
 	f.hold(func(r *http.Request) { received = append(received, r.Header.Get("Traceparent")) })
-	traces := tracing.New(tracing.Config{Endpoint: collector.URL, SampleRatio: 1}, "article", "v1", zap.NewNop())
+	traces := tracing.New(settings.Fixed(tracing.Config{Endpoint: collector.URL, SampleRatio: 1}), "article", "v1", zap.NewNop())
 	ctx, request := traces.Tracer().Start(t.Context(), "request")
 	client := newClient(t, f.URL, token, patience)
 	for _, ctx := range []context.Context{ctx, t.Context()} {

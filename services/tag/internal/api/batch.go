@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// MaxBatchBytes is the maximum size in bytes of the body of a batch. In JSON, a name may
+	// MaxBatchBytes is the maximum size in bytes of the body of a batch. In JSON, a tag may
 	// be escaped as 1200 bytes.
 	MaxBatchBytes = 256 << 10
 	// MaxBatchMemory is the memory in bytes that the bodies of all batches may take at once.

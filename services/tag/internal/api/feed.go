@@ -1,15 +1,10 @@
 package api
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/achilles-blog/achilles/pkg/auth"
-	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
@@ -20,21 +15,6 @@ const snapshotSize = 16 << 20
 
 // defaultChanges is the default of the parameter limit.
 const defaultChanges = 100
-
-// requireFeedToken rejects requests without the token that the services share. It
-// compares hashes, so that the time doesn't depend on the token that was sent. Only
-// rejected requests are limited.
-func (a *API) requireFeedToken(c *gin.Context) {
-	shown := auth.Bearer(c.Request.Header)
-	want, got := sha256.Sum256([]byte(a.FeedToken.Reveal())), sha256.Sum256([]byte(strings.Join(shown, "")))
-	if len(shown) != 1 || a.FeedToken.Reveal() == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
-		if a.LimitGuesses(c); c.IsAborted() {
-			return
-		}
-		c.Header("WWW-Authenticate", "Bearer")
-		responses.Error(c, errcode.New(errcode.UnauthorizedInternal))
-	}
-}
 
 // ChangesRequest is the query for changes.
 type ChangesRequest struct {
@@ -49,7 +29,7 @@ type Change struct {
 	TagID    uint64 `json:"tag_id" example:"1"`
 	Kind     string `json:"kind" enums:"put,delete" example:"put"`
 	Name     string `json:"name" example:"Kubernetes"`
-	State    int    `json:"state" enums:"0,1" example:"1"`
+	State    int    `json:"state" example:"1" enums:"0,1"`
 }
 
 // Changes is a part of the feed.
@@ -122,7 +102,7 @@ func newChanges(found tag.Changes) Changes {
 type SnapshotTag struct {
 	ID    uint64 `json:"id" example:"1"`
 	Name  string `json:"name" example:"Kubernetes"`
-	State int    `json:"state" enums:"0,1" example:"1"`
+	State int    `json:"state" example:"1" enums:"0,1"`
 }
 
 // Snapshot holds all tags as of one offset in the feed.

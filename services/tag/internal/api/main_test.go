@@ -98,7 +98,7 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
 	s := &service{store: store.New(db, time.Hour), db: db, draining: make(chan struct{}), logs: logs, memory: memory.New(memory.Config{Use: "responses", Total: 40 << 20})}
-	engine, err := server.NewEngine(o.config.Server, server.Deps{
+	engine, err := server.NewEngine(settings.Fixed(o.config.Server), server.Deps{
 		Log: zap.New(core), Metrics: metrics.New(buildinfo.Get()), Health: health.New(health.Default(), nil, zap.NewNop(), nil), Info: buildinfo.Get(),
 	})
 	require.NoError(t, err)
@@ -106,16 +106,16 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	require.NoError(t, err)
 	s.keySet = apitest.KeySet(t)
 	principal := func(c *gin.Context) string { return auth.PrincipalOf(c).AppKey }
-	limits := ratelimit.New(ratelimit.Deps{Service: "tag", Principal: principal}, o.config.Limits)
+	limits := ratelimit.New(ratelimit.Deps{Service: "tag", Principal: principal}, settings.Fixed(o.config.Limits))
 	watcher := changefeed.NewWatcher(changefeed.WatcherOptions{Head: s.store.LastChange, Interval: o.pollInterval, Draining: s.draining})
 	dbtest.Work(t, watcher.Run)
 	(&api.API{
 		Access:    []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
 		Tags:      tag.NewService(countingStore{s.store, &s.reads}, watcher),
 		Binder:    binder,
-		Paging:    requests.Paging{DefaultSize: o.config.App.DefaultPageSize, MaxSize: o.config.App.MaxPageSize, MaxOffset: o.config.App.MaxOffset},
+		Paging:    settings.Constant(requests.Paging{DefaultSize: o.config.App.DefaultPageSize, MaxSize: o.config.App.MaxPageSize, MaxOffset: o.config.App.MaxOffset}),
 		Memory:    responses.NewMemory(s.memory, limits.Client),
-		FeedToken: o.config.Feed.Token, LimitGuesses: limits.Auth(), LimitSearch: limits.Search(), LimitBatch: limits.Batch(),
+		FeedAccess: auth.RequireServiceToken(o.config.Feed.Token, limits.Auth()), LimitSearch: limits.Search(), LimitBatch: limits.Batch(),
 		Bodies: requests.NewBodies(memory.New(memory.Config{Use: "request_bodies", Total: api.MaxBatchMemory}), api.MaxBatchBytes, limits.Client),
 	}).Register(engine)
 	s.handler = engine

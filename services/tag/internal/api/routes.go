@@ -36,21 +36,19 @@ type Tags interface {
 type API struct {
 	Tags   Tags
 	Binder *requests.Binder
-	Paging requests.Paging
+	Paging settings.Value[requests.Paging]
 	// Memory bounds the memory of responses.
 	Memory *responses.Memory
 	// Access is the middleware of every route of the API; see service.Service.
 	Access []gin.HandlerFunc
-	// LimitSearch limits lists with a prefix.
+	// LimitSearch limits expensive lists.
 	LimitSearch gin.HandlerFunc
 	// LimitBatch limits a batch of n more objects than one.
 	LimitBatch func(c *gin.Context, n int)
 	// Bodies are those of batches.
 	Bodies *requests.Bodies
-	// FeedToken is the token of readers of the feed; if empty, nobody may read it.
-	FeedToken settings.Secret
-	// LimitGuesses limits requests with a wrong token of the feed.
-	LimitGuesses gin.HandlerFunc
+	// FeedAccess rejects requests for the feed without the token of its readers.
+	FeedAccess gin.HandlerFunc
 }
 
 // Register adds the routes of the service.
@@ -81,7 +79,7 @@ func (a *API) Register(routes gin.IRouter) {
 	write.PATCH("/:id", a.patchTag)
 	write.DELETE("/:id", a.deleteTag)
 
-	internal := routes.Group("/internal/v1", a.requireFeedToken)
+	internal := routes.Group("/internal/v1", a.FeedAccess)
 	internal.GET("/tag-changes", a.listChanges)
 	internal.HEAD("/tag-changes", a.listChanges)
 	internal.GET("/tag-snapshot", a.getSnapshot)

@@ -207,7 +207,7 @@ func (a *API) listTags(c *gin.Context) {
 		}
 	}
 	cursors := request.cursors()
-	page, err := a.Paging.ParseAfter(request.Page, request.PageSize, request.After, cursors)
+	page, err := a.Paging.In(c.Request.Context()).ParseAfter(request.Page, request.PageSize, request.After, cursors)
 	if err != nil {
 		responses.Error(c, err)
 		return

@@ -4,19 +4,40 @@ package bootstrap
 
 import (
 	"context"
-	"fmt"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed/sqlfeed"
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
 	"github.com/achilles-blog/achilles/pkg/memory"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
+	"github.com/achilles-blog/achilles/pkg/settings"
 	"github.com/achilles-blog/achilles/services/tag/internal/api"
-	"github.com/achilles-blog/achilles/services/tag/internal/store"
-	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 	"github.com/achilles-blog/achilles/services/tag/migrations"
 )
+
+// resource is what the service stores of one kind.
+type resource struct {
+	table      string // without its prefix
+	feed       func(*database.DB) sqlfeed.Feed
+	pageMemory func(size int) int64
+	recount    func(context.Context, *database.DB) (repaired []string, err error)
+	register   func(parts)
+}
+
+// resources returns what the service stores.
+func resources() []resource {
+	return []resource{tags()}
+}
+
+// parts are those that all resources use.
+type parts struct {
+	*service.Service
+	live   *settings.Live[Config]
+	binder *requests.Binder
+	bodies *memory.Budget
+}
 
 // Command returns the command line of the service.
 func Command() command.Service[Config] {
@@ -31,6 +52,9 @@ func Command() command.Service[Config] {
 		Recount: func(ctx context.Context, run command.Run[Config]) error {
 			return service.Recount(ctx, shared(run.Config), migrations.All(), run.Stdout, recount)
 		},
+		Epoch: func(ctx context.Context, run command.Run[Config], options command.EpochOptions) error {
+			return service.Epoch(ctx, shared(run.Config), migrations.All(), run.Stdout, restored(), options)
+		},
 	}
 }
 
@@ -38,39 +62,41 @@ func serve(ctx context.Context, run command.Run[Config]) error {
 	return service.Run(ctx, run, shared, migrations.All(), register)
 }
 
-func register(base *service.Service, config Config) error {
+func register(base *service.Service, live *settings.Live[Config]) error {
+	config := live.Now()
 	binder, err := requests.NewBinder()
 	if err != nil {
 		return err
 	}
+	if config.Feed.Token == "" {
+		base.Log.Warn("the feed of changes rejects all readers: set Feed.Token to the same secret as in the services that follow it; openssl rand -hex 32 makes one")
+	}
 	bodies := memory.New(memory.Config{Use: "request_bodies", Total: api.MaxBatchMemory})
 	base.Metrics.Registry().MustRegister(bodies)
-	(&api.API{
-		Tags: newTags(base, config), Binder: binder, Paging: config.App.paging(), Memory: base.Responses,
-		Access: base.Access(), FeedToken: config.Feed.Token, LimitGuesses: base.Limits.Auth(), LimitSearch: base.Limits.Search(), LimitBatch: base.Limits.Batch(),
-		Bodies: requests.NewBodies(bodies, api.MaxBatchBytes, base.Limits.Client),
-	}).Register(base.Engine)
+	sweeper := replay.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
+	base.Process.Go("idempotency sweeper", sweeper.Run)
+	for _, r := range resources() {
+		r.register(parts{Service: base, live: live, binder: binder, bodies: bodies})
+	}
 	return nil
 }
 
-func newTags(base *service.Service, config Config) *tag.Service {
-	if config.Feed.Token == "" {
-		base.Log.Warn("the feed of tags rejects all readers: set Feed.Token to the same secret as in the article service; openssl rand -hex 32 makes one")
-	}
-	stored := store.New(base.DB, config.Idempotency.Retention)
-	sweeper := replay.Sweeper{DB: base.DB, Interval: config.Idempotency.SweepInterval, Log: base.Log}
-	base.Process.Go("idempotency sweeper", sweeper.Run)
-	feed := base.Feed(service.Feed{Config: config.Feed.Config, Trim: stored.Trim}, service.FeedPart{Name: "tags", Last: stored.LastChange})
-	return tag.NewService(stored, feed[0])
-}
-
 func recount(ctx context.Context, db *database.DB) (repaired []string, err error) {
-	found, err := store.New(db, 0).Recount(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range found {
-		repaired = append(repaired, fmt.Sprintf("tags, state %d: %d, was %d", r.State, r.Is, r.Was))
+	for _, r := range resources() {
+		lines, err := r.recount(ctx, db)
+		repaired = append(repaired, lines...)
+		if err != nil {
+			return repaired, err
+		}
 	}
 	return repaired, nil
+}
+
+func restored() (restored service.Restored) {
+	for _, r := range resources() {
+		restored.Feeds = append(restored.Feeds, r.feed)
+		restored.IDs = append(restored.IDs, r.table)
+		restored.Revisions = append(restored.Revisions, r.table)
+	}
+	return restored
 }

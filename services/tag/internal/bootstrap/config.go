@@ -9,7 +9,6 @@ import (
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
-	"github.com/achilles-blog/achilles/services/tag/internal/api"
 )
 
 // Config holds the settings of the tag service.
@@ -22,16 +21,22 @@ type Config struct {
 
 // Validate reports values of different sections that cannot work together.
 func (c Config) Validate() error {
-	return errors.Join(c.Config.Validate(), c.Server.CheckResponse("App.MaxPageSize", c.App.MaxPageSize, api.PageMemory(c.App.MaxPageSize)))
+	errs := []error{c.Config.Validate()}
+	for _, r := range resources() {
+		errs = append(errs, c.Server.CheckResponse("App.MaxPageSize", c.App.MaxPageSize, r.pageMemory(c.App.MaxPageSize)))
+	}
+	return errors.Join(errs...)
 }
 
 func shared(c Config) service.Config { return c.Config }
 
+func (c Config) paging() requests.Paging { return c.App.paging() }
+
 // APIConfig is the section App.
 type APIConfig struct {
-	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"page size if the request has none"`
-	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"maximum page size"`
-	MaxOffset       int `mapstructure:"MaxOffset" usage:"number of rows before a page, at most: a database reads them for each page"`
+	DefaultPageSize int `mapstructure:"DefaultPageSize" usage:"page size if the request has none" live:"true"`
+	MaxPageSize     int `mapstructure:"MaxPageSize" usage:"maximum page size" live:"true"`
+	MaxOffset       int `mapstructure:"MaxOffset" usage:"number of rows before a page, at most: a database reads them for each page" live:"true"`
 }
 
 // Validate reports page sizes that cannot work together.

@@ -13,8 +13,8 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/internal/tag"
 )
 
-// newFeed returns the feed of changes.
-func newFeed(db *database.DB) sqlfeed.Feed {
+// Feed returns the feed of changes.
+func Feed(db *database.DB) sqlfeed.Feed {
 	return sqlfeed.Feed{DB: db, Changes: "tag_change", Number: "sequence", Sequence: "tag_sequence", Last: "value"}
 }
 

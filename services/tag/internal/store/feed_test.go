@@ -204,6 +204,11 @@ func feed(t *testing.T, cfg database.Config) feedtest.Feed {
 			found, err := s.Changes(ctx, after, limit)
 			return feedtest.Numbers(found.Changes), found.Last, err
 		},
+		SQL: store.Feed(db),
+		Epoch: func(ctx context.Context) (string, error) {
+			all, err := s.Snapshot(ctx)
+			return all.Epoch, err
+		},
 	}
 }
 

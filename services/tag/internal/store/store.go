@@ -32,7 +32,7 @@ var _ tag.Store = (*Store)(nil)
 // New returns a Store on a database with the current schema. A POST under an
 // Idempotency-Key can be repeated for the given retention.
 func New(db *database.DB, retention time.Duration) *Store {
-	s := &Store{db: db, feed: newFeed(db), retention: retention}
+	s := &Store{db: db, feed: Feed(db), retention: retention}
 	s.tags = coalesce.New(coalesce.Config{Timeout: db.Timeout()}, s.read)
 	s.lists, s.searches = newLists(s), newSearches(s)
 	return s

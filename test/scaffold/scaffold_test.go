@@ -52,10 +52,10 @@ func TestMadeServices(t *testing.T) {
 		"FIELDS=article_id:uint64 author:string(64) body:text nick:string(30)? seen:time state:state")
 	run(t, root, "make", "new-resource", "SERVICE=comment", "RESOURCE=vote", "FIELDS=comment_id:uint64! up:bool score:int64?")
 
-	run(t, root, "go", "vet", "./services/comment/...", "./services/tag/...", "./pkg/errcode")
 	run(t, root, "go", "test", "-p=4", "./services/comment/...", "./services/tag/internal/note/...", "./services/tag/internal/noteapi/...", "./services/tag/internal/notestore/...",
 		"./services/tag/internal/bootstrap/...", "./pkg/errcode/...", "./test/services/...")
-	lint(t, root, "services/comment", "services/tag")
+	lint(t, filepath.Join(root, "services/comment"), "./...")
+	lint(t, filepath.Join(root, "services/tag"), "./internal/note/...", "./internal/noteapi/...", "./internal/notestore/...", "./internal/bootstrap/...")
 
 	for _, objects := range []manifest.Objects{renderChart(t, root), buildOverlay(t, root)} {
 		for _, name := range []string{"tag", "article", "comment"} {
@@ -79,8 +79,8 @@ func TestMadeServices(t *testing.T) {
 	require.Empty(t, git("status", "--porcelain"))
 }
 
-// lint runs the linter, which make lint has built, on modules.
-func lint(t *testing.T, root string, modules ...string) {
+// lint runs the linter, which make lint has built, on packages of a module.
+func lint(t *testing.T, module string, packages ...string) {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(repository, "bin/golangci-lint-*"))
 	require.NoError(t, err)
@@ -90,9 +90,7 @@ func lint(t *testing.T, root string, modules ...string) {
 	}
 	linter, err := filepath.Abs(found[0])
 	require.NoError(t, err)
-	for _, module := range modules {
-		run(t, filepath.Join(root, module), linter, "run", "--allow-parallel-runners", "./...")
-	}
+	run(t, module, linter, append([]string{"run", "--allow-parallel-runners"}, packages...)...)
 }
 
 // copyRepository copies the files of the repository that git knows or would add.

@@ -110,11 +110,11 @@ func serve(t *testing.T, db *database.DB, change ...func(*options)) *service {
 	watcher := changefeed.NewWatcher(changefeed.WatcherOptions{Head: s.store.LastChange, Interval: o.pollInterval, Draining: s.draining})
 	dbtest.Work(t, watcher.Run)
 	(&api.API{
-		Access:    []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
-		Tags:      tag.NewService(countingStore{s.store, &s.reads}, watcher),
-		Binder:    binder,
-		Paging:    settings.Constant(requests.Paging{DefaultSize: o.config.App.DefaultPageSize, MaxSize: o.config.App.MaxPageSize, MaxOffset: o.config.App.MaxOffset}),
-		Memory:    responses.NewMemory(s.memory, limits.Client),
+		Access:     []gin.HandlerFunc{auth.Authenticate(s.keySet), limits.ByMethod(), auth.RejectInvalidToken()},
+		Tags:       tag.NewService(countingStore{s.store, &s.reads}, watcher),
+		Binder:     binder,
+		Paging:     settings.Constant(requests.Paging{DefaultSize: o.config.App.DefaultPageSize, MaxSize: o.config.App.MaxPageSize, MaxOffset: o.config.App.MaxOffset}),
+		Memory:     responses.NewMemory(s.memory, limits.Client),
 		FeedAccess: auth.RequireServiceToken(o.config.Feed.Token, limits.Auth()), LimitSearch: limits.Search(), LimitBatch: limits.Batch(),
 		Bodies: requests.NewBodies(memory.New(memory.Config{Use: "request_bodies", Total: api.MaxBatchMemory}), api.MaxBatchBytes, limits.Client),
 	}).Register(engine)

@@ -4,6 +4,7 @@ package bootstrap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -43,7 +44,8 @@ func Command() command.Service[Config] {
 		Recount: func(ctx context.Context, run command.Run[Config]) error {
 			report := reporting(run.Stderr)
 			return service.Recount(ctx, shared(run.Config), migrations.All(), run.Stdout, func(ctx context.Context, db *database.DB) ([]string, error) {
-				return recount(ctx, db, report)
+				repaired, err := recount(ctx, db, report)
+				return repaired, errors.Join(err, run.Config.Files.lost(ctx, db, report))
 			})
 		},
 		Epoch: func(ctx context.Context, run command.Run[Config], options command.EpochOptions) error {

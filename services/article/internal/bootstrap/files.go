@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/memory"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/server"
@@ -124,6 +125,20 @@ func (c FilesConfig) open(ctx context.Context, stored file.Store) (*file.Service
 		return nil, nil, settings.Invalid("Files.URL", redacted(c.URL), fmt.Sprintf("a storage that can be used (%v)", err))
 	}
 	return file.NewService(stored, opened, media.Inspector{}, c.limits()), opened, nil
+}
+
+// lost returns an error if the storage lacks bytes of files.
+func (c FilesConfig) lost(ctx context.Context, db *database.DB, report func(string)) (err error) {
+	if c.URL == "" {
+		return nil
+	}
+	files := store.NewFiles(db, 0)
+	_, opened, err := c.open(ctx, files)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	return files.Lost(ctx, opened, report)
 }
 
 // newFiles returns the handlers of files, and starts the collection of bytes that are

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/dbtest"
 )
 
 func TestRecount(t *testing.T) {
@@ -50,6 +51,25 @@ func TestRecount(t *testing.T) {
 	exec("DROP TRIGGER reject")
 	require.Equal(t, "Repaired:\nindex of titles: added 0 missing entries, removed 1 wrong ones\n", c.succeed("recount"))
 	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
+}
+
+// Files without their bytes, as after a restore without the storage, are an error beside what is repaired.
+func TestRecountLostFiles(t *testing.T) {
+	c := newConsole(t)
+	c.succeed("migrate")
+	t.Setenv("ACHILLES_FILES_URL", "file://"+t.TempDir())
+	t.Setenv("ACHILLES_FILES_TIMEOUT", "10s")
+	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
+	config := defaults().Database
+	config.DBName = c.file
+	for _, statement := range []string{
+		"INSERT INTO blog_blob (sha256, size) VALUES (zeroblob(32), 3)",
+		"INSERT INTO blog_file (created_at, name, size, type, sha256) VALUES ('2026-01-02', 'photo.png', 3, 'image/png', zeroblob(32))",
+	} {
+		_, err := dbtest.Open(t, config).SQL().ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	c.fail([]string{"recount"}, "the storage lacks bytes of 1 files of 1;", `file 1, "photo.png": 0 of 3 bytes`)
 }
 
 // Progress is printed from time to time.

@@ -26,10 +26,14 @@ func (f *Files) Lost(ctx context.Context, blobs file.Blobs, report func(string))
 		if err != nil {
 			return err
 		}
+		sizes := map[file.Digest]int64{}
 		for _, one := range batch {
-			size, err := blobs.Size(ctx, one.Digest)
-			if err != nil && !errors.Is(err, file.ErrNoBlob) {
-				return fmt.Errorf("looking for the bytes of file %d: %w", one.ID, err)
+			size, known := sizes[one.Digest]
+			if !known {
+				if size, err = blobs.Size(ctx, one.Digest); err != nil && !errors.Is(err, file.ErrNoBlob) {
+					return fmt.Errorf("looking for the bytes of file %d: %w", one.ID, err)
+				}
+				sizes[one.Digest] = size
 			}
 			if size == one.Size {
 				continue

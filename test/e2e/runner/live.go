@@ -198,10 +198,10 @@ func (s *system) change(ctx context.Context, live map[component][]string) error 
 	if err != nil {
 		return err
 	}
-	for c, keys := range live {
-		for _, key := range keys {
+	for c, settings := range now {
+		for _, key := range live[c] {
 			if derivedByChart(key) {
-				now[c].set(key, others()[key].value)
+				settings.set(key, others()[key].value)
 			}
 		}
 	}

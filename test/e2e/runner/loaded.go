@@ -13,7 +13,7 @@ import (
 )
 
 // loadedArticles is the number of articles that are there before the load.
-const loadedArticles = 50_000
+const loadedArticles = 20_000
 
 // loaded are the numbers of tags and articles that were loaded. Their ids begin with 1.
 type loaded struct{ tags, articles int }

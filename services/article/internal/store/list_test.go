@@ -66,7 +66,7 @@ func TestListsReadTheirPageOnly(t *testing.T) {
 		cfg.MaxOpenConns, cfg.MaxIdleConns = 1, 1 // the counters of rows are those of a connection
 		s := open(t, cfg)
 		s.replace(t, snapshot(1, 1, 2, 3, 4, 5))
-		rows := 300_000 // a tag of half of them has more than any list may read
+		rows := 300_000                                    // a tag of half of them has more than any list may read
 		if raceDetector && cfg.DBType == database.SQLite { // SQLite is Go code, which the detector slows down
 			rows = 20_000
 		}

@@ -207,7 +207,7 @@ new-project: bin-scaffold ## Begin a project of one's own: MODULE=example.com/te
 	@exec bin/scaffold $@ $(call given,MODULE DIR NAME TITLE IMAGES SERVICES)
 
 .PHONY: update
-update: bin-scaffold ## Take over what is later in the project that this one was made from: FROM=directory or address, REF=tag
+update: bin-scaffold ## Merge later versions of the project that this one was made from: FROM=directory or address, REF=tag
 	@exec bin/scaffold $@ $(call given,FROM REF)
 
 .PHONY: docs

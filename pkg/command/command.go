@@ -61,7 +61,7 @@ type Run[C any] struct {
 	ConfigFile     string                          // "" for none
 	FileContent    []byte                          // what was in it
 	Reload         func(content []byte) (C, error) // reads the settings again, with another content of the file, and the same environment and flags
-	Sources        func() settings.Sources         // returns where the settings come from that were read last without an error; nil for none
+	Sources        func() settings.Sources         // returns the sources of the settings that were last read without an error; may be nil
 	Stdout, Stderr io.Writer
 	Signals        <-chan os.Signal // SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 since the command began; nil except in Serve
 }

@@ -8,8 +8,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// SkipIDs leaves out n ids of each table: those of rows that a backup lacks, which the next
-// rows would get. tables are without their prefix. The account needs the right to alter them.
+// SkipIDs makes each table skip its next n ids, which rows that a backup lacks may have had.
+// tables are without their prefix. The account needs the right to alter them.
 func (db *DB) SkipIDs(ctx context.Context, n uint64, tables ...string) error {
 	for _, table := range tables {
 		err := db.InTx(ctx, func(tx *gorm.DB) error { return db.skipIDs(tx, n, db.Table(table)) })

@@ -13,10 +13,10 @@ func (p *Process) HoldServers() (release func()) {
 	return func() { close(released) }
 }
 
-// ShareListeners tells that the listeners stay open when the process ends, because
-// another one has them, too. Then the stop closes its own at the beginning of the drain:
-// new connections reach the other process, or wait for it, while one that was accepted
-// at the end of the drain might be closed before its first request has arrived.
+// ShareListeners marks the listeners as shared with another process, which keeps them open
+// after this one has ended. The stop then closes those of this process when the drain
+// begins, so that new connections reach the other process or wait for it. One that was
+// accepted at the end of the drain might be closed before its first request arrives.
 func (p *Process) ShareListeners() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -84,7 +84,7 @@ func (f *file) rotate() error {
 	return nil
 }
 
-// prepare makes lumberjack append to the file: it does if there is one.
+// prepare creates the file if it is missing: lumberjack appends only to a file that exists.
 func (f *file) prepare() error {
 	if f.open {
 		return nil

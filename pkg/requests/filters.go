@@ -6,8 +6,8 @@ import (
 	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
-// OneFilter rejects all given filters but the first, and another order than that of ids
-// beside one, because no index has both. order is the parameter order_by, or nil.
+// OneFilter rejects every given filter but the first, and any order except that of ids
+// together with a filter, because no index has both. order is the parameter order_by, or nil.
 func OneFilter(order *string, given []string, reject func(field string, problem errcode.Detail)) {
 	if len(given) == 0 {
 		return

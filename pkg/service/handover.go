@@ -109,22 +109,22 @@ func (s *Service) listener(name, address string, listen func() (net.Listener, er
 	return ln, h.upgrades.Pass(ofSettings, ln)
 }
 
-// comeUp waits until the service is ready, lets its servers accept connections, checks that
-// it answers, and says so to the process that it replaces and to systemd.
-func (s *Service) comeUp(ctx context.Context, address net.Addr) error {
-	comeUp := s.startAccepting
+// becomeReady waits until the service is ready, lets its servers accept connections, checks
+// that it answers, and tells the replaced process and systemd.
+func (s *Service) becomeReady(ctx context.Context, address net.Addr) error {
+	accept := s.startAccepting
 	if s.handover.upgrades.Replaces() {
-		comeUp = s.takeOver
+		accept = s.takeOver
 	}
-	if err := comeUp(ctx, address); err != nil {
+	if err := accept(ctx, address); err != nil {
 		return err
 	}
 	s.warn(systemd.Ready(s.config.Upgrade.PIDFile == ""))
 	return nil
 }
 
-// takeOver is how a process comes up that replaces another one. It accepts no connection
-// before the other one knows that it is ready: until then the other one may have to end it.
+// takeOver starts to accept connections in a process that replaces another one. It waits until
+// the other one knows that this one is ready: until then the other one may end it.
 func (s *Service) takeOver(ctx context.Context, address net.Addr) error {
 	if err := s.Health.AwaitReady(ctx); err != nil {
 		return err
@@ -158,7 +158,7 @@ func (s *Service) checkPrivately(ctx context.Context) error {
 // that is not ready. Then they are answered with 503.
 const queueTimeout = 5 * time.Second
 
-// startAccepting is how a process comes up that replaces no other one.
+// startAccepting starts to accept connections in a process that replaces no other one.
 func (s *Service) startAccepting(ctx context.Context, address net.Addr) error {
 	if len(s.handover.sockets) > 0 {
 		queue, cancel := context.WithTimeout(ctx, queueTimeout)

@@ -9,7 +9,7 @@ import (
 
 // Middleware is a service's own middleware. It runs where Server.Middleware names it.
 type Middleware[C any] struct {
-	// Name must be none of a standard middleware.
+	// Name must not be that of a standard middleware.
 	Name string
 	// New returns the handler for a configuration. It is called at the start, when s has its
 	// log, metrics, database and Redis, and again for each configuration whose live settings

@@ -112,9 +112,8 @@ type Service struct {
 	migrated   atomic.Bool
 	readOnly   *readOnly
 
-	// began is the start of the process. settings returns those in use, for people.
-	began    time.Time
-	settings func() []settings.Explained
+	began    time.Time                   // of the process
+	settings func() []settings.Explained // those in use, for /statusz and /configz
 	slow     *slowtrace.Recorder
 	feeds    feedParts
 	handover handover
@@ -315,7 +314,7 @@ func (s *Service) listen(ctx context.Context) error {
 	s.Process.Serve("http", server.NewHTTPServer(s.config.Server, s.Engine, s.Log), listener)
 	s.Process.Go("schema", s.awaitSchema)
 	s.Process.Go("health", s.Health.Run)
-	s.Process.Go("self check", func(ctx context.Context) error { return s.comeUp(ctx, listener.Addr()) })
+	s.Process.Go("self check", func(ctx context.Context) error { return s.becomeReady(ctx, listener.Addr()) })
 	return nil
 }
 

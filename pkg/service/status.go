@@ -98,7 +98,7 @@ func (s *Service) reloadStatus() status.Content {
 	last := s.ReloadStatus()
 	return status.Fields{
 		{Name: "time", Value: moment(last.Time)}, {Name: "ok", Value: last.OK}, {Name: "error", Value: last.Error},
-		{Name: "used_from_the_next_start", Value: strings.Join(last.Restart, ", ")},
+		{Name: "restart_pending", Value: strings.Join(last.Restart, ", ")},
 	}
 }
 

@@ -140,7 +140,7 @@ func TestSlowRequest(t *testing.T) {
 	}
 	status, body := get(t, r.adminURL()+"/debug/slow")
 	require.Equal(t, http.StatusNotFound, status)
-	require.Equal(t, "No request has taken longer than 20ms, as Server.SlowRequestTrace says.\n", body)
+	require.Equal(t, "No trace has been kept yet: a request must take longer than 20ms (Server.SlowRequestTrace).\n", body)
 
 	get(t, r.url+"/slow")
 	require.Eventually(t, func() bool { status, body = get(t, r.adminURL()+"/debug/slow"); return status == http.StatusOK }, patience, time.Millisecond)

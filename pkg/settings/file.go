@@ -41,8 +41,8 @@ func (l *loading) readFile(file string, content []byte) {
 // maxFile is the maximum size of a configuration file in bytes. It keeps a wrong path, such as that of a log, out of memory.
 const maxFile = 1 << 20
 
-// ReadFile returns the content of a configuration file, for Source.Content. Of one that is too large it returns a part that is too
-// large, too.
+// ReadFile returns the content of a configuration file, for Source.Content. It reads at most maxFile+1 bytes, which Load rejects as
+// too large.
 func ReadFile(file string) ([]byte, error) {
 	opened, err := os.Open(file) // #nosec G304 -- the user names the file
 	if err != nil {

@@ -41,9 +41,9 @@ type SnapshotKey struct{}
 // NewLive returns a configuration, and the function that changes it. Both this configuration and those that it is changed to must
 // be valid.
 //
-// update publishes the live settings of a configuration, and returns what has changed: the live settings, compared with those until
-// now, and the others, compared with those that the process has started with and keeps. After an error nothing has changed. An
-// error that wraps [ErrNeedsRestart] comes with the changes.
+// update publishes the live settings of a configuration and returns the settings that differ: live ones from the present values,
+// others from those of the start, which stay in use. If it returns an error, it has published nothing; with one that wraps
+// [ErrNeedsRestart] it also returns the changes.
 func NewLive[C any](config C) (live *Live[C], update func(C) ([]Change, error)) {
 	s := &source{}
 	s.now.Store(&Snapshot{source: s, whole: config})

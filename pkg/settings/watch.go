@@ -23,7 +23,8 @@ const lookInterval = 10 * time.Second
 // ConfigMap, is replaced; of directories further up it notices that within lookInterval. A content counts when it is read twice in a
 // row, so that a file that is being written is not read half. Watch ignores an unchanged content, and a file that is missing or not a
 // regular one. known is the content that the caller has; nil for that at the beginning of the watch. If file is empty, Watch only
-// waits for ctx. Of a file that is too large for [Load], changed gets a part that is too large, too.
+// waits for ctx. changed gets at most as much of a file as [Load] needs to reject it as
+// too large.
 func Watch(ctx context.Context, file string, known []byte, changed func(content []byte)) error {
 	return watchEvery(ctx, lookInterval, file, known, changed)
 }

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// windowSize is what the recorder should hold, in bytes. It also holds what the runtime
-	// writes in about a second.
+	// windowSize is the size of the recorder's window in bytes. The recorder may exceed it by
+	// what the runtime writes in about a second.
 	windowSize = 4 << 20
 	// maxTrace is the maximum size of a trace that is kept, in bytes.
 	maxTrace = 16 << 20
@@ -139,7 +139,7 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	}
 	last := r.last.Load()
 	if last == nil {
-		http.Error(w, fmt.Sprintf("No request has taken longer than %s, as Server.SlowRequestTrace says.", r.after), http.StatusNotFound)
+		http.Error(w, fmt.Sprintf("No trace has been kept yet: a request must take longer than %s (Server.SlowRequestTrace).", r.after), http.StatusNotFound)
 		return
 	}
 	header.Set("Content-Type", "application/octet-stream")

@@ -58,7 +58,7 @@ func TestKeep(t *testing.T) {
 	require.False(t, found)
 	response := get(recorder)
 	require.Equal(t, http.StatusNotFound, response.Code)
-	require.Equal(t, "No request has taken longer than 50ms, as Server.SlowRequestTrace says.\n", response.Body.String())
+	require.Equal(t, "No trace has been kept yet: a request must take longer than 50ms (Server.SlowRequestTrace).\n", response.Body.String())
 
 	request := slowtrace.Request{
 		Began: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Duration: time.Second, Method: "GET", Route: "/api/v1/tags", Status: 200, RequestID: "the-slow-one",

@@ -10,9 +10,9 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Ready tells that this process serves. With main it tells, too, that it is the main
-// process of the service. If it was started by the former one, systemd doesn't wait for
-// its end when it stops the service: the option PIDFile= of the unit avoids that.
+// Ready tells systemd that this process serves and, if main is true, that it is the main
+// process of the service. When systemd stops the service it doesn't wait for a main process
+// that the former one has started, unless the unit has the option PIDFile=.
 func Ready(main bool) error {
 	assignments := []string{daemon.SdNotifyReady, status("serving")}
 	if main {

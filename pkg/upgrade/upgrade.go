@@ -19,8 +19,8 @@ import (
 	"github.com/cloudflare/tableflip"
 )
 
-// takenOver is the name of a pipe from which the new process reads its end when the old one
-// lets it accept connections.
+// takenOver is the name of the pipe that the old process closes when the new one may accept
+// connections.
 const takenOver = "taken over"
 
 // startedByUpgrade is the environment variable that tableflip sets for a new process.
@@ -101,10 +101,10 @@ func (u *Upgrader) Pass(name string, ln net.Listener) error {
 	return u.flip.AddListener("tcp", name, listener)
 }
 
-// Ready tells the process that this one replaces that it may stop, waits until that knows,
-// and writes the PID file. Then this process must accept connections. It must not do so
-// before: a process that is told to stop ends the new one that it has started. Ready closes
-// what was inherited and is not used.
+// Ready writes the PID file, tells the replaced process that it may stop, and waits until that
+// has confirmed it. Then this process must accept connections, but not before: the replaced
+// process ends this one if it is itself told to stop first. Ready closes inherited listeners
+// that are not used.
 func (u *Upgrader) Ready(ctx context.Context) error {
 	if u.flip == nil {
 		return nil
@@ -200,8 +200,8 @@ func (u *Upgrader) Upgrade(begun func()) error {
 	return nil
 }
 
-// keepPIDFile makes the PID file that of this process again: a new process writes it shortly
-// before it takes over.
+// keepPIDFile writes the id of this process into the PID file again: a new process writes its
+// own shortly before it takes over, and may fail then.
 func (u *Upgrader) keepPIDFile() error {
 	text, err := os.ReadFile(u.cfg.PIDFile) // #nosec G304 -- the configured file
 	own := strconv.Itoa(os.Getpid())

@@ -16,9 +16,8 @@ import (
 	"syscall"
 )
 
-// environment returns the variables for programs that are run in another directory than the one in
-// which make was called: without those by which make hands on its variables, and by which git knows
-// its directories.
+// environment returns the environment of programs that run in another repository: without the
+// variables that make passes on, and without those that tell git its directories.
 func environment() []string {
 	var kept []string
 	for _, variable := range os.Environ() {

@@ -26,7 +26,7 @@ const (
 	generatedBy = "make generate"
 )
 
-// repository is the one at a root.
+// repository is the repository in the directory root.
 type repository struct {
 	root   string
 	module string // path of its modules
@@ -251,8 +251,9 @@ func (r *repository) removeCodes(name string) error {
 	})
 }
 
-// insertLast inserts an element behind the last one of the call or the list that the
-// variable, or the function without parameters, of a name is or returns.
+// insertLast appends an element to the list of a name: to the arguments of the call, or the
+// elements of the composite literal, that is the value of the variable of that name or the
+// result of the function.
 func insertLast(text, name, element string) (string, error) {
 	elements, end, err := elementsOf(text, name)
 	if err != nil {
@@ -315,7 +316,7 @@ func elementsOf(text, name string) (elements []ast.Expr, end int, err error) {
 			return v.Elts, int(v.Rbrace) - 1, nil
 		}
 	}
-	return nil, 0, fmt.Errorf("%s is no list that can be extended: make it one again, as git log shows it", name)
+	return nil, 0, fmt.Errorf("%s is not a call or a composite literal, which could be extended: restore it, git log shows it", name)
 }
 
 // addUse adds a module to the workspace, and removeUse removes it.

@@ -14,13 +14,13 @@ import (
 type Resource struct {
 	Module  string // path of the repository's modules
 	Service string
-	Name    string // of one, as in URLs and tables
+	Name    string // of one object, as in tables
 	Plural  string
-	Path    string // of all
+	Path    string // of the list, such as /api/v1/comments
 	Fields  []Field
 	First   bool   // whether it is the first of its service, which has the packages api and store
-	Number  int    // of the module of its codes
-	Version string // of its migration
+	Number  int    // the two digits by which its error codes differ from those of others
+	Version string // the number of its migration
 	// Port and AdminPort are those of the service.
 	Port, AdminPort int
 	zh, tw          string
@@ -47,7 +47,7 @@ func (r Resource) A() string { return fields.Article(r.Name) }
 // AnA is that article at the beginning of a sentence.
 func (r Resource) AnA() string { return strings.ToUpper(r.A()[:1]) + r.A()[1:] }
 
-// V is the variable of one in Go: the first letter, unless that is taken.
+// V is the name of a variable for one object: its first letter, unless templates use that.
 func (r Resource) V() string {
 	if first := r.Name[:1]; strings.Contains("bhjotvwxyz", first) {
 		return first
@@ -130,7 +130,7 @@ func (r Resource) Times() []Field { return r.only(Field.IsTime) }
 // ShortTime reports whether the feed has a time.
 func (r Resource) ShortTime() bool { return len(r.Times()) > 0 }
 
-// Lines names the fields that are trimmed.
+// Lines lists the names of the fields that are trimmed, for a sentence.
 func (r Resource) Lines() string { return enumerate(r.ShortStrings()) }
 
 // FilterLines names those of them that lists can be filtered by.
@@ -244,10 +244,10 @@ func (r Resource) Codes() struct{ NotFound, Exists int } {
 // Code is the nth code of the resource.
 func (r Resource) Code(n int) int { return 20_000_000 + 10_000*r.Number + n }
 
-// ZH is the name in messages in Chinese, and TW that in Taiwan.
+// ZH is the name in messages in simplified Chinese.
 func (r Resource) ZH() string { return cmp.Or(r.zh, r.Name) }
 
-// TW is the name in messages in Chinese as in Taiwan.
+// TW is the name in messages in traditional Chinese.
 func (r Resource) TW() string { return cmp.Or(r.tw, r.Name) }
 
 // Field is a field in the templates.
@@ -283,7 +283,7 @@ func (f Field) required() bool { return f.Type != fields.State && !f.Optional }
 // IsTime reports whether the field is a time.
 func (f Field) IsTime() bool { return f.Type == fields.Time }
 
-// Go is the name in Go, and Column that in SQL.
+// Go is the name in Go.
 func (f Field) Go() string { return fields.GoName(f.Name) }
 
 // Column is the name in SQL.
@@ -323,10 +323,10 @@ func (f Field) RowType() string {
 	return f.GoType()
 }
 
-// NullType is the type of a column that may be null, and NullValue its member.
+// NullType is the type of a column that may be null.
 func (f Field) NullType() string { return "sql.Null[" + f.RowType() + "]" }
 
-// NullValue is the member of NullType.
+// NullValue is the field of NullType that has the value.
 func (f Field) NullValue() string { return "V" }
 
 // ResponseType is the type in responses.
@@ -446,7 +446,7 @@ func (f Field) FilterTags() string {
 	}
 }
 
-// ParamType and ParamBounds describe a filter in the API description.
+// ParamType is the type of a filter in the API description.
 func (f Field) ParamType() string {
 	switch f.Type {
 	case fields.String:
@@ -527,7 +527,7 @@ func (f Field) ToDraft() string {
 	}
 }
 
-// MySQLType returns the type of a column in MySQL, and MySQL its definition.
+// MySQLType returns the type of a column in MySQL.
 func (Resource) MySQLType(f Field) string {
 	switch f.Type {
 	case fields.String:
@@ -545,15 +545,15 @@ func (Resource) MySQLType(f Field) string {
 	}
 }
 
-// SQLiteType returns the type of a column in SQLite, and SQLite its definition.
+// SQLiteType returns the type of a column in SQLite.
 func (r Resource) SQLiteType(f Field) string {
 	return strings.TrimSuffix(strings.TrimSuffix(r.MySQLType(f), " unsigned"), "(3)")
 }
 
-// MySQL returns the definition of a column.
+// MySQL returns the definition of a column in MySQL.
 func (r Resource) MySQL(f Field) string { return r.MySQLType(f) + " NOT NULL" + columnDefault(f) }
 
-// SQLite returns the definition of a column.
+// SQLite returns the definition of a column in SQLite.
 func (r Resource) SQLite(f Field) string { return r.SQLiteType(f) + " NOT NULL" + columnDefault(f) }
 
 func columnDefault(f Field) string {

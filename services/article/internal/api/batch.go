@@ -29,7 +29,8 @@ type CreatedArticles struct {
 
 func (r *BatchRequest) atomic() bool { return r.Atomic != nil && *r.Atomic }
 
-// meaning returns the request without what is the default.
+// meaning returns the request without fields that have their default value: a repeat under the
+// same Idempotency-Key may send them or not.
 func (r *BatchRequest) meaning() BatchRequest {
 	m := BatchRequest{Articles: make([]CreateRequest, 0, len(r.Articles))}
 	if r.atomic() {

@@ -51,7 +51,7 @@ type API struct {
 	Access []gin.HandlerFunc
 	// LimitSearch limits lists that are expensive.
 	LimitSearch gin.HandlerFunc
-	// LimitBatch limits a batch of n more objects than one.
+	// LimitBatch counts n further writes: those of a batch's objects after the first.
 	LimitBatch func(c *gin.Context, n int)
 	// Feed is the feed of changes. Client identifies the client of a request.
 	Feed    Feed

@@ -35,7 +35,8 @@ type CreatedTags struct {
 
 func (r *BatchRequest) atomic() bool { return r.Atomic != nil && *r.Atomic }
 
-// meaning returns the request without what is the default.
+// meaning returns the request without fields that have their default value: a repeat under the
+// same Idempotency-Key may send them or not.
 func (r *BatchRequest) meaning() BatchRequest {
 	m := BatchRequest{Tags: make([]CreateRequest, 0, len(r.Tags))}
 	if r.atomic() {

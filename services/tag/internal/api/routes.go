@@ -43,7 +43,7 @@ type API struct {
 	Access []gin.HandlerFunc
 	// LimitSearch limits expensive lists.
 	LimitSearch gin.HandlerFunc
-	// LimitBatch limits a batch of n more objects than one.
+	// LimitBatch counts n further writes: those of a batch's objects after the first.
 	LimitBatch func(c *gin.Context, n int)
 	// Bodies are those of batches.
 	Bodies *requests.Bodies

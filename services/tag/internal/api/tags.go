@@ -29,7 +29,7 @@ type Tag struct {
 	UpdatedBy string `json:"updated_by" example:"demo"`
 }
 
-// tagSize is the size in bytes that a tag or a change has in memory, at most.
+// tagSize is the maximum size of a tag, or of a change, in memory, in bytes.
 const tagSize = 1 << 10
 
 // PageMemory returns the memory in bytes that a page of a size takes.
@@ -72,7 +72,8 @@ func (r *CreateRequest) draft(actor string) tag.Draft {
 	return tag.Draft{Name: r.Name, State: newState(r.State), Actor: actor}
 }
 
-// meaning returns the request without what is the default.
+// meaning returns the request without fields that have their default value: a repeat under the
+// same Idempotency-Key may send them or not.
 func (r *CreateRequest) meaning() CreateRequest {
 	m := *r
 	if m.State != nil && *m.State == 1 {

@@ -17,7 +17,7 @@ import (
 	"github.com/achilles-blog/achilles/services/tag/migrations"
 )
 
-// resource is what the service stores of one kind.
+// resource is one kind of object that the service stores.
 type resource struct {
 	table      string // without its prefix
 	feed       func(*database.DB) sqlfeed.Feed
@@ -26,12 +26,12 @@ type resource struct {
 	register   func(parts)
 }
 
-// resources returns what the service stores.
+// resources returns every kind of object that the service stores.
 func resources() []resource {
 	return []resource{tags()}
 }
 
-// parts are those that all resources use.
+// parts are the parts of the service that all its resources share.
 type parts struct {
 	*service.Service
 	live   *settings.Live[Config]

@@ -88,9 +88,9 @@ func (s *Store) after(key listKey, stmt statement) (statement, error) {
 	}
 }
 
-// afterTime returns the query of the tags behind a time and an id. SQLite would read all
-// tags of that time for one condition, so there are two queries, which read their index from
-// different places.
+// afterTime returns the query of the tags after a time and an id. With one condition SQLite
+// would read all tags of that time, so it is a union of two queries, each of which begins at
+// its own place in the index.
 func (s *Store) afterTime(key listKey, at time.Time, beyond string) statement {
 	order := " ORDER BY " + orderBy(key.page.Order) + " LIMIT ?"
 	selected := s.selected(key, "id, created_at")
@@ -115,9 +115,9 @@ func orderBy(order tag.Order) string {
 	}
 }
 
-// selected returns the query of columns of the tags that a list has, from the index with
-// its conditions and its order. A planner would choose the primary key if few tags are
-// deleted.
+// selected returns a query of columns of a list's tags. It names the index that has the
+// conditions and the order of the list, because planners choose the primary key while few
+// tags are deleted.
 func (s *Store) selected(key listKey, columns string) statement {
 	byName := key.prefix != "" || key.page.Order.By == tag.ByName
 	index, condition := "tag_is_deleted", statement{text: "is_deleted = 0"}

@@ -98,8 +98,8 @@ type Store interface {
 	// List returns a page of the tags and the total number. A prefix in another order than
 	// by name that more than MaxCounted tags have is an InvalidParams error.
 	List(ctx context.Context, filter Filter, page Page) (*List, error)
-	// Update replaces what the draft has. If nothing has another value, the tag stays as it is and no change is appended. The precondition
-	// is checked while nobody else can change the tag.
+	// Update sets the fields that the draft has. If none of them changes, the tag keeps its revision and
+	// no change is appended. The precondition is checked while the tag is locked.
 	Update(ctx context.Context, id uint64, draft Draft, precondition Precondition) (Tag, error)
 	// Delete marks the tag as deleted, which frees its name.
 	Delete(ctx context.Context, id uint64, actor string, precondition Precondition) error

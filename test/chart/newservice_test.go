@@ -101,7 +101,7 @@ func withComment(t *testing.T) string {
 	}
 	require.NoError(t, write(copied, map[string][]byte{
 		"deploy/config/comment.yaml": read("deploy/config/article.yaml"),
-		services.File:                fmt.Append(read(services.File), "- {name: comment, port: 8083, adminPort: 9083, paths: [/api/v1/comments], follows: [article]}\n"),
+		services.File:                fmt.Append(read(services.File), "- {name: comment, port: 8083, adminPort: 9083, paths: [/api/v1/comments], resources: [{name: comment, path: /api/v1/comments}], follows: [article]}\n"),
 	}))
 	files, err := generate(copied)
 	require.NoError(t, err)

@@ -19,7 +19,7 @@ Kubernetes derives, NAME-mariadb-HASH, in a label of 63 characters.
 
 {{/*
 The services, as a YAML list: each is its entry in files/services.yaml and its values, which are serviceDefaults and
-database, overridden by services.NAME.
+database, overridden by services.NAME. The resources of an entry are what the service stores; those of the values are CPU and memory.
 */}}
 {{- define "achilles.services" -}}
 {{- $services := list -}}
@@ -27,7 +27,7 @@ database, overridden by services.NAME.
 {{- $service := deepCopy $.Values.serviceDefaults -}}
 {{- $_ := set $service "database" (deepCopy $.Values.database) -}}
 {{- include "achilles.override" (dict "values" $service "by" (get ($.Values.services | default dict) $entry.name | default dict)) -}}
-{{- $services = append $services (merge $service $entry) -}}
+{{- $services = append $services (merge $service (omit $entry "resources")) -}}
 {{- end -}}
 {{- toYaml $services -}}
 {{- end -}}

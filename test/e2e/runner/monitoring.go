@@ -224,9 +224,10 @@ func (m *monitor) checkDrains(ctx context.Context, run *report.Run) error {
 	return nil
 }
 
-// checkAlerts checks that no alert fired during graceful disturbances.
+// checkAlerts checks that no alert fired during graceful disturbances. That latency is high may be said: the test takes all
+// processors of a small machine, and the report has its latencies.
 func (m *monitor) checkAlerts(ctx context.Context) error {
-	fired, err := m.vector(ctx, m.since(`max by (alertname) (max_over_time(ALERTS{alertstate="firing"}[%s]))`))
+	fired, err := m.vector(ctx, m.since(`max by (alertname) (max_over_time(ALERTS{alertstate="firing",alertname!="AchillesLatencyHigh"}[%s]))`))
 	if err != nil {
 		return err
 	}

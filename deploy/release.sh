@@ -96,7 +96,8 @@ collect() {
 archive() {
   local platform=$1 dir=dist/$name-$1 service
   mkdir "$dir"
-  for service in tag article; do
+  for service in services/*/go.mod; do
+    service=$(basename "$(dirname "$service")")
     mv "dist/$service-$platform" "$dir/$service"
   done
   cp LICENSE README.md CHANGELOG.md "$dir"

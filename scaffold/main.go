@@ -26,7 +26,7 @@ type command struct {
 func commands() []command {
 	projects := project.Tool{Out: os.Stdout, Generate: project.MakeGenerate}
 	return []command{
-		{"new-service", "NAME=comment [RESOURCE=comment] [PLURAL=comments] FIELDS='author:string(64) body:text state:state'", of(service.New)},
+		{"new-service", "NAME=comment [RESOURCE=comment] [PLURAL=comments] FIELDS='author:string(64) body:text state:state' [FOLLOWS=tag]", of(service.New)},
 		{"new-resource", "SERVICE=comment RESOURCE=vote [PLURAL=votes] FIELDS='comment_id:uint64 up:bool'", of(service.NewResource)},
 		{"remove-service", "NAME=comment", of(service.Remove)},
 		{"new-project", "MODULE=example.com/team/shop DIR=../shop [SERVICES=tag,article] [NAME=shop] [TITLE=Shop] [IMAGES=shop]", projects.New},

@@ -382,6 +382,20 @@ func noArguments(cmd *cobra.Command, args []string) error {
 		cmd.CommandPath(), len(args))
 }
 
+// Arguments requires one argument, which usage messages call name, or none if
+// name is empty. Its errors do not contain the arguments: they may be secrets.
+func Arguments(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case name == "" && len(args) > 0:
+			return fmt.Errorf("%s takes flags only, but got %d further argument(s)", cmd.CommandPath(), len(args))
+		case name != "" && len(args) != 1:
+			return fmt.Errorf("write %s %s, but got %d argument(s)", cmd.CommandPath(), name, len(args))
+		}
+		return nil
+	}
+}
+
 // flagError returns an error of one line, without the flag's value.
 func flagError(cmd *cobra.Command, err error) error {
 	if errors.Is(err, pflag.ErrHelp) {

@@ -7,7 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
 	"github.com/achilles-blog/achilles/pkg/changefeed/notify"
+	"github.com/achilles-blog/achilles/pkg/database"
 )
 
 // Feed is a feed of changes that the service has.
@@ -47,6 +49,22 @@ func (s *Service) Feed(feed Feed, parts ...FeedPart) []*changefeed.Watcher {
 	trimmer := changefeed.Trimmer{Trim: feed.Trim, Retention: feed.Config.Retention, Interval: feed.Config.TrimInterval, Log: s.Log}
 	s.Process.Go("feed trimmer", trimmer.Run)
 	return watchers
+}
+
+// Follow keeps a read model up to date with the feed that the client reads, until the service
+// stops. The service is ready when the read model has been loaded, even if it is stale. It sets
+// Ready and Log of the options.
+func Follow[E changefeed.Entry, S follow.Snapshot](s *Service, client *follow.Client[E, S], model follow.ReadModel[E, S], options follow.Options) (*follow.Follower[E, S], error) {
+	name := options.Name + " feed"
+	s.Process.OnStop(name, StopTimeout, func(context.Context) error { client.Close(); return nil })
+	options.Ready, options.Log = s.Health.Gate(options.Name+" read model").Open, s.Log
+	follower, err := follow.NewFollower(client, model, options, s.Metrics.Registry())
+	if err != nil {
+		return nil, err
+	}
+	s.Health.Observe(name, func(ctx context.Context) error { return database.WithReason(follower.Check(ctx)) })
+	s.Process.Go(name, follower.Run)
+	return follower, nil
 }
 
 // announce returns a function that calls changed on the other replicas, or nil without

@@ -82,7 +82,7 @@ func TestNames(t *testing.T) {
 		requireError(t, fields.CheckService(name), want)
 	}
 	for _, c := range []struct{ name, plural, want string }{
-		{"vote", "votes", ""}, {"news", "news", "PLURAL="}, {"vote", "Votes", "(PLURAL=… sets it)"}, {"bookstore", "bookstores", "look like the api or the store"},
+		{"vote", "votes", ""}, {"news", "news", "PLURAL="}, {"vote", "Votes", "(PLURAL=… sets it)"}, {"bookstore", "bookstores", "look like the api, the store or the feed"},
 		{"memory", "memories", "name of a package"}, {"change", "changes", "word of SQL"}, {"page", "pages", "every resource has"},
 	} {
 		requireError(t, fields.CheckResource(c.name, c.plural), c.want)

@@ -47,8 +47,8 @@ func CheckResource(name, plural string) error {
 	switch {
 	case plural == name:
 		return fmt.Errorf("%s has the plural %s, too: set another one, as in PLURAL=%slist", name, plural, name)
-	case strings.HasSuffix(name, "api") || strings.HasSuffix(name, "store"):
-		return fmt.Errorf("a resource can't be named %s, because its packages would look like the api or the store of another one: choose another name", name)
+	case strings.HasSuffix(name, "api") || strings.HasSuffix(name, "store") || strings.HasSuffix(name, "feed"):
+		return fmt.Errorf("a resource can't be named %s, because its packages would look like the api, the store or the feed of another one: choose another name", name)
 	case slices.Contains(packages(), name) || slices.Contains(packages(), plural):
 		return fmt.Errorf("%s is the name of a package that the resource uses: choose another name", name)
 	case slices.Contains([]string{"request", "response", "envelope", "problem", "page", "pager", "list", "batch", "change", "snapshot", "filter", "form", "auth", "file", "upload"}, name):
@@ -119,13 +119,13 @@ func initialisms() []string {
 // resource has.
 func reservedFields() []string {
 	return strings.Fields("id created_at created_by updated_at updated_by is_deleted revision version actor sequence kind epoch value " +
-		"page page_size after order_by limit offset order wait total atomic fields include encodings shared read_only draft parse token locale")
+		"page page_size after order_by limit offset order wait total atomic fields include encodings shared read_only draft parse token locale number table_name after_find")
 }
 
 // packages returns the packages that generated files import, and names that they use.
 func packages() []string {
 	return strings.Fields("api app store bootstrap docs migrations main testing context errors fmt slices time sync atomic http url json strings strconv sql math cmp gin zap gorm clause schema " +
-		"auth batch cache changefeed client coalesce command cursor database dbtest apitest feedtest errcode health idempotency replay locale logging memory metrics requests responses " +
+		"auth batch cache changefeed client coalesce command cursor follow database dbtest apitest feedtest errcode health idempotency replay locale logging memory metrics readmodel requests responses " +
 		"server service settings spelling status swagger sqlfeed ratelimit buildinfo observer zapcore require option options token internal common util global helper test tests vendor " +
 		"access tagfeed slug webfeed frontmatter importer exporter blobs media principal viewer state migration sequence change")
 }

@@ -3,12 +3,15 @@ package project
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/achilles-blog/achilles/scaffold/service"
 )
 
 const (
@@ -81,6 +84,7 @@ const tokens = "/auth"
 type listed struct {
 	Name    string
 	Paths   []string
+	Issuer  bool
 	Follows []string
 }
 
@@ -93,22 +97,12 @@ func listedServices(files tree) ([]listed, error) {
 	return all, nil
 }
 
-// required returns the services that a project can't be without: the one that issues the tokens, and
-// those that it follows.
-func required(all []listed) []string {
-	var names []string
-	for _, s := range slices.Backward(all) {
-		if slices.Contains(s.Paths, tokens) || slices.Contains(names, s.Name) {
-			names = append(names, s.Name)
-			names = append(names, s.Follows...)
-		}
-	}
-	return names
-}
+// issues reports whether the service issues the tokens. Versions before the field had the route only.
+func (s listed) issues() bool { return s.Issuer || slices.Contains(s.Paths, tokens) }
 
 // chooseServices returns the services of a version that a new project keeps, in the order of the
-// list. wanted are their names with commas or spaces between them; if there is none, those that are
-// required are kept.
+// list. wanted are their names with commas or spaces between them; if there is none, the first is
+// kept.
 func chooseServices(all []listed, wanted string) ([]string, error) {
 	names := strings.FieldsFunc(wanted, func(r rune) bool { return r == ',' || r == ' ' })
 	for _, name := range names {
@@ -116,15 +110,13 @@ func chooseServices(all []listed, wanted string) ([]string, error) {
 			return nil, fmt.Errorf("SERVICES: there is no service %q; there are: %s", name, strings.Join(namesOf(all), ","))
 		}
 	}
-	if len(names) == 0 {
-		names = required(all)
+	if len(names) == 0 && len(all) > 0 {
+		names = []string{all[0].Name}
 	}
 	var kept []string
 	for _, s := range all {
 		if slices.Contains(names, s.Name) {
 			kept = append(kept, s.Name)
-		} else if slices.Contains(s.Paths, tokens) {
-			return nil, fmt.Errorf("SERVICES: %s issues the tokens of all services (%s), so it can't be left out", s.Name, tokens)
 		}
 	}
 	return kept, checkFollowed(all, kept)
@@ -135,7 +127,7 @@ func checkFollowed(all []listed, kept []string) error {
 	for _, s := range all {
 		for _, followed := range s.Follows {
 			if slices.Contains(kept, s.Name) && !slices.Contains(kept, followed) {
-				return fmt.Errorf("SERVICES: %s follows the changes of %s, so keep both or neither", s.Name, followed)
+				return fmt.Errorf("SERVICES: %s follows the changes of %s, which would be left out: keep both or neither", s.Name, followed)
 			}
 		}
 	}
@@ -150,16 +142,89 @@ func namesOf(all []listed) []string {
 	return names
 }
 
-// leaveOut removes a service from the files of a version. name is that of the project.
-func leaveOut(files tree, name, service string) {
+// keepOnly leaves the services out that are not kept, and makes the first that is kept issue the
+// tokens if the one that does is left out. It returns the packages whose tests are left out.
+func keepOnly(files tree, all []listed, to Names) ([]string, error) {
+	if to.Origin == nil {
+		return nil, nil
+	}
+	var left []listed
+	for _, s := range all {
+		if !slices.Contains(to.Origin.Services, s.Name) {
+			left = append(left, s)
+			leaveOut(files, to.Name, s.Name)
+		}
+	}
+	if len(left) == 0 {
+		return nil, nil
+	}
+	if i := slices.IndexFunc(all, listed.issues); i >= 0 && slices.Contains(namesOf(left), all[i].Name) && len(to.Origin.Services) > 0 {
+		if err := makeIssuer(files, to.Module, to.Origin.Services[0]); err != nil {
+			return nil, err
+		}
+	}
+	return leaveTestsOut(files, left), nil
+}
+
+// makeIssuer makes a service issue the tokens.
+func makeIssuer(files tree, module, name string) error {
+	bootstrap, migrations := "services/"+name+"/internal/bootstrap/bootstrap.go", "services/"+name+"/migrations/migrations.go"
+	withCode, withTable, err := service.WithIssuer(module, string(files[bootstrap].content), string(files[migrations].content))
+	if err != nil {
+		return fmt.Errorf("SERVICES: the service that issues the tokens is left out, and %s can't issue them: %w", name, err)
+	}
+	list, err := service.ListIssuer(string(files[servicesFile].content), name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", servicesFile, err)
+	}
+	for file, text := range map[string]string{bootstrap: withCode, migrations: withTable, servicesFile: list} {
+		files[file] = entry{files[file].kind, []byte(text)}
+	}
+	return nil
+}
+
+// leaveTestsOut removes the tests of packages of shared code if they speak of a service that is left
+// out, by its name or its paths. It returns the packages.
+func leaveTestsOut(files tree, left []listed) []string {
+	var words []string
+	for _, s := range left {
+		words = append(words, `\b`+regexp.QuoteMeta(s.Name)+`\b`)
+		for _, path := range s.Paths {
+			if path != tokens {
+				words = append(words, regexp.QuoteMeta(path)+`\b`)
+			}
+		}
+	}
+	speaks := regexp.MustCompile(strings.Join(words, "|"))
+	packages := map[string]bool{}
+	for file, e := range files {
+		if sharedTest(file) && speaks.Match(e.content) {
+			packages[path.Dir(file)] = true
+		}
+	}
 	for file := range files {
-		if ofService(file, name, service) {
+		if sharedTest(file) && packages[path.Dir(file)] {
+			delete(files, file)
+		}
+	}
+	return slices.Sorted(maps.Keys(packages))
+}
+
+// sharedTest reports whether the file has tests that are not those of a service or of pkg.
+func sharedTest(file string) bool {
+	return strings.HasSuffix(file, "_test.go") && (strings.HasPrefix(file, "test/") || strings.HasPrefix(file, "scaffold/"))
+}
+
+// leaveOut removes a service from the files of a version. name is that of the project.
+func leaveOut(files tree, name, left string) {
+	for file := range files {
+		if ofService(file, name, left) {
 			delete(files, file)
 		}
 	}
 	for file, pattern := range map[string]string{
-		"go.work":    `(?m)^\s*\./services/` + service + `\n`,
-		servicesFile: `(?m)^- name: ` + service + `\n(?:(?:[^-\n][^\n]*)?\n)*`,
+		"go.work":    `(?m)^\s*\./services/` + left + `\n`,
+		servicesFile: `(?m)^- name: ` + left + `\n(?:(?:[^-\n][^\n]*)?\n)*`,
 	} {
 		if old, exists := files[file]; exists {
 			files[file] = entry{old.kind, regexp.MustCompile(pattern).ReplaceAll(old.content, nil)}
@@ -167,12 +232,12 @@ func leaveOut(files tree, name, service string) {
 	}
 }
 
-// ofService reports whether a file exists only for the service.
-func ofService(file, name, service string) bool {
-	return strings.HasPrefix(file, "services/"+service+"/") || slices.Contains([]string{
-		"deploy/config/" + service + ".yaml",
-		"deploy/systemd/" + name + "@" + service + ".socket",
-		"deploy/kustomize/base/services/" + service + ".yaml",
-		"deploy/kustomize/base/services/" + service + "-settings.yaml",
+// ofService reports whether a file exists only for the service left.
+func ofService(file, name, left string) bool {
+	return strings.HasPrefix(file, "services/"+left+"/") || slices.Contains([]string{
+		"deploy/config/" + left + ".yaml",
+		"deploy/systemd/" + name + "@" + left + ".socket",
+		"deploy/kustomize/base/services/" + left + ".yaml",
+		"deploy/kustomize/base/services/" + left + "-settings.yaml",
 	}, file)
 }

@@ -58,11 +58,14 @@ func (t Tool) New(ctx context.Context, root string, args map[string]string) erro
 		return err
 	}
 	if given && strings.TrimSpace(wanted) == "" {
-		t.say("Kept, because tokens are issued by one of them: %s.", strings.Join(names.Origin.Services, ", "))
+		t.say("A project needs a service, which issues the tokens: %s is kept.", strings.Join(names.Origin.Services, ", "))
 	}
-	project, err := newTree(files, names)
+	project, untested, err := newTree(files, names)
 	if err != nil {
 		return err
+	}
+	if len(untested) > 0 {
+		t.say("Left out are also the tests of these packages, because they test a service that is left out: %s.", strings.Join(untested, ", "))
 	}
 	if err := t.build(ctx, dir, project, names); err != nil {
 		if ctx.Err() != nil {
@@ -181,11 +184,11 @@ func newOrigin(files tree, commit string, names Names, wanted string, all bool) 
 const originComment = "#   origin   what this project was made from; make update takes later versions over and writes the commit.\n" +
 	"#            Of its services only those that are listed are taken\n"
 
-// newTree returns the files of a new project.
-func newTree(files tree, names Names) (tree, error) {
-	project, err := transform(files, names)
+// newTree returns the files of a new project, and the packages whose tests are left out.
+func newTree(files tree, names Names) (tree, []string, error) {
+	project, untested, err := transform(files, names)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	comments, _, _ := strings.Cut(string(files[File].content), "\nmodule:")
 	head := comments + "\n"
@@ -194,12 +197,12 @@ func newTree(files tree, names Names) (tree, error) {
 	}
 	text, err := names.format([]byte(head))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	project[File] = entry{regular, text}
 	project[changelogFile] = entry{regular, []byte(changelog(names.Module))}
 	project[noticeFile] = entry{regular, []byte(notice(string(files[noticeFile].content), names))}
-	return project, nil
+	return project, untested, nil
 }
 
 // changelog returns a changelog without a release.

@@ -83,7 +83,7 @@ func TestNewProjectLeavesServicesOut(t *testing.T) {
 		}
 		if left == "engine" {
 			missing(t, dir, "services/pilot", "deploy/config/pilot.yaml")
-			if list := read(t, dir, "services/services.yaml"); list != "# The list.\n- name: engine\n  port: 1\n  paths: [/auth]\n\n" {
+			if list := read(t, dir, "services/services.yaml"); list != "# The list.\n- name: engine\n  port: 1\n  paths: [/auth]\n  issuer: true\n\n" {
 				t.Errorf("the list is\n%s", list)
 			}
 			if work := read(t, dir, "go.work"); work != "go 1.26\n\nuse (\n\t./pkg\n\t./services/engine\n)\n" {
@@ -124,7 +124,7 @@ func TestNewProjectRefuses(t *testing.T) {
 		"TITLE=SHOP":                          `it must be "shop" with some capitals`,
 		"IMAGES=registry.example/shop":        "without a registry",
 		"SERVICES=cook":                       `there is no service "cook"; there are: engine,pilot`,
-		"SERVICES=pilot":                      "engine issues the tokens of all services (/auth), so it can't be left out",
+		"SERVICES=pilot":                      "pilot follows the changes of engine, which would be left out: keep both or neither",
 		"SERVICES=engine,cook":                `there is no service "cook"; there are: engine,pilot`,
 		"COLOUR=red":                          "there is no COLOUR",
 		"DIR=":                                "DIR is missing",
@@ -246,7 +246,7 @@ func TestNoNameIsLeft(t *testing.T) {
 	must(t, err)
 	names.Origin, err = newOrigin(all, commit, names, "", true)
 	must(t, err)
-	project, err := newTree(all, names)
+	project, _, err := newTree(all, names)
 	must(t, err)
 	old := regexp.MustCompile(`(?i)` + regexp.QuoteMeta(from.Name) + `|` + regexp.QuoteMeta(from.Images))
 	for file, e := range project {
@@ -262,16 +262,53 @@ func TestNoNameIsLeft(t *testing.T) {
 	}
 }
 
+// The first service that is kept issues the tokens if the one that does is left out, and the tests of
+// what is left out go, too.
+func TestNewProjectWithoutTheIssuer(t *testing.T) {
+	const root = "../.."
+	commit := run(t, root, "git", "rev-parse", "HEAD")
+	all, err := readTree(t.Context(), root, commit)
+	must(t, err)
+	names, err := newNames(map[string]string{"MODULE": "example.com/zoo/okapi"})
+	must(t, err)
+	names.Origin, err = newOrigin(all, commit, names, "tag", false)
+	must(t, err)
+	project, untested, err := newTree(all, names)
+	must(t, err)
+	for file, want := range map[string][]string{
+		"services/services.yaml":                       {"- name: tag\n  port: 8081\n  adminPort: 9081\n  paths: [/api/v1/tags, /auth]\n  issuer: true\n"},
+		"services/tag/internal/bootstrap/bootstrap.go": {"\t\"example.com/zoo/okapi/pkg/idempotency/replay\"\n\t\"example.com/zoo/okapi/pkg/issuer\"\n", "\t\tCommands: issuer.Commands(shared, migrations.All()),\n", "\tissuer.Register(base, binder)\n\treturn nil\n"},
+		"services/tag/migrations/migrations.go":        {"fs.FS{2: replay.Schema(), 3: issuer.Schema()}"},
+		"go.work":                                      {"./services/tag\n"},
+	} {
+		holds(t, string(project[file].content), want...)
+	}
+	for file := range project {
+		if strings.HasPrefix(file, "services/article/") || strings.Contains(file, "@article") || strings.HasPrefix(file, "test/client/") && strings.HasSuffix(file, "_test.go") {
+			t.Errorf("%s is not left out", file)
+		}
+	}
+	if strings.Contains(string(project["services/services.yaml"].content), "article") || strings.Contains(string(project["go.work"].content), "article") {
+		t.Error("article is still listed")
+	}
+	holds(t, strings.Join(untested, " "), "test/client", "test/process")
+	for _, kept := range []string{"test/services/places_test.go", "pkg/issuer/check_test.go"} {
+		if _, exists := project[kept]; !exists {
+			t.Errorf("%s is left out", kept)
+		}
+	}
+}
+
 // The services that others follow come along, or it is said.
 func TestFollowedServicesAreKept(t *testing.T) {
 	all := []listed{{Name: "engine"}, {Name: "pilot", Follows: []string{"engine"}, Paths: []string{"/auth"}}, {Name: "cook", Follows: []string{"engine"}}}
 	kept, err := chooseServices(all, "")
 	must(t, err)
-	if got := strings.Join(kept, " "); got != "engine pilot" {
+	if got := strings.Join(kept, " "); got != "engine" {
 		t.Errorf("kept are %s", got)
 	}
 	_, err = chooseServices(all, "pilot,cook")
-	fails(t, err, "pilot follows the changes of engine, so keep both or neither")
+	fails(t, err, "pilot follows the changes of engine, which would be left out: keep both or neither")
 }
 
 // Everything that make generate has started ends with it.

@@ -33,7 +33,7 @@ func origin() files {
 		"deploy/systemd/rocket@.service":  "ExecStart=/opt/rocket/%i\n",
 		"deploy/config/engine.yaml":       "engine\n",
 		"deploy/config/pilot.yaml":        "pilot\n",
-		"services/services.yaml":          "# The list.\n- name: engine\n  port: 1\n  paths: [/auth]\n\n- name: pilot\n  port: 2\n  follows: [engine]\n",
+		"services/services.yaml":          "# The list.\n- name: engine\n  port: 1\n  paths: [/auth]\n  issuer: true\n\n- name: pilot\n  port: 2\n  follows: [engine]\n",
 		"services/engine/main.go":         "package main\n\nimport _ \"example.org/acme/rocket/pkg\"\n\nfunc main() {}\n",
 		"services/pilot/main.go":          "package main\n\nfunc main() {}\n",
 		"deploy/compose.yaml":             "services:\n# BEGIN GENERATED services\n  engine: acme-images/engine\n# END GENERATED\nvolumes: {}\n",

@@ -5,24 +5,24 @@ import (
 	"fmt"
 	"go/format"
 	"path"
-	"slices"
 	"strings"
 )
 
 // transform returns the files that a version of the origin is in a project: with its names, without
-// what is only the origin's own, and without the services that the project has not kept.
-func transform(files tree, to Names) (tree, error) {
+// what is only the origin's own, and without the services that the project has not kept. It also
+// returns the packages whose tests are left out, because they test a service that is.
+func transform(files tree, to Names) (tree, []string, error) {
 	from, err := namesOfTree(files)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	replacer, err := from.replacer(to)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	services, err := listedServices(files)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	renamed := tree{}
 	for file, e := range files {
@@ -31,7 +31,7 @@ func transform(files tree, to Names) (tree, error) {
 		}
 		target := replacer.Replace(file)
 		if _, exists := renamed[target]; exists {
-			return nil, fmt.Errorf("two files of the origin would be called %s: give another NAME=", target)
+			return nil, nil, fmt.Errorf("two files of the origin would be called %s: give another NAME=", target)
 		}
 		if !verbatim(file) {
 			e = rename(file, e, replacer)
@@ -41,12 +41,8 @@ func transform(files tree, to Names) (tree, error) {
 	if page, exists := renamed[performanceFile]; exists {
 		renamed[performanceFile] = entry{page.kind, withoutFigures(page.content)}
 	}
-	for _, s := range services {
-		if to.Origin != nil && !slices.Contains(to.Origin.Services, s.Name) {
-			leaveOut(renamed, to.Name, s.Name)
-		}
-	}
-	return renamed, nil
+	packages, err := keepOnly(renamed, services, to)
+	return renamed, packages, err
 }
 
 // namesOfTree returns the names of a version.

@@ -137,7 +137,7 @@ func merge(ctx context.Context, root, repository string, names Names, commit str
 		if err != nil {
 			return nil, err
 		}
-		if *side.files, err = transform(files, names); err != nil {
+		if *side.files, _, err = transform(files, names); err != nil {
 			return nil, fmt.Errorf("version %.12s of the origin: %w", side.commit, err)
 		}
 	}

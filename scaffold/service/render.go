@@ -36,6 +36,10 @@ func (r Resource) render() (map[string][]byte, error) {
 		"migrations/mysql/" + r.Version + "_" + r.Name + ".sql": "resource/mysql.sql", "migrations/sqlite/" + r.Version + "_" + r.Name + ".sql": "resource/sqlite.sql",
 		"internal/bootstrap/" + r.Plural + ".go": "resource/bootstrap.go",
 	}
+	if r.Follows != nil {
+		feed := r.Follows.Name + "feed"
+		names["internal/"+feed+"/"+feed+".go"], names["internal/"+feed+"/"+feed+"_test.go"] = "feed/feed.go", "feed/feed_test.go"
+	}
 	for folder, target := range map[string]string{"domain": r.Name, "store": r.StorePackage(), "api": r.API()} {
 		entries, err := fs.ReadDir(templates, "templates/resource/"+folder)
 		if err != nil {

@@ -64,6 +64,32 @@ func TestTagIsMadeOfTheTemplates(t *testing.T) {
 	}
 }
 
+// What follows the feed of tags in the article service is what the templates make.
+func TestArticleFollowsTagsByTheTemplates(t *testing.T) {
+	r := parse(t, "article", "title:string(100)")
+	r.follow(followed(t, "tag", "name:string(100)! state:state"))
+	want, err := r.execute("feed/feed.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "services/article/internal/tagfeed/tagfeed.go"
+	got, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("%s is not what scaffold/service/templates/feed makes: change both in the same way%s", name, difference(string(want), string(got)))
+	}
+}
+
+// followed returns the resource of another service.
+func followed(t *testing.T, name, text string) Resource {
+	t.Helper()
+	r := parse(t, name, text)
+	r.Port = 8000
+	return r
+}
+
 // difference returns the first line that differs.
 func difference(want, got string) string {
 	a, b := strings.Split(want, "\n"), strings.Split(got, "\n")
@@ -101,6 +127,42 @@ func TestRender(t *testing.T) {
 			}
 			if _, ok := files["main.go"]; ok != first {
 				t.Errorf("first %v: main.go %v", first, ok)
+			}
+		}
+	}
+}
+
+// A field with the name and the type of an id of the followed resource refers to it.
+func TestRenderFollows(t *testing.T) {
+	for _, c := range []struct {
+		fields, followed string
+		refers           bool
+	}{
+		{"tag_id:uint64 body:text state:state", "name:string(100)! state:state", true}, {"tag_id:uint64? at:time", "at:time n:int64?", true},
+		{"tag_id:uint64!", "body:text", true}, {"tag_id:int64", "up:bool", false}, {"tag:uint64", "name:string(9)", false},
+	} {
+		r := parse(t, "comment", c.fields)
+		r.follow(followed(t, "tag", c.followed))
+		files, err := r.render()
+		if err != nil {
+			t.Fatalf("%+v: %v", c, err)
+		}
+		for name, content := range files {
+			if strings.HasSuffix(name, ".go") {
+				if _, err := parser.ParseFile(token.NewFileSet(), name, content, 0); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		for in, want := range map[string]bool{
+			"internal/tagfeed/tagfeed.go|type Tag struct": true, "internal/tagfeed/tagfeed_test.go|feedtest.ReadModel": true, "internal/bootstrap/bootstrap.go|service.Follow": true,
+			"internal/bootstrap/config.go|http://127.0.0.1:8000": true, "migrations/mysql/0001_comment.sql|blog_tag_projection": true, "migrations/sqlite/0001_comment.sql|blog_tag_offset": true,
+			"internal/bootstrap/bootstrap.go|follower.CatchUp": c.refers, "internal/comment/batch.go|UnknownTag": c.refers, "internal/store/create.go|requireTags": c.refers,
+			"internal/api/comments_test.go|TestUnknownTag": c.refers,
+		} {
+			file, text, _ := strings.Cut(in, "|")
+			if got := strings.Contains(string(files[file]), text); got != want {
+				t.Errorf("%+v: %s has %q: %v", c, file, text, got)
 			}
 		}
 	}

@@ -40,6 +40,7 @@ type entry struct {
 	AdminPort int `yaml:"adminPort"`
 	Paths     []string
 	Follows   []string
+	Issuer    bool
 	Resources []struct {
 		Name   string
 		Path   string
@@ -179,7 +180,7 @@ func (r *repository) nextNumber() (int, error) {
 
 // nextMigration returns the version of the next migration of a service.
 func (r *repository) nextMigration(service string) (string, error) {
-	highest := 2 // the tables of pkg/idempotency/replay
+	highest := issuerMigration // also in services that don't issue tokens: another one may some day
 	for _, dialect := range []string{"mysql", "sqlite"} {
 		entries, err := os.ReadDir(r.path("services/" + service + "/migrations/" + dialect))
 		if err != nil {
@@ -345,7 +346,11 @@ func (r *repository) removeUse(service string) error {
 // listed returns the entry of a service and its resource for the list.
 func (r Resource) listed() string {
 	var text bytes.Buffer
-	fmt.Fprintf(&text, "- name: %s\n  port: %d\n  adminPort: %d\n  paths: [%s]\n  resources:\n", r.Service, r.Port, r.AdminPort, r.Path)
+	fmt.Fprintf(&text, "- name: %s\n  port: %d\n  adminPort: %d\n  paths: [%s]\n", r.Service, r.Port, r.AdminPort, r.Path)
+	if r.Follows != nil {
+		fmt.Fprintf(&text, "  follows: [%s]\n", r.Follows.Service)
+	}
+	text.WriteString("  resources:\n")
 	return text.String() + r.listedResource()
 }
 

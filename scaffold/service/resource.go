@@ -23,7 +23,51 @@ type Resource struct {
 	Version string // the number of its migration
 	// Port and AdminPort are those of the service.
 	Port, AdminPort int
-	zh, tw          string
+	// Follows is the first resource of the service whose feed the service of this one follows, or nil.
+	Follows *Resource
+	zh, tw  string
+}
+
+// follow makes the service of r follow the feed of another resource.
+func (r *Resource) follow(followed Resource) {
+	r.Follows = &followed
+	for i := range r.Fields {
+		r.Fields[i].reference = r.Fields[i].Type == fields.Uint64 && r.Fields[i].Name == followed.Name+"_id"
+	}
+}
+
+// Reference returns the field that has the id of an object of the followed service, or nil.
+func (r Resource) Reference() *Field {
+	for _, f := range r.Fields {
+		if f.reference {
+			return &f
+		}
+	}
+	return nil
+}
+
+// Base is the variable of the service in the package bootstrap.
+func (r Resource) Base() string {
+	if r.Reference() != nil {
+		return "p"
+	}
+	return "base"
+}
+
+// NilCatchUp is an argument of NewService in tests.
+func (r Resource) NilCatchUp() string {
+	if r.Reference() != nil {
+		return ", nil"
+	}
+	return ""
+}
+
+// Trips is the number of round trips of a write, n without a reference.
+func (r Resource) Trips(n int) int {
+	if r.Reference() != nil {
+		n++
+	}
+	return n
 }
 
 // newResource returns a resource with its fields.
@@ -254,6 +298,35 @@ func (r Resource) TW() string { return cmp.Or(r.tw, r.Name) }
 type Field struct {
 	fields.Field
 	resource, example string
+	reference         bool // to an object of the followed service
+}
+
+// Known is the number of objects that tests refer to, whose ids begin with 1.
+func (f Field) Known() int {
+	if f.Unique {
+		return 2100 // each object of a test has its own
+	}
+	return 9
+}
+
+// FeedType is the type in the feed of another service.
+func (f Field) FeedType() string {
+	if f.Type == fields.State {
+		return "uint8"
+	}
+	return f.GoType()
+}
+
+// FeedSample is an expression of Go for the value after the nth change, in a test of a feed.
+func (f Field) FeedSample() string {
+	switch f.Type {
+	case fields.Uint64:
+		return "uint64(n)"
+	case fields.State:
+		return "uint8(n % 2)"
+	default:
+		return f.DraftSample()
+	}
 }
 
 func (f Field) filters() bool {
@@ -597,6 +670,9 @@ func (f Field) Sample() string {
 	case fields.Time:
 		return `time.UnixMilli(1_750_000_000_000 + int64(n)).UTC().Format("2006-01-02T15:04:05.000Z")`
 	case fields.Uint64:
+		if f.reference {
+			return fmt.Sprintf("1 + n%%%d", f.Known())
+		}
 		return "1 + n"
 	case fields.Int64:
 		return "-n"
@@ -616,6 +692,9 @@ func (f Field) DraftSample() string {
 		}
 		return fmt.Sprintf("fmt.Sprint(%q, n)", strings.ReplaceAll(f.Name, "_", " ")+" ")
 	case fields.Uint64:
+		if f.reference {
+			return fmt.Sprintf("uint64(1 + n%%%d)", f.Known())
+		}
 		return "uint64(1 + n)"
 	case fields.Int64:
 		return "int64(-n)"

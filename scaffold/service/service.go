@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,9 +31,9 @@ type Options struct {
 }
 
 // New adds the service NAME with the resource RESOURCE, which is NAME if left out, its plural
-// PLURAL and its FIELDS. On an error, and if ctx ends, everything is as before.
+// PLURAL and its FIELDS. It follows the feed of the service FOLLOWS, if that is given. On an error, and if ctx ends, everything is as before.
 func New(ctx context.Context, o Options, args map[string]string) error {
-	if err := allow(args, "NAME", "RESOURCE", "PLURAL", "FIELDS"); err != nil {
+	if err := allow(args, "NAME", "RESOURCE", "PLURAL", "FIELDS", "FOLLOWS"); err != nil {
 		return err
 	}
 	if args["RESOURCE"] == "" {
@@ -47,7 +48,33 @@ func New(ctx context.Context, o Options, args map[string]string) error {
 	if _, exists := repo.service(added.Service); exists || repo.has("services/"+added.Service) {
 		return fmt.Errorf("the service %s exists: choose another NAME, remove it with make remove-service NAME=%[1]s, or add a resource to it with make new-resource SERVICE=%[1]s", added.Service)
 	}
+	if name := strings.TrimSpace(args["FOLLOWS"]); name != "" {
+		followed, err := repo.followed(added.Service, name)
+		if err != nil {
+			return err
+		}
+		added.follow(followed)
+	}
 	return repo.add(ctx, o, added)
+}
+
+// followed returns the resource whose feed a new service follows.
+func (r *repository) followed(added, name string) (Resource, error) {
+	service, exists := r.service(name)
+	switch {
+	case len(strings.Fields(name)) > 1:
+		return Resource{}, fmt.Errorf("FOLLOWS has several services, %s, but the setting Feed.URL names one: follow one of them, and call the others as docs/new-service.md says", name)
+	case name == added:
+		return Resource{}, fmt.Errorf("%s can't follow itself: it has its own data", name)
+	case !exists:
+		return Resource{}, fmt.Errorf("there is no service %q to follow: FOLLOWS is one of %s", name, strings.Join(r.names(), ", "))
+	case len(service.Resources) == 0 || len(service.Resources[0].Fields) == 0:
+		return Resource{}, fmt.Errorf("%s lists no fields of what %s stores, so its feed has another form than those that make new-service makes: follow it by hand, as docs/new-service.md says", listFile, name)
+	}
+	first := service.Resources[0]
+	followed := newResource(first.Name, path.Base(first.Path), first.Fields)
+	followed.Service, followed.Port = service.Name, service.Port
+	return followed, nil
 }
 
 // NewResource adds the resource RESOURCE with its FIELDS to SERVICE.
@@ -174,6 +201,9 @@ func Remove(ctx context.Context, o Options, args map[string]string) error {
 		if slices.Contains(e.Follows, name) {
 			return fmt.Errorf("the service %s follows %s: remove %[1]s first, or name another service in its follows in %[3]s", e.Name, name, listFile)
 		}
+	}
+	if gone.Issuer {
+		return fmt.Errorf("the service %s issues the tokens of all services: move issuer: true and /auth to another in %s, with the lines of pkg/issuer in its bootstrap.go and migrations.go", name, listFile)
 	}
 	if len(repo.list) == 1 {
 		return fmt.Errorf("%s is the only service, and the chart needs one: add another before", name)

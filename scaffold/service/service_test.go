@@ -115,7 +115,7 @@ func TestAddAndRemove(t *testing.T) {
 		"services/services.yaml": "  paths: [/api/v1/comments, /api/v1/votes]\n  resources:\n  - name: comment\n    path: /api/v1/comments\n    fields:\n    - article_id:uint64\n",
 		"services/comment/internal/bootstrap/bootstrap.go":    "return []resource{comments(), votes()}",
 		"services/comment/internal/bootstrap/config.go":       "8083, 9083",
-		"services/comment/migrations/mysql/0003_vote.sql":     "blog_vote",
+		"services/comment/migrations/mysql/0004_vote.sql":     "blog_vote",
 		"services/comment/migrations/sqlite/0001_comment.sql": "blog_comment",
 		"services/comment/internal/voteapi/votes.go":          "package voteapi",
 		"services/comment/internal/votestore/rows.go":         "type voteRow struct",
@@ -135,6 +135,34 @@ func TestAddAndRemove(t *testing.T) {
 	requireSame(t, before, contents(t, root))
 }
 
+// A service that follows another one, which then can't be removed.
+func TestFollows(t *testing.T) {
+	root := project(t)
+	if _, err := run(t, root, "true", New, "NAME=comment", "FIELDS=tag_id:uint64 state:state", "FOLLOWS=tag"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(t, root, "true", New, "NAME=vote", "FIELDS=comment_id:uint64", "FOLLOWS=comment"); err != nil {
+		t.Fatal(err)
+	}
+	after := contents(t, root)
+	for path, want := range map[string]string{
+		"services/services.yaml":                                "  paths: [/api/v1/votes]\n  follows: [comment]\n  resources:\n  - name: vote\n",
+		"services/comment/internal/tagfeed/tagfeed.go":          "State uint8  `json:\"state\"`",
+		"services/vote/internal/commentfeed/commentfeed.go":     "TagID uint64 `json:\"tag_id\"`",
+		"services/vote/internal/bootstrap/config.go":            "http://127.0.0.1:8083",
+		"services/vote/migrations/sqlite/0001_vote.sql":         "CREATE TABLE blog_comment_projection (\n    id     integer NOT NULL PRIMARY KEY,\n    tag_id bigint  NOT NULL,\n",
+		"services/comment/migrations/mysql/0001_comment.sql":    "    name  varchar(100)     NOT NULL,\n    state tinyint unsigned NOT NULL,\n    PRIMARY KEY (id)\n",
+		"services/comment/internal/commentfeed/commentfeed.go":  "",
+		"services/comment/internal/bootstrap/bootstrap_test.go": `feedtest.NewServer[tagfeed.Tag](t, "tag", "tags")`,
+	} {
+		if got := after[filepath.Join(root, path)]; !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%s lacks %q:\n%s", path, want, got)
+		}
+	}
+	_, err := run(t, root, "true", Remove, "NAME=comment")
+	requireError(t, err, "the service vote follows comment: remove vote first")
+}
+
 func requireError(t *testing.T, err error, want string) {
 	t.Helper()
 	if err == nil || !strings.Contains(err.Error(), want) {
@@ -151,7 +179,7 @@ func TestResourceOfTag(t *testing.T) {
 	after := contents(t, root)
 	for path, want := range map[string]string{
 		"services/tag/internal/bootstrap/bootstrap.go": "return []resource{tags(), colors()}",
-		"services/tag/migrations/mysql/0003_color.sql": "active_code",
+		"services/tag/migrations/mysql/0004_color.sql": "active_code",
 		"services/services.yaml":                       "paths: [/api/v1/tags, /api/v1/colors]",
 	} {
 		if !strings.Contains(after[filepath.Join(root, path)], want) {
@@ -218,11 +246,18 @@ func TestRejected(t *testing.T) {
 		{New, "NAME=order|FIELDS=a:bool", "order is a word of SQL"},
 		{New, "NAME=../x|FIELDS=a:bool", "is no name of a service"},
 		{New, "NAME=code|FIELDS=a:bool", "pkg/errcode/code.go exists: choose another name than code"},
+		{New, "NAME=comment|FIELDS=a:bool|FOLLOWS=nothing", `there is no service "nothing" to follow: FOLLOWS is one of tag, article`},
+		{New, "NAME=comment|FIELDS=a:bool|FOLLOWS=comment", "comment can't follow itself"},
+		{New, "NAME=comment|FIELDS=a:bool|FOLLOWS=article", "services/services.yaml lists no fields of what article stores"},
+		{New, "NAME=comment|FIELDS=a:bool|FOLLOWS=tag article", "FOLLOWS has several services, tag article, but the setting Feed.URL names one"},
+		{NewResource, "SERVICE=tag|RESOURCE=vote|FIELDS=a:bool|FOLLOWS=tag", "there is no argument FOLLOWS"},
+		{New, "NAME=comment|FIELDS=number:int64", "every resource has number"},
+		{New, "NAME=newsfeed|FIELDS=a:bool", "or the feed of another one"},
 		{NewResource, "SERVICE=nothing|RESOURCE=vote|FIELDS=a:bool", `there is no service "nothing": SERVICE is one of tag, article`},
 		{NewResource, "SERVICE=tag|FIELDS=a:bool", "RESOURCE is missing"},
 		{Remove, "NAME=nothing", `there is no service "nothing"`},
 		{Remove, "NAME=tag", "the service article follows tag: remove article first"},
-		{Remove, "NAME=article", "article was not made by make new-service"},
+		{Remove, "NAME=article", "the service article issues the tokens of all services: move issuer: true and /auth to another"},
 	} {
 		_, err := run(t, root, "true", c.command, strings.Split(c.args, "|")...)
 		requireError(t, err, c.want)

@@ -41,15 +41,23 @@ func writeAll(root string) error {
 		return err
 	}
 	for _, s := range all {
-		if err := write(filepath.Join(root, "services", s.Name), s.APIPackages()); err != nil {
+		if err := write(root, s); err != nil {
 			return fmt.Errorf("%s: %w", s.Name, err)
 		}
 	}
 	return nil
 }
 
-func write(service string, packages []string) error {
-	description, err := describe(service, packages)
+func write(root string, s services.Service) error {
+	service := filepath.Join(root, "services", s.Name)
+	var folders []string
+	for _, name := range s.APIPackages() {
+		folders = append(folders, filepath.Join(service, "internal", name))
+	}
+	if s.Issuer {
+		folders = append(folders, filepath.Join(root, "pkg/issuer/api"))
+	}
+	description, err := describe(folders)
 	if err != nil {
 		return err
 	}
@@ -61,13 +69,9 @@ func write(service string, packages []string) error {
 	return os.WriteFile(filepath.Join(service, "docs", "openapi.json"), append(text, '\n'), 0o600)
 }
 
-// describe reads the annotations, which swag knows as Swagger 2, and returns
-// them as OpenAPI 3.
-func describe(service string, packages []string) (*openapi3.T, error) {
-	var folders []string
-	for _, name := range packages {
-		folders = append(folders, filepath.Join(service, "internal", name))
-	}
+// describe reads the annotations in the folders, the first of which has routes.go with those of the
+// service. swag knows them as Swagger 2; describe returns them as OpenAPI 3.
+func describe(folders []string) (*openapi3.T, error) {
 	parser := swag.New(
 		swag.SetDebugger(log.New(io.Discard, "", 0)),
 		swag.ParseUsingGoList(true),

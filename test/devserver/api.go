@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/achilles-blog/achilles/pkg/client"
+	"github.com/achilles-blog/achilles/pkg/errcode"
 )
 
 const demoClients = 8
@@ -63,6 +64,9 @@ func (a *api) findTag(ctx context.Context, name string) (id uint64, found bool, 
 func (a *api) titles(ctx context.Context) (map[string]bool, error) {
 	titles := make(map[string]bool)
 	for article, err := range a.Articles(ctx, client.ArticleFilter{Fields: []string{"title"}}) {
+		if errors.Is(err, client.Code(errcode.NotFound)) {
+			return nil, errors.New("the demo is of tags and articles, and this system has no articles")
+		}
 		if err != nil {
 			return nil, a.explain(err)
 		}

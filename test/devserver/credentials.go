@@ -113,28 +113,28 @@ func token(portText, dir string, stdout io.Writer) error {
 	return err
 }
 
-// admit logs the client in as the API client that make run keeps, which it adds to the article service at the
-// first start or on a new database. On the database of another DATA/client it
+// admit logs the client in as the API client that make run keeps, which it adds to the service that issues
+// the tokens at the first start or on a new database. On the database of another DATA/client it
 // replaces the secret.
 func (s *system) admit(ctx context.Context, client *api) error {
 	err := client.login(ctx)
 	if !errors.Is(err, errUnknownClient) {
 		return err
 	}
-	if s.service("article").manage(ctx, "add", s.client) != nil {
-		if err := s.service("article").manage(ctx, "rotate", s.client); err != nil {
+	if s.issuer().manage(ctx, "add", s.client) != nil {
+		if err := s.issuer().manage(ctx, "rotate", s.client); err != nil {
 			return err
 		}
 	}
 	return client.login(ctx)
 }
 
-// manage runs the article service's client command.
+// manage runs the client command of the service.
 func (s *service) manage(ctx context.Context, command string, own credentials) error {
 	cmd := s.command(ctx, "client", command, own.key, "--secret-file=-")
 	cmd.Stdin = strings.NewReader(own.secret)
 	if err := cmd.Run(); err != nil && ctx.Err() == nil {
-		return s.failure("article client %s %s failed: %v", command, own.key, err)
+		return s.failure("%s client %s %s failed: %v", s.Name, command, own.key, err)
 	}
 	return ctx.Err()
 }

@@ -26,16 +26,32 @@ func (s *system) greet(ctx context.Context, client *api) {
 
 Reads need no token, writes do. In another terminal:
 
-  %[7]smake demo    adds 60 tags and 1,000 articles
-  %[7]smake token   prints a token
-
-Or with curl: get a token, create a tag, create an article with that tag, list the articles.
-
-`, s.base, strings.Join(routes, indent), strings.Join(metrics, indent), s.data.Dir, s.client.key, s.client.secret, setData(s.data.Dir))
-	for _, line := range curlLines(s.base, s.client, unusedName(ctx, client)) {
+`, s.base, strings.Join(routes, indent), strings.Join(metrics, indent), s.data.Dir, s.client.key, s.client.secret)
+	lines, about := s.curlLists(), "get a token, list what there is."
+	if s.has("tag", "article") {
+		lines, about = curlLines(s.base, s.client, unusedName(ctx, client)), "get a token, create a tag, create an article with that tag, list the articles."
+		s.say("  %smake demo    adds 60 tags and 1,000 articles\n", setData(s.data.Dir))
+	}
+	s.say("  %smake token   prints a token\n\nOr with curl: %s\n\n", setData(s.data.Dir), about)
+	for _, line := range lines {
 		s.say("  %s\n", line)
 	}
 	s.say("\nCtrl-C stops it.\n")
+}
+
+// curlLists are commands for any POSIX shell that get a token and list what the services store.
+func (s *system) curlLists() []string {
+	lines := []string{curlToken(s.base, s.client)}
+	for _, svc := range s.services {
+		for _, r := range svc.Resources {
+			lines = append(lines, fmt.Sprintf(`curl -sS -w '\n' -H "Authorization: Bearer $TOKEN" '%s%s?page_size=3'`, s.base, r.Path))
+		}
+	}
+	return lines
+}
+
+func curlToken(base string, own credentials) string {
+	return fmt.Sprintf(`TOKEN=$(curl -sS %s/auth -d app_key=%s -d app_secret=%s | sed 's/.*"token":"\([^"]*\)".*/\1/')`, base, own.key, own.secret)
 }
 
 // defaultData is the directory that make takes where DATA is not given.
@@ -57,8 +73,7 @@ func curlLines(base string, own credentials, tag string) []string {
 		show = `-H "Authorization: Bearer $TOKEN" `
 	)
 	return []string{
-		fmt.Sprintf(`TOKEN=$(curl -sS %s/auth -d app_key=%s -d app_secret=%s | sed 's/.*"token":"\([^"]*\)".*/\1/')`,
-			base, own.key, own.secret),
+		curlToken(base, own),
 		fmt.Sprintf(curl+show+`%s/api/v1/tags -d name=%s`, base, tag),
 		fmt.Sprintf(curl+show+`%[1]s/api/v1/articles -d title=Hello -d content='Written with curl.' `+
 			`-d tag_id="$(curl -sS '%[1]s/api/v1/tags?name=%[2]s' | sed 's/.*"id":\([0-9]*\).*/\1/')"`, base, tag),

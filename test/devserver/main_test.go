@@ -158,8 +158,8 @@ func standInHandler(name, database string) http.Handler {
 // list is the list of services of the tests.
 const list = `
 - {name: tag, port: 1, adminPort: 2, paths: [/api/v1/tags], resources: [{name: tag, path: /api/v1/tags}]}
-- {name: article, port: 3, adminPort: 4, paths: [/api/v1/articles, /api/v1/file, /auth], resources: [{name: article, path: /api/v1/articles}], follows: [tag]}
-- {name: comment, port: 5, adminPort: 6, paths: [/api/v1/comments], resources: [{name: comment, path: /api/v1/comments}], follows: [article]}
+- {name: article, port: 3, adminPort: 4, paths: [/api/v1/articles, /api/v1/file, /auth], issuer: true, follows: [tag], resources: [{name: article, path: /api/v1/articles}]}
+- {name: comment, port: 5, adminPort: 6, paths: [/api/v1/comments], follows: [article], resources: [{name: comment, path: /api/v1/comments}]}
 `
 
 // listed returns the directory of a repository with the list.

@@ -170,6 +170,21 @@ func (s *system) service(name string) *service {
 	return s.services[slices.IndexFunc(s.services, func(svc *service) bool { return svc.Name == name })]
 }
 
+// has reports whether the system has services of these names.
+func (s *system) has(names ...string) bool {
+	for _, name := range names {
+		if !slices.ContainsFunc(s.services, func(svc *service) bool { return svc.Name == name }) {
+			return false
+		}
+	}
+	return true
+}
+
+// issuer returns the service that issues the tokens.
+func (s *system) issuer() *service {
+	return s.services[slices.IndexFunc(s.services, func(svc *service) bool { return svc.Issuer })]
+}
+
 func (s *system) errorLog() *log.Logger { return log.New(errorWriter{s.log}, "", 0) }
 
 // errorWriter logs what net/http reports, each as one line.

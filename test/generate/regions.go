@@ -42,7 +42,7 @@ type data struct {
 // fillRegions returns the partially generated files with their regions filled
 // in, by their path below root.
 func fillRegions(root string, all []services.Service) (map[string][]byte, error) {
-	functions := template.FuncMap{"join": strings.Join, "names": services.Names, "followersFirst": followersFirst, "maxConnections": maxConnections}
+	functions := template.FuncMap{"join": strings.Join, "names": services.Names, "issuer": services.Issuer, "followersFirst": followersFirst, "maxConnections": maxConnections}
 	parsed, err := template.New("").Funcs(functions).ParseFS(templates, "templates/*")
 	if err != nil {
 		return nil, err

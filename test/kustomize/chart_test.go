@@ -108,7 +108,7 @@ func TestOverlaysOfANewService(t *testing.T) {
 	}
 	list, err := os.ReadFile(filepath.Join(root, services.File))
 	require.NoError(t, err)
-	list = fmt.Append(list, "- {name: comment, port: 8083, adminPort: 9083, paths: [/api/v1/comments], resources: [{name: comment, path: /api/v1/comments}], follows: [article]}\n")
+	list = fmt.Append(list, "- {name: comment, port: 8083, adminPort: 9083, paths: [/api/v1/comments], follows: [article], resources: [{name: comment, path: /api/v1/comments}]}\n")
 	require.NoError(t, os.Mkdir(filepath.Join(copied, "services"), 0o700))
 	for _, path := range []string{services.File, filepath.Join(chartDir, "files", filepath.Base(services.File))} {
 		require.NoError(t, os.WriteFile(filepath.Join(copied, path), list, 0o600))

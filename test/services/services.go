@@ -23,6 +23,7 @@ type Service struct {
 	Port      int      // default port of the API
 	AdminPort int      `yaml:"adminPort"` // default port of /metrics
 	Paths     []string // prefixes of its public routes
+	Issuer    bool     // whether it issues the tokens of all services
 	Follows   []string // services whose change feed it reads
 	Resources []Resource
 }
@@ -71,7 +72,33 @@ func Read(root string) ([]Service, error) {
 			return nil, fmt.Errorf("%s: %s: %w", path, s.Name, err)
 		}
 	}
-	return all, nil
+	return all, checkIssuer(path, all)
+}
+
+// tokenPath is the route at which the issuer issues tokens.
+const tokenPath = "/auth"
+
+// checkIssuer returns an error unless one service issues the tokens.
+func checkIssuer(path string, all []Service) error {
+	var issuers []string
+	for _, s := range all {
+		if s.Issuer {
+			issuers = append(issuers, s.Name)
+		}
+		if s.Issuer != slices.Contains(s.Paths, tokenPath) {
+			return fmt.Errorf("%s: %s: the path %s and issuer: true belong together", path, s.Name, tokenPath)
+		}
+	}
+	if len(issuers) != 1 {
+		return fmt.Errorf("%s: one service issues the tokens of all services and has issuer: true, but %d have it: %v", path, len(issuers), issuers)
+	}
+	return nil
+}
+
+// Issuer returns the service that issues the tokens of all services. The list is one that Read has
+// returned.
+func Issuer(all []Service) Service {
+	return all[slices.IndexFunc(all, func(s Service) bool { return s.Issuer })]
 }
 
 // check returns an error if the entry cannot stand after those of the names.

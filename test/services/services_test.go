@@ -13,18 +13,19 @@ import (
 func TestRead(t *testing.T) {
 	all, err := Read(writeList(t, `
 - {name: tag, port: 1, adminPort: 2, paths: [/tags], resources: [{name: tag, path: /tags, fields: ['name:string(100)!', 'state:state']}]}
-- {name: article, port: 3, adminPort: 4, paths: [/articles, /auth], follows: [tag], resources: [{name: article, path: /articles}]}
+- {name: post, port: 3, adminPort: 4, paths: [/posts, /auth], issuer: true, follows: [tag], resources: [{name: post, path: /posts}]}
 `))
 	require.NoError(t, err)
 	require.Equal(t, []Service{
 		{Name: "tag", Port: 1, AdminPort: 2, Paths: []string{"/tags"}, Resources: []Resource{{Name: "tag", Path: "/tags", Fields: []fields.Field{
 			{Name: "name", Type: fields.String, Size: 100, Unique: true}, {Name: "state", Type: fields.State},
 		}}}},
-		{Name: "article", Port: 3, AdminPort: 4, Paths: []string{"/articles", "/auth"}, Follows: []string{"tag"}, Resources: []Resource{{Name: "article", Path: "/articles"}}},
+		{Name: "post", Port: 3, AdminPort: 4, Paths: []string{"/posts", "/auth"}, Issuer: true, Follows: []string{"tag"}, Resources: []Resource{{Name: "post", Path: "/posts"}}},
 	}, all)
-	require.Equal(t, []string{"tag", "article"}, Names(all))
+	require.Equal(t, []string{"tag", "post"}, Names(all))
 	require.Empty(t, all[0].Feed())
 	require.Equal(t, "tag", all[1].Feed())
+	require.Equal(t, "post", Issuer(all).Name)
 }
 
 func TestReadRejects(t *testing.T) {
@@ -32,14 +33,20 @@ func TestReadRejects(t *testing.T) {
 		`- {name: tag, port: 1, adminPort: 2}`:                                                                                  "paths are required",
 		`- {name: tag, port: 1, paths: [/tags], resources: [{name: tag, path: /tags}]}`:                                         "are required",
 		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], path: x}`:                                                         "field path not found",
-		`- {name: article, port: 1, adminPort: 2, paths: [/a], resources: [{name: a, path: /a}], follows: [tag]}`:               "follows tag, which must be listed before it",
-		`- {name: article, port: 1, adminPort: 2, paths: [/a], resources: [{name: a, path: /a}], follows: [article]}`:           "must be listed before it",
-		`- {name: article, port: 1, adminPort: 2, paths: [/a], resources: [{name: a, path: /a}], follows: [b, c]}`:              "Feed.URL names one service",
+		`- {name: post, port: 1, adminPort: 2, paths: [/a], resources: [{name: a, path: /a}], follows: [tag]}`:                  "follows tag, which must be listed before it",
+		`- {name: post, port: 1, adminPort: 2, paths: [/a], resources: [{name: a, path: /a}], follows: [post]}`:                 "must be listed before it",
+		`- {name: post, port: 1, adminPort: 2, paths: [/a], resources: [{name: a, path: /a}], follows: [b, c]}`:                 "Feed.URL names one service",
 		"- &tag {name: tag, port: 1, adminPort: 2, paths: [/tags], resources: [{name: tag, path: /tags}]}\n- *tag":              "listed twice",
 		`- {name: tag, port: 1, adminPort: 2, paths: [/tags]}`:                                                                  "resources are required",
 		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], resources: [{name: tag, path: /tag}]}`:                            "one of [/tags]",
 		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], resources: [{name: tag, path: /tags, fields: ['name:string']}]}`:  "a string has a size",
 		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], resources: [{name: tag, path: /tags}, {name: tag, path: /tags}]}`: "listed twice",
+		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], resources: [{name: tag, path: /tags}]}`:                           "one service issues the tokens of all services and has issuer: true, but 0 have it: []",
+		`- {name: tag, port: 1, adminPort: 2, paths: [/tags, /auth], resources: [{name: tag, path: /tags}]}`:                    "tag: the path /auth and issuer: true belong together",
+		`- {name: tag, port: 1, adminPort: 2, paths: [/tags], issuer: true, resources: [{name: tag, path: /tags}]}`:             "tag: the path /auth and issuer: true belong together",
+		`
+- {name: tag, port: 1, adminPort: 2, paths: [/tags, /auth], issuer: true, resources: [{name: tag, path: /tags}]}
+- {name: mark, port: 3, adminPort: 4, paths: [/marks, /auth], issuer: true, resources: [{name: mark, path: /marks}]}`: "2 have it: [tag mark]",
 	} {
 		_, err := Read(writeList(t, list))
 		require.ErrorContains(t, err, want)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
+	"github.com/achilles-blog/achilles/pkg/issuer"
 )
 
 //go:embed mysql/*.sql sqlite/*.sql
@@ -16,5 +17,5 @@ var files embed.FS
 
 // All returns the migrations of the article service.
 func All() database.Migrations {
-	return database.Migrations{Service: "article", Files: files, Shared: map[int64]fs.FS{2: replay.Schema()}}
+	return database.Migrations{Service: "article", Files: files, Shared: map[int64]fs.FS{2: replay.Schema(), 3: issuer.Schema()}}
 }

@@ -34,6 +34,8 @@ type Resource struct {
 	At     Endpoint
 	// Loaded is the largest id that was there before any load.
 	Loaded uint64
+	// Refers has the resources of other services to which fields refer by an id.
+	Refers map[string]Resource
 }
 
 // Named returns the field that holds the Name of an object: a unique one or else the longest
@@ -56,13 +58,14 @@ func (r Resource) Named() (named fields.Field, ok bool) {
 }
 
 // Values returns the values of an object with a Name after its n-th edit, as JSON has them.
-// The state is left out: objects are enabled.
+// The state is left out: objects are enabled. So are ids of other objects.
 func (r Resource) Values(name string, n int) map[string]any {
 	named, _ := r.Named()
 	values := map[string]any{}
 	for _, f := range r.Fields {
+		_, refers := r.Refers[f.Name]
 		switch {
-		case f.Type == fields.State:
+		case f.Type == fields.State || refers:
 		case f.Name == named.Name:
 			values[f.Name] = name
 		case f.Unique:
@@ -135,6 +138,16 @@ type resourceWorker struct {
 	*worker
 	resource Resource
 	objects  []written // the last acknowledged ones, the oldest first
+	// refers has the writers of the objects to which fields refer. Each creates one.
+	refers map[string]*resourceWorker
+}
+
+func (w *worker) of(r Resource) *resourceWorker {
+	made := &resourceWorker{worker: w, resource: r, refers: map[string]*resourceWorker{}}
+	for field, to := range r.Refers {
+		made.refers[field] = w.of(to)
+	}
+	return made
 }
 
 // written is an object with its last acknowledged edit.
@@ -149,7 +162,7 @@ type written struct {
 func (l *Load) spawnResources(ctx context.Context, count int) {
 	for _, r := range l.config.Resources {
 		l.spawn(ctx, count, r.Name, func(w *worker, ctx context.Context) {
-			rw := &resourceWorker{worker: w, resource: r}
+			rw := w.of(r)
 			for w.pause(ctx, w.think()) {
 				rw.step(ctx)
 			}
@@ -159,6 +172,12 @@ func (l *Load) spawnResources(ctx context.Context, count int) {
 
 // step sends one request. More than half of the requests create objects.
 func (w *resourceWorker) step(ctx context.Context) {
+	for _, to := range w.refers {
+		if len(to.objects) == 0 {
+			to.step(ctx)
+			return
+		}
+	}
 	dice := rand.IntN(100)
 	switch {
 	case dice < 55 || len(w.objects) == 0:
@@ -177,7 +196,7 @@ func (w *resourceWorker) step(ctx context.Context) {
 func (w *resourceWorker) create(ctx context.Context) {
 	seq := w.ledger.beginObject(w.resource.Name)
 	name := Name(w.load.config.Run, w.load.config.Source, w.name, seq)
-	want := w.resource.Values(name, 0)
+	want := w.values(name, 0)
 	got, ok := w.post(ctx, w.resource.At, request{method: http.MethodPost, path: w.resource.Path, body: w.encode(want)}, w.resource.Name+"/"+name)
 	if !ok || !w.has(got, want) {
 		return
@@ -196,8 +215,17 @@ func (w *resourceWorker) read(ctx context.Context) {
 	o := w.objects[rand.IntN(len(w.objects))]
 	got, ok := w.exchange(ctx, w.resource.At, request{method: http.MethodGet, path: w.path(o)}, http.StatusOK)
 	if ok {
-		w.has(got, w.resource.Values(o.name, o.revision))
+		w.has(got, w.values(o.name, o.revision))
 	}
+}
+
+// values returns the values of an object with those that refer to others.
+func (w *resourceWorker) values(name string, n int) map[string]any {
+	values := w.resource.Values(name, n)
+	for field, to := range w.refers {
+		values[field] = to.objects[0].id
+	}
+	return values
 }
 
 // list reads a page of the newest objects.
@@ -220,7 +248,7 @@ func (w *resourceWorker) edit(ctx context.Context) {
 	o := &w.objects[i]
 	next := o.revision + 1
 	w.ledger.changeObject(w.resource.Name, o.seq, func(o *Object) { o.Edits.Sent = next })
-	method, values := http.MethodPut, w.resource.Values(o.name, next)
+	method, values := http.MethodPut, w.values(o.name, next)
 	sent := values
 	if next%2 == 0 {
 		method, sent = http.MethodPatch, w.changing(values)

@@ -44,7 +44,7 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		object["id"] = s.next
 		s.objects[fmt.Sprint(path, "/", s.next)] = object
 		w.WriteHeader(http.StatusCreated)
-	case path == "/api/v1/comments":
+	case path == "/api/v1/comments" || path == "/api/v1/tags":
 		_ = json.NewEncoder(w).Encode(map[string]any{"list": []any{map[string]any{"id": s.next}}})
 		return
 	case object == nil:
@@ -104,6 +104,30 @@ func TestResource(t *testing.T) {
 	require.Greater(t, s.methods["POST"], s.methods["GET"])
 }
 
+// A worker refers to an object of another resource, which it creates first and records, too.
+func TestResourceThatRefers(t *testing.T) {
+	s := &store{objects: map[string]map[string]any{}, methods: map[string]int{}}
+	server := httptest.NewServer(s)
+	defer server.Close()
+	at := load.Endpoint{Addr: strings.TrimPrefix(server.URL, "http://"), Host: "comments"}
+	resource := comments(t, "tag_id:uint64 body:text")
+	resource.At, resource.Refers = at, map[string]load.Resource{"tag_id": {
+		Name: "tag", Path: "/api/v1/tags", At: at, Fields: []fields.Field{{Name: "name", Type: fields.String, Size: 100}},
+	}}
+	l := load.Start(load.Config{Run: "r", Source: "s", Resources: []load.Resource{resource}, Mix: load.Mix{Resources: 2}, Think: time.Millisecond, MaxDuration: time.Second})
+	until(t, l, func(c load.Count) bool { return c.Requests >= 100 })
+	result := l.Stop()
+	require.Zero(t, result.Failed, result.Failures)
+	for _, w := range result.Writers {
+		require.Len(t, w.Objects["tag"], 1)
+		for _, o := range w.Objects["comment"] {
+			if stored, is := s.objects[fmt.Sprint("/api/v1/comments/", o.ID)]; is {
+				require.Equal(t, float64(w.Objects["tag"][0].ID), stored["tag_id"])
+			}
+		}
+	}
+}
+
 // Faults of a service are noticed: an edit or a deletion that does nothing, and a creation
 // that changes a value.
 func TestResourceFaults(t *testing.T) {
@@ -140,7 +164,7 @@ func TestResourceValues(t *testing.T) {
 		require.Equal(t, c.second, r.Values(name, 1), c.fields)
 	}
 
-	for _, text := range []string{"slug:string(8)!", "number:uint64!"} {
+	for _, text := range []string{"slug:string(8)!", "serial:uint64!"} {
 		r := comments(t, text)
 		_, named := r.Named()
 		require.False(t, named)

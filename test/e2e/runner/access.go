@@ -149,7 +149,7 @@ func (r *Runner) accessRun(ctx context.Context, s *system) error {
 			return err
 		}
 		got, err := a.authenticate(ctx, r.secret)
-		detail := "for a client in the article service's database, signed by key " + keyOf(got)
+		detail := fmt.Sprintf("for a client in the %s service's database, signed by key %s", r.issuer, keyOf(got))
 		if err != nil {
 			detail = err.Error()
 		} else {
@@ -157,7 +157,7 @@ func (r *Runner) accessRun(ctx context.Context, s *system) error {
 		}
 		r.result("POST /auth gives a token", err == nil && keyOf(token) != "", "%s", detail)
 	} else {
-		r.log("skipped: POST /auth (the article program is built for Linux)")
+		r.log("skipped: POST /auth (the services are built for Linux)")
 	}
 	c := a.checkAccess(ctx, token)
 	r.result("Authentication, idempotency and versions work through the ingress", len(c.problems) == 0, "%d requests %s", c.requests, strings.Join(c.problems, "; "))
@@ -166,23 +166,23 @@ func (r *Runner) accessRun(ctx context.Context, s *system) error {
 	return err
 }
 
-// addClient adds the load's client to the article service's database and returns its
-// secret.
+// addClient adds the load's client to the database of the service that issues the tokens, and
+// returns its secret.
 func (r *Runner) addClient(ctx context.Context, s *system) (string, error) {
 	secret := rand.Text()
-	cmd := r.articleCommand(ctx, s, "client", "add", appKey, "--secret-file", "-")
+	cmd := r.command(ctx, s, r.issuer, "client", "add", appKey, "--secret-file", "-")
 	cmd.Stdin = strings.NewReader(secret)
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("article client add %s: %w: %s", appKey, err, output)
+		return "", fmt.Errorf("%s client add %s: %w: %s", r.issuer, appKey, err, output)
 	}
 	return secret, nil
 }
 
-// articleCommand returns a command of the article service on the database of a system.
-func (r *Runner) articleCommand(ctx context.Context, s *system, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, builds.Build{Service: string(article), Version: current}.Program(r.folder), args...) // #nosec G204 -- just built
+// command returns a command of a service on the database of a system.
+func (r *Runner) command(ctx context.Context, s *system, of component, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, builds.Build{Service: string(of), Version: current}.Program(r.folder), args...) // #nosec G204 -- just built
 	cmd.Env = []string{
-		"ACHILLES_DATABASE_DBTYPE=mysql", "ACHILLES_DATABASE_HOST=" + s.cluster.MySQL.Addr, "ACHILLES_DATABASE_DBNAME=" + s.database(article),
+		"ACHILLES_DATABASE_DBTYPE=mysql", "ACHILLES_DATABASE_HOST=" + s.cluster.MySQL.Addr, "ACHILLES_DATABASE_DBNAME=" + s.database(of),
 		"ACHILLES_DATABASE_USERNAME=" + s.cluster.MySQL.User, "ACHILLES_DATABASE_PASSWORD=" + s.cluster.MySQL.Password,
 	}
 	return cmd

@@ -13,7 +13,7 @@ import (
 )
 
 // loadedArticles is the number of articles that are there before the load.
-const loadedArticles = 20_000
+const loadedArticles = 10_000
 
 // loaded are the numbers of tags and articles that were loaded. Their ids begin with 1.
 type loaded struct{ tags, articles int }
@@ -51,7 +51,7 @@ func (r *Runner) loadArticles(ctx context.Context, s *system) error {
 	if err := seed.Articles(ctx, db, loadedArticles); err != nil {
 		return fmt.Errorf("loading articles: %w", err)
 	}
-	if output, err := r.articleCommand(ctx, s, "recount").CombinedOutput(); err != nil {
+	if output, err := r.command(ctx, s, article, "recount").CombinedOutput(); err != nil {
 		return fmt.Errorf("article recount: %w: %s", err, output)
 	}
 	s.loaded = loaded{corpus.Tags, loadedArticles}

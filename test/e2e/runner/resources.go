@@ -192,20 +192,21 @@ func eachRow(ctx context.Context, db querier, r load.Resource, do func(resourceR
 }
 
 // same reports whether a row has the values of an object after an edit. Times are compared
-// by the load only, because databases print them differently.
+// by the load only, because databases print them differently, and so are ids of other objects.
 func same(r load.Resource, row resourceRow, name string, edit int) bool {
 	want := r.Values(name, edit)
 	for _, f := range r.Fields {
 		got := row.values[f.Name]
-		switch f.Type {
-		case fields.Time:
+		_, refers := r.Refers[f.Name]
+		switch {
+		case f.Type == fields.Time || refers:
 			continue
-		case fields.State:
+		case f.Type == fields.State:
 			if got != "1" {
 				return false
 			}
 			continue
-		case fields.Bool:
+		case f.Type == fields.Bool:
 			got = map[string]string{"0": "false", "1": "true"}[got] + map[string]string{"false": "false", "true": "true"}[got]
 		}
 		if got != fmt.Sprint(want[f.Name]) {

@@ -13,6 +13,7 @@ import (
 	"github.com/achilles-blog/achilles/test/e2e/load"
 	"github.com/achilles-blog/achilles/test/e2e/report"
 	"github.com/achilles-blog/achilles/test/process"
+	"github.com/achilles-blog/achilles/test/services"
 )
 
 // The ledger of a resource is exact after a load on a real service, which knows of the
@@ -81,6 +82,18 @@ func TestResourceLedger(t *testing.T) {
 			})
 		}
 	})
+}
+
+// A field with the id of an object of the followed service refers to it.
+func TestResourcesRefer(t *testing.T) {
+	id := fields.Field{Name: "tag_id", Type: fields.Uint64}
+	list := append(listed(), services.Service{Name: "comment", Follows: []string{"tag"}, Resources: []services.Resource{
+		{Name: "comment", Fields: []fields.Field{id}}, {Name: "vote", Fields: []fields.Field{{Name: "comment_id", Type: fields.Uint64}}},
+	}})
+	all := newSystem(nil, list, "", "", "achilles-e2e", current).resources(func(component) load.Endpoint { return load.Endpoint{} })
+	require.Len(t, all, 3)
+	require.Equal(t, map[string]load.Resource{"tag_id": all[0]}, all[1].Refers)
+	require.Nil(t, all[2].Refers)
 }
 
 // openAny opens the database of either kind.

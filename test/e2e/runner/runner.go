@@ -62,6 +62,7 @@ type Runner struct {
 	options  Options
 	cluster  *cluster.Cluster
 	services []services.Service
+	issuer   component // the service that issues the tokens
 	chart    string
 	folder   string
 	began    time.Time
@@ -87,8 +88,13 @@ func Run(ctx context.Context, c *cluster.Cluster, options Options) (*report.Repo
 	if err != nil {
 		return nil, err
 	}
+	for _, needed := range []component{tag, article} {
+		if !slices.Contains(services.Names(all), string(needed)) {
+			return nil, fmt.Errorf("the load of the e2e test writes tags and articles, and there is no service %s: keep the services tag and article, or write a load of your own in test/e2e", needed)
+		}
+	}
 	r := &Runner{
-		options: options, cluster: c, services: all, folder: folder, began: time.Now(), chart: filepath.Join(options.Root, "deploy", "helm", "achilles"),
+		options: options, cluster: c, services: all, issuer: component(services.Issuer(all).Name), folder: folder, began: time.Now(), chart: filepath.Join(options.Root, "deploy", "helm", "achilles"),
 		mixes: mixes{
 			ingress: load.Mix{Reused: 6, Fresh: 3, Idle: 10, Silent: 4, Slow: 2, Slowest: 4, Resources: 2},
 			node:    load.Mix{Reused: 4, Fresh: 2, Idle: 5, Silent: 10, Slow: 1, Slowest: 2, H2C: 2, H2CShared: 3, Resources: 1},

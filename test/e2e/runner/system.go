@@ -14,6 +14,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/achilles-blog/achilles/pkg/failpoint"
+	"github.com/achilles-blog/achilles/scaffold/fields"
 	"github.com/achilles-blog/achilles/test/e2e/cluster"
 	"github.com/achilles-blog/achilles/test/e2e/load"
 	"github.com/achilles-blog/achilles/test/services"
@@ -299,14 +300,34 @@ func (s *system) throughService(c component) load.Endpoint {
 // endpoints of their services.
 func (s *system) resources(at func(component) load.Endpoint) []load.Resource {
 	var all []load.Resource
+	first := map[string]load.Resource{} // of services
 	for _, service := range s.services {
 		for _, r := range service.Resources {
-			if len(r.Fields) > 0 {
-				all = append(all, load.Resource{Name: r.Name, Path: r.Path, Fields: r.Fields, At: at(component(service.Name)), Loaded: s.loaded.of(r.Name)})
+			if len(r.Fields) == 0 {
+				continue
 			}
+			made := load.Resource{Name: r.Name, Path: r.Path, Fields: r.Fields, At: at(component(service.Name)), Loaded: s.loaded.of(r.Name)}
+			if followed, ok := first[service.Feed()]; ok {
+				made.Refers = references(r, followed)
+			}
+			if r.Name == service.Resources[0].Name {
+				first[service.Name] = made
+			}
+			all = append(all, made)
 		}
 	}
 	return all
+}
+
+// references returns the resource of another service by the field that has its ids, as make
+// new-service makes it.
+func references(of services.Resource, followed load.Resource) map[string]load.Resource {
+	for _, f := range of.Fields {
+		if f.Name == followed.Name+"_id" && f.Type == fields.Uint64 {
+			return map[string]load.Resource{f.Name: followed}
+		}
+	}
+	return nil
 }
 
 // open opens the database of a service.

@@ -20,15 +20,13 @@ func TestTooManyRequests(t *testing.T) {
 			Enabled: true, ReadPerSecond: 1, ReadBurst: 1, SearchPerSecond: 1, SearchBurst: 1, WritePerSecond: 1, WriteBurst: 1, AuthPerMinute: 60, AuthBurst: 1,
 		}
 		articles := start(t, cfg, func(o *options) { o.limits = one })
-		tokens := startTokenAPI(t, cfg, apitest.KeySet(t), one)
-		for language, details := range map[string][3]string{
-			"zh":         {"写入请求过多, 请在 1 秒后重试", "读取请求过多, 请在 1 秒后重试", "获取 Token 的请求过多, 请在 1 秒后重试"},
-			"en":         {"too many writes, try again in 1 s", "too many reads, try again in 1 s", "too many requests for a token, try again in 1 s"},
-			"zh_Hant_TW": {"寫入請求過多, 請在 1 秒後重試", "讀取請求過多, 請在 1 秒後重試", "取得 Token 的請求過多, 請在 1 秒後重試"},
+		for language, details := range map[string][2]string{
+			"zh":         {"写入请求过多, 请在 1 秒后重试", "读取请求过多, 请在 1 秒后重试"},
+			"en":         {"too many writes, try again in 1 s", "too many reads, try again in 1 s"},
+			"zh_Hant_TW": {"寫入請求過多, 請在 1 秒後重試", "讀取請求過多, 請在 1 秒後重試"},
 		} {
 			requireTooManyRequests(t, articles.Client, apitest.Case{Method: http.MethodPost, Path: articlesPath, JSON: fields{"title": "a"}}, language, details[0])
 			requireTooManyRequests(t, articles.Client, apitest.Case{Path: articlesPath}, language, details[1])
-			requireTooManyRequests(t, tokens.Client, apitest.Case{Method: http.MethodPost, Path: authPath, JSON: fields{"app_key": "demo", "app_secret": "x"}}, language, details[2])
 		}
 	})
 }
@@ -46,7 +44,7 @@ func requireTooManyRequests(t *testing.T, client *apitest.Client, c apitest.Case
 	}
 	requireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), details)
 	require.Equal(t, "1", limited.Header.Get("Retry-After"))
-	require.Regexp(t, `^"(read|write|auth)";r=0;t=1$`, limited.Header.Get("RateLimit"))
+	require.Regexp(t, `^"(read|write)";r=0;t=1$`, limited.Header.Get("RateLimit"))
 }
 
 // Searches, lists with content and lists that scan have a limit of their own, beside that of reads.

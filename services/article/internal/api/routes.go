@@ -71,7 +71,7 @@ type API struct {
 //	@securityDefinitions.apikey	AppToken
 //	@in							header
 //	@name						Authorization
-//	@description				a token from POST /auth of the article service, with the scope write for all but reads; the header "token" will do as well
+//	@description				a token from POST /auth, with the scope write for all but reads; the header "token" will do as well
 func (a *API) Register(routes gin.IRouter) {
 	articles := routes.Group("/api/v1/articles", a.Access...)
 	write := articles.Group("", auth.RequireScope(auth.ScopeWrite))

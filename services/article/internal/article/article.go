@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
 )
@@ -222,12 +223,24 @@ func (e *UnknownTagsError) Error() string {
 	return "unknown tags: " + e.list()
 }
 
+// Unwrap returns changefeed.ErrUnknown.
+func (e *UnknownTagsError) Unwrap() error { return changefeed.ErrUnknown }
+
 func (e *UnknownTagsError) list() string {
 	texts := make([]string, 0, len(e.IDs))
 	for _, id := range e.IDs {
 		texts = append(texts, strconv.FormatUint(id, 10))
 	}
 	return strings.Join(texts, ", ")
+}
+
+// coded returns err for clients, if it is an UnknownTagsError.
+func coded(err error) error {
+	var unknown *UnknownTagsError
+	if errors.As(err, &unknown) {
+		return unknown.coded()
+	}
+	return err
 }
 
 func (e *UnknownTagsError) coded() error {

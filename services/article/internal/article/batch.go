@@ -63,8 +63,7 @@ func (s *Service) CreateAll(ctx context.Context, drafts []Draft, key idempotency
 	if err := s.checkTogether(drafts); err != nil {
 		return nil, false, err
 	}
-	reader := tagReader{catchUp: s.catchUp}
-	err = reader.write(ctx, func() (err error) {
+	err = s.references().Write(ctx, func() (err error) {
 		if created, replayed, err = s.store.CreateAll(ctx, drafts, key); batch.IsUnavailable(err) {
 			err = batch.Unfinished(err)
 		}
@@ -98,23 +97,19 @@ func (s *Service) CreateEach(ctx context.Context, items []batch.Item[Draft], key
 	if err := s.store.Claim(ctx, key); err != nil {
 		return nil, err
 	}
-	reader := tagReader{catchUp: s.catchUp}
+	references := s.references()
 	return batch.Each(ctx, items, key, func(ctx context.Context, draft Draft, key idempotency.Key) (created Article, replayed bool, err error) {
 		drafts, err := s.prepare([]Draft{draft})
 		if err != nil {
 			return Article{}, false, err
 		}
-		err = reader.write(ctx, func() error {
+		err = references.Write(ctx, func() error {
 			all, again, err := s.store.CreateAll(ctx, drafts, key)
 			if err == nil {
 				created, replayed = all[0], again
 			}
 			return err
 		})
-		var unknown *UnknownTagsError
-		if errors.As(err, &unknown) {
-			err = unknown.coded()
-		}
-		return created, replayed, err
+		return created, replayed, coded(err)
 	}), nil
 }

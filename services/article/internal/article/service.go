@@ -2,9 +2,9 @@ package article
 
 import (
 	"context"
-	"errors"
 	"time"
 
+	"github.com/achilles-blog/achilles/pkg/changefeed"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/idempotency"
 )
@@ -158,37 +158,16 @@ func (s *Service) Delete(ctx context.Context, id uint64, actor string, precondit
 	return s.store.Delete(ctx, id, actor, precondition)
 }
 
-// write calls try. If a tag is unknown, it may have been created a moment ago, so
-// write updates the read model of the tags and tries once more.
+// write calls try. If a tag is unknown, it may have been created a moment ago; see
+// changefeed.References.
 func (s *Service) write(ctx context.Context, draft Draft, try func(Draft) error) error {
 	if err := draft.normalize(s.maxContentBytes); err != nil {
 		return err
 	}
-	err := (&tagReader{catchUp: s.catchUp}).write(ctx, func() error { return try(draft) })
-	var unknown *UnknownTagsError
-	if errors.As(err, &unknown) {
-		return unknown.coded()
-	}
-	return err
+	return coded(s.references().Write(ctx, func() error { return try(draft) }))
 }
 
-// tagReader does writes of one request, for which it updates the read model of the tags at
-// most once.
-type tagReader struct {
-	catchUp func(context.Context) error
-	done    bool
-}
-
-// write calls try, and once more if a tag is unknown until the read model is updated.
-func (r *tagReader) write(ctx context.Context, try func() error) error {
-	err := try()
-	var unknown *UnknownTagsError
-	if r.done || !errors.As(err, &unknown) {
-		return err
-	}
-	if err := r.catchUp(ctx); err != nil {
-		return err
-	}
-	r.done = true
-	return try()
+// references returns what does the writes of one request that refer to tags.
+func (s *Service) references() *changefeed.References {
+	return &changefeed.References{CatchUp: s.catchUp}
 }

@@ -9,18 +9,16 @@ import (
 	"io"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
 	"github.com/achilles-blog/achilles/pkg/changefeed/sqlfeed"
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/idempotency/replay"
+	"github.com/achilles-blog/achilles/pkg/issuer"
 	"github.com/achilles-blog/achilles/pkg/memory"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/pkg/settings"
-	"github.com/achilles-blog/achilles/services/article/internal/access"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
 	"github.com/achilles-blog/achilles/services/article/internal/store"
@@ -52,9 +50,7 @@ func Command() command.Service[Config] {
 			restored := service.Restored{Feeds: []func(*database.DB) sqlfeed.Feed{store.Feed}, IDs: []string{"article", "file"}, Revisions: []string{"article", "import"}}
 			return service.Epoch(ctx, shared(run.Config), migrations.All(), run.Stdout, restored, options)
 		},
-		Commands: func(bind command.Bind[Config]) []*cobra.Command {
-			return []*cobra.Command{clientCommand(bind), keyCommand(), tokenCommand(bind), checkCommand(bind), policiesCommand(), importCommand(bind), exportCommand(bind)}
-		},
+		Commands: issuer.Commands(shared, migrations.All(), checkCommand, importCommand, exportCommand),
 	}
 }
 
@@ -87,8 +83,7 @@ func register(base *service.Service, live *settings.Live[Config]) error {
 		return err
 	}
 	files.Register(base.Engine)
-	tokens := &api.Tokens{Clients: access.NewService(store.NewClients(base.DB)), KeySet: base.KeySet, Binder: binder}
-	tokens.Register(base.Engine.Group("", base.Limits.Auth()))
+	issuer.Register(base, binder)
 	return nil
 }
 
@@ -101,16 +96,10 @@ func newArticles(base *service.Service, config Config) (*article.Service, *artic
 		base.Process.Go("purger", purger.Run)
 	}
 	client := tagfeed.NewClient(config.Feed.URL, config.Feed.Token, config.Feed.Timeout)
-	base.Process.OnStop("tag feed", service.StopTimeout, func(context.Context) error { client.Close(); return nil })
-	follower, err := follow.NewFollower(client, tagfeed.ReadModel(stored), follow.Options{
-		Name: "tag", Wait: config.Feed.Wait, CatchUpTimeout: config.Feed.Timeout,
-		Ready: base.Health.Gate("tag read model").Open, Log: base.Log,
-	}, base.Metrics.Registry())
+	follower, err := service.Follow(base, client, stored, follow.Options{Name: "tag", Wait: config.Feed.Wait, CatchUpTimeout: config.Feed.Timeout})
 	if err != nil {
 		return nil, nil, err
 	}
-	base.Health.Observe("tag feed", func(ctx context.Context) error { return database.WithReason(follower.Check(ctx)) })
-	base.Process.Go("tag feed", follower.Run)
 	feed := newFeed(base, config, stored)
 	base.Process.Go("publisher of scheduled articles", store.DuePublisher{Store: stored, Published: feed.Changed, Log: base.Log}.Run)
 	return article.NewService(feed.Announcing(withFaults(stored)), follower.CatchUp, config.App.MaxContentBytes), feed, nil

@@ -16,13 +16,14 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/issuer"
 )
 
 // checkCommand returns the command that tests running services as a client.
 func checkCommand(bind command.Bind[Config]) *cobra.Command {
 	c := check{client: &http.Client{Timeout: 20 * time.Second}}
 	cmd := &cobra.Command{
-		Use: "check", Short: "Create, read and delete a tag, an article and a file through the running services", Args: arguments(""),
+		Use: "check", Short: "Create, read and delete a tag, an article and a file through the running services", Args: command.Arguments(""),
 		Long: "Create, read and delete a tag, an article and, if the article service has a storage of files, a file through\n" +
 			"the running services. The key set of the services (Auth.KeysFile) signs the token for the writes.",
 	}
@@ -31,7 +32,7 @@ func checkCommand(bind command.Bind[Config]) *cobra.Command {
 	cmd.Flags().StringSliceVar(&c.ready, "ready", nil, "URLs that must answer 200 before the check, such as http://comment/readyz")
 	cmd.Flags().DurationVar(&c.wait, "wait", time.Minute, "how long to wait until both services answer")
 	return bind(cmd, func(config Config, _ []string) (err error) {
-		if c.token, err = sign(config.Auth, "check", []string{auth.ScopeWrite}); err != nil {
+		if c.token, err = issuer.Sign(config.Auth, "check", []string{auth.ScopeWrite}); err != nil {
 			return err
 		}
 		c.out = cmd.OutOrStdout()

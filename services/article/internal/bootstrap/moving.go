@@ -24,6 +24,7 @@ import (
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/issuer"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/service"
 	"github.com/achilles-blog/achilles/services/article/internal/api"
@@ -45,7 +46,7 @@ const (
 // importCommand returns the command that imports Markdown files.
 func importCommand(bind command.Bind[Config]) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "import DIR", Short: "Import the Markdown files in DIR, of Hugo, Jekyll or Hexo, or a single file, as articles", Args: arguments("DIR"),
+		Use: "import DIR", Short: "Import the Markdown files in DIR, of Hugo, Jekyll or Hexo, or a single file, as articles", Args: command.Arguments("DIR"),
 		Long: "Import the Markdown files in DIR, of Hugo, Jekyll or Hexo, or a single file, as articles. What was imported before\n" +
 			"and hasn't changed is left alone, so an import can be repeated, also after a crash. Import from the same folder each time.\n" +
 			"Missing tags are created in the tag service at --tags, with the key set (Auth.KeysFile) and Feed.Token of the services;\n" +
@@ -66,7 +67,7 @@ func importCommand(bind command.Bind[Config]) *cobra.Command {
 // exportCommand returns the command that writes Markdown files.
 func exportCommand(bind command.Bind[Config]) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "export DIR", Short: "Write all articles into the empty or new folder DIR, as Markdown with front matter", Args: arguments("DIR"),
+		Use: "export DIR", Short: "Write all articles into the empty or new folder DIR, as Markdown with front matter", Args: command.Arguments("DIR"),
 		Long: "Write all articles into the empty or new folder DIR, as Markdown with front matter, as they are at one moment. The\n" +
 			"command import reads them again. They include disabled articles, and the names of disabled tags. Files that articles\n" +
 			"show or link to are in the folder files.",
@@ -291,7 +292,7 @@ func newTags(config Config, stored *store.Store, binder *requests.Binder, url st
 		return t, nil
 	}
 	feed := tagfeed.NewClient(t.url, config.Feed.Token, config.Feed.Timeout)
-	follower, err := follow.NewFollower(feed, tagfeed.ReadModel(stored), follow.Options{
+	follower, err := follow.NewFollower(feed, stored, follow.Options{
 		Name: "tag", Wait: config.Feed.Wait, CatchUpTimeout: movingTimeout, Ready: func() {}, Log: zap.NewNop(),
 	}, prometheus.NewRegistry())
 	if err != nil {
@@ -337,7 +338,7 @@ func noTag(details []string) error {
 // one.
 func (t *tags) Create(ctx context.Context, name string, hidden bool) (uint64, error) {
 	// Signed for each call: an import may last longer than a token.
-	token, err := sign(t.auth, "import", []string{auth.ScopeWrite})
+	token, err := issuer.Sign(t.auth, "import", []string{auth.ScopeWrite})
 	if err != nil {
 		return 0, err
 	}

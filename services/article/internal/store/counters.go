@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 	"gorm.io/gorm/schema"
 
 	"github.com/achilles-blog/achilles/pkg/database"
@@ -108,7 +107,7 @@ func (s *Store) Recount(ctx context.Context) (repaired []Repair, err error) {
 	err = s.db.WithTimeout(recountTimeout).InTx(ctx, func(tx *gorm.DB) error {
 		// The lock keeps tags from being deleted, and another Recount from repairing the
 		// same. It takes no snapshot: that would have to be older than the lock.
-		if err := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Take(&offsetRow{}, 1).Error; err != nil {
+		if err := s.Lock(tx); err != nil {
 			return err
 		}
 		is, was, err := s.bothCounts(tx)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
+	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 )
 
 type articleRow struct {
@@ -96,22 +97,10 @@ type articleTagRow struct {
 // TableName implements gorm's TablerWithNamer.
 func (articleTagRow) TableName(namer schema.Namer) string { return namer.TableName("article_tag") }
 
-type tagProjectionRow struct {
-	ID    uint64 `gorm:"primaryKey;autoIncrement:false"`
-	Name  string
-	State uint8
-}
+// tagProjectionRow is a row of the read model of the tags.
+type tagProjectionRow struct{ tagfeed.Tag }
 
 // TableName implements gorm's TablerWithNamer.
 func (tagProjectionRow) TableName(namer schema.Namer) string {
 	return namer.TableName("tag_projection")
 }
-
-type offsetRow struct {
-	ID       uint8 `gorm:"primaryKey"`
-	Epoch    string
-	Sequence uint64
-}
-
-// TableName implements gorm's TablerWithNamer.
-func (offsetRow) TableName(namer schema.Namer) string { return namer.TableName("tag_offset") }

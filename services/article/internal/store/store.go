@@ -17,13 +17,16 @@ import (
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/services/article/internal/article"
+	"github.com/achilles-blog/achilles/services/article/internal/tagfeed"
 )
 
 // largestID is the largest id that SQLite's integers can hold.
 const largestID = math.MaxInt64
 
-// Store implements article.Store, article.FeedStore and tagfeed.ReadModel on MySQL, MariaDB and SQLite.
+// Store implements article.Store, article.FeedStore and, by the read model of the tags,
+// follow.ReadModel on MySQL, MariaDB and SQLite.
 type Store struct {
+	*tagfeed.ReadModel
 	db        *database.DB
 	retention time.Duration
 	// Searches have their own group, so that they don't fill the queue of other lists.
@@ -47,7 +50,7 @@ var _ article.Store = (*Store)(nil)
 // Idempotency-Key can be repeated for the given retention.
 func New(db *database.DB, retention time.Duration) *Store {
 	s := &Store{
-		db: db, retention: retention, maxScheduled: article.MaxScheduled,
+		ReadModel: tagfeed.NewReadModel(db, removeTags), db: db, retention: retention, maxScheduled: article.MaxScheduled,
 		scans: defaultScanLimits(), limits: defaultSearchLimits(), reindex: defaultReindexLimits(),
 	}
 	s.articles, s.withoutContent = s.shared(sharedContent()), s.shared(noContent)

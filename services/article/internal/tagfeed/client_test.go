@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/feedtest"
 	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/settings"
@@ -24,7 +25,7 @@ import (
 func TestClientReadsTheFeed(t *testing.T) {
 	f := newFeed(t)
 	f.put(1, "一 😀")
-	f.remove(1)
+	f.Remove(1)
 	f.put(2, "two")
 	for name, base := range map[string]string{"plain": f.URL, "slash": f.URL + "/"} {
 		t.Run(name, func(t *testing.T) {
@@ -51,12 +52,12 @@ func TestClientWaits(t *testing.T) {
 		defer close(done)
 		changes, err = client.Changes(t.Context(), changefeed.Offset{}, 10, 9*time.Second)
 	}()
-	require.Eventually(t, func() bool { return f.count(changesPath) == 1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return f.Count(changesPath) == 1 }, patience, time.Millisecond)
 	f.put(1, "a")
 	requireWithin(t, 5*time.Second, func() { <-done }) // the long poll would last nine
 	require.NoError(t, err)
 	require.Len(t, changes.Changes, 1)
-	require.Equal(t, []string{"9"}, f.waits)
+	require.Equal(t, []string{"9"}, f.Waits())
 }
 
 func TestClientErrors(t *testing.T) {
@@ -67,10 +68,10 @@ func TestClientErrors(t *testing.T) {
 		instead func(http.ResponseWriter, *http.Request) bool
 		want    string
 	}{
-		"wrong token, again": {status(http.StatusTooManyRequests), "the tag service rejects the token; give both services the same Feed.Token"},
-		"wrong token":        {status(http.StatusUnauthorized), "the tag service rejects the token; give both services the same Feed.Token"},
-		"unavailable":        {status(http.StatusServiceUnavailable), "the tag service answered 503 Service Unavailable"},
-		"not found":          {status(http.StatusNotFound), "the tag service answered 404 Not Found"},
+		"wrong token, again": {feedtest.Status(http.StatusTooManyRequests), "the tag service rejects the token; give both services the same Feed.Token"},
+		"wrong token":        {feedtest.Status(http.StatusUnauthorized), "the tag service rejects the token; give both services the same Feed.Token"},
+		"unavailable":        {feedtest.Status(http.StatusServiceUnavailable), "the tag service answered 503 Service Unavailable"},
+		"not found":          {feedtest.Status(http.StatusNotFound), "the tag service answered 404 Not Found"},
 		"not JSON":           {text("<html>"), "reading the tag feed: "},
 		"truncated":          {text(`{"data":{"epoch":"first","chan`), "reading the tag feed: "},
 		"empty":              {text(""), "reading the tag feed: "},
@@ -79,7 +80,7 @@ func TestClientErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFeed(t)
-			f.answer(c.instead)
+			f.Answer(c.instead)
 			client := newClient(t, f.URL, token, patience)
 			_, err := client.Changes(t.Context(), changefeed.Offset{}, 10, 0)
 			require.ErrorContains(t, err, c.want)
@@ -95,7 +96,7 @@ func TestClientErrors(t *testing.T) {
 func TestClientStartsOver(t *testing.T) {
 	f := newFeed(t)
 	f.put(1, "a")
-	f.trim()
+	f.Trim()
 	_, err := newClient(t, f.URL, token, patience).Changes(t.Context(), changefeed.Offset{}, 10, 0)
 	require.ErrorIs(t, err, follow.ErrStartOver)
 }
@@ -138,7 +139,7 @@ func TestClientIsBounded(t *testing.T) {
 func TestClientPropagatesTheTrace(t *testing.T) {
 	f, collector := newFeed(t), tracetest.New(t)
 	var received []string
-	f.hold(func(r *http.Request) { received = append(received, r.Header.Get("Traceparent")) })
+	f.Hold(func(r *http.Request) { received = append(received, r.Header.Get("Traceparent")) })
 	traces := tracing.New(settings.Fixed(tracing.Config{Endpoint: collector.URL, SampleRatio: 1}), "article", "v1", zap.NewNop())
 	ctx, request := traces.Tracer().Start(t.Context(), "request")
 	client := newClient(t, f.URL, token, patience)

@@ -20,6 +20,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/achilles-blog/achilles/pkg/changefeed"
+	"github.com/achilles-blog/achilles/pkg/changefeed/feedtest"
 	"github.com/achilles-blog/achilles/pkg/changefeed/follow"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 
 // replica is a follower with a real store.
 type replica struct {
-	*tagfeed.Follower
+	*follow.Follower[tagfeed.Change, tagfeed.Snapshot]
 	store    *store.Store
 	db       *database.DB
 	registry *prometheus.Registry
@@ -61,7 +62,7 @@ func newReplica(t *testing.T, cfg database.Config, f *feed, change ...func(*opti
 	require.NoError(t, err)
 	core, logs := observer.New(zapcore.DebugLevel)
 	r := &replica{store: store.New(db, time.Hour), db: db, registry: prometheus.NewRegistry(), logs: logs}
-	r.Follower, err = follow.NewFollower(newClient(t, o.url, o.token, patience), tagfeed.ReadModel(r.store), follow.Options{
+	r.Follower, err = follow.NewFollower(newClient(t, o.url, o.token, patience), r.store, follow.Options{
 		Name: "tag", Wait: o.wait, CatchUpTimeout: o.catchUpTimeout, Ready: func() { r.ready.Add(1) }, Log: zap.New(core),
 	}, r.registry)
 	require.NoError(t, err)
@@ -135,10 +136,10 @@ func TestFollow(t *testing.T) {
 			f.put(2, "two")
 			r.eventually(t, map[uint64]string{1: "one", 2: "two"})
 			f.put(1, "first")
-			f.remove(2)
+			f.Remove(2)
 			r.eventually(t, map[uint64]string{1: "first"})
 		})
-		require.Equal(t, 1, f.count(snapshotPath))
+		require.Equal(t, 1, f.Count(snapshotPath))
 		// More than one batch.
 		want := map[uint64]string{1: "first"}
 		for id := range uint64(350) {
@@ -146,8 +147,8 @@ func TestFollow(t *testing.T) {
 			want[100+id] = "x"
 		}
 		r.eventually(t, want)
-		require.Equal(t, 1, f.count(snapshotPath))
-		require.Contains(t, f.waits, "20")
+		require.Equal(t, 1, f.Count(snapshotPath))
+		require.Contains(t, f.Waits(), "20")
 	})
 }
 
@@ -155,7 +156,7 @@ func TestFollowStopsInTheMiddleOfALongPoll(t *testing.T) {
 	f := newFeed(t)
 	r := newReplica(t, dbtest.SQLite(t), f)
 	stop := r.follow(t)
-	require.Eventually(t, func() bool { return f.count(changesPath) == 1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return f.Count(changesPath) == 1 }, patience, time.Millisecond)
 	requireWithin(t, 10*time.Second, stop)
 	require.Zero(t, r.logs.FilterLevelExact(zapcore.WarnLevel).Len())
 	require.Zero(t, r.metric(t, "failures_total"))
@@ -166,7 +167,7 @@ func TestReadyWithStaleReadModel(t *testing.T) {
 	f, cfg := newFeed(t), dbtest.SQLite(t)
 	f.put(1, "one")
 	require.NoError(t, newReplica(t, cfg, f).CatchUp(t.Context()))
-	f.answer(status(http.StatusServiceUnavailable))
+	f.Answer(feedtest.Status(http.StatusServiceUnavailable))
 	r := newReplica(t, cfg, f)
 	r.follow(t)
 	require.Eventually(t, func() bool { return r.ready.Load() > 0 }, patience, time.Millisecond)
@@ -182,10 +183,10 @@ func TestFollowRecovers(t *testing.T) {
 	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.wait = time.Second })
 	r.follow(t)
 	r.eventually(t, map[uint64]string{1: "one"})
-	f.answer(status(http.StatusInternalServerError))
+	f.Answer(feedtest.Status(http.StatusInternalServerError))
 	f.CloseClientConnections()
 	f.put(2, "two")
-	before := f.count(changesPath)
+	before := f.Count(changesPath)
 	began := time.Now()
 	require.Eventually(t, func() bool { return r.metric(t, "failures_total") >= 4 }, patience, time.Millisecond)
 	// Pauses of at least 50, 100 and 200 ms lie between four failures.
@@ -194,12 +195,12 @@ func TestFollowRecovers(t *testing.T) {
 	for left, pause := time.Since(began), 50*time.Millisecond; left > 0; left, pause = left-pause, 2*pause {
 		maximum++
 	}
-	require.LessOrEqual(t, f.count(changesPath)-before, maximum)
+	require.LessOrEqual(t, f.Count(changesPath)-before, maximum)
 	warnings := r.logs.FilterLevelExact(zapcore.WarnLevel)
 	require.Equal(t, 1, warnings.Len(), "only the first failure is logged")
 	require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
 
-	f.answer(nil)
+	f.Answer(nil)
 	r.eventually(t, map[uint64]string{1: "one", 2: "two"})
 	require.Eventually(t, func() bool { return r.logs.FilterMessage("reading the tag feed succeeded again").Len() == 1 }, patience, time.Millisecond)
 }
@@ -220,12 +221,12 @@ func TestStartOver(t *testing.T) {
 		t.Skip("-short leaves out what takes seconds")
 	}
 	for name, sabotage := range map[string]func(f *feed){
-		"the feed was trimmed":         func(f *feed) { f.put(3, "three"); f.trim() },
-		"another epoch":                func(f *feed) { f.restart("second", 900); f.put(3, "three") },
-		"another epoch, same offset":   func(f *feed) { f.put(3, "three"); f.restart("second", 2) },
-		"another epoch, higher offset": func(f *feed) { f.put(3, "three"); f.restart("second", 3) },
-		"another epoch, lower offset":  func(f *feed) { f.put(3, "three"); f.restart("second", 1) },
-		"an old backup":                func(f *feed) { f.put(3, "three"); f.restart("first", 1) },
+		"the feed was trimmed":         func(f *feed) { f.put(3, "three"); f.Trim() },
+		"another epoch":                func(f *feed) { f.Restart("second", 900); f.put(3, "three") },
+		"another epoch, same offset":   func(f *feed) { f.put(3, "three"); f.Restart("second", 2) },
+		"another epoch, higher offset": func(f *feed) { f.put(3, "three"); f.Restart("second", 3) },
+		"another epoch, lower offset":  func(f *feed) { f.put(3, "three"); f.Restart("second", 1) },
+		"an old backup":                func(f *feed) { f.put(3, "three"); f.Restart("first", 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFeed(t)
@@ -235,15 +236,13 @@ func TestStartOver(t *testing.T) {
 			stop := r.follow(t)
 			r.eventually(t, map[uint64]string{1: "one", 2: "two"})
 			stop()
-			f.mu.Lock()
-			delete(f.tags, 2) // a change that is not in the feed
-			f.mu.Unlock()
+			f.Forget(2)
 			sabotage(f)
 			r.follow(t)
 			r.eventually(t, map[uint64]string{1: "one", 3: "three"})
 			f.put(4, "four")
 			r.eventually(t, map[uint64]string{1: "one", 3: "three", 4: "four"})
-			require.Equal(t, 2, f.count(snapshotPath))
+			require.Equal(t, 2, f.Count(snapshotPath))
 		})
 	}
 }
@@ -255,8 +254,8 @@ func TestResponseOfAnotherProgram(t *testing.T) {
 	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.wait = time.Second })
 	require.NoError(t, r.CatchUp(t.Context()))
 	require.NoError(t, r.Check(t.Context()))
-	f.answer(func(w http.ResponseWriter, _ *http.Request) bool {
-		write(w, map[string]string{"status": "ok"})
+	f.Answer(func(w http.ResponseWriter, _ *http.Request) bool {
+		feedtest.Respond(w, map[string]string{"status": "ok"})
 		return true
 	})
 	r.follow(t)
@@ -279,7 +278,7 @@ func TestNoBusyLoop(t *testing.T) {
 			if data == nil {
 				w.WriteHeader(http.StatusGone)
 			} else {
-				write(w, data)
+				feedtest.Respond(w, data)
 			}
 			return true
 		}
@@ -289,21 +288,21 @@ func TestNoBusyLoop(t *testing.T) {
 		"always gone":          at(changesPath, nil),
 		"always another epoch": at(changesPath, tagfeed.Changes{Epoch: "other", Last: 1}),
 		"always a gap":         at(changesPath, tagfeed.Changes{Epoch: "first", Changes: []tagfeed.Change{{Sequence: 9, Kind: changefeed.Put, TagID: 1}}, Last: 9}),
-		"errors":               status(http.StatusBadGateway),
+		"errors":               feedtest.Status(http.StatusBadGateway),
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFeed(t)
 			f.put(1, "one")
 			r := newReplica(t, dbtest.SQLite(t), f)
 			require.NoError(t, r.CatchUp(t.Context()))
-			f.answer(instead)
-			before, began := f.count(changesPath), time.Now()
+			f.Answer(instead)
+			before, began := f.Count(changesPath), time.Now()
 			stop := r.follow(t)
 			require.Eventually(t, func() bool {
-				return f.count(changesPath) > before && time.Since(began) > watched
+				return f.Count(changesPath) > before && time.Since(began) > watched
 			}, patience, 10*time.Millisecond)
 			stop()
-			served := f.count(changesPath) - before
+			served := f.Count(changesPath) - before
 			require.LessOrEqual(t, served, most*(1+int(time.Since(began)/watched)))
 			require.Equal(t, map[uint64]string{1: "one"}, r.tags(t))
 		})
@@ -324,17 +323,17 @@ func TestCatchUp(t *testing.T) {
 		}
 		require.NoError(t, r.CatchUp(t.Context()), "more than one batch")
 		require.Equal(t, want, r.tags(t))
-		f.remove(1)
-		f.trim()
+		f.Remove(1)
+		f.Trim()
 		delete(want, 1)
 		require.NoError(t, r.CatchUp(t.Context()), "over trimmed changes")
 		require.Equal(t, want, r.tags(t))
-		f.restart("second", 7)
+		f.Restart("second", 7)
 		f.put(1, "again")
 		want[1] = "again"
 		require.NoError(t, r.CatchUp(t.Context()), "to another epoch")
 		require.Equal(t, want, r.tags(t))
-		require.Empty(t, strings.Trim(strings.Join(f.waits, ""), "0"), "CatchUp must not long-poll")
+		require.Empty(t, strings.Trim(strings.Join(f.Waits(), ""), "0"), "CatchUp must not long-poll")
 	})
 }
 
@@ -355,7 +354,7 @@ func (f *feed) catchUpTogether(t *testing.T, r *replica, joining int64) (reads i
 	t.Helper()
 	held, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	f.hold(func(*http.Request) { once.Do(func() { close(held); <-release }) })
+	f.Hold(func(*http.Request) { once.Do(func() { close(held); <-release }) })
 	name := rand.Text()
 
 	var group sync.WaitGroup
@@ -365,7 +364,7 @@ func (f *feed) catchUpTogether(t *testing.T, r *replica, joining int64) (reads i
 		}
 	})
 	<-held // it has read the feed and found nothing
-	before := f.count(changesPath)
+	before := f.Count(changesPath)
 	f.put(1, name)
 	var begun atomic.Int64
 	for range joining {
@@ -382,7 +381,7 @@ func (f *feed) catchUpTogether(t *testing.T, r *replica, joining int64) (reads i
 	require.Eventually(t, func() bool { return begun.Load() == joining }, patience, time.Millisecond)
 	close(release)
 	group.Wait()
-	return int64(f.count(changesPath) - before)
+	return int64(f.Count(changesPath) - before)
 }
 
 // The timeout applies to every concurrent call.
@@ -392,7 +391,7 @@ func TestCatchUpIsBounded(t *testing.T) {
 	r := newReplica(t, dbtest.SQLite(t), f, func(o *options) { o.catchUpTimeout = timeout })
 	caughtUp := func() bool { return r.CatchUp(t.Context()) == nil }
 	require.Eventually(t, caughtUp, patience, time.Millisecond)
-	f.answer(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
+	f.Answer(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
 	dbtest.Within(t, 4*timeout, func() {
 		var group sync.WaitGroup
 		for range callers {
@@ -406,17 +405,17 @@ func TestCatchUpIsBounded(t *testing.T) {
 		}
 		group.Wait()
 	})
-	f.answer(nil)
+	f.Answer(nil)
 	require.Eventually(t, caughtUp, patience, time.Millisecond, "it recovers")
 }
 
 func TestCatchUpFails(t *testing.T) {
 	for name, instead := range map[string]func(http.ResponseWriter, *http.Request) bool{
-		"unavailable": status(http.StatusServiceUnavailable), "wrong token": status(http.StatusUnauthorized),
+		"unavailable": feedtest.Status(http.StatusServiceUnavailable), "wrong token": feedtest.Status(http.StatusUnauthorized),
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFeed(t)
-			f.answer(instead)
+			f.Answer(instead)
 			var coded *errcode.Error
 			require.ErrorAs(t, newReplica(t, dbtest.SQLite(t), f).CatchUp(t.Context()), &coded)
 			require.Equal(t, errcode.Unavailable, coded.Code)
@@ -429,7 +428,7 @@ func TestCatchUpFails(t *testing.T) {
 func TestCatchUpReturnsTheContextError(t *testing.T) {
 	f := newFeed(t)
 	r := newReplica(t, dbtest.SQLite(t), f)
-	f.answer(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
+	f.Answer(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, r.CatchUp(ctx), context.DeadlineExceeded)
@@ -453,10 +452,10 @@ func TestReplicasShareOneReadModel(t *testing.T) {
 		for n := range uint64(changes) {
 			f.put(1+n%20, fmt.Sprint("as of ", n))
 			if n%7 == 0 {
-				f.remove(1 + n%20)
+				f.Remove(1 + n%20)
 			}
 			if n == changes/2 {
-				f.trim()
+				f.Trim()
 			}
 			if n%50 == 0 {
 				group.Go(func() {
@@ -468,7 +467,7 @@ func TestReplicasShareOneReadModel(t *testing.T) {
 		}
 		group.Wait()
 		want := map[uint64]string{}
-		for id, tag := range f.tags {
+		for id, tag := range f.Rows() {
 			want[id] = tag.Name
 		}
 		all[0].eventually(t, want)
@@ -494,14 +493,14 @@ func TestMetrics(t *testing.T) {
 	}
 	// Reading the second of three batches fails.
 	var reads atomic.Int64
-	f.answer(func(w http.ResponseWriter, r *http.Request) bool {
-		return reads.Add(1) > 1 && status(http.StatusServiceUnavailable)(w, r)
+	f.Answer(func(w http.ResponseWriter, r *http.Request) bool {
+		return reads.Add(1) > 1 && feedtest.Status(http.StatusServiceUnavailable)(w, r)
 	})
 	require.Error(t, r.CatchUp(t.Context()))
 	require.EqualValues(t, 350, r.metric(t, "offset"))
 	require.EqualValues(t, 150, r.metric(t, "lag_changes"))
 	require.Zero(t, r.metric(t, "failures_total"), "only failures of Run are counted")
 
-	_, err := follow.NewFollower(tagfeed.NewClient("", "", 0), tagfeed.ReadModel(nil), follow.Options{Name: "tag"}, r.registry)
+	_, err := follow.NewFollower(tagfeed.NewClient("", "", 0), nil, follow.Options{Name: "tag"}, r.registry)
 	require.ErrorContains(t, err, "registering the metrics of the tag feed")
 }

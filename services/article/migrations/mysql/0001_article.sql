@@ -156,24 +156,6 @@ CREATE TABLE IF NOT EXISTS blog_article_slug (
     KEY blog_article_slug_article (article_id, retired)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
--- Who may have tokens. An app key is compared by its bytes. Of a secret only the
--- bcrypt hash is kept; scope is separated by blanks, as in a token.
-CREATE TABLE IF NOT EXISTS blog_client (
-    id          bigint unsigned NOT NULL AUTO_INCREMENT,
-    created_at  datetime(3)     NOT NULL,
-    created_by  varchar(64)     NOT NULL DEFAULT '',
-    updated_at  datetime(3)     NOT NULL,
-    updated_by  varchar(64)     NOT NULL DEFAULT '',
-    app_key     varchar(64)     NOT NULL,
-    secret_hash varchar(255)    NOT NULL,
-    -- After a rotation, the former secret is valid until then.
-    former_hash  varchar(255)   NOT NULL DEFAULT '',
-    former_until datetime(3)    NULL,
-    scope       varchar(255)    NOT NULL DEFAULT '',
-    PRIMARY KEY (id),
-    UNIQUE KEY blog_client_app_key (app_key)
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
-
 -- The feed of changes of the articles. A write adds its change to the outbox, in its
 -- transaction. A reader of the feed moves changes to blog_article_change and gives them
 -- numbers, while the row of blog_article_sequence is locked; so writes don't wait for each

@@ -65,7 +65,7 @@ type API struct {
 //	@securityDefinitions.apikey	AppToken
 //	@in							header
 //	@name						Authorization
-//	@description				a token from POST /auth of the article service, with the scope write for all but reads; the header "token" will do as well
+//	@description				a token from POST /auth, with the scope write for all but reads; the header "token" will do as well
 func (a *API) Register(routes gin.IRouter) {
 	tags := routes.Group("/api/v1/tags", a.Access...)
 	write := tags.Group("", auth.RequireScope(auth.ScopeWrite))

@@ -1,13 +1,21 @@
 package api_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -23,22 +31,48 @@ import (
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/errcode"
 	"github.com/achilles-blog/achilles/pkg/health"
+	"github.com/achilles-blog/achilles/pkg/issuer/access"
+	"github.com/achilles-blog/achilles/pkg/issuer/api"
+	"github.com/achilles-blog/achilles/pkg/issuer/store"
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
+	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/settings"
-	"github.com/achilles-blog/achilles/services/article/docs"
-	"github.com/achilles-blog/achilles/services/article/internal/access"
-	"github.com/achilles-blog/achilles/services/article/internal/api"
-	"github.com/achilles-blog/achilles/services/article/internal/store"
-	"github.com/achilles-blog/achilles/services/article/migrations"
 )
 
 const (
 	authPath   = "/auth"
 	demoSecret = "the secret of the demo"
+	asJSON     = "application/json"
 )
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+func migrated(t *testing.T, cfg database.Config) *database.DB {
+	t.Helper()
+	db := dbtest.Open(t, cfg)
+	_, _, err := database.Migrate(t.Context(), db, database.Migrations{Service: "issuer", Files: fstest.MapFS{"mysql": {Mode: fs.ModeDir}, "sqlite": {Mode: fs.ModeDir}}, Shared: map[int64]fs.FS{1: store.Schema()}})
+	require.NoError(t, err)
+	return db
+}
+
+// description returns the API description of the service that issues the tokens.
+func description(t *testing.T) []byte {
+	t.Helper()
+	files, err := filepath.Glob("../../../services/*/docs/openapi.json")
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		if bytes.Contains(text, []byte(`"/auth": {`)) {
+			return text
+		}
+	}
+	t.Fatal("no service describes POST /auth: run make docs")
+	return nil
+}
 
 // tokenAPI is POST /auth behind a real connection, with a database that has the
 // clients demo and reader.
@@ -51,9 +85,7 @@ type tokenAPI struct {
 
 func startTokenAPI(t *testing.T, cfg database.Config, keySet *auth.KeySet, limits ratelimit.Config) tokenAPI {
 	t.Helper()
-	db := dbtest.Open(t, cfg)
-	_, _, err := database.Migrate(t.Context(), db, migrations.All())
-	require.NoError(t, err)
+	db := migrated(t, cfg)
 	clients, err := access.NewService(store.NewClients(db)).WithCost(bcrypt.MinCost)
 	require.NoError(t, err)
 	require.NoError(t, clients.Add(t.Context(), "demo", []string{auth.ScopeWrite}, demoSecret))
@@ -67,7 +99,7 @@ func startTokenAPI(t *testing.T, cfg database.Config, keySet *auth.KeySet, limit
 	binder, err := requests.NewBinder()
 	require.NoError(t, err)
 	(&api.Tokens{Clients: clients, KeySet: keySet, Binder: binder}).Register(engine.Group("", ratelimit.New(ratelimit.Deps{Service: "article"}, settings.Fixed(limits)).Auth()))
-	return tokenAPI{apitest.New(t, engine, docs.OpenAPI), engine, keySet, logs}
+	return tokenAPI{apitest.New(t, engine, description(t)), engine, keySet, logs}
 }
 
 func eachTokenAPI(t *testing.T, test func(t *testing.T, a tokenAPI)) {
@@ -80,7 +112,12 @@ func eachTokenAPI(t *testing.T, test func(t *testing.T, a tokenAPI)) {
 // requestToken sends the credentials in the encoding.
 func (a tokenAPI) requestToken(t *testing.T, encoding, key, secret string, header ...http.Header) *apitest.Result {
 	t.Helper()
-	c := encodings[encoding](apitest.Case{Method: http.MethodPost, Path: authPath}, fields{"app_key": key, "app_secret": secret})
+	c := apitest.Case{Method: http.MethodPost, Path: authPath}
+	if encoding == "json" {
+		c.JSON = map[string]string{"app_key": key, "app_secret": secret}
+	} else {
+		c.Form = url.Values{"app_key": {key}, "app_secret": {secret}}
+	}
 	if len(header) > 0 {
 		c.Header = header[0]
 	}
@@ -144,21 +181,20 @@ func TestInvalidCredentials(t *testing.T) {
 func TestInvalidAuthBodies(t *testing.T) {
 	a := startTokenAPI(t, dbtest.SQLite(t), apitest.KeySet(t), unlimited())
 	for name, c := range map[string]struct {
-		body    bodies
-		details []string
+		json, form string
+		details    []string
 	}{
-		"empty":       {bodies{`{}`, ``}, []string{"app_key为必填字段", "app_secret为必填字段"}},
-		"missing key": {bodies{`{"app_secret":"x"}`, `app_secret=x`}, []string{"app_key为必填字段"}},
-		"no secret":   {bodies{`{"app_key":"demo"}`, `app_key=demo`}, []string{"app_secret为必填字段"}},
-		"other names": {bodies{`{"appKey":"demo","appSecret":"x"}`, `appKey=demo&appSecret=x`}, []string{`没有字段"appKey", 是否指app_key`, `没有字段"appSecret", 是否指app_secret`}},
+		"empty":       {`{}`, ``, []string{"app_key为必填字段", "app_secret为必填字段"}},
+		"missing key": {`{"app_secret":"x"}`, `app_secret=x`, []string{"app_key为必填字段"}},
+		"no secret":   {`{"app_key":"demo"}`, `app_key=demo`, []string{"app_secret为必填字段"}},
+		"other names": {`{"appKey":"demo","appSecret":"x"}`, `appKey=demo&appSecret=x`, []string{`没有字段"appKey", 是否指app_key`, `没有字段"appSecret", 是否指app_secret`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.body.each(t, func(t *testing.T, request apitest.Case) {
-				request.Method, request.Path = http.MethodPost, authPath
-				result := a.Do(t, request)
+			for contentType, body := range map[string]string{asJSON: c.json, "application/x-www-form-urlencoded": c.form} {
+				result := a.Do(t, apitest.Case{Method: http.MethodPost, Path: authPath, Body: []byte(body), ContentType: contentType, Invalid: true})
 				requireProblem(t, result, errcode.InvalidParams, "入参错误", c.details...)
 				require.Equal(t, "no-store", result.Header.Get("Cache-Control"))
-			})
+			}
 		})
 	}
 	t.Run("in the query", func(t *testing.T) {
@@ -221,9 +257,7 @@ func TestGuessesAreRejectedFirst(t *testing.T) {
 // The longest app key fits into a token.
 func TestLongestAppKey(t *testing.T) {
 	keySet := apitest.KeySet(t)
-	db := dbtest.Open(t, dbtest.SQLite(t))
-	_, _, err := database.Migrate(t.Context(), db, migrations.All())
-	require.NoError(t, err)
+	db := migrated(t, dbtest.SQLite(t))
 	key := strings.Repeat("A9._-zZ0", 8)
 	clients, err := access.NewService(store.NewClients(db)).WithCost(bcrypt.MinCost)
 	require.NoError(t, err)
@@ -247,4 +281,97 @@ func TestAuthWithoutDatabase(t *testing.T) {
 		require.NotEmpty(t, result.Header.Get("Retry-After"))
 		require.Empty(t, result.Header.Get("WWW-Authenticate"))
 	}
+}
+
+// TestTooManyRequests requires the documented 429 in every language.
+func TestTooManyRequests(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		a := startTokenAPI(t, cfg, apitest.KeySet(t), ratelimit.Config{Enabled: true, ReadPerSecond: 1, ReadBurst: 1, SearchPerSecond: 1, SearchBurst: 1, WritePerSecond: 1, WriteBurst: 1, AuthPerMinute: 60, AuthBurst: 1})
+		for language, details := range map[string]string{
+			"zh": "获取 Token 的请求过多, 请在 1 秒后重试", "en": "too many requests for a token, try again in 1 s", "zh_Hant_TW": "取得 Token 的請求過多, 請在 1 秒後重試",
+		} {
+			var limited *apitest.Result
+			for range 100 { // on a slow machine, more than one request may succeed
+				if limited = a.Do(t, apitest.Case{Method: http.MethodPost, Path: authPath, JSON: map[string]string{"app_key": "demo", "app_secret": "x"}, Header: in(language)}); limited.Status == http.StatusTooManyRequests {
+					break
+				}
+			}
+			requireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), details)
+			require.Equal(t, "1", limited.Header.Get("Retry-After"))
+			require.Equal(t, `"auth";r=0;t=1`, limited.Header.Get("RateLimit"))
+		}
+	})
+}
+
+// hostileBody returns a JSON object of more than 6 MB with very many keys.
+func hostileBody() []byte {
+	var body bytes.Buffer
+	body.WriteString(`{"app_key":"demo"`)
+	for i := 0; body.Len() < 6_200_000; i++ {
+		fmt.Fprintf(&body, `,"a%x":0`, i)
+	}
+	body.WriteString("}")
+	return body.Bytes()
+}
+
+// Anonymous clients can't use much memory by their bodies.
+func TestHostileAuthBodies(t *testing.T) {
+	tokens := startTokenAPI(t, dbtest.SQLite(t), apitest.KeySet(t), unlimited())
+	server := httptest.NewServer(tokens.handler)
+	defer server.Close()
+	hostile := hostileBody()
+	for name, wrap := range map[string]func(io.Reader) io.Reader{
+		"with Content-Length": func(r io.Reader) io.Reader { return r },
+		"chunked":             func(r io.Reader) io.Reader { return io.MultiReader(r) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			var clients sync.WaitGroup
+			for range 8 {
+				clients.Go(func() {
+					response, err := http.Post(server.URL+authPath, asJSON, wrap(bytes.NewReader(hostile)))
+					if err != nil {
+						return // the server closes a connection whose body it does not read
+					}
+					defer func() { _ = response.Body.Close() }()
+					if response.StatusCode != http.StatusRequestEntityTooLarge {
+						t.Error(response.Status)
+					}
+				})
+			}
+			clients.Wait()
+			runtime.ReadMemStats(&after)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(len(hostile)), "client and server together, for all 8 bodies")
+		})
+	}
+}
+
+// unlimited returns limits that no test exceeds. They are enabled, so that every
+// response has a RateLimit header.
+func unlimited() ratelimit.Config {
+	return ratelimit.Config{
+		Enabled: true, ReadPerSecond: 1000, ReadBurst: 100_000, SearchPerSecond: 1000, SearchBurst: 100_000, WritePerSecond: 1000, WriteBurst: 100_000, AuthPerMinute: 1000, AuthBurst: 100_000,
+	}
+}
+
+func in(language string) http.Header { return http.Header{"Locale": {language}} }
+
+// requireProblem requires an error response with the code, message and details.
+func requireProblem(t *testing.T, result *apitest.Result, code errcode.Code, message string, details ...string) {
+	t.Helper()
+	require.Equal(t, code.Status(), result.Status, "%s", result.Body)
+	require.Equal(t, "application/json; charset=utf-8", result.Header.Get("Content-Type"))
+	var problem responses.Problem
+	result.JSON(t, &problem)
+	if details == nil {
+		details = []string{}
+	}
+	require.NotNil(t, problem.Errors, "never null")
+	for _, field := range problem.Errors {
+		require.NotEmpty(t, field.Code)
+		require.Contains(t, details, field.Message)
+	}
+	problem.Errors = nil
+	require.Equal(t, responses.Problem{Code: int(code), Msg: message, Details: details}, problem)
 }

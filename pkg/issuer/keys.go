@@ -1,4 +1,4 @@
-package bootstrap
+package issuer
 
 import (
 	"errors"
@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
+	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/spelling"
 )
 
@@ -25,7 +26,7 @@ func keyCommand() *cobra.Command {
 
 func newKeyCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "new", Short: "Print a new key set with one key, for Auth.KeysFile of every service", Args: arguments(""),
+		Use: "new", Short: "Print a new key set with one key, for Auth.KeysFile of every service", Args: command.Arguments(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := io.WriteString(cmd.OutOrStdout(), auth.GenerateKeySet(time.Now()))
 			return err
@@ -35,7 +36,7 @@ func newKeyCommand() *cobra.Command {
 
 func rotateKeyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "rotate FILE", Short: "Print the key set in FILE (- for stdin) with a new key added", Args: arguments("FILE"),
+		Use: "rotate FILE", Short: "Print the key set in FILE (- for stdin) with a new key added", Args: command.Arguments("FILE"),
 		Long: "Print the key set in FILE (- for stdin) with a new key, which signs after --in, and without the keys that\n" +
 			"stopped signing more than --keep ago. Replace FILE by the output, or use --in-place: the services load it without\n" +
 			"a restart. No token is rejected if every replica has the new file before --in has passed.",
@@ -56,7 +57,7 @@ func rotateKeyCommand() *cobra.Command {
 		}
 		content, err := readInput(cmd, args[0])
 		if err != nil {
-			return fmt.Errorf("the key set: %w; article key new prints a new one", err)
+			return fmt.Errorf("the key set: %w; %s key new prints a new one", err, cmd.Root().Name())
 		}
 		keySet, err := auth.RotateKeySet(content, time.Now(), *in, *keep)
 		if err != nil {
@@ -163,18 +164,4 @@ func group(name, short string) *cobra.Command {
 		return fmt.Errorf("%s needs a command: %s%s; see %[1]s --help", cmd.CommandPath(), strings.Join(names, ", "), hint)
 	}
 	return cmd
-}
-
-// arguments requires one argument, which usage messages call name, or none if
-// name is empty. Its errors do not contain the arguments: they may be secrets.
-func arguments(name string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		switch {
-		case name == "" && len(args) > 0:
-			return fmt.Errorf("%s takes flags only, but got %d further argument(s)", cmd.CommandPath(), len(args))
-		case name != "" && len(args) != 1:
-			return fmt.Errorf("write %s %s, but got %d argument(s)", cmd.CommandPath(), name, len(args))
-		}
-		return nil
-	}
 }

@@ -1,4 +1,4 @@
-package bootstrap
+package issuer
 
 import (
 	"context"
@@ -13,24 +13,28 @@ import (
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
+	"github.com/achilles-blog/achilles/pkg/issuer/access"
+	"github.com/achilles-blog/achilles/pkg/issuer/store"
 	"github.com/achilles-blog/achilles/pkg/service"
-	"github.com/achilles-blog/achilles/services/article/internal/access"
-	"github.com/achilles-blog/achilles/services/article/internal/store"
-	"github.com/achilles-blog/achilles/services/article/migrations"
 )
 
-// clientCommand returns the command that manages API clients.
-func clientCommand(bind command.Bind[Config]) *cobra.Command {
+// clients are the commands that manage API clients, of a service with the migrations.
+type clients struct {
+	bind       command.Bind[service.Config]
+	migrations database.Migrations
+}
+
+func (c clients) command() *cobra.Command {
 	cmd := group("client", "Manage the API clients in the service's database")
-	cmd.AddCommand(addClientCommand(bind), listClientsCommand(bind), rotateClientCommand(bind), removeClientCommand(bind))
+	cmd.AddCommand(c.add(), c.list(), c.rotate(), c.remove())
 	return cmd
 }
 
-func addClientCommand(bind command.Bind[Config]) *cobra.Command {
-	cmd := &cobra.Command{Use: "add KEY", Short: "Add a client and print its secret", Args: arguments("KEY")}
+func (c clients) add() *cobra.Command {
+	cmd := &cobra.Command{Use: "add KEY", Short: "Add a client and print its secret", Args: command.Arguments("KEY")}
 	scope := cmd.Flags().String("scope", auth.ScopeWrite, "scope of its tokens: write, or empty to only read, disabled objects included")
 	secret := secretFlag(cmd)
-	return onClients(bind, cmd, func(ctx context.Context, clients *access.Service, args []string) error {
+	return c.run(cmd, func(ctx context.Context, clients *access.Service, args []string) error {
 		if *scope != "" && *scope != auth.ScopeWrite {
 			return fmt.Errorf("--scope %q is not allowed: it must be %s or empty", *scope, auth.ScopeWrite)
 		}
@@ -40,13 +44,13 @@ func addClientCommand(bind command.Bind[Config]) *cobra.Command {
 	})
 }
 
-func rotateClientCommand(bind command.Bind[Config]) *cobra.Command {
+func (c clients) rotate() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "rotate KEY", Short: "Replace the secret of a client and print the new one", Args: arguments("KEY"),
+		Use: "rotate KEY", Short: "Replace the secret of a client and print the new one", Args: command.Arguments("KEY"),
 	}
 	secret := secretFlag(cmd)
 	overlap := cmd.Flags().Duration("overlap", 0, "how long the former secret stays valid, such as 24h; by default it ends at once")
-	return onClients(bind, cmd, func(ctx context.Context, clients *access.Service, args []string) error {
+	return c.run(cmd, func(ctx context.Context, clients *access.Service, args []string) error {
 		if *overlap < 0 {
 			return fmt.Errorf("--overlap %s is not allowed: it must not be negative", *overlap)
 		}
@@ -60,27 +64,27 @@ func rotateClientCommand(bind command.Bind[Config]) *cobra.Command {
 	})
 }
 
-func removeClientCommand(bind command.Bind[Config]) *cobra.Command {
-	cmd := &cobra.Command{Use: "remove KEY", Short: "Remove a client", Args: arguments("KEY")}
-	return onClients(bind, cmd, func(ctx context.Context, clients *access.Service, args []string) error {
+func (c clients) remove() *cobra.Command {
+	cmd := &cobra.Command{Use: "remove KEY", Short: "Remove a client", Args: command.Arguments("KEY")}
+	return c.run(cmd, func(ctx context.Context, clients *access.Service, args []string) error {
 		if err := clients.Remove(ctx, args[0]); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s removed. Its tokens stay valid until they expire, after Auth.Lifetime at most. "+
-			"To revoke all tokens at once, replace the key set by a new one (article key new).\n", args[0])
+			"To revoke all tokens at once, replace the key set by a new one (%s key new).\n", args[0], cmd.Root().Name())
 		return err
 	})
 }
 
-func listClientsCommand(bind command.Bind[Config]) *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List the clients", Args: arguments("")}
-	return onClients(bind, cmd, func(ctx context.Context, clients *access.Service, _ []string) error {
+func (c clients) list() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List the clients", Args: command.Arguments("")}
+	return c.run(cmd, func(ctx context.Context, clients *access.Service, _ []string) error {
 		list, err := clients.List(ctx)
 		if err != nil {
 			return err
 		}
 		if len(list) == 0 {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "There are no clients yet. Add one with: article client add KEY")
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "There are no clients yet. Add one with: %s client add KEY\n", cmd.Root().Name())
 			return err
 		}
 		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
@@ -124,30 +128,24 @@ func withSecret(cmd *cobra.Command, key, file, done string, use func(secret stri
 	return err
 }
 
-// onClients makes cmd run work on the database in the service's settings. cmd gets
-// the flags of the settings, and reads the configuration file and the environment.
-func onClients(bind command.Bind[Config], cmd *cobra.Command, work func(ctx context.Context, clients *access.Service, args []string) error) *cobra.Command {
-	return bind(cmd, func(config Config, args []string) error {
-		return withClients(cmd.Context(), config.Database, func(clients *access.Service) error {
-			return withHint(work(cmd.Context(), clients, args), args)
+// run makes cmd work on the database in the service's settings. cmd gets the flags of the
+// settings, and reads the configuration file and the environment.
+func (c clients) run(cmd *cobra.Command, work func(ctx context.Context, clients *access.Service, args []string) error) *cobra.Command {
+	return c.bind(cmd, func(config service.Config, args []string) error {
+		return service.UseDatabase(cmd.Context(), config.Database, c.migrations, func(db *database.DB) error {
+			return withHint(cmd, work(cmd.Context(), access.NewService(store.NewClients(db)), args), args)
 		})
-	})
-}
-
-func withClients(ctx context.Context, config database.Config, work func(*access.Service) error) error {
-	return service.UseDatabase(ctx, config, migrations.All(), func(db *database.DB) error {
-		return work(access.NewService(store.NewClients(db)))
 	})
 }
 
 // withHint adds what to do to an error. It prints only valid keys: an invalid one
 // may be a secret.
-func withHint(err error, args []string) error {
+func withHint(cmd *cobra.Command, err error, args []string) error {
 	switch {
 	case errors.Is(err, access.ErrExists):
-		return fmt.Errorf("%s: %w; replace its secret with article client rotate, or choose another key", args[0], access.ErrExists)
+		return fmt.Errorf("%s: %w; replace its secret with %s client rotate, or choose another key", args[0], access.ErrExists, cmd.Root().Name())
 	case errors.Is(err, access.ErrUnknown):
-		return fmt.Errorf("%s: %w; article client list prints all clients", args[0], access.ErrUnknown)
+		return fmt.Errorf("%s: %w; %s client list prints all clients", args[0], access.ErrUnknown, cmd.Root().Name())
 	case errors.Is(err, access.ErrBadSecret):
 		return fmt.Errorf("%w; without --secret-file a valid one is generated", err)
 	}

@@ -3,23 +3,54 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
-	"github.com/achilles-blog/achilles/services/article/internal/access"
-	"github.com/achilles-blog/achilles/services/article/internal/store"
+	"github.com/achilles-blog/achilles/pkg/issuer/access"
+	"github.com/achilles-blog/achilles/pkg/issuer/store"
 )
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// fixture is a database that has the table.
+type fixture struct{ db *database.DB }
+
+func open(t *testing.T, cfg database.Config) fixture {
+	t.Helper()
+	db := dbtest.Open(t, cfg)
+	_, _, err := database.Migrate(t.Context(), db, database.Migrations{Service: "clients", Files: fstest.MapFS{"mysql": {Mode: fs.ModeDir}, "sqlite": {Mode: fs.ModeDir}}, Shared: map[int64]fs.FS{1: store.Schema()}})
+	require.NoError(t, err)
+	return fixture{db}
+}
 
 func eachWithClients(t *testing.T, test func(t *testing.T, f fixture, clients *store.Clients)) {
 	t.Helper()
-	each(t, func(t *testing.T, f fixture) { test(t, f, store.NewClients(f.db)) })
+	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
+		f := open(t, cfg)
+		test(t, f, store.NewClients(f.db))
+	})
+}
+
+func (f fixture) exec(t *testing.T, statement string) {
+	t.Helper()
+	_, err := f.db.SQL().ExecContext(t.Context(), statement)
+	require.NoError(t, err)
+}
+
+// count returns the number of clients.
+func (f fixture) count(t *testing.T, where string) (n int64) {
+	t.Helper()
+	require.NoError(t, f.db.Gorm(t.Context()).Table(f.db.Table("client")).Where(where).Count(&n).Error)
+	return n
 }
 
 func clientOf(key string, scopes ...string) access.Client {
@@ -155,7 +186,7 @@ func TestClientsAreFoundByIndex(t *testing.T) {
 			require.NoError(t, clients.Rotate(t.Context(), "client500", "y", time.Now()))
 			require.NoError(t, clients.Remove(t.Context(), "client500"))
 		})
-		require.EqualValues(t, 999, f.count(t, "client", "1 = 1"))
+		require.EqualValues(t, 999, f.count(t, "1 = 1"))
 	})
 }
 
@@ -166,7 +197,7 @@ func TestClientsWithTablePrefix(t *testing.T) {
 		clients := store.NewClients(f.db)
 		require.NoError(t, clients.Add(t.Context(), clientOf("demo"), "hash"))
 		require.NoError(t, clients.Rotate(t.Context(), "demo", "other", time.Now()))
-		require.EqualValues(t, 1, f.count(t, "client", "secret_hash = 'other'"))
+		require.EqualValues(t, 1, f.count(t, "secret_hash = 'other'"))
 		require.NoError(t, clients.Remove(t.Context(), "demo"))
 	})
 }

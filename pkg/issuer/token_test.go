@@ -1,7 +1,9 @@
-package bootstrap_test
+package issuer
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -9,14 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/auth"
-	"github.com/achilles-blog/achilles/services/article/internal/bootstrap"
 )
 
 func TestTokenCommand(t *testing.T) {
 	file := keySet(t)
-	config := auth.Default()
-	config.KeysFile = file
-	keySet, err := auth.OpenKeySet(config)
+	cfg := auth.Default()
+	cfg.KeysFile = file
+	keySet, err := auth.OpenKeySet(cfg)
 	require.NoError(t, err)
 	for _, c := range []struct {
 		args   []string
@@ -26,7 +27,7 @@ func TestTokenCommand(t *testing.T) {
 		{[]string{"demo", "--scope", ""}, []string{}},
 	} {
 		var stdout, stderr bytes.Buffer
-		exit := bootstrap.Command().Main(append([]string{"token", "--auth.keysfile", file}, c.args...), nil, &stdout, &stderr)
+		exit := program().Main(append([]string{"token", "--auth.keysfile", file}, c.args...), nil, &stdout, &stderr)
 		require.Zero(t, exit, stderr.String())
 		principal, err := keySet.Verify(strings.TrimSpace(stdout.String()), time.Now())
 		require.NoError(t, err)
@@ -42,8 +43,16 @@ func TestTokenCommandErrors(t *testing.T) {
 		"write article token KEY": {"token"},
 	} {
 		var stdout, stderr bytes.Buffer
-		require.Equal(t, 1, bootstrap.Command().Main(args, nil, &stdout, &stderr))
+		require.Equal(t, 1, program().Main(args, nil, &stdout, &stderr))
 		require.Contains(t, stderr.String(), want)
 		require.Empty(t, stdout.String())
 	}
+}
+
+// keySet returns the name of a file with a new key set.
+func keySet(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "keys.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(auth.GenerateKeySet(time.Now())), 0o600))
+	return file
 }

@@ -1,9 +1,12 @@
+// Package store stores API clients in MySQL, MariaDB or SQLite.
 package store
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -11,8 +14,14 @@ import (
 	"gorm.io/gorm/schema"
 
 	"github.com/achilles-blog/achilles/pkg/database"
-	"github.com/achilles-blog/achilles/services/article/internal/access"
+	"github.com/achilles-blog/achilles/pkg/issuer/access"
 )
+
+//go:embed mysql.sql sqlite.sql
+var files embed.FS
+
+// Schema returns the table of this package, for database.Migrations.Shared.
+func Schema() fs.FS { return files }
 
 // Clients is an access.Store in MySQL, MariaDB or SQLite.
 type Clients struct {

@@ -1,4 +1,4 @@
-package bootstrap
+package issuer
 
 import (
 	"errors"
@@ -10,17 +10,18 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/service"
 )
 
 var errNoKeySet = errors.New("there is no key set to sign with: set Auth.KeysFile (--auth.keysfile) to the key set of the services")
 
 // tokenCommand returns the command that prints a token. It needs the key set, but
 // no app secret.
-func tokenCommand(bind command.Bind[Config]) *cobra.Command {
-	cmd := &cobra.Command{Use: "token KEY", Short: "Print a token for the client with this app key, signed with Auth.KeysFile", Args: arguments("KEY")}
+func tokenCommand(bind command.Bind[service.Config]) *cobra.Command {
+	cmd := &cobra.Command{Use: "token KEY", Short: "Print a token for the client with this app key, signed with Auth.KeysFile", Args: command.Arguments("KEY")}
 	scope := cmd.Flags().String("scope", auth.ScopeWrite, "scope of the token: write, or empty to only read, disabled objects included")
-	return bind(cmd, func(config Config, args []string) error {
-		token, err := sign(config.Auth, args[0], strings.Fields(*scope))
+	return bind(cmd, func(config service.Config, args []string) error {
+		token, err := Sign(config.Auth, args[0], strings.Fields(*scope))
 		if err == nil {
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), token)
 		}
@@ -28,8 +29,8 @@ func tokenCommand(bind command.Bind[Config]) *cobra.Command {
 	})
 }
 
-// sign returns a token, as POST /auth does.
-func sign(config auth.Config, appKey string, scopes []string) (string, error) {
+// Sign returns a token, as POST /auth does.
+func Sign(config auth.Config, appKey string, scopes []string) (string, error) {
 	if config.KeysFile == "" {
 		return "", errNoKeySet
 	}

@@ -1,4 +1,4 @@
-package bootstrap_test
+package issuer
 
 import (
 	"bytes"
@@ -7,13 +7,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/achilles-blog/achilles/services/article/internal/bootstrap"
 )
 
 func runPolicies(args ...string) (exit int, stdout, stderr string) {
 	var out, errors bytes.Buffer
-	exit = bootstrap.Command().Main(append([]string{"policies"}, args...), nil, &out, &errors)
+	exit = program().Main(append([]string{"policies"}, args...), nil, &out, &errors)
 	return exit, out.String(), errors.String()
 }
 

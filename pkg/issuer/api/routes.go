@@ -1,3 +1,5 @@
+// Package api serves the HTTP API of tokens: its route, its handler, and the types of requests and
+// responses.
 package api
 
 import (
@@ -9,9 +11,9 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/errcode"
+	"github.com/achilles-blog/achilles/pkg/issuer/access"
 	"github.com/achilles-blog/achilles/pkg/requests"
 	"github.com/achilles-blog/achilles/pkg/responses"
-	"github.com/achilles-blog/achilles/services/article/internal/access"
 )
 
 // Tokens serves POST /auth.
@@ -27,7 +29,7 @@ func (t *Tokens) Register(routes gin.IRouter) { routes.POST("/auth", t.createTok
 // TokenRequest is the body that requests a token.
 type TokenRequest struct {
 	AppKey    *string `json:"app_key" validate:"required" example:"demo"`
-	AppSecret *string `json:"app_secret" validate:"required" format:"password" example:"what article client add printed"`
+	AppSecret *string `json:"app_secret" validate:"required" format:"password" example:"what the command client add printed"`
 }
 
 // Token is a token in a response.
@@ -46,7 +48,7 @@ type Token struct {
 //	@Tags			auth
 //	@Accept			json,x-www-form-urlencoded
 //	@Produce		json
-//	@Param			credentials		body		TokenRequest					true	"as article client add printed them"
+//	@Param			credentials		body		TokenRequest					true	"as the command client add printed them"
 //	@Success		200				{object}	responses.Envelope[Token]	"the token"
 //	@Failure		400	{object}	responses.Problem	"invalid (10000001)"
 //	@Failure		401	{object}	responses.Problem	"no such pair (10000003), no key to sign with (10000006)"

@@ -1,13 +1,17 @@
-package bootstrap
+package issuer
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,9 +22,44 @@ import (
 	"github.com/achilles-blog/achilles/pkg/command"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
-	"github.com/achilles-blog/achilles/services/article/internal/access"
-	"github.com/achilles-blog/achilles/services/article/internal/store"
+	"github.com/achilles-blog/achilles/pkg/issuer/access"
+	"github.com/achilles-blog/achilles/pkg/issuer/store"
+	"github.com/achilles-blog/achilles/pkg/service"
 )
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// config has the settings of a service, one of them its own.
+type config struct {
+	service.Config `mapstructure:",squash"`
+	App            struct {
+		PageSize int `mapstructure:"PageSize" usage:"a setting of the service's own"`
+	}
+}
+
+func defaults() config {
+	c := config{Config: service.Default()}
+	c.Database.DBType, c.Database.DBName = database.SQLite, "article"
+	return c
+}
+
+func shared(c config) service.Config { return c.Config }
+
+func migrations() database.Migrations {
+	return database.Migrations{Service: "article", Files: fstest.MapFS{"mysql": {Mode: fs.ModeDir}, "sqlite": {Mode: fs.ModeDir}}, Shared: map[int64]fs.FS{1: Schema()}}
+}
+
+// program returns a service that issues tokens.
+func program() command.Service[config] {
+	return command.Service[config]{
+		Name: "article", Summary: "A service", Defaults: defaults,
+		Serve: func(context.Context, command.Run[config]) error { return errors.New("it has no routes") },
+		Migrate: func(ctx context.Context, run command.Run[config]) error {
+			return service.Migrate(ctx, shared(run.Config), migrations(), run.Stdout)
+		},
+		Commands: Commands(shared, migrations()),
+	}
+}
 
 // console runs commands on its own database.
 type console struct {
@@ -37,13 +76,13 @@ func newConsole(t *testing.T) console {
 // run runs a command line as main does, with an empty stdin.
 func (c console) run(args ...string) (exit int, stdout, stderr string) {
 	c.t.Helper()
-	return runOn(c.t, Command(), args)
+	return runOn(c.t, program(), args)
 }
 
-func runOn(t *testing.T, service command.Service[Config], args []string) (exit int, stdout, stderr string) {
+func runOn(t *testing.T, program command.Service[config], args []string) (exit int, stdout, stderr string) {
 	t.Helper()
 	var out, problems bytes.Buffer
-	exit = service.Main(args, os.Environ(), &out, &problems)
+	exit = program.Main(args, os.Environ(), &out, &problems)
 	return exit, out.String(), problems.String()
 }
 
@@ -70,9 +109,9 @@ func (c console) fail(args []string, words ...string) string {
 // clients returns a service on the same database.
 func (c console) clients() *access.Service {
 	c.t.Helper()
-	config := defaults().Database
-	config.DBName = c.file
-	db, err := database.Open(config, zap.NewNop())
+	cfg := defaults().Database
+	cfg.DBName = c.file
+	db, err := database.Open(cfg, zap.NewNop())
 	require.NoError(c.t, err)
 	c.t.Cleanup(func() { _ = db.Close() })
 	return access.NewService(store.NewClients(db))
@@ -154,13 +193,13 @@ func TestSecretFromFile(t *testing.T) {
 func TestSecretFromStdin(t *testing.T) {
 	c := newConsole(t)
 	c.succeed("migrate")
-	service := Command()
-	service.Commands = func(bind command.Bind[Config]) []*cobra.Command {
-		group := clientCommand(bind)
-		group.SetIn(strings.NewReader("the secret of a pipe\n"))
-		return []*cobra.Command{group}
+	piped := program()
+	piped.Commands = func(bind command.Bind[config]) []*cobra.Command {
+		commands := Commands(shared, migrations())(bind)
+		commands[0].SetIn(strings.NewReader("the secret of a pipe\n"))
+		return commands
 	}
-	exit, stdout, stderr := runOn(t, service, []string{"client", "add", "demo", "--secret-file", "-"})
+	exit, stdout, stderr := runOn(t, piped, []string{"client", "add", "demo", "--secret-file", "-"})
 	require.Zero(t, exit, stderr)
 	require.Equal(t, "demo added.\n", stdout)
 	require.True(t, c.authenticates("demo", "the secret of a pipe"))
@@ -262,9 +301,9 @@ func TestKeyCommands(t *testing.T) {
 	c := newConsole(t)
 	keySet := filepath.Join(t.TempDir(), "keys.yaml")
 	require.NoError(t, os.WriteFile(keySet, []byte(c.succeed("key", "new")), 0o600))
-	config := auth.Default()
-	config.KeysFile = keySet
-	opened, err := auth.OpenKeySet(config)
+	cfg := auth.Default()
+	cfg.KeysFile = keySet
+	opened, err := auth.OpenKeySet(cfg)
 	require.NoError(t, err)
 	token, err := opened.Sign("demo", []string{auth.ScopeWrite}, time.Now())
 	require.NoError(t, err)
@@ -272,7 +311,7 @@ func TestKeyCommands(t *testing.T) {
 	rotated := c.succeed("key", "rotate", keySet, "--in", "5m")
 	require.Equal(t, 2, strings.Count(rotated, "signs_from"))
 	require.NoError(t, os.WriteFile(keySet, []byte(rotated), 0o600))
-	opened, err = auth.OpenKeySet(config)
+	opened, err = auth.OpenKeySet(cfg)
 	require.NoError(t, err)
 	_, err = opened.Verify(token, time.Now())
 	require.NoError(t, err, "a token signed before the rotation stays valid")
@@ -334,7 +373,7 @@ func rotatesInPlace(t *testing.T, c console, keySet string) {
 		output, err := os.OpenFile(file, os.O_WRONLY|flag, 0)
 		require.NoError(t, err)
 		var problems bytes.Buffer
-		require.Equal(t, 1, Command().Main([]string{"key", "rotate", link}, nil, output, &problems))
+		require.Equal(t, 1, program().Main([]string{"key", "rotate", link}, nil, output, &problems))
 		require.NoError(t, output.Close())
 		require.Contains(t, problems.String(), "use --in-place")
 		require.NotContains(t, problems.String(), "key new")

@@ -44,7 +44,7 @@ type tree struct {
 func newTree(t *testing.T) tree {
 	t.Helper()
 	r := tree{t, t.TempDir()}
-	files := []string{"deploy/release.sh", "LICENSE", "README.md"}
+	files := []string{"deploy/release.sh", "LICENSE", "README.md", "services/article/go.mod", "services/tag/go.mod"}
 	for _, place := range places(t) {
 		files = append(files, place.file)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/command/commandtest"
 )
 
 func TestCheck(t *testing.T) {
@@ -27,7 +28,7 @@ func TestCheck(t *testing.T) {
 	}))
 	defer server.Close()
 	run := func(args ...string) (exit int, stdout, stderr string) {
-		return runOn(t, program(), append([]string{"check", "--auth.keysfile", keySet(t)}, args...))
+		return commandtest.New(t, program().Main).Run(append([]string{"check", "--auth.keysfile", keySet(t)}, args...)...)
 	}
 	starting.Store(1)
 	exit, stdout, stderr := run("--ready", server.URL+"/readyz", "--lists", server.URL+"/api/v1/comments")
@@ -38,7 +39,7 @@ func TestCheck(t *testing.T) {
 		require.Equal(t, 1, exit)
 		require.Contains(t, stderr, want)
 	}
-	exit, _, stderr = runOn(t, program(), []string{"check"})
+	exit, _, stderr = commandtest.New(t, program().Main).Run("check")
 	require.Equal(t, 1, exit)
 	require.Contains(t, stderr, "set Auth.KeysFile")
 }
@@ -50,7 +51,7 @@ func TestOwnCommands(t *testing.T) {
 		cmd := &cobra.Command{Use: "check"}
 		return bind(cmd, func(config, []string) error { cmd.Print("own"); return nil })
 	})
-	exit, stdout, stderr := runOn(t, p, []string{"check"})
+	exit, stdout, stderr := commandtest.New(t, p.Main).Run("check")
 	require.Zero(t, exit)
 	require.Equal(t, "own", stdout+stderr)
 }

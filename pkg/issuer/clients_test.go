@@ -20,6 +20,7 @@ import (
 
 	"github.com/achilles-blog/achilles/pkg/auth"
 	"github.com/achilles-blog/achilles/pkg/command"
+	"github.com/achilles-blog/achilles/pkg/command/commandtest"
 	"github.com/achilles-blog/achilles/pkg/database"
 	"github.com/achilles-blog/achilles/pkg/dbtest"
 	"github.com/achilles-blog/achilles/pkg/issuer/access"
@@ -63,47 +64,15 @@ func program() command.Service[config] {
 
 // console runs commands on its own database.
 type console struct {
+	commandtest.Console
 	t    *testing.T
 	file string // the database
 }
 
 func newConsole(t *testing.T) console {
-	c := console{t: t, file: filepath.Join(t.TempDir(), "article.db")}
+	c := console{commandtest.New(t, program().Main), t, filepath.Join(t.TempDir(), "article.db")}
 	t.Setenv("ACHILLES_DATABASE_DBNAME", c.file)
 	return c
-}
-
-// run runs a command line as main does, with an empty stdin.
-func (c console) run(args ...string) (exit int, stdout, stderr string) {
-	c.t.Helper()
-	return runOn(c.t, program(), args)
-}
-
-func runOn(t *testing.T, program command.Service[config], args []string) (exit int, stdout, stderr string) {
-	t.Helper()
-	var out, problems bytes.Buffer
-	exit = program.Main(args, os.Environ(), &out, &problems)
-	return exit, out.String(), problems.String()
-}
-
-func (c console) succeed(args ...string) string {
-	c.t.Helper()
-	exit, stdout, stderr := c.run(args...)
-	require.Zero(c.t, exit, stderr)
-	require.Empty(c.t, stderr)
-	return stdout
-}
-
-// fail requires a failure with each of the words on stderr and nothing on stdout.
-func (c console) fail(args []string, words ...string) string {
-	c.t.Helper()
-	exit, stdout, stderr := c.run(args...)
-	require.Equal(c.t, 1, exit, stdout)
-	require.Empty(c.t, stdout)
-	for _, word := range words {
-		require.Contains(c.t, stderr, word)
-	}
-	return stderr
 }
 
 // clients returns a service on the same database.
@@ -136,30 +105,30 @@ func (c console) authenticates(key, secret string) bool {
 
 func TestClientCommands(t *testing.T) {
 	c := newConsole(t)
-	c.succeed("migrate")
-	require.Contains(t, c.succeed("client", "list"), "article client add KEY")
+	c.Succeed("migrate")
+	require.Contains(t, c.Succeed("client", "list"), "article client add KEY")
 
-	stdout := c.succeed("client", "add", "demo")
+	stdout := c.Succeed("client", "add", "demo")
 	require.Contains(t, stdout, "can't be shown again")
 	first := secretIn(t, stdout, "demo")
 	require.True(t, c.authenticates("demo", first))
-	c.succeed("client", "add", "reader", "--scope", "")
+	c.Succeed("client", "add", "reader", "--scope", "")
 
-	list := c.succeed("client", "list")
+	list := c.Succeed("client", "list")
 	lines := strings.Split(strings.TrimSpace(list), "\n")
 	require.Len(t, lines, 3)
 	require.Regexp(t, `^demo +write +20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ +20\S+Z$`, lines[1])
 	require.Regexp(t, `^reader +- +20`, lines[2])
 	require.NotContains(t, list, "$2a$")
 
-	second := secretIn(t, c.succeed("client", "rotate", "demo"), "demo")
+	second := secretIn(t, c.Succeed("client", "rotate", "demo"), "demo")
 	require.NotEqual(t, first, second)
 	require.False(t, c.authenticates("demo", first))
 
-	require.Contains(t, c.succeed("client", "remove", "demo"), "demo removed")
-	c.fail([]string{"client", "remove", "demo"}, "demo: there is no client with this key", "article client list")
-	c.fail([]string{"client", "rotate", "demo"}, "demo: there is no client with this key", "article client list")
-	c.fail([]string{"client", "add", "reader"}, "reader: a client with this key already exists", "article client rotate")
+	require.Contains(t, c.Succeed("client", "remove", "demo"), "demo removed")
+	c.Fail([]string{"client", "remove", "demo"}, "demo: there is no client with this key", "article client list")
+	c.Fail([]string{"client", "rotate", "demo"}, "demo: there is no client with this key", "article client list")
+	c.Fail([]string{"client", "add", "reader"}, "reader: a client with this key already exists", "article client rotate")
 
 	content, err := os.ReadFile(c.file)
 	require.NoError(t, err)
@@ -168,38 +137,38 @@ func TestClientCommands(t *testing.T) {
 
 func TestSecretFromFile(t *testing.T) {
 	c := newConsole(t)
-	c.succeed("migrate")
+	c.Succeed("migrate")
 	file := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(file, []byte("the secret of the file\r\n"), 0o600))
-	require.Equal(t, "demo added.\n", c.succeed("client", "add", "demo", "--secret-file", file), "a secret from a file is not printed")
+	require.Equal(t, "demo added.\n", c.Succeed("client", "add", "demo", "--secret-file", file), "a secret from a file is not printed")
 	require.True(t, c.authenticates("demo", "the secret of the file"))
 	require.NoError(t, os.WriteFile(file, []byte("another secret from it"), 0o600))
-	require.Equal(t, "demo has a new secret.\n", c.succeed("client", "rotate", "demo", "--secret-file="+file))
+	require.Equal(t, "demo has a new secret.\n", c.Succeed("client", "rotate", "demo", "--secret-file="+file))
 
 	for name, content := range map[string]string{
 		"short": "fifteen bytes..", "long": strings.Repeat("a", 73), "empty": "", "two lines": "sixteen bytes...\nand more", "disk image": strings.Repeat("a", maxInput+1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
-			stderr := c.fail([]string{"client", "rotate", "demo", "--secret-file", file}, "secret")
+			stderr := c.Fail([]string{"client", "rotate", "demo", "--secret-file", file}, "secret")
 			require.NotContains(t, stderr, "teen bytes")
 			require.Less(t, len(stderr), 300)
 		})
 	}
 	require.True(t, c.authenticates("demo", "another secret from it"))
-	c.fail([]string{"client", "add", "new", "--secret-file", file + ".none"}, "--secret-file", "no such file")
+	c.Fail([]string{"client", "add", "new", "--secret-file", file + ".none"}, "--secret-file", "no such file")
 }
 
 func TestSecretFromStdin(t *testing.T) {
 	c := newConsole(t)
-	c.succeed("migrate")
+	c.Succeed("migrate")
 	piped := program()
 	piped.Commands = func(bind command.Bind[config]) []*cobra.Command {
 		commands := Commands(shared, migrations())(bind)
 		commands[0].SetIn(strings.NewReader("the secret of a pipe\n"))
 		return commands
 	}
-	exit, stdout, stderr := runOn(t, piped, []string{"client", "add", "demo", "--secret-file", "-"})
+	exit, stdout, stderr := commandtest.New(t, piped.Main).Run("client", "add", "demo", "--secret-file", "-")
 	require.Zero(t, exit, stderr)
 	require.Equal(t, "demo added.\n", stdout)
 	require.True(t, c.authenticates("demo", "the secret of a pipe"))
@@ -209,8 +178,8 @@ func TestSecretFromStdin(t *testing.T) {
 // may be secrets.
 func TestCommandErrors(t *testing.T) {
 	c := newConsole(t)
-	c.fail([]string{"client", "list"}, "schema is behind", "run the command migrate", c.file)
-	c.succeed("migrate")
+	c.Fail([]string{"client", "list"}, "schema is behind", "run the command migrate", c.file)
+	c.Succeed("migrate")
 	for _, typed := range []struct {
 		args  string
 		words string
@@ -232,11 +201,11 @@ func TestCommandErrors(t *testing.T) {
 		{"client add demo --database.dbname /none/article.db", "/none/article.db"},
 	} {
 		t.Run(typed.args, func(t *testing.T) {
-			stderr := c.fail(strings.Fields(typed.args), typed.words)
+			stderr := c.Fail(strings.Fields(typed.args), typed.words)
 			require.NotContains(t, stderr, "S3cr3t")
 		})
 	}
-	c.fail([]string{"client", "list", "--database.dbtype=mysql", "--database.username=u", "--database.host=127.0.0.1:1", "--database.dbname=none"},
+	c.Fail([]string{"client", "list", "--database.dbtype=mysql", "--database.username=u", "--database.host=127.0.0.1:1", "--database.dbname=none"},
 		"the database none at 127.0.0.1:1 cannot be used", "check the section Database")
 	require.Empty(t, mustList(t, c))
 }
@@ -251,10 +220,10 @@ func TestClientOnAServer(t *testing.T) {
 	t.Setenv("ACHILLES_DATABASE_USERNAME", cfg.Username)
 	t.Setenv("ACHILLES_DATABASE_DBNAME", cfg.DBName)
 	t.Setenv("ACHILLES_DATABASE_PASSWORD", cfg.Password.Reveal())
-	c.fail([]string{"client", "list"}, "schema is behind", "run the command migrate")
-	c.fail([]string{"client", "list", "--database.dbname=none_of_these"}, "none_of_these", "Unknown database", "run the command migrate")
+	c.Fail([]string{"client", "list"}, "schema is behind", "run the command migrate")
+	c.Fail([]string{"client", "list", "--database.dbname=none_of_these"}, "none_of_these", "Unknown database", "run the command migrate")
 	t.Setenv("ACHILLES_DATABASE_PASSWORD", "wrong-secret")
-	stderr := c.fail([]string{"client", "list"}, "Access denied for user", "check the section Database")
+	stderr := c.Fail([]string{"client", "list"}, "Access denied for user", "check the section Database")
 	require.NotContains(t, stderr, "try again")
 	require.NotContains(t, stderr, "wrong-secret")
 }
@@ -265,7 +234,7 @@ func TestHelpShowsOwnFlagsFirst(t *testing.T) {
 	for command, own := range map[string][]string{
 		"client add": {"--scope", "--secret-file"}, "client rotate": {"--overlap", "--secret-file"}, "token": {"--scope"},
 	} {
-		help := c.succeed(append(strings.Fields(command), "--help")...)
+		help := c.Succeed(append(strings.Fields(command), "--help")...)
 		setting := strings.Index(help, "--app.")
 		require.Positive(t, setting, command)
 		for _, flag := range own {
@@ -288,19 +257,19 @@ func TestClientCommandsUseTheSettings(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("Database: {DBName: "+c.file+"}"), 0o600))
 	t.Setenv("ACHILLES_DATABASE_DBNAME", "")
-	c.succeed("migrate", "--config", file)
-	c.succeed("client", "add", "one", "--config", file)
+	c.Succeed("migrate", "--config", file)
+	c.Succeed("client", "add", "one", "--config", file)
 	t.Setenv("ACHILLES_CONFIG", file)
-	c.succeed("client", "add", "two")
+	c.Succeed("client", "add", "two")
 	t.Setenv("ACHILLES_CONFIG", "")
-	c.succeed("client", "add", "three", "--database.dbname", c.file)
+	c.Succeed("client", "add", "three", "--database.dbname", c.file)
 	require.Len(t, mustList(t, c), 3)
 }
 
 func TestKeyCommands(t *testing.T) {
 	c := newConsole(t)
 	keySet := filepath.Join(t.TempDir(), "keys.yaml")
-	require.NoError(t, os.WriteFile(keySet, []byte(c.succeed("key", "new")), 0o600))
+	require.NoError(t, os.WriteFile(keySet, []byte(c.Succeed("key", "new")), 0o600))
 	cfg := auth.Default()
 	cfg.KeysFile = keySet
 	opened, err := auth.OpenKeySet(cfg)
@@ -308,7 +277,7 @@ func TestKeyCommands(t *testing.T) {
 	token, err := opened.Sign("demo", []string{auth.ScopeWrite}, time.Now())
 	require.NoError(t, err)
 
-	rotated := c.succeed("key", "rotate", keySet, "--in", "5m")
+	rotated := c.Succeed("key", "rotate", keySet, "--in", "5m")
 	require.Equal(t, 2, strings.Count(rotated, "signs_from"))
 	require.NoError(t, os.WriteFile(keySet, []byte(rotated), 0o600))
 	opened, err = auth.OpenKeySet(cfg)
@@ -328,12 +297,12 @@ func TestKeyCommands(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist, "the key commands need no database")
 	secret := regexp.MustCompile(`secret: "(.+)"`).FindStringSubmatch(rotated)[1]
 	require.NoError(t, os.WriteFile(keySet, []byte(strings.Replace(rotated, secret, secret[:20], 1)), 0o600))
-	require.NotContains(t, c.fail([]string{"key", "rotate", keySet}, keySet, "the secret of the key"), secret[:8])
-	c.fail([]string{"key", "rotate", keySet + ".none"}, "no such file", "article key new")
-	c.fail([]string{"key", "rotate"}, "write article key rotate FILE")
-	c.fail([]string{"key", "rotate", keySet, "--in=-1m"}, "must not be negative")
-	c.fail([]string{"key", "rotate", "-"}, "the key set -: it contains no keys")
-	c.fail([]string{"key", "rotate", "--in-place", "-"}, "--in-place needs the name of a file")
+	require.NotContains(t, c.Fail([]string{"key", "rotate", keySet}, keySet, "the secret of the key"), secret[:8])
+	c.Fail([]string{"key", "rotate", keySet + ".none"}, "no such file", "article key new")
+	c.Fail([]string{"key", "rotate"}, "write article key rotate FILE")
+	c.Fail([]string{"key", "rotate", keySet, "--in=-1m"}, "must not be negative")
+	c.Fail([]string{"key", "rotate", "-"}, "the key set -: it contains no keys")
+	c.Fail([]string{"key", "rotate", "--in-place", "-"}, "--in-place needs the name of a file")
 }
 
 // rotatesInPlace rotates the key set behind a link, which stays, as do the mode and
@@ -351,7 +320,7 @@ func rotatesInPlace(t *testing.T, c console, keySet string) {
 	require.NoError(t, err)
 	defer func() { _ = old.Close() }()
 
-	require.Empty(t, c.succeed("key", "rotate", "--in-place", link))
+	require.Empty(t, c.Succeed("key", "rotate", "--in-place", link))
 	after, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, strings.Count(string(before), "signs_from")+1, strings.Count(string(after), "signs_from"))
@@ -383,5 +352,5 @@ func rotatesInPlace(t *testing.T, c console, keySet string) {
 			require.Equal(t, after, content)
 		}
 	}
-	c.fail([]string{"key", "rotate", "--in-place", file}, "it contains no keys", "restore them from a backup")
+	c.Fail([]string{"key", "rotate", "--in-place", file}, "it contains no keys", "restore them from a backup")
 }

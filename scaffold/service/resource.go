@@ -184,7 +184,7 @@ func (r Resource) FilterLines() string {
 
 // Needs names the fields that a new object must have.
 func (r Resource) Needs() string {
-	needed := r.only(func(f Field) bool { return f.required() })
+	needed := r.only(Field.Required)
 	if len(needed) == 0 {
 		return "nothing"
 	}
@@ -341,7 +341,7 @@ func (f Field) filters() bool {
 }
 
 // Required reports whether a new object must have the field.
-func (f Field) Required() bool { return f.required() }
+func (f Field) Required() bool { return f.Type != fields.State && !f.Optional }
 
 // QuerySample is a value in a query.
 func (f Field) QuerySample() string {
@@ -350,8 +350,6 @@ func (f Field) QuerySample() string {
 	}
 	return "1"
 }
-
-func (f Field) required() bool { return f.Type != fields.State && !f.Optional }
 
 // IsTime reports whether the field is a time.
 func (f Field) IsTime() bool { return f.Type == fields.Time }
@@ -398,9 +396,6 @@ func (f Field) RowType() string {
 
 // NullType is the type of a column that may be null.
 func (f Field) NullType() string { return "sql.Null[" + f.RowType() + "]" }
-
-// NullValue is the field of NullType that has the value.
-func (f Field) NullValue() string { return "V" }
 
 // ResponseType is the type in responses.
 func (f Field) ResponseType() string {
@@ -465,7 +460,7 @@ const maxUint = "9223372036854775807"
 
 // CreateTags are the tags of a request that creates.
 func (f Field) CreateTags() string {
-	if f.required() {
+	if f.Required() {
 		return f.requestTags("required")
 	}
 	return f.requestTags("omitempty")

@@ -19,9 +19,6 @@ import (
 // The ledger of a resource is exact after a load on a real service, which knows of the
 // resource only what services/services.yaml lists, and each kind of difference is detected.
 func TestResourceLedger(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a service")
-	}
 	dbtest.Each(t, func(t *testing.T, cfg database.Config) {
 		program := process.Service(t, "tag")
 		p := process.Ready(t, program, process.On(cfg))

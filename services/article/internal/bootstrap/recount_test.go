@@ -16,9 +16,9 @@ import (
 
 func TestRecount(t *testing.T) {
 	c := newConsole(t)
-	c.fail([]string{"recount"}, "run the command migrate")
-	c.succeed("migrate")
-	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
+	c.Fail([]string{"recount"}, "run the command migrate")
+	c.Succeed("migrate")
+	require.Equal(t, "Nothing was wrong.\n", c.Succeed("recount"))
 	config := defaults().Database
 	config.DBName = c.file
 	db, err := database.Open(config, zap.NewNop())
@@ -32,34 +32,34 @@ func TestRecount(t *testing.T) {
 	exec("INSERT INTO blog_article_gram (gram, article_id) VALUES (x'61', 1)")
 	exec("INSERT INTO blog_article_word (word, article_id, weight) VALUES (x'61', 1, 1), (x'62', 7, 1)")
 	require.Equal(t, "Repaired:\nall articles, state 1: 0, was 3\narticles with tag 7, state 0: 0, was -2\nindex of titles: added 0 missing entries, removed 1 wrong ones\n"+
-		"index of words: added 0 missing entries, removed 2 wrong ones\n", c.succeed("recount"))
-	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
+		"index of words: added 0 missing entries, removed 2 wrong ones\n", c.Succeed("recount"))
+	require.Equal(t, "Nothing was wrong.\n", c.Succeed("recount"))
 
 	exec("INSERT INTO blog_article (created_at, updated_at, published_at, title, content) VALUES ('2026-01-02', '2026-01-02', '2026-01-02', '😀', '')")
-	require.Contains(t, c.succeed("recount"), "slugs: made 1 missing ones\n")
+	require.Contains(t, c.Succeed("recount"), "slugs: made 1 missing ones\n")
 	exec("DELETE FROM blog_article")
-	require.NotContains(t, c.succeed("recount"), "slugs")
+	require.NotContains(t, c.Succeed("recount"), "slugs")
 
 	// The counters are repaired, although the index of titles can't be.
 	exec("INSERT INTO blog_article_count (tag_id, state, slot, value) VALUES (0, 1, 1, 3)")
 	exec("INSERT INTO blog_article_gram (gram, article_id) VALUES (x'61', 1)")
 	exec("CREATE TRIGGER reject BEFORE DELETE ON blog_article_gram BEGIN SELECT RAISE(ABORT, 'rejected'); END")
-	exit, stdout, stderr := c.run("recount")
+	exit, stdout, stderr := c.Run("recount")
 	require.Equal(t, 1, exit)
 	require.Equal(t, "Repaired:\nall articles, state 1: 0, was 3\n", stdout)
 	require.Contains(t, stderr, "rejected")
 	exec("DROP TRIGGER reject")
-	require.Equal(t, "Repaired:\nindex of titles: added 0 missing entries, removed 1 wrong ones\n", c.succeed("recount"))
-	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
+	require.Equal(t, "Repaired:\nindex of titles: added 0 missing entries, removed 1 wrong ones\n", c.Succeed("recount"))
+	require.Equal(t, "Nothing was wrong.\n", c.Succeed("recount"))
 }
 
 // Files without their bytes, as after a restore without the storage, are an error beside what is repaired.
 func TestRecountLostFiles(t *testing.T) {
 	c := newConsole(t)
-	c.succeed("migrate")
+	c.Succeed("migrate")
 	t.Setenv("ACHILLES_FILES_URL", "file://"+t.TempDir())
 	t.Setenv("ACHILLES_FILES_TIMEOUT", "10s")
-	require.Equal(t, "Nothing was wrong.\n", c.succeed("recount"))
+	require.Equal(t, "Nothing was wrong.\n", c.Succeed("recount"))
 	config := defaults().Database
 	config.DBName = c.file
 	for _, statement := range []string{
@@ -69,7 +69,7 @@ func TestRecountLostFiles(t *testing.T) {
 		_, err := dbtest.Open(t, config).SQL().ExecContext(t.Context(), statement)
 		require.NoError(t, err)
 	}
-	c.fail([]string{"recount"}, "the storage lacks bytes of 1 files of 1;", `file 1, "photo.png": 0 of 3 bytes`)
+	c.Fail([]string{"recount"}, "the storage lacks bytes of 1 files of 1;", `file 1, "photo.png": 0 of 3 bytes`)
 }
 
 // Progress is printed from time to time.

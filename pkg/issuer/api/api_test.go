@@ -37,7 +37,6 @@ import (
 	"github.com/achilles-blog/achilles/pkg/metrics"
 	"github.com/achilles-blog/achilles/pkg/ratelimit"
 	"github.com/achilles-blog/achilles/pkg/requests"
-	"github.com/achilles-blog/achilles/pkg/responses"
 	"github.com/achilles-blog/achilles/pkg/server"
 	"github.com/achilles-blog/achilles/pkg/settings"
 )
@@ -154,7 +153,7 @@ func TestToken(t *testing.T) {
 func TestInvalidCredentials(t *testing.T) {
 	a := startTokenAPI(t, dbtest.SQLite(t), apitest.KeySet(t), unlimited())
 	want := a.requestToken(t, "json", "nobody", demoSecret)
-	requireProblem(t, want, errcode.UnauthorizedApp, errcode.UnauthorizedApp.Message("zh"))
+	apitest.RequireProblem(t, want, errcode.UnauthorizedApp, errcode.UnauthorizedApp.Message("zh"))
 	require.Equal(t, auth.Challenge, want.Header.Get("WWW-Authenticate"))
 	for name, pair := range map[string][3]string{
 		"wrong secret": {"demo", "another secret, then", "json"}, "another case": {"Demo", demoSecret, "form"},
@@ -192,7 +191,7 @@ func TestInvalidAuthBodies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for contentType, body := range map[string]string{asJSON: c.json, "application/x-www-form-urlencoded": c.form} {
 				result := a.Do(t, apitest.Case{Method: http.MethodPost, Path: authPath, Body: []byte(body), ContentType: contentType, Invalid: true})
-				requireProblem(t, result, errcode.InvalidParams, "入参错误", c.details...)
+				apitest.RequireProblem(t, result, errcode.InvalidParams, "入参错误", c.details...)
 				require.Equal(t, "no-store", result.Header.Get("Cache-Control"))
 			}
 		})
@@ -200,7 +199,7 @@ func TestInvalidAuthBodies(t *testing.T) {
 	t.Run("in the query", func(t *testing.T) {
 		query := url.Values{"app_key": {"demo"}, "app_secret": {demoSecret}}
 		result := a.Do(t, apitest.Case{Method: http.MethodPost, Path: authPath, Query: query, Body: []byte(`{}`), ContentType: asJSON, Invalid: true})
-		requireProblem(t, result, errcode.InvalidParams, "入参错误", "app_key为必填字段", "app_secret为必填字段")
+		apitest.RequireProblem(t, result, errcode.InvalidParams, "入参错误", "app_key为必填字段", "app_secret为必填字段")
 	})
 	t.Run("another media type", func(t *testing.T) {
 		result := a.Do(t, apitest.Case{Method: http.MethodPost, Path: authPath, Body: []byte(`<a/>`), ContentType: "text/xml", Invalid: true})
@@ -215,10 +214,10 @@ func TestNoSigningKey(t *testing.T) {
 	require.NoError(t, err)
 	a := startTokenAPI(t, dbtest.SQLite(t), empty, unlimited())
 	result := a.requestToken(t, "json", "demo", demoSecret, in("en"))
-	requireProblem(t, result, errcode.UnauthorizedGenerate, errcode.UnauthorizedGenerate.Message("en"),
+	apitest.RequireProblem(t, result, errcode.UnauthorizedGenerate, errcode.UnauthorizedGenerate.Message("en"),
 		"the service has no signing key, ask its operator to set one (Auth.KeysFile)")
 	require.Equal(t, auth.Challenge, result.Header.Get("WWW-Authenticate"))
-	requireProblem(t, a.requestToken(t, "json", "demo", "another secret, then"), errcode.UnauthorizedApp, errcode.UnauthorizedApp.Message("zh"))
+	apitest.RequireProblem(t, a.requestToken(t, "json", "demo", "another secret, then"), errcode.UnauthorizedApp, errcode.UnauthorizedApp.Message("zh"))
 }
 
 // Guesses that don't fit into the queue get a 503. A client that has got a token
@@ -249,7 +248,7 @@ func TestGuessesAreRejectedFirst(t *testing.T) {
 	}
 	close(stop)
 	guessers.Wait()
-	requireProblem(t, busy.Load(), errcode.Unavailable, errcode.Unavailable.Message("en"), "too many requests for a token are being checked")
+	apitest.RequireProblem(t, busy.Load(), errcode.Unavailable, errcode.Unavailable.Message("en"), "too many requests for a token are being checked")
 	require.Equal(t, "1", busy.Load().Header.Get("Retry-After"))
 	require.Empty(t, busy.Load().Header.Get("WWW-Authenticate"))
 }
@@ -277,7 +276,7 @@ func TestAuthWithoutDatabase(t *testing.T) {
 	server.Kill(t)
 	for _, key := range []string{"demo", "nobody"} {
 		result := a.requestToken(t, "json", key, demoSecret)
-		requireProblem(t, result, errcode.Unavailable, errcode.Unavailable.Message("zh"))
+		apitest.RequireProblem(t, result, errcode.Unavailable, errcode.Unavailable.Message("zh"))
 		require.NotEmpty(t, result.Header.Get("Retry-After"))
 		require.Empty(t, result.Header.Get("WWW-Authenticate"))
 	}
@@ -296,7 +295,7 @@ func TestTooManyRequests(t *testing.T) {
 					break
 				}
 			}
-			requireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), details)
+			apitest.RequireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), details)
 			require.Equal(t, "1", limited.Header.Get("Retry-After"))
 			require.Equal(t, `"auth";r=0;t=1`, limited.Header.Get("RateLimit"))
 		}
@@ -356,22 +355,3 @@ func unlimited() ratelimit.Config {
 }
 
 func in(language string) http.Header { return http.Header{"Locale": {language}} }
-
-// requireProblem requires an error response with the code, message and details.
-func requireProblem(t *testing.T, result *apitest.Result, code errcode.Code, message string, details ...string) {
-	t.Helper()
-	require.Equal(t, code.Status(), result.Status, "%s", result.Body)
-	require.Equal(t, "application/json; charset=utf-8", result.Header.Get("Content-Type"))
-	var problem responses.Problem
-	result.JSON(t, &problem)
-	if details == nil {
-		details = []string{}
-	}
-	require.NotNil(t, problem.Errors, "never null")
-	for _, field := range problem.Errors {
-		require.NotEmpty(t, field.Code)
-		require.Contains(t, details, field.Message)
-	}
-	problem.Errors = nil
-	require.Equal(t, responses.Problem{Code: int(code), Msg: message, Details: details}, problem)
-}

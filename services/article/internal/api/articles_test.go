@@ -393,7 +393,7 @@ func TestUnknownTags(t *testing.T) {
 						c.Method, c.Path, _ = strings.Cut(target, " ")
 						c.Header, c.Invalid = in(language), true // the OpenAPI validator has smaller integers
 						before := s.caughtUp.Load()
-						requireProblem(t, s.Do(t, c), errcode.UnknownTags, want[0], want[1])
+						apitest.RequireProblem(t, s.Do(t, c), errcode.UnknownTags, want[0], want[1])
 						require.EqualValues(t, 1, s.caughtUp.Load()-before, "catchUp is called once")
 					})
 				}

@@ -208,7 +208,7 @@ func TestExportsAtOnce(t *testing.T) {
 	_, _ = s.slowly(t)
 	other = s.anonymous.With(apitest.Token(t, s.keySet, "other"))
 	result = other.Do(t, apitest.Case{Path: exportPath})
-	requireProblem(t, result, errcode.Unavailable, errcode.Unavailable.Message("zh"), "最多同时进行1个导出, 每个客户端一个 (设置 App.MaxExports)")
+	apitest.RequireProblem(t, result, errcode.Unavailable, errcode.Unavailable.Message("zh"), "最多同时进行1个导出, 每个客户端一个 (设置 App.MaxExports)")
 	require.True(t, export(t, s.anonymous, "?after=11").end.End, "clients without a token have room of their own")
 	require.Equal(t, http.StatusOK, other.Do(t, apitest.Case{Path: articlesPath}).Status)
 }

@@ -239,7 +239,7 @@ func TestRanges(t *testing.T) {
 	require.Equal(t, http.StatusOK, get("Range", "bytes=0-9", "If-Range", `"other"`).Status)
 	require.Equal(t, http.StatusNotModified, get("If-None-Match", etag).Status)
 	got := get("If-Match", `"other"`)
-	requireProblem(t, got, errcode.PreconditionFailed, errcode.PreconditionFailed.Message("zh"))
+	apitest.RequireProblem(t, got, errcode.PreconditionFailed, errcode.PreconditionFailed.Message("zh"))
 
 	several := get("Range", "bytes=0-1,5-6")
 	require.Equal(t, http.StatusPartialContent, several.Status)
@@ -252,7 +252,7 @@ func TestRanges(t *testing.T) {
 	}
 	for _, ranges := range []string{"bytes=1000-", "bytes=99999999999999999999-", "bytes=5-1", "bytes=--1", "bytes=a-b", "bytes=-0", "bytes=-00", "bytes=+1-2", "bytes=1", "bytes=-"} {
 		got := get("Range", ranges)
-		requireProblem(t, got, errcode.RangeNotSatisfiable, errcode.RangeNotSatisfiable.Message("zh"), "文件只有1000字节")
+		apitest.RequireProblem(t, got, errcode.RangeNotSatisfiable, errcode.RangeNotSatisfiable.Message("zh"), "文件只有1000字节")
 		require.Equal(t, "no-store", got.Header.Get("Cache-Control"))
 		require.Equal(t, "bytes */1000", got.Header.Get("Content-Range"))
 		require.Empty(t, got.Header.Get("Content-Disposition"))
@@ -265,7 +265,7 @@ func TestMissingBytes(t *testing.T) {
 	f := s.upload(t, one("a.txt", "text"))[0]
 	require.NoError(t, os.Remove(filepath.Join(s.storageDir, f.SHA256[:2], f.SHA256)))
 	got := s.anonymous.Do(t, apitest.Case{Path: f.URL})
-	requireProblem(t, got, errcode.DownloadFailed, errcode.DownloadFailed.Message("zh"))
+	apitest.RequireProblem(t, got, errcode.DownloadFailed, errcode.DownloadFailed.Message("zh"))
 	require.Equal(t, "no-store", got.Header.Get("Cache-Control"))
 	require.Empty(t, got.Header.Get("ETag"))
 }

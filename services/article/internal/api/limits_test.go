@@ -42,7 +42,7 @@ func requireTooManyRequests(t *testing.T, client *apitest.Client, c apitest.Case
 			break
 		}
 	}
-	requireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), details)
+	apitest.RequireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message(language), details)
 	require.Equal(t, "1", limited.Header.Get("Retry-After"))
 	require.Regexp(t, `^"(read|write)";r=0;t=1$`, limited.Header.Get("RateLimit"))
 }
@@ -60,7 +60,7 @@ func TestSearchesAreLimited(t *testing.T) {
 				break
 			}
 		}
-		requireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message("en"), "too many searches or lists with content, try again in 1 s")
+		apitest.RequireProblem(t, limited, errcode.TooManyRequests, errcode.TooManyRequests.Message("en"), "too many searches or lists with content, try again in 1 s")
 		require.Equal(t, `"search";r=0;t=1`, limited.Header.Get("RateLimit"))
 		require.Equal(t, `"search";q=1;w=1`, limited.Header.Get("RateLimit-Policy"))
 		require.Contains(t, s.Do(t, apitest.Case{Path: articlesPath + "?state=1"}).Header.Get("RateLimit"), `"read";r=`)

@@ -354,27 +354,8 @@ func (s *service) list(t *testing.T, query string) listResponse {
 func (s *service) requireError(t *testing.T, c apitest.Case, code errcode.Code, details ...string) *apitest.Result {
 	t.Helper()
 	result := s.Do(t, c)
-	requireProblem(t, result, code, code.Message("zh"), details...)
+	apitest.RequireProblem(t, result, code, code.Message("zh"), details...)
 	return result
-}
-
-// requireProblem requires an error response with the code, message and details.
-func requireProblem(t *testing.T, result *apitest.Result, code errcode.Code, message string, details ...string) {
-	t.Helper()
-	require.Equal(t, code.Status(), result.Status, "%s", result.Body)
-	require.Equal(t, "application/json; charset=utf-8", result.Header.Get("Content-Type"))
-	var problem responses.Problem
-	result.JSON(t, &problem)
-	if details == nil {
-		details = []string{}
-	}
-	require.NotNil(t, problem.Errors, "never null")
-	for _, field := range problem.Errors {
-		require.NotEmpty(t, field.Code)
-		require.Contains(t, details, field.Message)
-	}
-	problem.Errors = nil
-	require.Equal(t, responses.Problem{Code: int(code), Msg: message, Details: details}, problem)
 }
 
 func titles(list []api.Article) []string {

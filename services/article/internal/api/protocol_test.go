@@ -27,7 +27,7 @@ func TestUnknownRoutes(t *testing.T) {
 		for language, message := range map[string]string{"zh": "找不到", "en": "not found", "zh_Hant_TW": "找不到"} {
 			t.Run(target+" "+language, func(t *testing.T) {
 				method, path, _ := strings.Cut(target, " ")
-				requireProblem(t, s.Do(t, apitest.Case{Method: method, Path: path, Header: in(language), Undescribed: true}), errcode.NotFound, message)
+				apitest.RequireProblem(t, s.Do(t, apitest.Case{Method: method, Path: path, Header: in(language), Undescribed: true}), errcode.NotFound, message)
 			})
 		}
 	}
@@ -48,7 +48,7 @@ func TestWrongMethods(t *testing.T) {
 				for language, message := range map[string]string{"zh": "不允许的请求方法", "en": "method not allowed", "zh_Hant_TW": "不允許的請求方法"} {
 					result := s.Do(t, apitest.Case{Method: method, Path: path, Undescribed: true, Header: in(language)})
 					require.ElementsMatch(t, allowed, strings.Split(result.Header.Get("Allow"), ", "))
-					requireProblem(t, result, errcode.MethodNotAllowed, message)
+					apitest.RequireProblem(t, result, errcode.MethodNotAllowed, message)
 				}
 			})
 		}
@@ -73,7 +73,7 @@ func TestLanguages(t *testing.T) {
 		"invalid":               {http.Header{"Accept-Language": {";;;==,q="}}, "文章不存在"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			requireProblem(t, s.Do(t, apitest.Case{Path: at(99), Header: c.header, Invalid: true}), errcode.ArticleNotFound, c.want)
+			apitest.RequireProblem(t, s.Do(t, apitest.Case{Path: at(99), Header: c.header, Invalid: true}), errcode.ArticleNotFound, c.want)
 		})
 	}
 	for language, want := range map[string]string{"zh": "成功", "en": "success", "zh_Hant_TW": "成功"} {

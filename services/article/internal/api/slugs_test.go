@@ -114,7 +114,7 @@ func TestMalformedSlugs(t *testing.T) {
 			"slug只能包含小寫字母 a-z、數字和單個連字號, 最多100個字元, 例如 rolling-restarts",
 		} {
 			result := s.Do(t, apitest.Case{Path: bySlug(path), Invalid: true, Header: in(languages[i])})
-			requireProblem(t, result, errcode.InvalidParams, invalidMessage[i], detail)
+			apitest.RequireProblem(t, result, errcode.InvalidParams, invalidMessage[i], detail)
 		}
 	}
 	for _, path := range []string{"a/b", "a/", "a%2Fb"} {
@@ -136,7 +136,7 @@ func TestSlugTaken(t *testing.T) {
 				{Method: http.MethodPatch, Path: at(two.ID), JSON: fields{"slug": "one"}},
 			} {
 				c.Header = in(languages[i])
-				requireProblem(t, s.Do(t, c), errcode.SlugTaken, message, detail)
+				apitest.RequireProblem(t, s.Do(t, c), errcode.SlugTaken, message, detail)
 			}
 		}
 		require.Equal(t, two, s.get(t, two.ID))

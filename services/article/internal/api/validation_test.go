@@ -95,7 +95,7 @@ func TestInvalidFields(t *testing.T) {
 					for i, language := range languages {
 						request.Method, request.Path, _ = strings.Cut(target, " ")
 						request.Header = in(language)
-						requireProblem(t, s.Do(t, request), errcode.InvalidParams, invalidMessage[i], c.details[i]...)
+						apitest.RequireProblem(t, s.Do(t, request), errcode.InvalidParams, invalidMessage[i], c.details[i]...)
 					}
 				}
 			})
@@ -125,7 +125,7 @@ func TestTitleIsRequired(t *testing.T) {
 			c.Method, c.Path = http.MethodPost, articlesPath
 			for i, detail := range []string{"title为必填字段", "title is a required field", "title為必填欄位"} {
 				c.Header = in(languages[i])
-				requireProblem(t, s.Do(t, c), errcode.InvalidParams, invalidMessage[i], detail)
+				apitest.RequireProblem(t, s.Do(t, c), errcode.InvalidParams, invalidMessage[i], detail)
 			}
 		})
 	}
@@ -147,7 +147,7 @@ func TestInvalidState(t *testing.T) {
 			c.body.each(t, func(t *testing.T, request apitest.Case) {
 				for i, language := range languages {
 					request.Method, request.Path, request.Header = http.MethodPatch, stateOf(existing.ID), in(language)
-					requireProblem(t, s.Do(t, request), errcode.InvalidParams, invalidMessage[i], c.details[i])
+					apitest.RequireProblem(t, s.Do(t, request), errcode.InvalidParams, invalidMessage[i], c.details[i])
 				}
 			})
 		})
@@ -255,7 +255,7 @@ func TestMediaTypes(t *testing.T) {
 			t.Run(name+" "+kind, func(t *testing.T) {
 				for i, message := range []string{"不支持的媒体类型", "unsupported media type", "不支援的媒體類型"} {
 					c.Body, c.ContentType, c.Header, c.Invalid = []byte(`{"title":"x","state":0}`), kind, in(languages[i]), true
-					requireProblem(t, s.Do(t, c), errcode.UnsupportedMediaType, message, details[i])
+					apitest.RequireProblem(t, s.Do(t, c), errcode.UnsupportedMediaType, message, details[i])
 				}
 			})
 		}
@@ -280,7 +280,7 @@ func TestContentLimit(t *testing.T) {
 		} {
 			for _, c := range []apitest.Case{{Method: http.MethodPost, Path: articlesPath}, {Method: http.MethodPut, Path: at(existing.ID)}} {
 				c.Header = in(languages[i])
-				requireProblem(t, s.Do(t, encode(c, fields{"title": "a", "content": over})), errcode.TooLarge, want[0], want[1])
+				apitest.RequireProblem(t, s.Do(t, encode(c, fields{"title": "a", "content": over})), errcode.TooLarge, want[0], want[1])
 			}
 		}
 	})
@@ -307,7 +307,7 @@ func TestBodyLimit(t *testing.T) {
 			request.Header.Set("Content-Type", asJSON)
 			request.Header.Set("Authorization", s.token)
 			s.handler.ServeHTTP(recorder, request)
-			requireProblem(t, &apitest.Result{Status: recorder.Code, Header: recorder.Header(), Body: recorder.Body.Bytes()},
+			apitest.RequireProblem(t, &apitest.Result{Status: recorder.Code, Header: recorder.Header(), Body: recorder.Body.Bytes()},
 				errcode.TooLarge, "请求体过大", "请求体不能超过1000字节")
 		})
 	}

@@ -84,7 +84,7 @@ func TestWebFeeds(t *testing.T) {
 				require.Empty(t, s.webFeed(t, client, tagFeed(path, tagName(4))).Items)
 				for _, name := range []string{"hidden", "unknown", "运维", "%", "_", "'; DROP TABLE blog_article"} {
 					result := client.Do(t, apitest.Case{Path: tagFeed(path, name), Header: in("en")})
-					requireProblem(t, result, errcode.TagNotFound, "no such tag")
+					apitest.RequireProblem(t, result, errcode.TagNotFound, "no such tag")
 				}
 			}
 		})

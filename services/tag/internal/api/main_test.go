@@ -243,22 +243,10 @@ var statuses = map[errcode.Code]int{
 func requireProblem(t *testing.T, result *apitest.Result, code errcode.Code, message string, details []string) {
 	t.Helper()
 	require.Equal(t, statuses[code], result.Status, "%s", result.Body)
-	require.Equal(t, "application/json; charset=utf-8", result.Header.Get("Content-Type"))
-	var problem responses.Problem
-	result.JSON(t, &problem)
 	if message == "" {
 		message = code.Message("zh")
 	}
-	if details == nil {
-		details = []string{}
-	}
-	require.NotNil(t, problem.Errors, "never null")
-	for _, field := range problem.Errors {
-		require.NotEmpty(t, field.Code)
-		require.Contains(t, details, field.Message)
-	}
-	problem.Errors = nil
-	require.Equal(t, responses.Problem{Code: int(code), Msg: message, Details: details}, problem)
+	apitest.RequireProblem(t, result, code, message, details...)
 }
 
 func codeOf(t *testing.T, result *apitest.Result) errcode.Code {
